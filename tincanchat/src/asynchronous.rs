@@ -103,8 +103,12 @@ pub async fn send_frames<S: Future>(
     poll_fn(|cx| {
         while !frames.is_empty() {
             gauge.writing();
-            match poll_write(Pin::new(sock), frames, cx)? {
-                Poll::Ready(n) => gauge.took(n),
+            match poll_write(Pin::new(sock), frames, cx) {
+                Poll::Ready(Ok(n)) => gauge.took(n),
+                Poll::Ready(Err(err)) => {
+                    gauge.check()?;
+                    return Poll::Ready(Err(err));
+                }
                 Poll::Pending => {
                     gauge.check()?;
                     let timer = tick.get_or_insert_with(|| Box::pin(sleep(WRITE_TICK)));

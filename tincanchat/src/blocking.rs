@@ -1,10 +1,12 @@
 //! Messages on sockets that block until there is something to do.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::{Frames, LINGER, Msgs, QueueGauge, Rest, parse_recvd_data, prep_msg};
+use crate::{
+    Frames, LINGER, Msgs, QueueGauge, Rest, SERVER_FULL, append_msg, parse_recvd_data, prep_msg,
+};
 
 /// Sends one message: blocks until the kernel has taken all of it.
 ///
@@ -21,6 +23,27 @@ use crate::{Frames, LINGER, Msgs, QueueGauge, Rest, parse_recvd_data, prep_msg};
 /// ```
 pub fn send_msg(sock: &mut impl Write, msg: &str) -> io::Result<()> {
     sock.write_all(&prep_msg(msg)?)
+}
+
+/// Sends one message with its sender's address in front, `ADDR: message`: blocks until the kernel has
+/// taken all of it.
+///
+/// Takes a message as [`recv_msg`] gives it; it may be of any permitted length.
+///
+/// # Errors
+///
+/// Those of the socket.
+///
+/// ```
+/// let mut sent = Vec::new(); // stands for a socket
+/// tincanchat::relay_msg(&mut sent, "127.0.0.1:50312".parse().unwrap(), "hello")?;
+/// assert_eq!(sent, b"127.0.0.1:50312: hello\0");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn relay_msg(sock: &mut impl Write, addr: SocketAddr, msg: &str) -> io::Result<()> {
+    let mut frame = Vec::new();
+    append_msg(&mut frame, &format!("{addr}: "), msg);
+    sock.write_all(&frame)
 }
 
 /// Receives one message: blocks until all of it is there, and gives its text.
@@ -40,21 +63,18 @@ pub fn send_msg(sock: &mut impl Write, msg: &str) -> io::Result<()> {
 /// ```
 pub fn recv_msg(sock: &mut impl Read) -> io::Result<String> {
     let mut rest = Rest::for_client();
-    let msg = recv_msgs(sock, &mut rest)?.and_then(|mut msgs| msgs.next()).transpose()?;
-    match msg.map(str::to_owned) {
-        Some(msg) => Ok(msg),
-        None if rest.is_empty() => Err(early("without a message")),
-        None => Err(early("in the middle of a message")),
+    while let Some(mut msgs) = recv_msgs(sock, &mut rest)? {
+        if let Some(msg) = msgs.next() {
+            return Ok(msg?.to_owned());
+        }
     }
-}
-
-fn early(when: &str) -> io::Error {
-    io::Error::new(ErrorKind::UnexpectedEof, format!("the peer closed the connection {when}"))
+    let when = if rest.is_empty() { "without a message" } else { "in the middle of a message" };
+    Err(io::Error::new(ErrorKind::UnexpectedEof, format!("the peer closed the connection {when}")))
 }
 
 /// Receives until there is at least one whole message, and gives all that are there.
 ///
-/// Blocks on a blocking socket. What comes after the last whole message stays in `rest`, for the
+/// Blocks on a blocking socket. Gives no message where there were only empty ones. What comes after the last whole message stays in `rest`, for the
 /// next call. `None` means that the peer sends no more; what `rest` holds then is a message that
 /// never got its zero byte. The messages come from [`parse_recvd_data`], errors among them.
 ///
@@ -142,7 +162,10 @@ pub fn send_frames(
             Ok(n) => gauge.took(n),
             // The timeout passed, and the kernel took nothing; Windows has its own name for it.
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(err) => return Err(err),
+            Err(err) => {
+                gauge.check()?;
+                return Err(err);
+            }
         }
     }
     Ok(())
@@ -217,5 +240,15 @@ pub fn close_gently(mut sock: &TcpStream) {
                 Ok(n) => n > 0,
                 Err(err) => err.kind() == ErrorKind::Interrupted,
             };
+    }
+}
+
+/// Tells a client that the server is full, and closes so that the client can read it: blocks for
+/// [`LINGER`] at most.
+///
+/// Whether the client hears it is its own affair, so there are no errors.
+pub fn turn_away(mut sock: &TcpStream) {
+    if sock.set_write_timeout(Some(LINGER)).is_ok() && send_msg(&mut sock, SERVER_FULL).is_ok() {
+        close_gently(sock);
     }
 }

@@ -190,9 +190,11 @@ impl Rest {
         }
     }
 
-    /// Whether [`parse_recvd_data`] would give a message or an error.
+    /// Whether [`parse_recvd_data`] would give a message or an error, or there were empty messages:
+    /// something has come to its end.
     pub(crate) fn has_msg(&mut self) -> bool {
-        !matches!(parse_recvd_data(self).find_end(), Ok(None))
+        let before = self.start;
+        !matches!(parse_recvd_data(self).find_end(), Ok(None)) || self.start > before
     }
 }
 

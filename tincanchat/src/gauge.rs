@@ -41,6 +41,7 @@ struct State {
     /// Since when the kernel has taken nothing of what it was offered.
     refused_since: Option<Instant>,
     closed_at: Option<Instant>,
+    given_up: Option<SlowConsumer>,
 }
 
 /// Why a client is too slow to be kept: how much waits for it, and for how long already.
@@ -80,11 +81,14 @@ impl QueueGauge {
     /// # Errors
     ///
     /// [`SlowConsumer`] if the queue is over its limit already and the kernel takes nothing: the
-    /// entry must not go in, and the client must go.
+    /// entry must not go in, and the client must go. From then on [`check`](Self::check) says the
+    /// same, so that whoever is writing knows why the connection is closed under its hands.
     pub fn queue(&self, bytes: usize) -> Result<(), SlowConsumer> {
         let mut state = self.state();
         if state.is_full() {
-            return Err(state.slow());
+            let slow = state.slow();
+            state.given_up = Some(slow);
+            return Err(slow);
         }
         state.bytes_in += bytes as u64;
         state.entries += 1;
@@ -122,10 +126,13 @@ impl QueueGauge {
     ///
     /// # Errors
     ///
-    /// [`SlowConsumer`] if it has waited for [`WRITE_DEADLINE`], or if the queue was closed
-    /// [`DRAIN`] ago and is not empty yet.
+    /// [`SlowConsumer`] if it has waited for [`WRITE_DEADLINE`], if the queue was closed [`DRAIN`] ago
+    /// and is not empty yet, or if [`queue`](Self::queue) has said so before.
     pub fn check(&self) -> Result<(), SlowConsumer> {
         let state = self.state();
+        if let Some(slow) = state.given_up {
+            return Err(slow);
+        }
         let is_over = |since: Option<Instant>, limit| since.is_some_and(|at| at.elapsed() >= limit);
         let oldest = state.mark.map(|(_, at)| at);
         let is_late = is_over(oldest, WRITE_DEADLINE) || is_over(state.closed_at, DRAIN);

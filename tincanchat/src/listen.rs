@@ -75,3 +75,20 @@ fn set_connection_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(crate::USER_TIMEOUT))?;
     Ok(())
 }
+
+/// Gives the address that a client knows itself by: an IPv4 client of a dual-stack listener comes as
+/// `[::ffff:127.0.0.1]:50312` (RFC 4291 section 2.5.5.2), and becomes `127.0.0.1:50312`.
+///
+/// ```
+/// use tincanchat::canonical;
+///
+/// let addr = "[::ffff:127.0.0.1]:50312".parse().unwrap();
+/// assert_eq!(canonical(addr).to_string(), "127.0.0.1:50312");
+/// ```
+#[must_use]
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, addr.port()),
+        _ => addr,
+    }
+}

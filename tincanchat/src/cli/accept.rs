@@ -9,30 +9,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What to do when `accept` fails: log it, and say how long to wait before the next try.
 ///
-/// An error of `accept` never ends a server, and must not make it spin either. There are two kinds
-/// (accept(2)): one that belongs to the connection that was to be accepted, where the next may be
-/// accepted at once; and a lack of resources, descriptors above all, where the same connection would
-/// fail again at once, so some time has to pass: 10 ms, doubling to 1 s.
-///
-/// ```
-/// use std::io::{Error, ErrorKind};
-/// use std::time::Duration;
-/// use tincanchat::cli::AcceptErrors;
-///
-/// let mut accept_errors = AcceptErrors::default();
-/// assert_eq!(accept_errors.pause(&ErrorKind::ConnectionAborted.into()), Duration::ZERO);
-/// let out_of_descriptors = Error::other("too many open files");
-/// assert_eq!(accept_errors.pause(&out_of_descriptors), Duration::from_millis(10));
-/// assert_eq!(accept_errors.pause(&out_of_descriptors), Duration::from_millis(20));
-/// ```
+/// There are two kinds of errors (accept(2)): one that belongs to the connection that was to be
+/// accepted, where the next may be accepted at once; and a lack of resources, descriptors above all,
+/// where the same connection would fail again at once, so some time has to pass.
 #[derive(Debug, Default)]
-pub struct AcceptErrors {
+pub(super) struct AcceptErrors {
     last: Option<(Instant, Duration)>,
 }
 
 impl AcceptErrors {
     /// Logs an error of `accept`, and says how long to wait before the next call of it.
-    pub fn pause(&mut self, err: &io::Error) -> Duration {
+    pub(super) fn pause(&mut self, err: &io::Error) -> Duration {
         if belongs_to_the_connection(err) {
             warn_limited(Reason::Accept, || format!("accept: {err}"));
             return Duration::ZERO;
@@ -61,4 +48,22 @@ fn belongs_to_the_connection(err: &io::Error) -> bool {
             | ErrorKind::PermissionDenied
             | ErrorKind::TimedOut
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_pauses_longer_each_time() {
+        let mut accept_errors = AcceptErrors::default();
+        let too_many = || io::Error::other("too many open files");
+        assert_eq!(accept_errors.pause(&ErrorKind::ConnectionAborted.into()), Duration::ZERO);
+        assert_eq!(accept_errors.pause(&too_many()), FIRST_PAUSE);
+        assert_eq!(accept_errors.pause(&too_many()), 2 * FIRST_PAUSE);
+        for _ in 0..10 {
+            accept_errors.pause(&too_many());
+        }
+        assert_eq!(accept_errors.pause(&too_many()), LONGEST_PAUSE);
+    }
 }

@@ -4,14 +4,13 @@
 mod accept;
 mod args;
 mod contain;
+mod door;
 mod log;
 mod log_limit;
-mod seats;
 mod shutdown;
 
-pub use accept::AcceptErrors;
 pub use args::{ClientArgs, Failure, ServerArgs, announce};
-pub use contain::{contain, log_end, log_refusal};
+pub use contain::{contain, log_end};
+pub use door::{Door, Seat};
 pub use log::{Log, start_log};
-pub use seats::{Seat, Seats};
 pub use shutdown::Shutdown;
