@@ -11,7 +11,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain};
 use tincanchat::{STACK_SIZE, create_listen_socket, hang_up, printable, recv_msg, relay_msg};
@@ -52,7 +52,7 @@ fn serve(listener: &TcpListener, limit: usize) {
     }
 }
 
-fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> anyhow::Result<()> {
+fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     let msg = recv_msg(&mut sock).context("receiving")?; // blocks until the message is complete
     info!("{addr}: {}", printable(&msg));
     relay_msg(&mut sock, addr, &msg).context("sending")?; // blocks until the kernel has taken all of it

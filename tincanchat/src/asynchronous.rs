@@ -5,8 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -159,23 +158,4 @@ pub async fn read_away(sock: &mut (impl AsyncRead + Unpin)) {
         }
     })
     .await;
-}
-
-/// Runs a future to its end, or to its panic: gives what it gave, or what
-/// [`catch_unwind`] would have given.
-///
-/// ```
-/// # async_std::task::block_on(async {
-/// let result = tincanchat::asynchronous::until_panic(async { 42 }).await;
-/// assert_eq!(result.ok(), Some(42));
-/// # });
-/// ```
-pub async fn until_panic<F: Future>(future: F) -> std::thread::Result<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Ok),
-        // The future is not polled again: what the panic left half-done in it is only dropped.
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
 }

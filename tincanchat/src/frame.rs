@@ -28,7 +28,7 @@ pub enum FrameError {
         limit: usize,
     },
     /// A message is not UTF-8 (RFC 3629).
-    #[error("the message of {len} bytes is not UTF-8, from byte {valid_up_to} on")]
+    #[error("the message is not UTF-8: of its {len} bytes, {valid_up_to} make sense")]
     NotUtf8 {
         /// The length of the message in bytes, without its zero byte.
         len: usize,

@@ -2,6 +2,10 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 
+/// One message or several as bytes, ready to be sent, and shared by the queues of all who get it: one
+/// allocation, however many they are.
+pub type Frame = Arc<[u8]>;
+
 /// How many frames go out in one write at most.
 const SLICES: usize = 64;
 
@@ -27,7 +31,7 @@ const SLICES: usize = 64;
 /// ```
 #[derive(Debug, Default)]
 pub struct Frames {
-    queue: VecDeque<Arc<[u8]>>,
+    queue: VecDeque<Frame>,
     /// How many bytes of the first frame have been taken; fewer than it has.
     taken: usize,
 }
@@ -46,7 +50,7 @@ impl Frames {
     }
 
     /// Adds a frame at the end; an empty one is left out.
-    pub fn push(&mut self, frame: Arc<[u8]>) {
+    pub fn push(&mut self, frame: Frame) {
         if !frame.is_empty() {
             self.queue.push_back(frame);
         }
@@ -117,8 +121,8 @@ impl Frames {
     }
 }
 
-impl Extend<Arc<[u8]>> for Frames {
-    fn extend<I: IntoIterator<Item = Arc<[u8]>>>(&mut self, frames: I) {
+impl Extend<Frame> for Frames {
+    fn extend<I: IntoIterator<Item = Frame>>(&mut self, frames: I) {
         for frame in frames {
             self.push(frame);
         }

@@ -49,7 +49,7 @@ pub use blocking::{
     close_gently, hang_up, recv_msg, recv_msgs, relay_msg, send_frames, send_msg, turn_away,
 };
 pub use frame::{FrameError, Msgs, Rest, append_msg, parse_recvd_data, prep_msg};
-pub use frames::Frames;
+pub use frames::{Frame, Frames};
 pub use gauge::{QueueGauge, SlowConsumer};
 pub use limits::*;
 pub use listen::{canonical, create_listen_socket};

@@ -28,6 +28,7 @@ use crate::{AT_THE_DOOR, canonical};
 /// assert!(door.admit(listener.accept()).is_err()); // and is closed
 ///
 /// drop(seat);
+/// assert!(door.is_empty());
 /// let _third = TcpStream::connect(listener.local_addr()?)?;
 /// assert!(door.admit(listener.accept()).is_ok());
 /// # Ok::<(), std::io::Error>(())
@@ -96,6 +97,12 @@ impl Door {
         let place = self.porch.take().ok_or(Duration::ZERO)?;
         Ok((sock, addr, Seat { addr, is_inside: false, _place: place }))
     }
+
+    /// Whether all who were admitted have gone again.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.porch.is_empty()
+    }
 }
 
 impl Seat {
@@ -115,6 +122,10 @@ impl Seat {
 impl Places {
     fn new(limit: usize) -> Self {
         Places { limit, taken: Arc::new(()) }
+    }
+
+    fn is_empty(&self) -> bool {
+        Arc::strong_count(&self.taken) == 1
     }
 
     fn take(&self) -> Option<Arc<()>> {

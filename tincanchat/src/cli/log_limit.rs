@@ -13,7 +13,6 @@ pub(super) enum Reason {
     Full,
     Accept,
     Resources,
-    Panic,
     Io(ErrorKind),
     Other,
 }

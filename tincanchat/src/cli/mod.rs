@@ -7,10 +7,12 @@ mod contain;
 mod door;
 mod log;
 mod log_limit;
+mod relay;
 mod shutdown;
 
 pub use args::{ClientArgs, Failure, ServerArgs, announce};
-pub use contain::{contain, log_end};
+pub use contain::{caught, contain, log_end};
 pub use door::{Door, Seat};
 pub use log::{Log, start_log};
+pub use relay::relay_msgs;
 pub use shutdown::Shutdown;

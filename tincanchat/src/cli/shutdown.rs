@@ -82,10 +82,11 @@ impl Shutdown {
     /// # Errors
     ///
     /// Those of starting a thread, and of asking the listener for its address.
-    pub fn wake(self: &Arc<Self>, listener: &TcpListener) -> io::Result<()> {
+    pub fn wake(self, listener: &TcpListener) -> io::Result<Arc<Self>> {
         let addr = reachable(listener.local_addr()?);
         let listener = listener.try_clone()?;
-        let shutdown = Arc::clone(self);
+        let shutdown = Arc::new(self);
+        let requested = Arc::clone(&shutdown);
         spawn(move || {
             shutdown.wait();
             // On Linux this ends the listening, and accept returns; elsewhere it is an error, and a
@@ -93,7 +94,8 @@ impl Shutdown {
             if SockRef::from(&listener).shutdown(std::net::Shutdown::Both).is_err() {
                 let _ = TcpStream::connect_timeout(&addr, Duration::from_secs(1));
             }
-        })
+        })?;
+        Ok(requested)
     }
 
     #[cfg(unix)]
