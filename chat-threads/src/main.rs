@@ -162,7 +162,7 @@ fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGa
     let mut frames = Frames::new();
     while let Ok(first) = queue.recv() {
         frames.push(first);
-        frames.extend(queue.try_iter()); // all that is there goes out in one write
+        frames.extend(queue.try_iter()); // all goes out in one write
         send_frames(sock, &mut frames, gauge).context("sending")?;
     }
     close_gently(sock);
