@@ -41,12 +41,7 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
-    task::block_on(serve(
-        listener.into(),
-        args.server.client_limit(0),
-        args.others_only,
-        &shutdown,
-    ));
+    task::block_on(serve(listener.into(), &args, &shutdown));
     Ok(())
 }
 
@@ -94,9 +89,9 @@ impl Client {
     }
 }
 
-async fn serve(listener: TcpListener, limit: usize, others_only: bool, shutdown: &Shutdown) {
-    let clients = Arc::new(Clients { table: Mutex::default(), others_only });
-    let mut door = Door::with_porch(limit);
+async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
+    let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
+    let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
         let accepted = listener.accept().await;
         if shutdown.requested() {

@@ -40,7 +40,7 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
-    serve(listener, args.server.client_limit(2), args.others_only, &shutdown);
+    serve(listener, &args, &shutdown);
     Ok(())
 }
 
@@ -88,9 +88,9 @@ impl Client {
     }
 }
 
-fn serve(listener: TcpListener, limit: usize, others_only: bool, shutdown: &Shutdown) {
-    let clients = Arc::new(Clients { table: Mutex::default(), others_only });
-    let mut door = Door::with_porch(limit);
+fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
+    let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
+    let mut door = Door::with_porch(args.server.client_limit(2));
     for id in 0.. {
         let accepted = listener.accept();
         if shutdown.requested() {
