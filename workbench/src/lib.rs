@@ -1,1 +1,3 @@
-pub fn nothing() {}
+//! Checks, measures and draws any server.
+
+pub mod lab;
