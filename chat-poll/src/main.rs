@@ -229,10 +229,10 @@ fn handle_client(id: usize, clients: &mut Clients) -> Result<bool> {
 /// Sends what is queued for a client until the kernel takes no more.
 fn handle_client_send(client: &mut Client) -> Result<()> {
     while !client.send_queue.is_empty() {
-        client.gauge.check()?;
-        client.gauge.writing();
         match client.send_queue.write_to(&mut client.sock, usize::MAX) {
-            Err(err) if err.kind() == ErrorKind::WouldBlock => break,
+            Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                return Ok(client.gauge.refused()?);
+            }
             sent => client.gauge.took(sent.context("sending")?),
         }
     }

@@ -107,7 +107,6 @@ pub async fn send_frames<S: Future>(
     let mut tick = None;
     poll_fn(|cx| {
         while !frames.is_empty() {
-            gauge.writing();
             match poll_write(Pin::new(sock), frames, cx) {
                 Poll::Ready(Ok(n)) => gauge.took(n),
                 Poll::Ready(Err(err)) => {
@@ -115,7 +114,7 @@ pub async fn send_frames<S: Future>(
                     return Poll::Ready(Err(err));
                 }
                 Poll::Pending => {
-                    gauge.check()?;
+                    gauge.refused()?;
                     let timer = tick.get_or_insert_with(|| Box::pin(sleep(WRITE_TICK)));
                     ready!(timer.as_mut().poll(cx));
                     tick = None;
