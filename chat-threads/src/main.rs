@@ -1,1 +1,170 @@
-fn main() {}
+//! Stage 3: a chat server, with two threads and a queue for each client, and one lock.
+//!
+//! A client's first thread receives what the client says and queues it for everyone, holding the lock,
+//! so that all get one order. Its second thread sends what is queued: only that one waits for a slow
+//! client.
+//!
+//! Run it:      `cargo run -p chat-threads`
+//! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
+//! Compare:     `echo-multi`, where the clients have nothing to do with one another.
+//! Bad at:      crowds. Each client costs two threads, each message to each client a wake-up.
+
+use std::collections::HashMap;
+use std::net::{Shutdown as Half, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain, relay_msgs};
+use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, STACK_SIZE, close_gently};
+use tincanchat::{create_listen_socket, prep_msg, recv_msgs, send_frames, turn_away};
+use tracing::{debug, warn};
+
+#[derive(Parser)]
+#[command(version, about)]
+#[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Relay a message to all clients but the one that sent it
+    #[arg(long)]
+    others_only: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let _log = args.server.start_log();
+    let listener = create_listen_socket(&args.server.host, args.server.port)?;
+    let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    announce(&listener)?;
+    serve(listener, args.server.client_limit(2), args.others_only, &shutdown);
+    Ok(())
+}
+
+/// Who is in the room, by a number that is never given twice.
+struct Clients {
+    table: Mutex<HashMap<u64, Client>>,
+    others_only: bool,
+}
+
+struct Client {
+    sock: Arc<TcpStream>,
+    send_queue: Sender<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
+impl Clients {
+    /// Queues frames for some of the clients. The lock makes one order of them for all.
+    fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
+        self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
+    }
+
+    /// Ends the queue of a client: what is in it is still sent, then the connection is closed.
+    fn handle_disconnect(&self, id: u64) {
+        if let Some(client) = self.table().remove(&id) {
+            client.gauge.close();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+        // A handler that panics while it holds the lock leaves a whole table behind.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Queues frames, waiting for nobody. A client that does not keep up is cut off: false.
+    fn queue(&self, frames: &Frame) -> bool {
+        let keeps_up = self.gauge.queue(frames.len()).is_ok()
+            && self.send_queue.send(Arc::clone(frames)).is_ok();
+        if !keeps_up {
+            // Wakes both halves; the sending half learns the reason from the gauge.
+            let _ = self.sock.shutdown(Half::Both);
+        }
+        keeps_up
+    }
+}
+
+fn serve(listener: TcpListener, limit: usize, others_only: bool, shutdown: &Shutdown) {
+    let clients = Arc::new(Clients { table: Mutex::default(), others_only });
+    let mut door = Door::with_porch(limit);
+    for id in 0.. {
+        let accepted = listener.accept();
+        if shutdown.requested() {
+            break;
+        }
+        let (sock, addr, seat) = match door.admit(accepted) {
+            Ok(client) => client,
+            Err(pause) => {
+                thread::sleep(pause);
+                continue;
+            }
+        };
+        let clients = Arc::clone(&clients);
+        let client = move || match seat.is_inside() {
+            true => contain(seat, || handle_client(sock, addr, id, &clients)),
+            false => turn_away(&sock),
+        };
+        if let Err(err) = thread::Builder::new().stack_size(STACK_SIZE).spawn(client) {
+            warn!("{addr}: no thread for it: {err}");
+        }
+    }
+    drop(listener);
+    let deadline = Instant::now() + DRAIN;
+    while !door.is_empty() && Instant::now() < deadline {
+        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
+    let (send_queue, queue) = mpsc::channel();
+    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
+    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
+    let to_client = Arc::clone(&sock);
+    let sending = thread::Builder::new().stack_size(STACK_SIZE).spawn(move || {
+        let sent = caught(|| handle_client_send(&to_client, &queue, &gauge));
+        let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
+        sent
+    })?;
+    clients.table().insert(id, client);
+    let received = caught(|| handle_client_recv(&sock, addr, id, clients));
+    clients.handle_disconnect(id);
+    received.and(sending.join().unwrap_or(Ok(())))
+}
+
+fn handle_client_recv(
+    mut sock: &TcpStream,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let mut rest = Rest::new();
+    while let Some(msgs) = recv_msgs(&mut sock, &mut rest).context("receiving")? {
+        let (frames, wrong) = relay_msgs(addr, msgs);
+        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        if let Err(err) = wrong {
+            let last_words = prep_msg(&format!("server: {err}"))?;
+            clients.broadcast_msg(&last_words.into(), |to| to == id);
+            return Err(err.into());
+        }
+    }
+    if !rest.is_empty() {
+        debug!("{addr}: {} bytes of an unfinished message dropped", rest.len());
+    }
+    Ok(())
+}
+
+fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGauge) -> Result<()> {
+    let mut frames = Frames::new();
+    while let Ok(first) = queue.recv() {
+        frames.push(first);
+        frames.extend(queue.try_iter()); // all that is there goes out in one write
+        send_frames(sock, &mut frames, gauge).context("sending")?;
+    }
+    close_gently(sock);
+    Ok(())
+}

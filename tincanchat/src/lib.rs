@@ -1,1 +1,56 @@
+//! Tin-can messages: UTF-8 text, each message ended by one zero byte, over TCP.
+//!
+//! This is what all stages share. At its heart are bytes and messages, without a socket: [`prep_msg`]
+//! turns a message into bytes, and [`Rest`] with [`parse_recvd_data`] turns bytes, however the
+//! network has cut them, back into messages. Around that are thin adapters:
+//!
+//! | for | items |
+//! |---|---|
+//! | a listener to start from | [`create_listen_socket`] |
+//! | one message on a blocking socket | [`send_msg`], [`recv_msg`], [`hang_up`] |
+//! | a stream of messages, blocking or not | [`recv_msgs`], [`append_msg`], [`Frames`], [`send_frames`], [`close_gently`] |
+//! | the same for async code (feature `async`) | [`asynchronous`] |
+//! | who is too slow | [`QueueGauge`] |
+//! | a stranger's text on a terminal | [`printable`] |
+//! | a server's or client's command line, log and signals (feature `cli`) | [`cli`] |
+//!
+//! ```
+//! use tincanchat::{Rest, parse_recvd_data, prep_msg};
+//!
+//! let mut rest = Rest::new();
+//! let bytes = [prep_msg("hello")?, prep_msg("wörld")?].concat();
+//! let (first_read, second_read) = bytes.split_at(9); // cuts the ö in two
+//!
+//! rest.extend(first_read);
+//! let msgs: Vec<_> = parse_recvd_data(&mut rest).collect::<Result<_, _>>()?;
+//! assert_eq!(msgs, ["hello"]);
+//!
+//! rest.extend(second_read);
+//! let msgs: Vec<_> = parse_recvd_data(&mut rest).collect::<Result<_, _>>()?;
+//! assert_eq!(msgs, ["wörld"]);
+//! # Ok::<(), tincanchat::FrameError>(())
+//! ```
+#![warn(missing_docs)]
 
+mod blocking;
+mod frame;
+mod frames;
+mod gauge;
+mod limits;
+mod listen;
+mod printable;
+
+#[cfg(feature = "async")]
+pub mod asynchronous;
+#[cfg(feature = "cli")]
+pub mod cli;
+
+pub use blocking::{
+    close_gently, hang_up, recv_msg, recv_msgs, relay_msg, send_frames, send_msg, turn_away,
+};
+pub use frame::{FrameError, Msgs, Rest, append_msg, parse_recvd_data, prep_msg};
+pub use frames::{Frame, Frames};
+pub use gauge::{QueueGauge, SlowConsumer};
+pub use limits::*;
+pub use listen::{canonical, create_listen_socket};
+pub use printable::printable;

@@ -1,0 +1,161 @@
+//! The same as the blocking functions, for async code: where those block, these wait.
+//!
+//! Written against the traits of `futures_io` alone, so they work on any runtime whose sockets
+//! implement them; a runtime's clock, where one is needed, is an argument.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use crate::{Frames, Msgs, QueueGauge, Rest, parse_recvd_data};
+
+/// Receives until there is at least one whole message, and gives all that are there: as
+/// [`recv_msgs`](crate::recv_msgs), but waits where that one blocks.
+///
+/// While it waits, `rest` keeps no memory but for an unfinished message. May be cancelled: what has
+/// been received is in `rest`.
+///
+/// # Errors
+///
+/// Those of the socket.
+///
+/// ```
+/// use tincanchat::Rest;
+/// use tincanchat::asynchronous::recv_msgs;
+///
+/// # async_std::task::block_on(async {
+/// let mut received = &b"one\0two\0thr"[..]; // stands for a socket
+/// let mut rest = Rest::new();
+/// let msgs = recv_msgs(&mut received, &mut rest).await?.expect("two messages");
+/// assert_eq!(msgs.collect::<Result<Vec<_>, _>>()?, ["one", "two"]);
+/// assert!(recv_msgs(&mut received, &mut rest).await?.is_none());
+/// # Ok::<(), std::io::Error>(())
+/// # }).unwrap();
+/// ```
+pub async fn recv_msgs<'a>(
+    sock: &mut (impl AsyncRead + Unpin),
+    rest: &'a mut Rest,
+) -> io::Result<Option<Msgs<'a>>> {
+    let has_msgs = poll_fn(|cx| poll_has_msgs(Pin::new(sock), rest, cx)).await?;
+    Ok(has_msgs.then(|| parse_recvd_data(rest)))
+}
+
+fn poll_has_msgs(
+    mut sock: Pin<&mut impl AsyncRead>,
+    rest: &mut Rest,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<bool>> {
+    while !rest.has_msg() {
+        match sock.as_mut().poll_read(cx, rest.room_to_read()) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(n)) => rest.has_read(n),
+            Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::Interrupted => {}
+            not_now => {
+                rest.release();
+                return not_now.map_ok(|_| false);
+            }
+        }
+    }
+    Poll::Ready(Ok(true))
+}
+
+/// How long the kernel may refuse everything before the gauge is asked whether the client is still
+/// worth it.
+const WRITE_TICK: Duration = Duration::from_millis(250);
+
+/// Sends queued frames, many of them in one write: as [`send_frames`](crate::send_frames), but waits
+/// where that one blocks.
+///
+/// `sleep` is the runtime's way to wait for a time; it is asked only while the kernel takes nothing.
+///
+/// # Errors
+///
+/// [`SlowConsumer`](crate::SlowConsumer), as an error of the kind `TimedOut`, when
+/// [`QueueGauge::check`] says so; and those of the socket.
+///
+/// ```
+/// use async_std::task;
+/// use tincanchat::{Frames, QueueGauge, asynchronous::send_frames};
+///
+/// # task::block_on(async {
+/// let gauge = QueueGauge::new();
+/// let mut frames = Frames::new();
+/// gauge.queue(4).unwrap();
+/// frames.push(b"one\0"[..].into());
+/// let mut sock = Vec::new(); // stands for a socket
+/// send_frames(&mut sock, &mut frames, &gauge, task::sleep).await?;
+/// assert_eq!(sock, b"one\0");
+/// # Ok::<(), std::io::Error>(())
+/// # }).unwrap();
+/// ```
+pub async fn send_frames<S: Future>(
+    sock: &mut (impl AsyncWrite + Unpin),
+    frames: &mut Frames,
+    gauge: &QueueGauge,
+    sleep: impl Fn(Duration) -> S,
+) -> io::Result<()> {
+    let mut tick = None;
+    poll_fn(|cx| {
+        while !frames.is_empty() {
+            gauge.writing();
+            match poll_write(Pin::new(sock), frames, cx) {
+                Poll::Ready(Ok(n)) => gauge.took(n),
+                Poll::Ready(Err(err)) => {
+                    gauge.check()?;
+                    return Poll::Ready(Err(err));
+                }
+                Poll::Pending => {
+                    gauge.check()?;
+                    let timer = tick.get_or_insert_with(|| Box::pin(sleep(WRITE_TICK)));
+                    ready!(timer.as_mut().poll(cx));
+                    tick = None;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}
+
+fn poll_write(
+    sock: Pin<&mut impl AsyncWrite>,
+    frames: &mut Frames,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let write = |slices: &[io::IoSlice<'_>]| match sock.poll_write_vectored(cx, slices) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    };
+    match frames.write_with(usize::MAX, write) {
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// Reads on, and throws away, until the peer closes: the second half of
+/// [`close_gently`](crate::close_gently). Put a time limit around it.
+///
+/// ```
+/// # async_std::task::block_on(async {
+/// let mut received = &b"nobody reads this"[..]; // stands for a socket
+/// tincanchat::asynchronous::read_away(&mut received).await;
+/// assert!(received.is_empty());
+/// # });
+/// ```
+pub async fn read_away(sock: &mut (impl AsyncRead + Unpin)) {
+    poll_fn(|cx| {
+        let mut thrown_away = [0; 4096];
+        loop {
+            match ready!(Pin::new(&mut *sock).poll_read(cx, &mut thrown_away)) {
+                Ok(n) if n > 0 => {}
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,152 @@
+use std::fmt;
+use std::io::{self, Write};
+use std::net::TcpListener;
+
+use clap_verbosity_flag::{InfoLevel, Verbosity};
+use tracing::warn;
+
+use super::{Log, start_log};
+use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS};
+
+/// The arguments that every server takes.
+///
+/// A server flattens them into its own, and may give `--port` another default.
+///
+/// ```
+/// use clap::Parser;
+/// use tincanchat::cli::ServerArgs;
+///
+/// #[derive(Parser)]
+/// struct Args {
+///     #[command(flatten)]
+///     server: ServerArgs,
+/// }
+///
+/// let args = Args::parse_from(["echo", "--port", "0", "-q"]);
+/// assert_eq!(args.server.host, "127.0.0.1");
+/// assert_eq!(args.server.port, 0);
+/// ```
+#[derive(Debug, clap::Args)]
+pub struct ServerArgs {
+    /// Interface to listen on: an IPv4 or IPv6 address or a host name; 0.0.0.0 or :: for all
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// Port to listen on; 0 lets the system pick one
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub port: u16,
+
+    /// Most clients at any one time [default: what the design and the system allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_clients: Option<u32>,
+
+    #[command(flatten)]
+    verbosity: Verbosity<InfoLevel>,
+}
+
+/// The descriptors kept back for what is not a client.
+const DESCRIPTORS_KEPT: usize = 64;
+
+impl ServerArgs {
+    /// Starts the log on stderr, at the level that `-v`, `-q` or `RUST_LOG` ask for.
+    ///
+    /// Keep the result until the program ends.
+    #[must_use]
+    pub fn start_log(&self) -> Log {
+        start_log(&self.verbosity)
+    }
+
+    /// How many clients a server may have that starts so many threads for each; with a warning in the
+    /// log when it is fewer than asked for.
+    ///
+    /// It is `--max-clients`, or else [`MAX_CLIENTS`] for a server without such threads and
+    /// [`MAX_CLIENTS_THREADS`] for one with them. Threads have a ceiling, [`MAX_THREADS`], for either.
+    /// Each client is a descriptor, so the limit of those (`RLIMIT_NOFILE` in getrlimit(2)) is first
+    /// raised as far as the system allows. If it is still too low, the default is lowered to it; a
+    /// number that was asked for, or a limit with no room to keep some back, is left alone, and accept
+    /// waits when the descriptors run out.
+    #[must_use]
+    pub fn client_limit(&self, threads_each: usize) -> usize {
+        let descriptors = rlimit::increase_nofile_limit(u64::MAX)
+            .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let room = descriptors.saturating_sub(DESCRIPTORS_KEPT);
+        let default = if threads_each == 0 { MAX_CLIENTS } else { MAX_CLIENTS_THREADS };
+        let limit = match self.max_clients.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
+            None if default > room && room >= DESCRIPTORS_KEPT => {
+                warn!("at most {room} clients, not {default}: {descriptors} descriptors allowed");
+                room
+            }
+            asked => {
+                let limit = asked.unwrap_or(default);
+                if limit > room {
+                    warn!("{descriptors} descriptors allowed: too few for {limit} clients");
+                }
+                limit
+            }
+        };
+        let ceiling = MAX_THREADS.checked_div(threads_each).unwrap_or(usize::MAX);
+        if limit > ceiling {
+            warn!("at most {ceiling} clients, not {limit}: each takes {threads_each} threads");
+        }
+        limit.min(ceiling)
+    }
+}
+
+/// The arguments that every client takes.
+#[derive(Debug, clap::Args)]
+pub struct ClientArgs {
+    /// Server to connect to: an IPv4 or IPv6 address or a host name
+    #[arg(default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// Port to connect to
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub port: u16,
+}
+
+/// Says on stdout that a server is ready, in the one line that it ever prints there: `Listening on
+/// ADDR`.
+///
+/// A stdout that is closed or full is no reason not to serve, so nothing comes of that.
+///
+/// # Errors
+///
+/// Those of asking the listener for its address.
+///
+/// ```
+/// use tincanchat::{cli::announce, create_listen_socket};
+///
+/// announce(&create_listen_socket("127.0.0.1", 0)?)?; // prints, say, Listening on 127.0.0.1:37465
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn announce(listener: &TcpListener) -> io::Result<()> {
+    let addr = listener.local_addr()?;
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "Listening on {addr}").and_then(|()| stdout.flush());
+    Ok(())
+}
+
+/// Why a program could not do its job: `main` returns it, and it becomes one line on stderr and exit
+/// code 1.
+///
+/// An [`anyhow::Error`] that prints its whole chain of causes in one line, and no backtrace.
+///
+/// ```
+/// use tincanchat::cli::Failure;
+///
+/// let err = anyhow::anyhow!("no such host").context("cannot connect");
+/// assert_eq!(format!("{:?}", Failure::from(err)), "cannot connect: no such host");
+/// ```
+pub struct Failure(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(err: E) -> Self {
+        Failure(err.into())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}

@@ -1,0 +1,170 @@
+//! The log: lines on stderr that nobody ever waits for.
+//!
+//! A write to stderr blocks when it is a pipe that nobody reads or a terminal that is stopped, and a
+//! server that blocks there serves nobody. So lines go into a queue, which is bounded in bytes, and a
+//! thread of its own writes them, all that are there in one write. (`tracing-appender` does nearly
+//! this; but it bounds lines, not bytes, and at the end it writes to the stuck stderr itself.)
+
+use std::io::{self, IsTerminal, Write};
+use std::mem;
+use std::panic;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use clap_verbosity_flag::{LogLevel, Verbosity};
+use tracing::error;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::log_limit;
+use crate::printable;
+
+/// The bytes of log that wait for a reader; lines beyond them are counted and left out.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long the end of the program waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Starts the log: one line an event, on stderr, in colour if that is a terminal.
+///
+/// The level is that of `-v` and `-q` if there are any, else `RUST_LOG` if it can be understood
+/// (`debug`, or `chat_poll=debug,info`), else `info`. A panic becomes a line of the log as well.
+/// Lines go out in the order they came; nobody waits for stderr, and what it takes too late is
+/// counted and left out. Keep the result until the program ends: it sees the last lines off.
+///
+/// ```
+/// use clap_verbosity_flag::{InfoLevel, Verbosity};
+/// use tincanchat::cli::start_log;
+///
+/// let _log = start_log(&Verbosity::<InfoLevel>::new(0, 0));
+/// tracing::info!("a line on stderr");
+/// ```
+#[must_use]
+pub fn start_log(verbosity: &Verbosity<impl LogLevel>) -> Log {
+    let from_env = || std::env::var("RUST_LOG").ok()?.parse::<Targets>().ok();
+    let levels = (!verbosity.is_present()).then(from_env).flatten();
+    let levels =
+        levels.unwrap_or_else(|| Targets::new().with_default(verbosity.tracing_level_filter()));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(ToQueue);
+    // It fails if there is a log already, which then goes on.
+    let _ = tracing_subscriber::registry().with(lines).with(levels).try_init();
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let why = panic.payload_as_str().unwrap_or("no text");
+        error!("panic at {place}: {}", printable(why));
+    }));
+    Log(())
+}
+
+/// The log while it is running; see [`start_log`].
+#[derive(Debug)]
+pub struct Log(());
+
+impl Log {
+    /// Waits until all lines so far are written, but not long: stderr may be stuck.
+    pub(super) fn see_off() {
+        log_limit::log_left_out();
+        let lines = QUEUE.lines();
+        let is_busy = |lines: &mut Lines| lines.is_writing || !lines.text.is_empty();
+        let _ = QUEUE.written.wait_timeout_while(lines, LAST_LINES, is_busy);
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        Self::see_off();
+    }
+}
+
+static QUEUE: Queue = Queue::new();
+
+struct Queue {
+    lines: Mutex<Lines>,
+    filled: Condvar,
+    written: Condvar,
+}
+
+struct Lines {
+    text: Vec<u8>,
+    left_out: usize,
+    has_writer: bool,
+    is_writing: bool,
+}
+
+impl Queue {
+    const fn new() -> Self {
+        let lines = Lines { text: Vec::new(), left_out: 0, has_writer: false, is_writing: false };
+        Queue { lines: Mutex::new(lines), filled: Condvar::new(), written: Condvar::new() }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&'static self, line: &[u8]) {
+        let mut lines = self.lines();
+        // Only a program that logs needs the thread, so a quiet one has none.
+        if !lines.has_writer {
+            let writer = thread::Builder::new().name("log".to_owned()).spawn(|| self.write_out());
+            lines.has_writer = writer.is_ok();
+        }
+        if lines.text.len() + line.len() > WAITING_BYTES {
+            lines.left_out += 1;
+        } else {
+            lines.text.extend_from_slice(line);
+            self.filled.notify_one();
+        }
+    }
+
+    fn write_out(&self) {
+        let mut text = Vec::new();
+        loop {
+            let mut lines = self.lines();
+            lines.is_writing = false;
+            self.written.notify_all();
+            lines = self
+                .filled
+                .wait_while(lines, |lines| lines.text.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            lines.is_writing = true;
+            mem::swap(&mut text, &mut lines.text);
+            let left_out = mem::take(&mut lines.left_out);
+            drop(lines);
+            if left_out > 0 {
+                let note = format!("({left_out} lines of the log left out: nobody took them)\n");
+                text.extend_from_slice(note.as_bytes());
+            }
+            // A full disk or a closed pipe costs these lines, and nothing else.
+            let _ = io::stderr().write_all(&text);
+            text.clear();
+            text.shrink_to(64 * 1024);
+        }
+    }
+}
+
+struct ToQueue;
+
+impl MakeWriter<'_> for ToQueue {
+    type Writer = ToQueue;
+
+    fn make_writer(&self) -> Self::Writer {
+        ToQueue
+    }
+}
+
+impl Write for ToQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        QUEUE.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

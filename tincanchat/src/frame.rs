@@ -1,0 +1,289 @@
+use std::io;
+
+use memchr::memchr;
+
+use crate::{MAX_MSG_LEN, MAX_RELAY_LEN, READ_TURN};
+
+/// What ends a message on the wire.
+const NUL: u8 = 0;
+
+/// The room made for a read from a client of which nothing is known yet, in bytes.
+const FIRST_READ: usize = 2 * 1024;
+
+/// What can be wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A text to be sent has a zero byte in it, so it would arrive as two messages.
+    #[error("the text has a zero byte in it, at byte {at}")]
+    InnerNul {
+        /// The offset of the first zero byte, in bytes.
+        at: usize,
+    },
+    /// A message goes on after its longest permitted length.
+    ///
+    /// How much longer it is does not matter, and is not always known: the rest need never come.
+    #[error("the message is longer than {limit} bytes")]
+    TooLong {
+        /// The most bytes that a message may have here, without its zero byte.
+        limit: usize,
+    },
+    /// A message is not UTF-8 (RFC 3629).
+    #[error("the message is not UTF-8: of its {len} bytes, {valid_up_to} make sense")]
+    NotUtf8 {
+        /// The length of the message in bytes, without its zero byte.
+        len: usize,
+        /// The offset of the first byte that fits no character, in bytes.
+        valid_up_to: usize,
+    },
+}
+
+/// An I/O error of the kind `InvalidData`, with the [`FrameError`] inside.
+impl From<FrameError> for io::Error {
+    fn from(err: FrameError) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, err)
+    }
+}
+
+/// Gives the bytes that stand for a message on the wire: its text, then one zero byte.
+///
+/// # Errors
+///
+/// [`FrameError::InnerNul`] if the text has a zero byte in it, which would make it two messages;
+/// [`FrameError::TooLong`] if it has more than [`MAX_MSG_LEN`] bytes, which no server would take.
+///
+/// ```
+/// use tincanchat::{FrameError, prep_msg};
+///
+/// assert_eq!(prep_msg("hé"), Ok(b"h\xc3\xa9\0".to_vec()));
+/// assert_eq!(prep_msg("a\0b"), Err(FrameError::InnerNul { at: 1 }));
+/// ```
+pub fn prep_msg(msg: &str) -> Result<Vec<u8>, FrameError> {
+    if let Some(at) = memchr(NUL, msg.as_bytes()) {
+        return Err(FrameError::InnerNul { at });
+    }
+    if msg.len() > MAX_MSG_LEN {
+        return Err(FrameError::TooLong { limit: MAX_MSG_LEN });
+    }
+    let mut frame = Vec::with_capacity(msg.len() + 1);
+    append_msg(&mut frame, "", msg);
+    Ok(frame)
+}
+
+/// Appends a message, with a prefix, to bytes that are to be sent.
+///
+/// Takes a message as [`parse_recvd_data`] gives it: without a zero byte and not over-long. A server
+/// relays many messages of one sender: the prefix, `ADDR: `, is formatted once for all of them, and
+/// the bytes of all go out together.
+///
+/// ```
+/// use tincanchat::append_msg;
+///
+/// let mut frames = Vec::new();
+/// append_msg(&mut frames, "[::1]:4040: ", "hello");
+/// append_msg(&mut frames, "[::1]:4040: ", "world");
+/// assert_eq!(frames, b"[::1]:4040: hello\0[::1]:4040: world\0");
+/// ```
+pub fn append_msg(frames: &mut Vec<u8>, prefix: &str, msg: &str) {
+    frames.reserve(prefix.len() + msg.len() + 1);
+    frames.extend_from_slice(prefix.as_bytes());
+    frames.extend_from_slice(msg.as_bytes());
+    frames.push(NUL);
+}
+
+/// The bytes received of one connection that do not make a whole message yet, and the room to
+/// receive more.
+///
+/// The chapter calls it `rest`: what is left after the last whole message waits here for the next
+/// read. It holds the unfinished message and one read, and nothing at all while there is neither;
+/// the room for a read grows with what the peer sends, from 2 KiB to [`READ_TURN`]. No byte is looked
+/// at twice in the search for the zero byte, and each is moved at most once.
+#[derive(Debug)]
+pub struct Rest {
+    /// `buf[start..end]` has been received and not been given out; behind `end` there is room.
+    buf: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// There is no zero byte in `buf[start..scanned]`.
+    scanned: usize,
+    room: usize,
+    limit: usize,
+}
+
+impl Rest {
+    /// An empty rest for messages of up to [`MAX_MSG_LEN`] bytes: what a server receives.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limit(MAX_MSG_LEN)
+    }
+
+    /// An empty rest for messages of up to [`MAX_RELAY_LEN`] bytes: what a client receives.
+    #[must_use]
+    pub fn for_client() -> Self {
+        Self::with_limit(MAX_RELAY_LEN)
+    }
+
+    fn with_limit(limit: usize) -> Self {
+        Rest { buf: Vec::new(), start: 0, end: 0, scanned: 0, room: FIRST_READ, limit }
+    }
+
+    /// How many bytes have been received and not been given out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether all that was received has been given out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Adds bytes that were received.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        while !bytes.is_empty() {
+            let room = self.room_to_read();
+            let n = room.len().min(bytes.len());
+            room[..n].copy_from_slice(&bytes[..n]);
+            self.has_read(n);
+            bytes = &bytes[n..];
+        }
+    }
+
+    /// Gives the room for the next read; [`has_read`](Self::has_read) must follow.
+    pub(crate) fn room_to_read(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.buf.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        if self.end + self.room > self.buf.len() {
+            self.buf.resize(self.end + self.room, 0);
+        }
+        &mut self.buf[self.end..]
+    }
+
+    /// Counts in the bytes that a read has put into the room, and fits the room to their number.
+    pub(crate) fn has_read(&mut self, n: usize) {
+        if n == self.buf.len() - self.end {
+            self.room = (self.room * 4).min(READ_TURN);
+        } else if n < self.room / 8 {
+            self.room = (self.room / 4).max(FIRST_READ);
+        }
+        self.end += n;
+    }
+
+    /// Gives memory back that is not needed while nothing arrives.
+    pub(crate) fn release(&mut self) {
+        if self.is_empty() {
+            (self.start, self.end, self.scanned) = (0, 0, 0);
+            self.buf = Vec::new();
+        }
+    }
+
+    /// Gives memory back to a client that has become quieter, for the time that a blocking read
+    /// takes.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_empty() && self.buf.len() > 2 * self.room {
+            self.release();
+        }
+    }
+
+    /// Whether [`parse_recvd_data`] would give a message or an error, or there were empty messages:
+    /// something has come to its end.
+    pub(crate) fn has_msg(&mut self) -> bool {
+        let before = self.start;
+        !matches!(parse_recvd_data(self).find_end(), Ok(None)) || self.start > before
+    }
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Takes the whole messages off the front of what was received; the unfinished one stays.
+///
+/// The messages borrow the text from `rest`: nothing is copied. Those that the caller does not ask
+/// for stay in `rest` for the next call. Empty messages are left out.
+///
+/// ```
+/// use tincanchat::{Rest, parse_recvd_data};
+///
+/// let mut rest = Rest::new();
+/// rest.extend(b"one\0\0two\0thr");
+/// let msgs: Vec<_> = parse_recvd_data(&mut rest).map(Result::unwrap).collect();
+/// assert_eq!(msgs, ["one", "two"]);
+/// assert_eq!(rest.len(), 3);
+/// ```
+pub fn parse_recvd_data(rest: &mut Rest) -> Msgs<'_> {
+    Msgs {
+        data: &rest.buf[..rest.end],
+        start: &mut rest.start,
+        scanned: &mut rest.scanned,
+        limit: rest.limit,
+        failed: false,
+    }
+}
+
+/// The messages in a [`Rest`], from [`parse_recvd_data`].
+///
+/// Gives the messages in the order received. At a message that is too long or not UTF-8 it gives a
+/// [`FrameError`], and nothing after it: where the next message would begin cannot be trusted.
+#[derive(Debug)]
+pub struct Msgs<'a> {
+    data: &'a [u8],
+    start: &'a mut usize,
+    scanned: &'a mut usize,
+    limit: usize,
+    failed: bool,
+}
+
+impl Msgs<'_> {
+    /// Finds the end of the first message that is not empty, or finds that it is too long.
+    ///
+    /// What it says does not depend on how the bytes were cut: a message is too long as soon as its
+    /// first byte too many is there, whether or not a zero byte follows.
+    fn find_end(&mut self) -> Result<Option<usize>, FrameError> {
+        loop {
+            let found = memchr(NUL, &self.data[*self.scanned..]).map(|at| *self.scanned + at);
+            *self.scanned = found.unwrap_or(self.data.len());
+            if *self.scanned - *self.start > self.limit {
+                return Err(FrameError::TooLong { limit: self.limit });
+            }
+            if found != Some(*self.start) {
+                return Ok(found);
+            }
+            self.skip_to(*self.start + 1);
+        }
+    }
+
+    fn skip_to(&mut self, next: usize) {
+        *self.start = next;
+        *self.scanned = next;
+    }
+}
+
+impl<'a> Iterator for Msgs<'a> {
+    type Item = Result<&'a str, FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let msg = self.find_end().transpose()?.and_then(|end| {
+            let bytes = &self.data[*self.start..end];
+            self.skip_to(end + 1);
+            str::from_utf8(bytes).map_err(|err| FrameError::NotUtf8 {
+                len: bytes.len(),
+                valid_up_to: err.valid_up_to(),
+            })
+        });
+        self.failed = msg.is_err();
+        Some(msg)
+    }
+}
+
+impl std::iter::FusedIterator for Msgs<'_> {}

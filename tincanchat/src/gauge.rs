@@ -1,0 +1,177 @@
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADLINE};
+
+/// Measures what waits for one client, and says when that client is too slow to be kept.
+///
+/// A queue between a fast sender and a slow reader has to end somewhere: it blocks the sender, drops
+/// messages, grows for ever, or costs the reader its connection. Here it is the last. The gauge does
+/// not hold the queue, whatever that is made of: it is told what goes in ([`queue`](Self::queue)),
+/// when a write begins ([`writing`](Self::writing)) and what the kernel took
+/// ([`took`](Self::took)), and it may be shared by the threads or tasks on both sides.
+///
+/// The rules are the limits [`QUEUE_BYTES`], [`QUEUE_ENTRIES`], [`QUEUE_CEILING`], [`STALL`], [`WRITE_DEADLINE`] and
+/// [`DRAIN`].
+///
+/// ```
+/// use tincanchat::{QUEUE_BYTES, QueueGauge};
+///
+/// let gauge = QueueGauge::new();
+/// gauge.queue(2 * QUEUE_BYTES)?; // much, but no write has been tried yet
+/// gauge.writing();
+/// gauge.took(2 * QUEUE_BYTES);
+/// assert!(gauge.is_empty());
+/// # Ok::<(), tincanchat::SlowConsumer>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct QueueGauge(Mutex<State>);
+
+/// All counts begin with the connection, so what is in the queue is the difference.
+#[derive(Debug, Default)]
+struct State {
+    bytes_in: u64,
+    bytes_out: u64,
+    entries: usize,
+    /// The count of bytes in at a moment when the queue held them all, and that moment: as long as
+    /// `bytes_out` is below the count, the oldest byte is at least as old as the moment.
+    mark: Option<(u64, Instant)>,
+    /// Since when the kernel has taken nothing of what it was offered.
+    refused_since: Option<Instant>,
+    closed_at: Option<Instant>,
+    given_up: Option<SlowConsumer>,
+}
+
+/// Why a client is too slow to be kept: how much waits for it, and for how long already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowConsumer {
+    /// The bytes that wait in the queue.
+    pub bytes: u64,
+    /// How long, at least, the oldest of them has waited.
+    pub age: Duration,
+}
+
+impl fmt::Display for SlowConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, age } = self;
+        write!(f, "the client does not keep up: {bytes} bytes queued, the oldest for {age:.1?}")
+    }
+}
+
+impl std::error::Error for SlowConsumer {}
+
+/// An I/O error of the kind `TimedOut`, with the [`SlowConsumer`] inside.
+impl From<SlowConsumer> for io::Error {
+    fn from(err: SlowConsumer) -> Self {
+        io::Error::new(io::ErrorKind::TimedOut, err)
+    }
+}
+
+impl QueueGauge {
+    /// A gauge for an empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts an entry of so many bytes that is about to go into the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`SlowConsumer`] if the queue is over its limit already and the kernel takes nothing: the
+    /// entry must not go in, and the client must go. From then on [`check`](Self::check) says the
+    /// same, so that whoever is writing knows why the connection is closed under its hands.
+    pub fn queue(&self, bytes: usize) -> Result<(), SlowConsumer> {
+        let mut state = self.state();
+        if state.is_full() {
+            let slow = state.slow();
+            state.given_up = Some(slow);
+            return Err(slow);
+        }
+        state.bytes_in += bytes as u64;
+        state.entries += 1;
+        if state.mark.is_none() {
+            state.mark = Some((state.bytes_in, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Notes that a write of queued bytes begins, which may block.
+    pub fn writing(&self) {
+        let mut state = self.state();
+        state.entries = 0;
+        state.refused_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Counts bytes that the kernel has taken.
+    pub fn took(&self, bytes: usize) {
+        let mut state = self.state();
+        state.bytes_out += bytes as u64;
+        state.refused_since = None;
+        if state.waiting() == 0 {
+            state.mark = None;
+        } else if state.mark.is_some_and(|(count, _)| state.bytes_out >= count) {
+            state.mark = Some((state.bytes_in, Instant::now()));
+        }
+    }
+
+    /// Notes that nothing more will be queued; what is there has [`DRAIN`] to leave.
+    pub fn close(&self) {
+        self.state().closed_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Says whether the oldest byte has waited too long.
+    ///
+    /// # Errors
+    ///
+    /// [`SlowConsumer`] if it has waited for [`WRITE_DEADLINE`], if the queue was closed [`DRAIN`] ago
+    /// and is not empty yet, or if [`queue`](Self::queue) has said so before.
+    pub fn check(&self) -> Result<(), SlowConsumer> {
+        let state = self.state();
+        if let Some(slow) = state.given_up {
+            return Err(slow);
+        }
+        let is_over = |since: Option<Instant>, limit| since.is_some_and(|at| at.elapsed() >= limit);
+        let oldest = state.mark.map(|(_, at)| at);
+        let is_late = is_over(oldest, WRITE_DEADLINE) || is_over(state.closed_at, DRAIN);
+        if is_late && state.waiting() > 0 { Err(state.slow()) } else { Ok(()) }
+    }
+
+    /// How many bytes wait in the queue.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.state().waiting()
+    }
+
+    /// Whether the kernel has taken all that was queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No step of any method leaves the counts half-changed, so a panic elsewhere is no harm.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn waiting(&self) -> u64 {
+        self.bytes_in - self.bytes_out
+    }
+
+    fn is_full(&self) -> bool {
+        let Some(since) = self.refused_since else {
+            return false;
+        };
+        let is_long = self.waiting() > QUEUE_BYTES as u64 || self.entries > QUEUE_ENTRIES;
+        is_long && since.elapsed() >= STALL || self.waiting() > QUEUE_CEILING as u64
+    }
+
+    fn slow(&self) -> SlowConsumer {
+        let age = self.mark.map_or(Duration::ZERO, |(_, at)| at.elapsed());
+        SlowConsumer { bytes: self.waiting(), age }
+    }
+}
