@@ -32,10 +32,6 @@ pub fn run(profile: Profile, program: &str) -> ! {
 }
 
 fn trial(check: &'static Check, subject: Subject) -> Trial {
-    let judge = move || {
-        check
-            .judge(&subject)
-            .map_err(|err| Failed::from(format!("{err:#}")))
-    };
+    let judge = move || check.judge(&subject).map_err(|err| Failed::from(format!("{err:#}")));
     Trial::test(check.id, judge).with_ignored_flag(!check.needs.met())
 }

@@ -13,18 +13,10 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [
-            ("did", &self.did),
-            ("expected", &self.expected),
-            ("got", &self.got),
-        ];
+        let parts = [("did", &self.did), ("expected", &self.expected), ("got", &self.got)];
         for (i, (name, text)) in parts.into_iter().enumerate() {
             let newline = if i == 0 { "" } else { "\n" };
-            write!(
-                f,
-                "{newline}{name:>8}: {}",
-                text.trim_end().replace('\n', "\n          ")
-            )?;
+            write!(f, "{newline}{name:>8}: {}", text.trim_end().replace('\n', "\n          "))?;
         }
         Ok(())
     }
@@ -38,12 +30,8 @@ pub fn fail<T>(
     expected: impl fmt::Display,
     got: impl fmt::Display,
 ) -> anyhow::Result<T> {
-    Err(Failure {
-        did: did.to_string(),
-        expected: expected.to_string(),
-        got: got.to_string(),
-    }
-    .into())
+    Err(Failure { did: did.to_string(), expected: expected.to_string(), got: got.to_string() }
+        .into())
 }
 
 #[cfg(test)]

@@ -41,11 +41,7 @@ pub fn has_taken_signals(pid: u32) -> Option<bool> {
 /// system does not tell or there is no such connection (any more).
 #[must_use]
 pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
-    let table = if local.is_ipv4() {
-        "/proc/net/tcp"
-    } else {
-        "/proc/net/tcp6"
-    };
+    let table = if local.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let (local, remote) = (kernel_form(local), kernel_form(remote));
     let table = read(table)?;
     let line = table.lines().find(|line| {
@@ -63,10 +59,8 @@ fn kernel_form(addr: SocketAddr) -> String {
         SocketAddr::V6(addr) => addr.ip().octets().to_vec(),
     };
     let words = octets.as_chunks::<4>().0;
-    let words: String = words
-        .iter()
-        .map(|word| format!("{:08X}", u32::from_ne_bytes(*word)))
-        .collect();
+    let words: String =
+        words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect();
     format!("{words}:{:04X}", addr.port())
 }
 
@@ -86,11 +80,7 @@ fn cpu(_pid: u32) -> Option<Duration> {
 }
 
 fn read(path: &str) -> Option<String> {
-    if cfg!(target_os = "linux") {
-        std::fs::read_to_string(path).ok()
-    } else {
-        None
-    }
+    if cfg!(target_os = "linux") { std::fs::read_to_string(path).ok() } else { None }
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

@@ -107,9 +107,7 @@ impl Launch {
     pub fn start_as_given(self) -> Result<Server> {
         let mut server = self.spawn()?;
         let line = server.stdout.wait_for(PATIENCE, |_| true);
-        let addr = line
-            .as_deref()
-            .and_then(|line| line.strip_prefix("Listening on "));
+        let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
             let got = format!("{line:?} on stdout, and the log\n{}", server.log);
             return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
@@ -134,11 +132,7 @@ impl Launch {
             return Ok(server);
         }
         let got = format!("{ended:?}, and the log\n{}", server.log);
-        fail(
-            format!("started {launch}"),
-            format!("connections taken on port {port}"),
-            got,
-        )
+        fail(format!("started {launch}"), format!("connections taken on port {port}"), got)
     }
 
     /// Starts a program that is expected to end by itself, and waits for it.
@@ -148,53 +142,30 @@ impl Launch {
             let got = format!("it still runs; its log\n{}", server.log);
             return fail(format!("ran {self}"), "an end", got);
         };
-        Ok(Ended {
-            status,
-            stdout: server.stdout.all()?,
-            stderr: server.log.all()?,
-        })
+        Ok(Ended { status, stdout: server.stdout.all()?, stderr: server.log.all()? })
     }
 
     fn spawn(&self) -> Result<Server> {
         let mut command = self.command()?;
         // A reader's own settings must not change what a check sees.
-        command
-            .env_remove("RUST_LOG")
-            .env_remove("RUST_BACKTRACE")
-            .env_remove("NO_COLOR");
+        command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::null())
-            .stdout(stdio(&self.stdout)?)
-            .stderr(stdio(&self.stderr)?);
+        command.stdin(Stdio::null()).stdout(stdio(&self.stdout)?).stderr(stdio(&self.stderr)?);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("could not start {self}"))?;
+        let mut child = command.spawn().with_context(|| format!("could not start {self}"))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (stdout, unread_out) = outlet(&self.stdout, out);
         let (log, unread_err) = outlet(&self.stderr, err);
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
         let unread = unread_out.into_iter().chain(unread_err).collect();
-        Ok(Server {
-            child,
-            addr,
-            stdout,
-            log,
-            name: self.to_string(),
-            _unread: unread,
-        })
+        Ok(Server { child, addr, stdout, log, name: self.to_string(), _unread: unread })
     }
 
     fn command(&self) -> Result<Command> {
         let mut script = self.limits.clone();
         let closed = |outlet: &Outlet, closing| {
-            if *outlet == Outlet::Closed {
-                closing
-            } else {
-                ""
-            }
+            if *outlet == Outlet::Closed { closing } else { "" }
         };
         let closing = [closed(&self.stdout, " >&-"), closed(&self.stderr, " 2>&-")].concat();
         if script.is_empty() && closing.is_empty() {
@@ -207,10 +178,7 @@ impl Launch {
         }
         script.push(format!("exec \"$@\"{closing}"));
         let mut command = Command::new("sh");
-        command
-            .args(["-c", &script.join("; "), "sh"])
-            .arg(&self.program)
-            .args(&self.args);
+        command.args(["-c", &script.join("; "), "sh"]).arg(&self.program).args(&self.args);
         Ok(command)
     }
 }
@@ -238,8 +206,7 @@ fn stdio(outlet: &Outlet) -> Result<Stdio> {
         Outlet::Closed => Stdio::null(),
         Outlet::File(path) => {
             let file = OpenOptions::new().write(true).open(path);
-            file.with_context(|| format!("could not open {}", path.display()))?
-                .into()
+            file.with_context(|| format!("could not open {}", path.display()))?.into()
         }
     })
 }
@@ -269,11 +236,7 @@ pub struct Ended {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            status,
-            stdout,
-            stderr,
-        } = self;
+        let Self { status, stdout, stderr } = self;
         write!(f, "{status}\nstdout {stdout:#?}\nstderr {stderr:#?}")
     }
 }
@@ -332,9 +295,7 @@ impl Server {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).context("could not send a signal")?;
-        wait_until(PATIENCE, || {
-            Ok(procfs::has_taken_signals(self.pid()).unwrap_or(true))
-        })?;
+        wait_until(PATIENCE, || Ok(procfs::has_taken_signals(self.pid()).unwrap_or(true)))?;
         Ok(())
     }
 
@@ -353,16 +314,8 @@ impl Server {
         let begin = Instant::now();
         match self.wait(PATIENCE)? {
             Some(status) if status.code() == Some(0) => Ok(begin.elapsed()),
-            Some(status) => fail(
-                did,
-                "exit code 0",
-                format!("{status}; its log\n{}", self.log),
-            ),
-            None => fail(
-                did,
-                "its end",
-                format!("it still runs; its log\n{}", self.log),
-            ),
+            Some(status) => fail(did, "exit code 0", format!("{status}; its log\n{}", self.log)),
+            None => fail(did, "its end", format!("it still runs; its log\n{}", self.log)),
         }
     }
 
@@ -444,11 +397,7 @@ impl Lines {
 
     /// How many lines so far fit.
     pub fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
-        self.state()
-            .lines
-            .iter()
-            .filter(|line| wanted(line))
-            .count()
+        self.state().lines.iter().filter(|line| wanted(line)).count()
     }
 
     /// Waits for a line that fits, one printed already included.

@@ -82,11 +82,7 @@ impl Client {
         server: SocketAddr,
         shape: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(server),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
         shape(&socket)?;
         socket
             .connect_timeout(&server.into(), PATIENCE)
@@ -97,14 +93,7 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE))?;
         let addr = stream.local_addr()?;
         let transcript = Transcript::default();
-        Ok(Self {
-            stream,
-            addr,
-            server,
-            received: Vec::new(),
-            taken: 0,
-            transcript,
-        })
+        Ok(Self { stream, addr, server, received: Vec::new(), taken: 0, transcript })
     }
 
     /// This client's own address: what a server calls it.
@@ -122,10 +111,7 @@ impl Client {
     /// Everything sent and received so far, for a failure's text.
     #[must_use]
     pub fn transcript(&self) -> String {
-        format!(
-            "client {} of {}\n{}",
-            self.addr, self.server, self.transcript
-        )
+        format!("client {} of {}\n{}", self.addr, self.server, self.transcript)
     }
 
     /// Sends bytes as they are.
@@ -180,11 +166,7 @@ impl Client {
         if heard == Heard::Frame(text.as_bytes().to_vec()) {
             return Ok(());
         }
-        fail(
-            self.transcript(),
-            format!("the message {}", show(text.as_bytes())),
-            heard,
-        )
+        fail(self.transcript(), format!("the message {}", show(text.as_bytes())), heard)
     }
 
     /// The stream must end here, in good order and with nothing more in it.
@@ -193,15 +175,8 @@ impl Client {
         if heard == Heard::Eof && self.unfinished().is_empty() {
             return Ok(());
         }
-        let got = format!(
-            "{heard}, after {} unfinished bytes",
-            self.unfinished().len()
-        );
-        fail(
-            self.transcript(),
-            "the end of the stream and nothing before it",
-            got,
-        )
+        let got = format!("{heard}, after {} unfinished bytes", self.unfinished().len());
+        fail(self.transcript(), "the end of the stream and nothing before it", got)
     }
 
     /// The connection must end here, in whatever way, with no message before.
@@ -227,9 +202,7 @@ impl Client {
     /// Closes the sending side: no more will be said, but still be heard.
     pub fn half_close(&mut self) -> Result<()> {
         self.transcript.add(Step::Note, b"closed the sending side");
-        self.stream
-            .shutdown(Shutdown::Write)
-            .context("could not close the sending side")
+        self.stream.shutdown(Shutdown::Write).context("could not close the sending side")
     }
 
     /// Leaves with a reset instead of an orderly end, as a program that was killed may.
@@ -273,17 +246,13 @@ impl Client {
     }
 
     fn ended(&mut self, ending: Heard) -> Heard {
-        self.transcript
-            .add(Step::Note, ending.to_string().as_bytes());
+        self.transcript.add(Step::Note, ending.to_string().as_bytes());
         ending
     }
 }
 
 fn is_timeout(err: &io::Error) -> bool {
-    matches!(
-        err.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn is_reset(err: &io::Error) -> bool {
@@ -353,11 +322,7 @@ impl fmt::Display for Transcript {
             writeln!(f, "  … {} steps before", self.forgotten)?;
         }
         for (step, kept, len) in &self.steps {
-            let more = if *len > kept.len() {
-                format!("… ({len} bytes)")
-            } else {
-                String::new()
-            };
+            let more = if *len > kept.len() { format!("… ({len} bytes)") } else { String::new() };
             match step {
                 Step::Sent => writeln!(f, "  → {}{more}", show(kept))?,
                 Step::Got => writeln!(f, "  ← {}{more}", show(kept))?,

@@ -22,10 +22,7 @@ impl Bench {
     /// A bench on which nothing was started yet.
     #[must_use]
     pub fn new(subject: Subject) -> Self {
-        Self {
-            subject,
-            logs: RefCell::default(),
-        }
+        Self { subject, logs: RefCell::default() }
     }
 
     /// What the server claims to be.
@@ -70,12 +67,7 @@ impl Bench {
     #[must_use]
     pub fn logs(&self) -> String {
         let mut text = String::new();
-        for log in self
-            .logs
-            .borrow()
-            .iter()
-            .filter(|log| !log.so_far().is_empty())
-        {
+        for log in self.logs.borrow().iter().filter(|log| !log.so_far().is_empty()) {
             let _ = writeln!(text, "the server's log:\n{log}");
         }
         text
@@ -99,11 +91,7 @@ impl Bench {
     /// The client must get the answer to what it said; of an echo server, the end, too.
     pub fn expect_answer(&self, client: &mut Client, text: &str) -> Result<()> {
         client.expect(&self.answer(client.addr(), text))?;
-        if self.profile().is_echo() {
-            client.expect_eof()
-        } else {
-            Ok(())
-        }
+        if self.profile().is_echo() { client.expect_eof() } else { Ok(()) }
     }
 
     /// A newcomer must be served: the server works.
@@ -120,11 +108,7 @@ impl Bench {
             let answer = self.answer(client.addr(), "again").into_bytes();
             Ok(client.hear(PATIENCE)? == Heard::Frame(answer))
         })?;
-        if served {
-            Ok(())
-        } else {
-            fail("tried again and again", "to be served", "never")
-        }
+        if served { Ok(()) } else { fail("tried again and again", "to be served", "never") }
     }
 
     /// A client that the server knows of: a chat has relayed a word of it, an echo server has
@@ -146,11 +130,7 @@ pub fn wait_until_read(client: &Client) -> Result<()> {
     if wait_until(PATIENCE, || Ok(unread() == 0))? {
         return Ok(());
     }
-    fail(
-        client.transcript(),
-        "the server reads it",
-        format!("{} bytes unread", unread()),
-    )
+    fail(client.transcript(), "the server reads it", format!("{} bytes unread", unread()))
 }
 
 /// A chat server with members that it is known to have let in, who have heard the same so far.
@@ -169,10 +149,7 @@ impl Room {
 
     /// Lets so many members into a running server.
     pub fn around(server: Server, members: usize) -> Result<Self> {
-        let mut room = Self {
-            server,
-            members: Vec::new(),
-        };
+        let mut room = Self { server, members: Vec::new() };
         for _ in 0..members {
             let client = Client::connect(room.server.addr())?;
             room.join(client)?;
@@ -204,9 +181,7 @@ impl Room {
 
     /// All members hear this next.
     pub fn hear(&mut self, text: &str) -> Result<()> {
-        self.members
-            .iter_mut()
-            .try_for_each(|member| member.expect(text))
+        self.members.iter_mut().try_for_each(|member| member.expect(text))
     }
 
     /// One says many things of one kind, a few at a time, and all hear each.

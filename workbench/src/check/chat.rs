@@ -33,10 +33,7 @@ pub(super) fn others_only(bench: &Bench) -> Result<()> {
         third.expect(&said(first.addr(), text))?;
     }
     second.say("the first hears this, and nothing of its own before")?;
-    let answer = said(
-        second.addr(),
-        "the first hears this, and nothing of its own before",
-    );
+    let answer = said(second.addr(), "the first hears this, and nothing of its own before");
     first.expect(&answer)?;
     third.expect(&answer)
 }
@@ -45,24 +42,16 @@ pub(super) fn others_only(bench: &Bench) -> Result<()> {
 fn meet(clients: &mut [&mut Client]) -> Result<()> {
     let mut heard = HashMap::new();
     let met = wait_until(PATIENCE, || {
-        clients
-            .iter_mut()
-            .try_for_each(|client| client.say("anybody there?"))?;
+        clients.iter_mut().try_for_each(|client| client.say("anybody there?"))?;
         for client in clients.iter_mut() {
             let heard: &mut usize = heard.entry(client.addr()).or_default();
             while matches!(client.hear(LISTEN)?, crate::wire::Heard::Frame(_)) {
                 *heard += 1;
             }
         }
-        Ok(clients
-            .iter()
-            .all(|client| heard[&client.addr()] >= clients.len()))
+        Ok(clients.iter().all(|client| heard[&client.addr()] >= clients.len()))
     })?;
-    if met {
-        Ok(())
-    } else {
-        fail("let all say something", "all hear the others", "never")
-    }
+    if met { Ok(()) } else { fail("let all say something", "all hear the others", "never") }
 }
 
 /// How long to listen for what others said before saying more.
@@ -89,9 +78,7 @@ pub(super) fn one_order_for_all(bench: &Bench) -> Result<()> {
             .map(|member| scope.spawn(move || talk(member, ROUNDS)))
             .collect();
         let join = |thread: thread::ScopedJoinHandle<'_, Result<Vec<Vec<u8>>>>| {
-            thread
-                .join()
-                .map_err(|_| anyhow!("a client's thread panicked"))?
+            thread.join().map_err(|_| anyhow!("a client's thread panicked"))?
         };
         threads.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
@@ -99,11 +86,7 @@ pub(super) fn one_order_for_all(bench: &Bench) -> Result<()> {
         if let Some(at) = (0..other.len()).find(|at| heard[0][*at] != other[*at]) {
             let (one, two) = (show(&heard[0][at]), show(&other[at]));
             let did = format!("let 12 clients talk at once and compared message {at}");
-            return fail(
-                did,
-                "the same for all",
-                format!("{one} for one, {two} for another"),
-            );
+            return fail(did, "the same for all", format!("{one} for one, {two} for another"));
         }
     }
     for sender in senders {
@@ -130,29 +113,16 @@ fn talk(member: &mut Client, rounds: usize) -> Result<Vec<Vec<u8>>> {
 }
 
 fn expect_in_order(heard: &[Vec<u8>], sender: &str, rounds: usize) -> Result<()> {
-    let own = heard
-        .iter()
-        .filter(|frame| frame.starts_with(format!("{sender}: ").as_bytes()));
-    let expected: Vec<_> = (0..rounds * A_ROUND)
-        .map(|i| format!("{sender}: {i}").into_bytes())
-        .collect();
+    let own = heard.iter().filter(|frame| frame.starts_with(format!("{sender}: ").as_bytes()));
+    let expected: Vec<_> =
+        (0..rounds * A_ROUND).map(|i| format!("{sender}: {i}").into_bytes()).collect();
     if own.eq(&expected) {
         return Ok(());
     }
-    let own: Vec<_> = heard
-        .iter()
-        .filter(|frame| frame.starts_with(sender.as_bytes()))
-        .collect();
-    let wrong = own
-        .iter()
-        .zip(&expected)
-        .find(|(got, expected)| **got != *expected);
+    let own: Vec<_> = heard.iter().filter(|frame| frame.starts_with(sender.as_bytes())).collect();
+    let wrong = own.iter().zip(&expected).find(|(got, expected)| **got != *expected);
     let got = wrong.map_or(format!("{} messages", own.len()), |(got, _)| show(got));
-    fail(
-        "let 12 clients talk at once",
-        format!("0, 1, 2, … of {sender}, each once"),
-        got,
-    )
+    fail("let 12 clients talk at once", format!("0, 1, 2, … of {sender}, each once"), got)
 }
 
 pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
@@ -161,9 +131,7 @@ pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
     let texts: Vec<_> = (0..1000).map(|i| format!("message {i}")).collect();
     let bytes: Vec<_> = texts.iter().map(|text| framed(text)).collect();
     room.members[0].send(&bytes.concat())?;
-    texts
-        .iter()
-        .try_for_each(|text| room.hear(&said(addr, text)))?;
+    texts.iter().try_for_each(|text| room.hear(&said(addr, text)))?;
     room.say(1, "and nothing twice")
 }
 
@@ -171,11 +139,7 @@ pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
     // A server raises this limit by itself when it starts.
     let launch = bench.launch(&[]);
-    let launch = if cfg!(unix) {
-        launch.descriptors_at_first(256)
-    } else {
-        launch
-    };
+    let launch = if cfg!(unix) { launch.descriptors_at_first(256) } else { launch };
     let server = bench.run(launch)?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
@@ -184,9 +148,7 @@ pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
     wait_until_all_are_in(&mut clients)?;
     let last = said(clients[7].addr(), "to a thousand");
     clients[7].say("to a thousand")?;
-    clients
-        .iter_mut()
-        .try_for_each(|client| hear_up_to(client, &last))
+    clients.iter_mut().try_for_each(|client| hear_up_to(client, &last))
 }
 
 /// The first says something again and again until everyone has heard something.
@@ -206,11 +168,7 @@ fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
     })?;
     let missing = heard.iter().filter(|heard| !**heard).count();
     let did = format!("connected {} clients", clients.len());
-    if all_in {
-        Ok(())
-    } else {
-        fail(did, "all hear", format!("{missing} hear nothing"))
-    }
+    if all_in { Ok(()) } else { fail(did, "all hear", format!("{missing} hear nothing")) }
 }
 
 /// Skips what was said to find out who is there.

@@ -14,11 +14,7 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
     // Two at once: each has a port of its own.
     let (one, two) = (bench.start(&[])?, bench.start(&[])?);
     if one.addr() == two.addr() || one.addr().port() == 0 {
-        return fail(
-            "started two servers on port 0",
-            "two ports",
-            format!("{one:?}, {two:?}"),
-        );
+        return fail("started two servers on port 0", "two ports", format!("{one:?}, {two:?}"));
     }
     bench.expect_works(&one)?;
     bench.expect_works(&two)
@@ -28,11 +24,7 @@ pub(super) fn port_given(bench: &Bench) -> Result<()> {
     let port = free_port()?;
     let server = bench.run_as_given(bench.launch(&["--port", &port.to_string()]))?;
     if server.addr().port() != port {
-        return fail(
-            format!("started {server:?}"),
-            format!("port {port}"),
-            server.addr(),
-        );
+        return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
     bench.expect_works(&server)
 }
@@ -62,11 +54,9 @@ pub(super) fn host_default(bench: &Bench) -> Result<()> {
 fn refused_at(addr: SocketAddr) -> Result<()> {
     match TcpStream::connect_timeout(&addr, PATIENCE) {
         // A port that nothing listens on may be connected to itself (RFC 9293, simultaneous open).
-        Ok(stream) if stream.local_addr()? != addr => fail(
-            format!("connected to {addr}"),
-            "to be refused",
-            "a connection",
-        ),
+        Ok(stream) if stream.local_addr()? != addr => {
+            fail(format!("connected to {addr}"), "to be refused", "a connection")
+        }
         _ => Ok(()),
     }
 }
@@ -98,10 +88,7 @@ pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
     let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
     let answers = [client.addr(), mapped].map(|addr| bench.answer(addr, "over IPv4"));
     let heard = client.hear(PATIENCE)?;
-    if answers
-        .iter()
-        .any(|answer| heard == Heard::Frame(answer.clone().into_bytes()))
-    {
+    if answers.iter().any(|answer| heard == Heard::Frame(answer.clone().into_bytes())) {
         return Ok(());
     }
     fail(client.transcript(), format!("one of {answers:?}"), heard)
@@ -122,11 +109,7 @@ pub(super) fn host_v6_loopback(bench: &Bench) -> Result<()> {
 pub(super) fn host_name(bench: &Bench) -> Result<()> {
     let server = bench.start(&["--host", "localhost"])?;
     if !server.addr().ip().is_loopback() {
-        return fail(
-            "started with --host localhost",
-            "a loopback address",
-            server.addr(),
-        );
+        return fail("started with --host localhost", "a loopback address", server.addr());
     }
     bench.expect_works(&server)
 }
@@ -154,9 +137,8 @@ pub(super) fn no_permission(bench: &Bench) -> Result<()> {
 fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
     for backtrace in [None, Some("1"), Some("full")] {
         let launch = bench.launch(args);
-        let launch = backtrace
-            .into_iter()
-            .fold(launch, |launch, it| launch.env("RUST_BACKTRACE", it));
+        let launch =
+            backtrace.into_iter().fold(launch, |launch, it| launch.env("RUST_BACKTRACE", it));
         let ended = launch.clone().run_to_end()?;
         let one_line = matches!(&ended.stderr[..], [line] if line.contains(names));
         if ended.status.code() != Some(1) || !ended.stdout.is_empty() || !one_line {
@@ -220,19 +202,11 @@ pub(super) fn help(bench: &Bench) -> Result<()> {
 
 pub(super) fn version(bench: &Bench) -> Result<()> {
     let ended = printed_well(bench, "--version")?;
-    let number = |word: &str| {
-        word.split('.')
-            .filter(|part| part.parse::<u32>().is_ok())
-            .count()
-            >= 2
-    };
+    let number =
+        |word: &str| word.split('.').filter(|part| part.parse::<u32>().is_ok()).count() >= 2;
     match &ended.stdout[..] {
         [line] if line.split_whitespace().any(number) => Ok(()),
-        _ => fail(
-            "ran with --version",
-            "one line with the version's number",
-            ended,
-        ),
+        _ => fail("ran with --version", "one line with the version's number", ended),
     }
 }
 
@@ -241,11 +215,7 @@ fn printed_well(bench: &Bench, flag: &str) -> Result<Ended> {
     if ended.status.code() == Some(0) && ended.stderr.is_empty() {
         return Ok(ended);
     }
-    fail(
-        format!("ran with {flag}"),
-        "code 0, nothing on stderr",
-        ended,
-    )
+    fail(format!("ran with {flag}"), "code 0, nothing on stderr", ended)
 }
 
 /// All that a server prints in a life with clients is one line, and its address works.
@@ -265,9 +235,5 @@ pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
     if stdout == [line.clone()] {
         return Ok(());
     }
-    fail(
-        "let a server serve and end",
-        format!("`{line}` alone on stdout"),
-        format!("{stdout:#?}"),
-    )
+    fail("let a server serve and end", format!("`{line}` alone on stdout"), format!("{stdout:#?}"))
 }

@@ -19,17 +19,14 @@ const CROWD: usize = 150;
 
 #[cfg(unix)]
 pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
-    let launch = bench
-        .launch(&["--max-clients", "2000"])
-        .descriptors(DESCRIPTORS);
+    let launch = bench.launch(&["--max-clients", "2000"]).descriptors(DESCRIPTORS);
     let mut server = bench.run(launch)?;
     let mut inside = Vec::new();
     for _ in 0..3 {
         inside.push(bench.known_client(&server)?);
     }
-    let crowd: Vec<_> = (0..CROWD)
-        .map(|_| Client::connect(server.addr()))
-        .collect::<Result<_>>()?;
+    let crowd: Vec<_> =
+        (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
     server.wait_for_log("a warning that descriptors have run out", is_warning)?;
     inside_goes_on(bench, &mut inside)?;
     stays_calm(&server)?;
@@ -55,20 +52,13 @@ fn inside_goes_on(bench: &Bench, inside: &mut Vec<Client>) -> Result<()> {
 #[cfg(unix)]
 fn stays_calm(server: &Server) -> Result<()> {
     const WATCHED: Duration = Duration::from_secs(2);
-    let cpu = || {
-        server
-            .figures()
-            .map_or(Duration::ZERO, |figures| figures.cpu)
-    };
+    let cpu = || server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
     let lines = || server.log().so_far().len();
     let (begin, cpu_before, lines_before) = (Instant::now(), cpu(), lines());
     // Nothing is waited for: this is the time that is measured.
     std::thread::sleep(WATCHED);
     let (cpu, lines) = (cpu().saturating_sub(cpu_before), lines() - lines_before);
-    let did = format!(
-        "watched a server without descriptors for {:?}",
-        begin.elapsed()
-    );
+    let did = format!("watched a server without descriptors for {:?}", begin.elapsed());
     // Connections that were accepted before are logged meanwhile, on a slow machine.
     let most = 10 + 2 * usize::try_from(begin.elapsed().as_secs())?;
     if cpu > WATCHED / 4 {
@@ -100,11 +90,7 @@ fn leaves_nothing(server: &Server, before: Figures) -> Result<()> {
     if as_before {
         return Ok(());
     }
-    fail(
-        "let 1,000 clients come and go",
-        format!("about {before:?}"),
-        format!("{now:?}"),
-    )
+    fail("let 1,000 clients come and go", format!("about {before:?}"), format!("{now:?}"))
 }
 
 pub(super) fn thousand_come_and_go(bench: &Bench) -> Result<()> {

@@ -22,19 +22,14 @@ pub(super) fn answers_and_closes(bench: &Bench) -> Result<()> {
 pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let much = [b"first\0", &vec![b'z'; 300_000][..]].concat();
-    for bytes in [
-        &b"first\0second\0third\0",
-        b"first\0\xff\xff\0",
-        b"first\0half of a",
-        &much[..],
-    ] {
+    for bytes in
+        [&b"first\0second\0third\0"[..], b"first\0\xff\xff\0", b"first\0half of a", &much[..]]
+    {
         let mut client = Client::connect(server.addr())?;
         client.send(bytes)?;
         bench.expect_answer(&mut client, "first")?;
         events::wait_for(&server, &left(client.addr()))?;
-        let lines = server
-            .log()
-            .count(|line| line.contains(&client.addr().to_string()));
+        let lines = server.log().count(|line| line.contains(&client.addr().to_string()));
         if lines != 3 {
             let got = format!("{lines} in\n{}", server.log());
             return fail(client.transcript(), "3 log lines about the client", got);
@@ -84,11 +79,7 @@ fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
     third.say("third")?;
     let early = second.hear(Duration::from_millis(300))?;
     if early != Heard::Silence {
-        return fail(
-            second.transcript(),
-            "nothing while the first client is silent",
-            early,
-        );
+        return fail(second.transcript(), "nothing while the first client is silent", early);
     }
     bench.exchange(&mut first, "first")?;
     bench.expect_answer(&mut second, "second")?;
@@ -98,11 +89,7 @@ fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
     let expected: Vec<_> = turns
         .into_iter()
         .flat_map(|(client, text)| {
-            [
-                came(client.addr()),
-                said(client.addr(), text),
-                left(client.addr()),
-            ]
+            [came(client.addr()), said(client.addr(), text), left(client.addr())]
         })
         .collect();
     expect_order(&server.log().so_far(), &expected)
@@ -112,18 +99,11 @@ fn expect_order(log: &[String], expected: &[String]) -> Result<()> {
     let is_event = |line: &str| expected.iter().any(|event| events::reports(line, event));
     let lines: Vec<_> = log.iter().filter(|line| is_event(line)).collect();
     let in_order = lines.len() == expected.len()
-        && lines
-            .iter()
-            .zip(expected)
-            .all(|(line, event)| events::reports(line, event));
+        && lines.iter().zip(expected).all(|(line, event)| events::reports(line, event));
     if in_order {
         return Ok(());
     }
-    fail(
-        "let one client after the other speak",
-        format!("{expected:#?}"),
-        format!("{lines:#?}"),
-    )
+    fail("let one client after the other speak", format!("{expected:#?}"), format!("{lines:#?}"))
 }
 
 pub(super) fn silent_client_holds_nobody(bench: &Bench) -> Result<()> {
@@ -135,7 +115,5 @@ pub(super) fn silent_client_holds_nobody(bench: &Bench) -> Result<()> {
     for _ in 0..10 {
         bench.expect_works(&server)?;
     }
-    silent
-        .iter_mut()
-        .try_for_each(|client| bench.exchange(client, "not silent any more"))
+    silent.iter_mut().try_for_each(|client| bench.exchange(client, "not silent any more"))
 }

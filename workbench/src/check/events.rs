@@ -9,8 +9,7 @@ use crate::{PATIENCE, fail, wait_until};
 
 /// Whether a line reports an event: its text ends the line and does not begin inside a word.
 pub fn reports(line: &str, event: &str) -> bool {
-    line.strip_suffix(event)
-        .is_some_and(|before| before.is_empty() || before.ends_with(' '))
+    line.strip_suffix(event).is_some_and(|before| before.is_empty() || before.ends_with(' '))
 }
 
 /// The line of a client that has come.
@@ -30,9 +29,7 @@ pub fn said(addr: SocketAddr, text: &str) -> String {
 
 /// Waits for an event in the log.
 pub fn wait_for(server: &Server, event: &str) -> Result<()> {
-    server
-        .wait_for_log(&format!("`{event}`"), |line| reports(line, event))
-        .map(drop)
+    server.wait_for_log(&format!("`{event}`"), |line| reports(line, event)).map(drop)
 }
 
 /// How many lines report an event.
@@ -44,11 +41,7 @@ pub fn count(log: &Lines, event: &str) -> usize {
 pub fn expect_once(log: &Lines, event: &str) -> Result<()> {
     match count(log, event) {
         1 => Ok(()),
-        n => fail(
-            "read the log",
-            format!("one line `{event}`"),
-            format!("{n} of\n{log}"),
-        ),
+        n => fail("read the log", format!("one line `{event}`"), format!("{n} of\n{log}")),
     }
 }
 
@@ -64,11 +57,7 @@ pub fn expect_all_left_but(server: &Server, stay: usize) -> Result<()> {
         return Ok(());
     }
     let (came, left) = gone();
-    fail(
-        "let clients leave",
-        format!("all but {stay} leave"),
-        format!("{left} of {came} left"),
-    )
+    fail("let clients leave", format!("all but {stay} leave"), format!("{left} of {came} left"))
 }
 
 /// Whether a line is a warning or worse.
@@ -84,16 +73,9 @@ pub fn is_about(line: &str, addr: SocketAddr) -> bool {
 
 /// The numbers in a warning, apart from its time and from addresses.
 pub fn numbers(line: &str) -> Vec<u64> {
-    let text = line
-        .find("WARN")
-        .or_else(|| line.find("ERROR"))
-        .map_or(line, |at| &line[at..]);
+    let text = line.find("WARN").or_else(|| line.find("ERROR")).map_or(line, |at| &line[at..]);
     text.split_whitespace()
-        .filter(|word| {
-            word.trim_end_matches([':', ',', '.'])
-                .parse::<SocketAddr>()
-                .is_err()
-        })
+        .filter(|word| word.trim_end_matches([':', ',', '.']).parse::<SocketAddr>().is_err())
         .flat_map(|word| word.split(|ch: char| !ch.is_ascii_digit()))
         .filter_map(|digits| digits.parse().ok())
         .collect()

@@ -81,11 +81,7 @@ pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
     events::wait_for(&server, &events::left(addr))?;
     match server.log().count(|line| line.contains(&addr.to_string())) {
         5 => Ok(()),
-        n => fail(
-            "sent three messages and four empty ones",
-            "5 log lines about the client",
-            n,
-        ),
+        n => fail("sent three messages and four empty ones", "5 log lines about the client", n),
     }
 }
 
@@ -111,11 +107,7 @@ pub(super) fn longest_accepted(bench: &Bench) -> Result<()> {
 
 pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    for text in [
-        "x".repeat(MAX + 1),
-        "é".repeat(MAX / 2) + "x",
-        "x".repeat(1 << 20),
-    ] {
+    for text in ["x".repeat(MAX + 1), "é".repeat(MAX / 2) + "x", "x".repeat(1 << 20)] {
         refused(bench, &server, &framed(&text), TOO_LONG)?;
     }
     bench.expect_works(&server)
@@ -131,14 +123,8 @@ pub(super) fn without_end_refused(bench: &Bench) -> Result<()> {
 
 pub(super) fn bad_utf8_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    let bad: [&[u8]; 6] = [
-        b"\xff",
-        b"\xc0\x80",
-        b"\xed\xa0\x80",
-        b"\xf5\x80\x80\x80",
-        b"ab\x80cd",
-        b"cut \xe2\x82",
-    ];
+    let bad: [&[u8]; 6] =
+        [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"ab\x80cd", b"cut \xe2\x82"];
     for text in bad {
         refused(bench, &server, &[text, &[0]].concat(), BAD_UTF8)?;
     }
@@ -180,9 +166,7 @@ fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result
 /// The next message must be the server's own word.
 pub(super) fn expect_told(client: &mut Client) -> Result<()> {
     let frame = client.frame()?;
-    let is_reason = frame
-        .strip_prefix(b"server: ")
-        .is_some_and(|why| !why.is_empty());
+    let is_reason = frame.strip_prefix(b"server: ").is_some_and(|why| !why.is_empty());
     if is_reason && str::from_utf8(&frame).is_ok() {
         return Ok(());
     }
@@ -228,27 +212,12 @@ pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
         [&long(MAX - 1)[..], b"\xff\0"].concat(),
         b"\0good\0also good\0unfinish".to_vec(),
     ];
-    streams
-        .iter()
-        .try_for_each(|stream| same_for_all_cuts(bench, &server, stream))
+    streams.iter().try_for_each(|stream| same_for_all_cuts(bench, &server, stream))
 }
 
 fn same_for_all_cuts(bench: &Bench, server: &Server, stream: &[u8]) -> Result<()> {
     let len = stream.len();
-    let at = [
-        1,
-        4,
-        5,
-        9,
-        len / 2,
-        MAX - 1,
-        MAX,
-        MAX + 1,
-        MAX + 5,
-        MAX + 6,
-        len - 2,
-        len - 1,
-    ];
+    let at = [1, 4, 5, 9, len / 2, MAX - 1, MAX, MAX + 1, MAX + 5, MAX + 6, len - 2, len - 1];
     let mut at: Vec<_> = at.into_iter().filter(|at| (1..len).contains(at)).collect();
     at.sort_unstable();
     at.dedup();
@@ -283,10 +252,7 @@ fn heard_for(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> Re
     }
     let text = |frame: Vec<u8>| String::from_utf8_lossy(&frame).into_owned();
     let own = client.addr().to_string();
-    Ok(frames
-        .into_iter()
-        .map(|frame| text(frame).replace(&own, "ADDR"))
-        .collect())
+    Ok(frames.into_iter().map(|frame| text(frame).replace(&own, "ADDR")).collect())
 }
 
 pub(super) fn reason_survives_a_talker(bench: &Bench) -> Result<()> {
@@ -317,11 +283,7 @@ pub(super) fn unfinished_dropped(bench: &Bench) -> Result<()> {
         let lines = server.log().count(debug);
         if (lines > 0) != logged {
             let expected = format!("a debug line about {addr}: {logged}");
-            return fail(
-                client.transcript(),
-                expected,
-                format!("{lines} of\n{}", server.log()),
-            );
+            return fail(client.transcript(), expected, format!("{lines} of\n{}", server.log()));
         }
     }
     Ok(())

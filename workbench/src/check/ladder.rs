@@ -18,55 +18,24 @@ const MULTI: &[Profile] = &[EchoMulti];
 type Run = fn(&Bench) -> Result<()>;
 
 const fn row(id: &'static str, who: &'static [Profile], run: Run, rule: &'static str) -> Check {
-    Check {
-        id,
-        rule,
-        who,
-        needs: Needs::Nothing,
-        run,
-    }
+    Check { id, rule, who, needs: Needs::Nothing, run }
 }
 
 /// All checks: name, who has to pass, how it is checked, and the rule in the words of
 /// `PROTOCOLS.md` with what this check makes of it.
 pub const LADDER: &[Check] = &[
-    row(
-        "cli-port-zero",
-        EVERY,
-        cli::port_zero,
-        "§1: `0` lets the system pick.",
-    ),
-    row(
-        "cli-port-given",
-        EVERY,
-        cli::port_given,
-        "§1: `--port PORT`.",
-    ),
-    row(
-        "cli-port-default",
-        EVERY,
-        cli::port_default,
-        "§2: default port 4040.",
-    ),
+    row("cli-port-zero", EVERY, cli::port_zero, "§1: `0` lets the system pick."),
+    row("cli-port-given", EVERY, cli::port_given, "§1: `--port PORT`."),
+    row("cli-port-default", EVERY, cli::port_default, "§2: default port 4040."),
     row(
         "cli-host-default",
         EVERY,
         cli::host_default,
         "§1: Default `127.0.0.1`: nobody outside this machine gets in unless asked.",
     ),
-    row(
-        "cli-host-any-v4",
-        EVERY,
-        cli::host_any_v4,
-        "§1: `0.0.0.0` or `::` opens it.",
-    ),
-    row(
-        "cli-host-any-v6",
-        EVERY,
-        cli::host_any_v6,
-        "§1: `::` takes IPv4 clients too.",
-    )
-    .needs(Needs::Ipv6),
+    row("cli-host-any-v4", EVERY, cli::host_any_v4, "§1: `0.0.0.0` or `::` opens it."),
+    row("cli-host-any-v6", EVERY, cli::host_any_v6, "§1: `::` takes IPv4 clients too.")
+        .needs(Needs::Ipv6),
     row(
         "cli-host-v6",
         EVERY,
@@ -75,12 +44,7 @@ pub const LADDER: &[Check] = &[
          Rust prints it: `[::1]:50312`.",
     )
     .needs(Needs::Ipv6),
-    row(
-        "cli-host-name",
-        EVERY,
-        cli::host_name,
-        "§1: interface to listen on: … or a host name.",
-    ),
+    row("cli-host-name", EVERY, cli::host_name, "§1: interface to listen on: … or a host name."),
     row(
         "cli-host-unknown",
         EVERY,
@@ -100,24 +64,14 @@ pub const LADDER: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (no permission).",
     )
     .needs(Needs::NoPrivileges),
-    row(
-        "cli-usage",
-        EVERY,
-        cli::usage_errors,
-        "§1: exit code 2 for a usage error.",
-    ),
+    row("cli-usage", EVERY, cli::usage_errors, "§1: exit code 2 for a usage error."),
     row(
         "cli-help",
         EVERY,
         cli::help,
         "§1: `--help` on every binary, with an example under \"Examples\".",
     ),
-    row(
-        "cli-version",
-        EVERY,
-        cli::version,
-        "§1: `--version` on every binary.",
-    ),
+    row("cli-version", EVERY, cli::version, "§1: `--version` on every binary."),
     #[cfg(unix)]
     row(
         "cli-stdout",
@@ -126,12 +80,7 @@ pub const LADDER: &[Check] = &[
         "§1: stdout: exactly one line, `Listening on ADDR`, flushed once connections are \
          accepted.",
     ),
-    row(
-        "framing-whole",
-        EVERY,
-        framing::whole,
-        "§2: A message is UTF-8 text ended by one ␀.",
-    ),
+    row("framing-whole", EVERY, framing::whole, "§2: A message is UTF-8 text ended by one ␀."),
     row(
         "framing-torn",
         EVERY,
@@ -218,7 +167,7 @@ pub const LADDER: &[Check] = &[
     ),
     row(
         "framing-unfinished-logged",
-        EVERY,
+        CHAT,
         framing::unfinished_dropped,
         "§2: Bytes left without their ␀ when the client leaves are dropped (logged at \
          `debug`).",
@@ -229,12 +178,7 @@ pub const LADDER: &[Check] = &[
         echo::answers_and_closes,
         "§2: client connects, sends a message; server answers; both close.",
     ),
-    row(
-        "echo-rest-ignored",
-        ECHO,
-        echo::rest_ignored,
-        "§2: What follows the first ␀ is ignored.",
-    ),
+    row("echo-rest-ignored", ECHO, echo::rest_ignored, "§2: What follows the first ␀ is ignored."),
     row(
         "echo-half-close",
         ECHO,
@@ -273,12 +217,7 @@ pub const LADDER: &[Check] = &[
         "§2: Each message is relayed as `ADDR: message` (the sender's address) to every \
          client connected at that moment, the sender included.",
     ),
-    row(
-        "chat-others-only",
-        CHAT,
-        chat::others_only,
-        "§2: `--others-only` leaves the sender out.",
-    ),
+    row("chat-others-only", CHAT, chat::others_only, "§2: `--others-only` leaves the sender out."),
     row(
         "chat-late-joiner",
         CHAT,
@@ -565,12 +504,7 @@ pub const LADDER: &[Check] = &[
         "§1: delivers what is already queued, for at most 3 s.",
     ),
     #[cfg(unix)]
-    row(
-        "stop-no-newcomers",
-        CHAT,
-        stopping::no_newcomers,
-        "§1: SIGINT, SIGTERM: stop accepting.",
-    ),
+    row("stop-no-newcomers", CHAT, stopping::no_newcomers, "§1: SIGINT, SIGTERM: stop accepting."),
     #[cfg(unix)]
     row(
         "stop-second-signal",
@@ -631,10 +565,11 @@ pub const LADDER: &[Check] = &[
         log::quiet,
         "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
     ),
+    row("log-rust-log", EVERY, log::rust_log, "§1: the log: set by `RUST_LOG`."),
     row(
-        "log-rust-log",
-        EVERY,
-        log::rust_log,
-        "§1: the log: set by `RUST_LOG`.",
+        "log-rust-log-debug",
+        CHAT,
+        log::rust_log_debug,
+        "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
     ),
 ];

@@ -51,30 +51,19 @@ pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
     let mut leaver = room.join_narrow()?;
     room.pour(0, &a_kilobyte(), POURED)?;
     leaver.half_close()?;
-    expect_delivered(
-        &mut leaver,
-        &said(room.members[0].addr(), &a_kilobyte()),
-        POURED,
-    )?;
+    expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), POURED)?;
     room.say(1, "the others stay")
 }
 
 /// All of it must come, then the end.
 pub(super) fn expect_delivered(client: &mut Client, relay: &str, times: usize) -> Result<()> {
     let (frames, ending) = client.rest()?;
-    let right = frames
-        .iter()
-        .filter(|frame| **frame == relay.as_bytes())
-        .count();
+    let right = frames.iter().filter(|frame| **frame == relay.as_bytes()).count();
     if (frames.len(), right, &ending) == (times, times, &Heard::Eof) {
         return Ok(());
     }
     let got = format!("{right} of {} messages, then {ending}", frames.len());
-    fail(
-        client.transcript(),
-        format!("{times} messages, then the end"),
-        got,
-    )
+    fail(client.transcript(), format!("{times} messages, then the end"), got)
 }
 
 /// The half-closed client does not read: it is let go after 3 s, not kept and not after 10.
@@ -106,11 +95,7 @@ pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
         let (frames, ending) = room.members[i].rest()?;
         if ending != Heard::Eof || !frames.contains(&bye.into_bytes()) {
             let got = format!("{} messages, then {ending}", frames.len());
-            return fail(
-                room.members[i].transcript(),
-                "its own bye, then the end",
-                got,
-            );
+            return fail(room.members[i].transcript(), "its own bye, then the end", got);
         }
     }
     let mut stayer = room.members.remove(last);

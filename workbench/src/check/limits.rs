@@ -46,11 +46,7 @@ fn served_again(room: &Room) -> Result<Client> {
     })?;
     match served {
         Some(client) => Ok(client),
-        None => fail(
-            "one of two left",
-            "a newcomer gets the place",
-            "`server: full`",
-        ),
+        None => fail("one of two left", "a newcomer gets the place", "`server: full`"),
     }
 }
 
@@ -85,11 +81,7 @@ pub(super) fn refusals_are_counted(bench: &Bench) -> Result<()> {
         return fail(did, expected, format!("{lines} lines\n{}", server.log()));
     }
     if counted > refused + lines {
-        return fail(
-            did,
-            "no more left out than refused",
-            format!("{counted} left out"),
-        );
+        return fail(did, "no more left out than refused", format!("{counted} left out"));
     }
     Ok(())
 }
@@ -113,11 +105,7 @@ fn wait_for_count(server: &Server, before: usize) -> Result<u64> {
     }
     let (lines, counted) = told(server, before);
     let got = format!("{lines} lines that count {counted}:\n{}", server.log());
-    fail(
-        format!("was refused {refused} times"),
-        "the log counts what it leaves out",
-        got,
-    )
+    fail(format!("was refused {refused} times"), "the log counts what it leaves out", got)
 }
 
 /// The new lines in the log, and the sum of the counts in its warnings.

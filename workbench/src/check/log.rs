@@ -16,11 +16,7 @@ pub(super) fn three_lines(bench: &Bench) -> Result<()> {
     let addr = client.addr();
     drop(client);
     events::wait_for(&server, &left(addr))?;
-    expect_lines_about(
-        &server,
-        addr,
-        &[came(addr), said(addr, "one message"), left(addr)],
-    )
+    expect_lines_about(&server, addr, &[came(addr), said(addr, "one message"), left(addr)])
 }
 
 fn expect_lines_about(
@@ -29,23 +25,13 @@ fn expect_lines_about(
     expected: &[String],
 ) -> Result<()> {
     let log = server.log().so_far();
-    let about: Vec<_> = log
-        .iter()
-        .filter(|line| line.contains(&addr.to_string()))
-        .collect();
+    let about: Vec<_> = log.iter().filter(|line| line.contains(&addr.to_string())).collect();
     let fit = about.len() == expected.len()
-        && about
-            .iter()
-            .zip(expected)
-            .all(|(line, event)| reports(line, event));
+        && about.iter().zip(expected).all(|(line, event)| reports(line, event));
     if fit {
         return Ok(());
     }
-    fail(
-        "served one client",
-        format!("{expected:#?}"),
-        format!("{about:#?}"),
-    )
+    fail("served one client", format!("{expected:#?}"), format!("{about:#?}"))
 }
 
 pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
@@ -54,11 +40,7 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
     let addr = client.addr();
     client.send(&framed("pipelined").repeat(MESSAGES))?;
-    let relayed = if bench.profile().is_chat() {
-        MESSAGES
-    } else {
-        1
-    };
+    let relayed = if bench.profile().is_chat() { MESSAGES } else { 1 };
     let answer = bench.answer(addr, "pipelined");
     (0..relayed).try_for_each(|_| client.expect(&answer))?;
     drop(client);
@@ -69,19 +51,12 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
         return Ok(());
     }
     let expected = format!("{relayed} lines for them and two more about the client");
-    fail(
-        format!("sent {MESSAGES} messages at once"),
-        expected,
-        format!("{lines} of {about}"),
-    )
+    fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
 }
 
 /// All control characters that a message can hold: C0, DEL and C1.
 fn controls() -> String {
-    (1..0x20)
-        .chain(0x7f..0xa0)
-        .filter_map(char::from_u32)
-        .collect()
+    (1..0x20).chain(0x7f..0xa0).filter_map(char::from_u32).collect()
 }
 
 fn is_forbidden(ch: char) -> bool {
@@ -109,11 +84,7 @@ pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
     if whole {
         Ok(())
     } else {
-        fail(
-            "sent all control characters",
-            "one line",
-            format!("{line:?}"),
-        )
+        fail("sent all control characters", "one line", format!("{line:?}"))
     }
 }
 
@@ -150,17 +121,10 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
     let addr = unfinished.addr();
     drop(unfinished);
     events::wait_for(&server, &left(addr))?;
-    match server
-        .log()
-        .so_far()
-        .iter()
-        .find(|line| line.contains(is_forbidden))
-    {
-        Some(line) => fail(
-            "sent bad messages with escapes",
-            "none in the log",
-            format!("{line:?}"),
-        ),
+    match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
+        Some(line) => {
+            fail("sent bad messages with escapes", "none in the log", format!("{line:?}"))
+        }
         None => Ok(()),
     }
 }
@@ -183,29 +147,14 @@ fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
     server.wait_for_log("a warning about bad text", |line| {
         events::is_warning(line) && line.contains(&bad.addr().to_string())
     })?;
-    match server
-        .log()
-        .count(|line| line.contains("unheard-of") || line.contains("Connection from"))
+    match server.log().count(|line| line.contains("unheard-of") || line.contains("Connection from"))
     {
         0 => Ok(()),
-        n => fail(
-            format!("sent messages, with {with}"),
-            "no lines for them",
-            n,
-        ),
+        n => fail(format!("sent messages, with {with}"), "no lines for them", n),
     }
 }
 
 pub(super) fn rust_log(bench: &Bench) -> Result<()> {
-    let debug = bench.run(bench.launch(&[]).env("RUST_LOG", "debug"))?;
-    let mut client = Client::connect(debug.addr())?;
-    client.send(b"unfinished")?;
-    wait_until_read(&client)?;
-    let addr = client.addr().to_string();
-    drop(client);
-    debug.wait_for_log("a debug line about unfinished bytes", |line| {
-        line.contains("DEBUG") && line.contains(&addr)
-    })?;
     let mut off = bench.run(bench.launch(&[]).env("RUST_LOG", "off"))?;
     bench.expect_works(&off)?;
     let mut bad = Client::connect(off.addr())?;
@@ -214,12 +163,19 @@ pub(super) fn rust_log(bench: &Bench) -> Result<()> {
     off.expect_alive("ran with RUST_LOG=off")?;
     match off.log().so_far().len() {
         0 => Ok(()),
-        n => fail(
-            "ran with RUST_LOG=off",
-            "no log",
-            format!("{n} lines:\n{}", off.log()),
-        ),
+        n => fail("ran with RUST_LOG=off", "no log", format!("{n} lines:\n{}", off.log())),
     }
+}
+
+pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
+    let server = bench.run(bench.launch(&[]).env("RUST_LOG", "debug"))?;
+    let mut client = Client::connect(server.addr())?;
+    client.send(b"unfinished")?;
+    wait_until_read(&client)?;
+    let addr = client.addr().to_string();
+    drop(client);
+    let wanted = |line: &str| line.contains("DEBUG") && line.contains(&addr);
+    server.wait_for_log("a debug line about unfinished bytes", wanted).map(drop)
 }
 
 /// What one says is logged once, however many hear it.
@@ -227,8 +183,5 @@ pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 5)?;
     room.say(2, "to all five")?;
     room.say(3, "after that")?;
-    events::expect_once(
-        room.server.log(),
-        &said(room.members[2].addr(), "to all five"),
-    )
+    events::expect_once(room.server.log(), &said(room.members[2].addr(), "to all five"))
 }

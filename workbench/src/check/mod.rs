@@ -91,11 +91,7 @@ pub struct Subject {
 impl Subject {
     /// A program that needs no arguments.
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
-        Self {
-            profile,
-            program: program.as_ref().into(),
-            args: Vec::new(),
-        }
+        Self { profile, program: program.as_ref().into(), args: Vec::new() }
     }
 }
 

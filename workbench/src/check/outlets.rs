@@ -15,54 +15,27 @@ const MANY: usize = 30_000;
 
 #[cfg(unix)]
 pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
-    goes_on(
-        bench,
-        bench.run_unheard(bench.launch(&[]).stdout(Outlet::Closed))?,
-        FEW,
-    )?;
-    goes_on(
-        bench,
-        bench.run_unheard(bench.launch(&[]).stdout(Outlet::ReaderGone))?,
-        FEW,
-    )
+    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(Outlet::Closed))?, FEW)?;
+    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(Outlet::ReaderGone))?, FEW)
 }
 
 #[cfg(unix)]
 pub(super) fn stderr_closed(bench: &Bench) -> Result<()> {
-    goes_on(
-        bench,
-        bench.run(bench.launch(&["-v"]).stderr(Outlet::Closed))?,
-        FEW,
-    )?;
-    goes_on(
-        bench,
-        bench.run(bench.launch(&["-v"]).stderr(Outlet::ReaderGone))?,
-        FEW,
-    )?;
-    let both = bench
-        .launch(&[])
-        .stdout(Outlet::Closed)
-        .stderr(Outlet::Closed);
+    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(Outlet::Closed))?, FEW)?;
+    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(Outlet::ReaderGone))?, FEW)?;
+    let both = bench.launch(&[]).stdout(Outlet::Closed).stderr(Outlet::Closed);
     goes_on(bench, bench.run_unheard(both)?, FEW)
 }
 
 pub(super) fn stderr_unread(bench: &Bench) -> Result<()> {
-    goes_on(
-        bench,
-        bench.run(bench.launch(&[]).stderr(Outlet::Unread))?,
-        MANY,
-    )
+    goes_on(bench, bench.run(bench.launch(&[]).stderr(Outlet::Unread))?, MANY)
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     let full = || Outlet::File("/dev/full".into());
     goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(full()))?, FEW)?;
-    goes_on(
-        bench,
-        bench.run_unheard(bench.launch(&[]).stdout(full()))?,
-        FEW,
-    )?;
+    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(full()))?, FEW)?;
     let both = bench.launch(&[]).stdout(full()).stderr(full());
     goes_on(bench, bench.run_unheard(both)?, FEW)
 }
@@ -96,9 +69,7 @@ fn fill_the_log(bench: &Bench, server: &Server, messages: usize) -> Result<()> {
 #[cfg(unix)]
 fn end_well(server: &mut Server) -> Result<()> {
     server.signal(crate::server::Signal::TERM)?;
-    server
-        .expect_exit("let the log go nowhere, then sent SIGTERM")
-        .map(drop)
+    server.expect_exit("let the log go nowhere, then sent SIGTERM").map(drop)
 }
 
 #[cfg(not(unix))]

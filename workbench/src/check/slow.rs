@@ -26,10 +26,7 @@ pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
     silent.extend(room.members.pop());
     let before = room.server.figures().map_or(0, |figures| figures.resident);
     room.pour(0, &"x".repeat(4000), 5000)?;
-    let grown = room
-        .server
-        .figures()
-        .map_or(0, |it| it.resident.saturating_sub(before));
+    let grown = room.server.figures().map_or(0, |it| it.resident.saturating_sub(before));
     if grown > GROWTH {
         let expected = format!("memory grows by less than {GROWTH} bytes");
         return fail("said 20 MB to 3 who read and 4 who do not", expected, grown);
@@ -54,11 +51,7 @@ fn expect_cut_off(server: &Server, addr: SocketAddr) -> Result<()> {
     }
     match server.log().count(about) {
         1 => Ok(()),
-        n => fail(
-            "let a client not read",
-            "one warning about it",
-            format!("{n}"),
-        ),
+        n => fail("let a client not read", "one warning about it", format!("{n}")),
     }
 }
 
@@ -73,9 +66,7 @@ pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
     expect_cut_off(&room.server, addr)?;
     room.members[1].say("enough")?;
     let end = said(room.members[1].addr(), "enough");
-    room.members
-        .iter_mut()
-        .try_for_each(|member| hear_numbers(member, addr, &end))
+    room.members.iter_mut().try_for_each(|member| hear_numbers(member, addr, &end))
 }
 
 /// What the talker said must come in order and without a gap, up to where it was cut off.
@@ -87,11 +78,7 @@ fn hear_numbers(member: &mut Client, talker: SocketAddr, end: &str) -> Result<()
         }
         let expected = said(talker, &format!("{i:4} "));
         if !frame.starts_with(expected.as_bytes()) {
-            return fail(
-                member.transcript(),
-                format!("{expected}…, or {end}"),
-                show(&frame),
-            );
+            return fail(member.transcript(), format!("{expected}…, or {end}"), show(&frame));
         }
     }
     Ok(())
@@ -108,11 +95,7 @@ pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
     // Whoever is let wait for the time that is promised sees at least that much pass.
     if begin.elapsed() < Duration::from_secs(9) {
         let got = format!("it was cut off after {:?}", begin.elapsed());
-        return fail(
-            "let 130 KB wait for a client",
-            "10 s to take some of it",
-            got,
-        );
+        return fail("let 130 KB wait for a client", "10 s to take some of it", got);
     }
     room.say(1, "the others stay")
 }
@@ -141,15 +124,11 @@ pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     let relay = relay.as_str();
     thread::scope(|scope| {
         let hear_all = |member: &mut Client| (0..MESSAGES).try_for_each(|_| member.expect(relay));
-        let threads: Vec<_> = room
-            .members
-            .iter_mut()
-            .map(|member| scope.spawn(move || hear_all(member)))
-            .collect();
-        threads.into_iter().try_for_each(|it| {
-            it.join()
-                .map_err(|_| anyhow!("a client's thread panicked"))?
-        })
+        let threads: Vec<_> =
+            room.members.iter_mut().map(|member| scope.spawn(move || hear_all(member))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
     })?;
     room.say(3, "all still here")
 }

@@ -120,9 +120,7 @@ pub(super) fn queued_is_delivered(bench: &Bench) -> Result<()> {
     late.widen()?;
     expect_delivered(&mut late, &relay, POURED)?;
     room.members.iter_mut().try_for_each(Client::expect_eof)?;
-    room.server
-        .expect_exit("sent SIGTERM with much queued")
-        .map(drop)
+    room.server.expect_exit("sent SIGTERM with much queued").map(drop)
 }
 
 /// Even megabytes, where the kernel has room for them, arrive after the end.
@@ -138,26 +136,19 @@ pub(super) fn megabytes_are_delivered(bench: &Bench) -> Result<()> {
     room.say(0, &text)?;
     room.server.signal(Signal::TERM)?;
     expect_delivered(&mut late, &said(room.members[0].addr(), &text), 150)?;
-    room.server
-        .expect_exit("sent SIGTERM with megabytes on the way")
-        .map(drop)
+    room.server.expect_exit("sent SIGTERM with megabytes on the way").map(drop)
 }
 
 pub(super) fn non_reader_cannot_hold(bench: &Bench) -> Result<()> {
     let (mut room, _never, _) = with_much_queued(bench)?;
     let begin = Instant::now();
     room.server.signal(Signal::TERM)?;
-    room.server
-        .expect_exit("sent SIGTERM with much queued for one that never reads")?;
+    room.server.expect_exit("sent SIGTERM with much queued for one that never reads")?;
     let took = begin.elapsed();
     if took < AT_MOST {
         return Ok(());
     }
-    fail(
-        "sent SIGTERM, with one that never reads",
-        "an end after 3 s",
-        format!("{took:?}"),
-    )
+    fail("sent SIGTERM, with one that never reads", "an end after 3 s", format!("{took:?}"))
 }
 
 pub(super) fn no_newcomers(bench: &Bench) -> Result<()> {
@@ -167,11 +158,7 @@ pub(super) fn no_newcomers(bench: &Bench) -> Result<()> {
     if shut {
         return Ok(());
     }
-    fail(
-        "came after SIGTERM",
-        "not to be served",
-        "an answer, for two seconds",
-    )
+    fail("came after SIGTERM", "not to be served", "an answer, for two seconds")
 }
 
 fn is_served(server: &Server) -> bool {
@@ -192,11 +179,7 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
             // How it ends is its own affair, as long as it does.
             let ended = room.server.wait(crate::PATIENCE)?;
             let took = begin.elapsed();
-            if ended.is_some() {
-                Ok(took)
-            } else {
-                fail("sent two signals", "an end", "none")
-            }
+            if ended.is_some() { Ok(took) } else { fail("sent two signals", "an end", "none") }
         })?;
     }
     Ok(())
@@ -221,9 +204,5 @@ pub(super) fn amid_a_conversation(bench: &Bench) -> Result<()> {
     if begin.elapsed() < AT_MOST {
         return Ok(());
     }
-    fail(
-        "sent SIGTERM amid a conversation",
-        "an end in 3 s",
-        format!("{:?}", begin.elapsed()),
-    )
+    fail("sent SIGTERM amid a conversation", "an end in 3 s", format!("{:?}", begin.elapsed()))
 }

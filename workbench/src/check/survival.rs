@@ -35,9 +35,7 @@ fn expect_undisturbed(bench: &Bench, mut witness: Client) -> Result<()> {
 }
 
 pub(super) fn reset_before_sending(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
-        (0..5).try_for_each(|_| Client::connect(server.addr())?.reset())
-    })
+    survives(bench, |server| (0..5).try_for_each(|_| Client::connect(server.addr())?.reset()))
 }
 
 pub(super) fn reset_mid_frame(bench: &Bench) -> Result<()> {
@@ -86,11 +84,7 @@ pub(super) fn reset_before_accept(bench: &Bench) -> Result<()> {
         for i in 0..20 {
             let mut client = Client::connect(server.addr())?;
             client.send(&b"said\0half"[..i % 10])?;
-            if i % 4 < 3 {
-                client.reset()?
-            } else {
-                drop(client)
-            }
+            if i % 4 < 3 { client.reset()? } else { drop(client) }
         }
         server.signal(Signal::CONT)
     })
@@ -115,12 +109,8 @@ pub(super) fn burst_of_connections(bench: &Bench) -> Result<()> {
 /// What a client leaves unread when it goes must not reach anybody else, nor stop anything.
 pub(super) fn garbage_disturbs_nobody(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
-    for garbage in [
-        &b"\xff\xfe\0"[..],
-        &[0x80; 100_000],
-        b"\0\0\0\xff",
-        b"GET / HTTP/1.1\r\n\r\n",
-    ] {
+    for garbage in [&b"\xff\xfe\0"[..], &[0x80; 100_000], b"\0\0\0\xff", b"GET / HTTP/1.1\r\n\r\n"]
+    {
         let mut client = Client::connect(room.server.addr())?;
         client.send_regardless(garbage);
         client.reset()?;
