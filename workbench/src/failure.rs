@@ -40,7 +40,11 @@ mod tests {
 
     #[test]
     fn every_part_is_shown_and_further_lines_are_indented() {
-        let failure = fail::<()>("sent a\nsent b", "an answer", "nothing").unwrap_err();
+        let failure = Failure {
+            did: "sent a\nsent b".to_owned(),
+            expected: "an answer".to_owned(),
+            got: "nothing".to_owned(),
+        };
         let shown = failure.to_string();
         assert_eq!(
             shown,

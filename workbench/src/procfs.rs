@@ -1,5 +1,6 @@
 //! What Linux tells about a process and its connections; `None` on other systems.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -58,10 +59,11 @@ fn kernel_form(addr: SocketAddr) -> String {
         SocketAddr::V4(addr) => addr.ip().octets().to_vec(),
         SocketAddr::V6(addr) => addr.ip().octets().to_vec(),
     };
-    let words = octets.as_chunks::<4>().0;
-    let words: String =
-        words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect();
-    format!("{words}:{:04X}", addr.port())
+    let mut text = String::new();
+    for word in octets.as_chunks::<4>().0 {
+        let _ = write!(text, "{:08X}", u32::from_ne_bytes(*word));
+    }
+    format!("{text}:{:04X}", addr.port())
 }
 
 #[cfg(target_os = "linux")]
@@ -90,27 +92,31 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::io::Write;
+    use std::io::Write as _;
     use std::net::{TcpListener, TcpStream};
+
+    use anyhow::{Context, Result};
 
     use super::*;
 
     #[test]
-    fn own_figures_are_plausible() {
-        let figures = figures(std::process::id()).unwrap();
+    fn own_figures_are_plausible() -> Result<()> {
+        let figures = figures(std::process::id()).context("no figures")?;
         assert!(figures.threads >= 1);
         assert!(figures.descriptors >= 3);
         assert!(figures.resident > 100_000);
+        Ok(())
     }
 
     #[test]
-    fn unread_bytes_are_counted() {
+    fn unread_bytes_are_counted() -> Result<()> {
         for host in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = TcpListener::bind(host).unwrap();
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (server, remote) = listener.accept().unwrap();
-            client.write_all(b"hello").unwrap();
-            assert_eq!(unread_bytes(server.local_addr().unwrap(), remote), Some(5));
+            let listener = TcpListener::bind(host)?;
+            let mut client = TcpStream::connect(listener.local_addr()?)?;
+            let (server, remote) = listener.accept()?;
+            client.write_all(b"hello")?;
+            assert_eq!(unread_bytes(server.local_addr()?, remote), Some(5));
         }
+        Ok(())
     }
 }

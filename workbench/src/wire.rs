@@ -231,7 +231,7 @@ impl Client {
         self.received.drain(..self.taken);
         self.taken = 0;
         self.stream.set_read_timeout(Some(within))?;
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) => Ok(self.ended(Heard::Eof)),
             Ok(n) => {

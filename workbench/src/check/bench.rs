@@ -102,13 +102,13 @@ impl Bench {
 
     /// Waits until a newcomer is served, trying again as long as it is turned away.
     pub fn expect_works_again(&self, server: &Server) -> Result<()> {
-        let served = wait_until(PATIENCE, || {
+        let done = wait_until(PATIENCE, || {
             let mut client = Client::connect(server.addr())?;
             client.send_regardless(b"again\0");
             let answer = self.answer(client.addr(), "again").into_bytes();
             Ok(client.hear(PATIENCE)? == Heard::Frame(answer))
         })?;
-        if served { Ok(()) } else { fail("tried again and again", "to be served", "never") }
+        if done { Ok(()) } else { fail("tried again and again", "to be served", "never") }
     }
 
     /// A client that the server knows of: a chat has relayed a word of it, an echo server has

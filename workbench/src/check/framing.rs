@@ -88,7 +88,7 @@ pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
 pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let mut client = Client::connect(server.addr())?;
-    client.send(&[0; 300_000])?;
+    client.send(&vec![0; 300_000])?;
     bench.exchange(&mut client, "at last")
 }
 
@@ -260,8 +260,9 @@ pub(super) fn reason_survives_a_talker(bench: &Bench) -> Result<()> {
     for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX + 1]] {
         let mut client = Client::connect(server.addr())?;
         client.send(&bad)?;
+        let much = vec![b'y'; 128 * 1024];
         for _ in 0..64 {
-            client.send_regardless(&[b'y'; 128 * 1024]);
+            client.send_regardless(&much);
         }
         expect_told(&mut client)?;
         client.expect_eof()?;

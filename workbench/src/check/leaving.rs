@@ -114,9 +114,9 @@ pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
         room.pour(0, &a_kilobyte(), POURED)?;
         let addr = leaver.addr();
         if resets {
-            leaver.reset()?
+            leaver.reset()?;
         } else {
-            drop(leaver)
+            drop(leaver);
         }
         events::wait_for(&room.server, &left(addr))?;
     }

@@ -109,7 +109,8 @@ pub(super) fn burst_of_connections(bench: &Bench) -> Result<()> {
 /// What a client leaves unread when it goes must not reach anybody else, nor stop anything.
 pub(super) fn garbage_disturbs_nobody(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
-    for garbage in [&b"\xff\xfe\0"[..], &[0x80; 100_000], b"\0\0\0\xff", b"GET / HTTP/1.1\r\n\r\n"]
+    for garbage in
+        [&b"\xff\xfe\0"[..], &vec![0x80; 100_000], b"\0\0\0\xff", b"GET / HTTP/1.1\r\n\r\n"]
     {
         let mut client = Client::connect(room.server.addr())?;
         client.send_regardless(garbage);
