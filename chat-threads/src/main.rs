@@ -40,7 +40,7 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
-    serve(listener, args.server.client_limit(2), args.others_only, &shutdown);
+    serve(listener, &args, &shutdown);
     Ok(())
 }
 
@@ -88,9 +88,9 @@ impl Client {
     }
 }
 
-fn serve(listener: TcpListener, limit: usize, others_only: bool, shutdown: &Shutdown) {
-    let clients = Arc::new(Clients { table: Mutex::default(), others_only });
-    let mut door = Door::with_porch(limit);
+fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
+    let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
+    let mut door = Door::with_porch(args.server.client_limit(2));
     for id in 0.. {
         let accepted = listener.accept();
         if shutdown.requested() {
@@ -162,7 +162,7 @@ fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGa
     let mut frames = Frames::new();
     while let Ok(first) = queue.recv() {
         frames.push(first);
-        frames.extend(queue.try_iter()); // all that is there goes out in one write
+        frames.extend(queue.try_iter()); // all goes out in one write
         send_frames(sock, &mut frames, gauge).context("sending")?;
     }
     close_gently(sock);

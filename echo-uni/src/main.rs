@@ -31,12 +31,12 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Shutdown::on_signal()?.exit()?;
     announce(&listener)?;
-    serve(&listener, args.server.client_limit(1));
+    serve(&listener, &args);
     Ok(())
 }
 
-fn serve(listener: &TcpListener, limit: usize) {
-    let mut door = Door::new(limit);
+fn serve(listener: &TcpListener, args: &Args) {
+    let mut door = Door::new(args.server.client_limit(1));
     loop {
         let (sock, addr, seat) = match door.admit(listener.accept()) {
             Ok(client) => client,

@@ -5,13 +5,20 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::net::Shutdown;
+#[cfg(unix)]
+use std::os::fd::AsFd as AsSock;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket as AsSock;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
 
-use crate::{Frames, Msgs, QueueGauge, Rest, parse_recvd_data};
+use crate::{Frame, Frames, LINGER, Msgs, QueueGauge, Rest, SERVER_FULL};
+use crate::{parse_recvd_data, prep_msg};
 
 /// Receives until there is at least one whole message, and gives all that are there: as
 /// [`recv_msgs`](crate::recv_msgs), but waits where that one blocks.
@@ -136,26 +143,92 @@ fn poll_write(
     }
 }
 
-/// Reads on, and throws away, until the peer closes: the second half of
-/// [`close_gently`](crate::close_gently). Put a time limit around it.
+/// Ends a connection whose peer may still be sending: as [`close_gently`](crate::close_gently), but
+/// waits where that one blocks, for [`LINGER`] at most by the runtime's `sleep`.
 ///
 /// ```
-/// # async_std::task::block_on(async {
-/// let mut received = &b"nobody reads this"[..]; // stands for a socket
-/// tincanchat::asynchronous::read_away(&mut received).await;
-/// assert!(received.is_empty());
-/// # });
+/// use async_std::net::{TcpListener, TcpStream};
+/// use async_std::prelude::*;
+/// use async_std::task;
+/// use tincanchat::asynchronous::close_gently;
+///
+/// # task::block_on(async {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// client.write_all(b"much that nobody reads").await?;
+/// client.shutdown(std::net::Shutdown::Write)?;
+///
+/// let (mut sock, _) = listener.accept().await?;
+/// sock.write_all(b"bye\0").await?;
+/// close_gently(&sock, task::sleep).await;
+///
+/// let mut last_words = String::new();
+/// client.read_to_string(&mut last_words).await?;
+/// assert_eq!(last_words, "bye\0");
+/// # Ok::<(), std::io::Error>(())
+/// # }).unwrap();
 /// ```
-pub async fn read_away(sock: &mut (impl AsyncRead + Unpin)) {
+pub async fn close_gently<S, T>(mut sock: &S, sleep: impl Fn(Duration) -> T)
+where
+    S: AsSock,
+    for<'a> &'a S: AsyncRead,
+    T: Future,
+{
+    if SockRef::from(sock).shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut time_is_up = pin!(sleep(LINGER));
+    let mut thrown_away = [0; 1024];
     poll_fn(|cx| {
-        let mut thrown_away = [0; 4096];
-        loop {
-            match ready!(Pin::new(&mut *sock).poll_read(cx, &mut thrown_away)) {
+        while time_is_up.as_mut().poll(cx).is_pending() {
+            match ready!(Pin::new(&mut sock).poll_read(cx, &mut thrown_away)) {
                 Ok(n) if n > 0 => {}
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                _ => return Poll::Ready(()),
+                _ => break,
             }
         }
+        Poll::Ready(())
     })
     .await;
+}
+
+/// Tells a client that the server is full, and closes so that the client can read it: as
+/// [`turn_away`](crate::turn_away).
+pub async fn turn_away<S, T>(mut sock: &S, sleep: impl Fn(Duration) -> T)
+where
+    S: AsSock,
+    for<'a> &'a S: AsyncRead + AsyncWrite,
+    T: Future,
+{
+    let mut frames = Frames::new();
+    frames.extend(prep_msg(SERVER_FULL).map(Frame::from));
+    if send_frames(&mut sock, &mut frames, &QueueGauge::new(), &sleep).await.is_ok() {
+        close_gently(sock, &sleep).await;
+    }
+}
+
+/// Runs something for one client, and turns a panic in it into an error: as
+/// [`caught`](crate::cli::caught).
+///
+/// # Errors
+///
+/// Those of `handler`, and its panic.
+///
+/// ```
+/// use tincanchat::asynchronous::caught;
+///
+/// # async_std::task::block_on(async {
+/// assert_eq!(caught(async { Ok(42) }).await.unwrap(), 42);
+/// assert!(caught::<()>(async { panic!("of this client only") }).await.is_err());
+/// # });
+/// ```
+#[cfg(feature = "cli")]
+pub async fn caught<T>(handler: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut handler = pin!(handler);
+    // After a panic the handler is not polled again, only dropped.
+    poll_fn(|cx| match crate::cli::caught(|| Ok(handler.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
