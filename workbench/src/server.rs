@@ -437,7 +437,7 @@ impl fmt::Display for Lines {
             writeln!(f, "… {} lines before", lines.len() - LAST)?;
         }
         for line in lines.iter().skip(lines.len().saturating_sub(LAST)) {
-            writeln!(f, "{}", line.chars().take(300).collect::<String>())?;
+            writeln!(f, "{}", line.chars().take(160).collect::<String>())?;
         }
         Ok(())
     }

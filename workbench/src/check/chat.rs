@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
 use super::Bench;
 use super::bench::Room;
 use super::events::{self, said};
-use crate::wire::{Client, framed, show};
+use crate::wire::{Client, Heard, framed, show};
 use crate::{PATIENCE, fail, wait_until};
 
 pub(super) fn relayed_to_all(bench: &Bench) -> Result<()> {
@@ -45,7 +46,7 @@ fn meet(clients: &mut [&mut Client]) -> Result<()> {
         clients.iter_mut().try_for_each(|client| client.say("anybody there?"))?;
         for client in clients.iter_mut() {
             let heard: &mut usize = heard.entry(client.addr()).or_default();
-            while matches!(client.hear(LISTEN)?, crate::wire::Heard::Frame(_)) {
+            while matches!(client.hear(LISTEN)?, Heard::Frame(_)) {
                 *heard += 1;
             }
         }
@@ -55,7 +56,7 @@ fn meet(clients: &mut [&mut Client]) -> Result<()> {
 }
 
 /// How long to listen for what others said before saying more.
-const LISTEN: std::time::Duration = std::time::Duration::from_millis(100);
+const LISTEN: Duration = Duration::from_millis(100);
 
 pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 1)?;
@@ -161,7 +162,7 @@ fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
         heard[0] = true;
         for (client, heard) in clients.iter_mut().zip(&mut heard).skip(1) {
             if !*heard {
-                *heard = matches!(client.hear(LISTEN)?, crate::wire::Heard::Frame(_));
+                *heard = matches!(client.hear(Duration::ZERO)?, Heard::Frame(_));
             }
         }
         Ok(heard.iter().all(|heard| *heard))

@@ -37,8 +37,9 @@ pub fn count(log: &Lines, event: &str) -> usize {
     log.count(|line| reports(line, event))
 }
 
-/// The log must have exactly one line for the event.
+/// The log must have one line for the event, or get one, and no more so far.
 pub fn expect_once(log: &Lines, event: &str) -> Result<()> {
+    log.wait_for(PATIENCE, |line| reports(line, event));
     match count(log, event) {
         1 => Ok(()),
         n => fail("read the log", format!("one line `{event}`"), format!("{n} of\n{log}")),
