@@ -97,7 +97,18 @@ impl Bench {
     /// A newcomer must be served: the server works.
     pub fn expect_works(&self, server: &Server) -> Result<()> {
         let mut client = Client::connect(server.addr())?;
-        self.exchange(&mut client, "does it work?")
+        self.exchange_amid_others(&mut client, "does it work?")
+    }
+
+    /// The client says something and must get its answer, after whatever others have said in a chat.
+    pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
+        client.say(text)?;
+        if self.profile().is_echo() {
+            return self.expect_answer(client, text);
+        }
+        let answer = self.answer(client.addr(), text).into_bytes();
+        while client.frame()? != answer {}
+        Ok(())
     }
 
     /// Waits until a newcomer is served, trying again as long as it is turned away.

@@ -50,12 +50,7 @@ fn warnings(server: &Server) -> usize {
 /// Somebody who came before is served.
 #[cfg(unix)]
 fn inside_goes_on(bench: &Bench, inside: &mut Vec<Client>) -> Result<()> {
-    let mut client = inside.remove(0);
-    client.say("still served")?;
-    let answer = bench.answer(client.addr(), "still served");
-    // In a chat those who came early have heard the others come.
-    while client.frame()? != answer.as_bytes() {}
-    Ok(())
+    bench.exchange_amid_others(&mut inside.remove(0), "still served")
 }
 
 /// For two seconds the server must hardly use the processor and hardly log anything.

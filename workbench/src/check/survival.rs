@@ -21,17 +21,9 @@ fn survives(bench: &Bench, breaks: impl Fn(&Server) -> Result<()>) -> Result<()>
     server.expect_alive("let clients break their connections")?;
     events::expect_all_left_but(&server, witness.iter().len())?;
     match witness {
-        Some(witness) => expect_undisturbed(bench, witness),
+        Some(mut witness) => bench.exchange_amid_others(&mut witness, "I was here before"),
         None => Ok(()),
     }
-}
-
-/// Who was there before must still be served; in a chat it has heard what the others said.
-fn expect_undisturbed(bench: &Bench, mut witness: Client) -> Result<()> {
-    witness.say("I was here before")?;
-    let answer = bench.answer(witness.addr(), "I was here before");
-    while witness.frame()? != answer.as_bytes() {}
-    Ok(())
 }
 
 pub(super) fn reset_before_sending(bench: &Bench) -> Result<()> {
