@@ -1,6 +1,7 @@
 //! The command line, and where a server listens.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -32,7 +33,7 @@ pub(super) fn port_given(bench: &Bench) -> Result<()> {
 /// The default port is taken, by this check if by nobody else: the server must say so.
 pub(super) fn port_default(bench: &Bench) -> Result<()> {
     let mut held = None;
-    wait_until(PATIENCE, || {
+    wait_until(Duration::from_secs(5), || {
         held = TcpListener::bind(("127.0.0.1", 4040)).ok();
         Ok(held.is_some())
     })?;
