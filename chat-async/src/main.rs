@@ -20,9 +20,9 @@ use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use clap::Parser;
 use tincanchat::asynchronous::{caught, close_gently, recv_msgs, send_frames, turn_away};
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, log_end, relay_msgs};
-use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket, prep_msg};
-use tracing::debug;
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, log_end};
+use tincanchat::cli::{last_words, log_rest, relay_msgs};
+use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -107,7 +107,7 @@ async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         let clients = Arc::clone(&clients);
         task::spawn(async move {
             match seat.is_inside() {
-                true => log_end(seat, caught(handle_client(sock, addr, id, &clients)).await),
+                true => log_end(&seat, caught(handle_client(sock, addr, id, &clients)).await),
                 false => turn_away(&sock, task::sleep).await,
             }
         });
@@ -137,6 +137,9 @@ async fn handle_client(
     });
     clients.table().insert(id, client);
     let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
+    if let Some(frame) = received.as_ref().err().and_then(last_words) {
+        clients.broadcast_msg(&frame, |to| to == id);
+    }
     clients.handle_disconnect(id);
     received.and(sending.await)
 }
@@ -151,16 +154,10 @@ async fn handle_client_recv(
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).await.context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
         clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
-        if let Err(err) = wrong {
-            let last_words = prep_msg(&format!("server: {err}"))?;
-            clients.broadcast_msg(&last_words.into(), |to| to == id);
-            return Err(err.into());
-        }
+        wrong?;
         task::yield_now().await; // others may have been waiting while this one had much to say
     }
-    if !rest.is_empty() {
-        debug!("{addr}: {} bytes of an unfinished message dropped", rest.len());
-    }
+    log_rest(addr, &rest);
     Ok(())
 }
 

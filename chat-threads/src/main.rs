@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain, relay_msgs};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain};
+use tincanchat::cli::{last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, STACK_SIZE, close_gently};
-use tincanchat::{create_listen_socket, prep_msg, recv_msgs, send_frames, turn_away};
-use tracing::{debug, warn};
+use tincanchat::{create_listen_socket, recv_msgs, send_frames, turn_away};
+use tracing::warn;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -132,6 +133,9 @@ fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) 
     })?;
     clients.table().insert(id, client);
     let received = caught(|| handle_client_recv(&sock, addr, id, clients));
+    if let Some(frame) = received.as_ref().err().and_then(last_words) {
+        clients.broadcast_msg(&frame, |to| to == id);
+    }
     clients.handle_disconnect(id);
     received.and(sending.join().unwrap_or(Ok(())))
 }
@@ -146,15 +150,9 @@ fn handle_client_recv(
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
         clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
-        if let Err(err) = wrong {
-            let last_words = prep_msg(&format!("server: {err}"))?;
-            clients.broadcast_msg(&last_words.into(), |to| to == id);
-            return Err(err.into());
-        }
+        wrong?;
     }
-    if !rest.is_empty() {
-        debug!("{addr}: {} bytes of an unfinished message dropped", rest.len());
-    }
+    log_rest(addr, &rest);
     Ok(())
 }
 

@@ -17,8 +17,7 @@ use std::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::SockRef;
 
-use crate::{Frame, Frames, LINGER, Msgs, QueueGauge, Rest, SERVER_FULL};
-use crate::{parse_recvd_data, prep_msg};
+use crate::{Frames, LINGER, Msgs, QueueGauge, Rest, SERVER_FULL, parse_recvd_data};
 
 /// Receives until there is at least one whole message, and gives all that are there: as
 /// [`recv_msgs`](crate::recv_msgs), but waits where that one blocks.
@@ -201,7 +200,7 @@ where
     T: Future,
 {
     let mut frames = Frames::new();
-    frames.extend(prep_msg(SERVER_FULL).map(Frame::from));
+    frames.push(SERVER_FULL.into());
     if send_frames(&mut sock, &mut frames, &QueueGauge::new(), &sleep).await.is_ok() {
         close_gently(sock, &sleep).await;
     }

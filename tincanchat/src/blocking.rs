@@ -248,7 +248,7 @@ pub fn close_gently(mut sock: &TcpStream) {
 ///
 /// Whether the client hears it is its own affair, so there are no errors.
 pub fn turn_away(mut sock: &TcpStream) {
-    if sock.set_write_timeout(Some(LINGER)).is_ok() && send_msg(&mut sock, SERVER_FULL).is_ok() {
+    if sock.set_write_timeout(Some(LINGER)).is_ok() && sock.write_all(SERVER_FULL).is_ok() {
         close_gently(sock);
     }
 }

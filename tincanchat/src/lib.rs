@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 mod blocking;
+mod farewell;
 mod frame;
 mod frames;
 mod gauge;
@@ -48,6 +49,7 @@ pub mod cli;
 pub use blocking::{
     close_gently, hang_up, recv_msg, recv_msgs, relay_msg, send_frames, send_msg, turn_away,
 };
+pub use farewell::Farewell;
 pub use frame::{FrameError, Msgs, Rest, append_msg, parse_recvd_data, prep_msg};
 pub use frames::{Frame, Frames};
 pub use gauge::{QueueGauge, SlowConsumer};

@@ -59,8 +59,8 @@ pub const LINGER: Duration = Duration::from_millis(500);
 /// They come on top of the clients; more than these are closed without a word.
 pub const AT_THE_DOOR: usize = 64;
 
-/// What a chat server tells a client for which it has no place.
-pub const SERVER_FULL: &str = "server: full";
+/// What a chat server tells a client for which it has no place, as it goes over the wire.
+pub const SERVER_FULL: &[u8] = b"server: full\0";
 
 /// The most clients of a server that has no thread for each: 10,000, as in Redis.
 pub const MAX_CLIENTS: usize = 10_000;

@@ -27,17 +27,17 @@ pub fn caught<T>(handler: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<
 }
 
 /// Runs the handler of one client, and keeps to that client whatever becomes of it: an error, and a
-/// panic too, goes no further than the log. See [`log_end`].
+/// panic too, goes no further than the log. See [`log_end`]. Then the seat is free.
 pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
-    log_end(seat, caught(handler));
+    log_end(&seat, caught(handler));
+    drop(seat);
 }
 
-/// Logs how a client's handler ended, and that the client is gone, `Client ADDR disconnected`; then
-/// frees its seat.
+/// Logs how a client's handler ended, and that the client is gone: `Client ADDR disconnected`.
 ///
 /// Many failures of the same kind within a second become ten lines and a count. Of one that was
 /// turned away nothing more is said.
-pub fn log_end(seat: Seat, end: anyhow::Result<()>) {
+pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
     let addr = seat.addr();
     if let Err(err) = end {
         warn_limited(reason(&err), || format!("{addr}: {err:#}"));
@@ -45,7 +45,6 @@ pub fn log_end(seat: Seat, end: anyhow::Result<()>) {
     if seat.is_inside() {
         info!("Client {addr} disconnected");
     }
-    drop(seat);
 }
 
 fn reason(err: &anyhow::Error) -> Reason {

@@ -14,5 +14,5 @@ pub use args::{ClientArgs, Failure, ServerArgs, announce};
 pub use contain::{caught, contain, log_end};
 pub use door::{Door, Seat};
 pub use log::{Log, start_log};
-pub use relay::relay_msgs;
+pub use relay::{last_words, log_rest, relay_msgs};
 pub use shutdown::Shutdown;

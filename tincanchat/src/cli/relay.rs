@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
-use tracing::info;
+use tracing::{debug, info};
 
-use crate::{FrameError, Msgs, append_msg, printable};
+use crate::{Frame, FrameError, Msgs, Rest, append_msg, prep_msg, printable};
 
 /// Makes of the messages that a client has sent the frames that the others get: `ADDR: message`, one
 /// after the other, the address formatted once. Logs each message.
@@ -33,4 +33,27 @@ pub fn relay_msgs(addr: SocketAddr, msgs: Msgs<'_>) -> (Vec<u8>, Result<(), Fram
         }
     }
     (frames, Ok(()))
+}
+
+/// Gives what a client is told before its connection is closed, if there is something to tell it: that
+/// it has broken the protocol, and how.
+///
+/// ```
+/// use tincanchat::{FrameError, cli::last_words};
+///
+/// let err = anyhow::Error::from(FrameError::TooLong { limit: 16_384 });
+/// assert_eq!(&last_words(&err).unwrap()[..], b"server: the message is longer than 16384 bytes\0");
+/// assert!(last_words(&anyhow::anyhow!("connection reset")).is_none());
+/// ```
+#[must_use]
+pub fn last_words(end: &anyhow::Error) -> Option<Frame> {
+    let err = end.downcast_ref::<FrameError>()?;
+    prep_msg(&format!("server: {err}")).ok().map(Frame::from)
+}
+
+/// Logs how many bytes of an unfinished message a client has left behind, if any.
+pub fn log_rest(addr: SocketAddr, rest: &Rest) {
+    if !rest.is_empty() {
+        debug!("{addr}: {} bytes of an unfinished message dropped", rest.len());
+    }
 }
