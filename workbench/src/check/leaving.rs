@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Bench;
-use super::bench::Room;
+use super::bench::{Room, wait_until_read};
 use super::events::{self, left, said};
 use crate::fail;
 use crate::wire::{Client, Heard};
@@ -52,6 +52,8 @@ pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
     let mut leaver = room.join_narrow()?;
     room.pour(0, &a_kilobyte(), POURED)?;
     leaver.half_close()?;
+    // Only a server that knows of the half-close can have dropped something for it.
+    wait_until_read(&leaver)?;
     expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), POURED)?;
     room.say(1, "the others stay")
 }
