@@ -126,7 +126,7 @@ impl Clients {
     fn send(&mut self) {
         self.has_work = false;
         self.table.retain(|_, client| {
-            if let Err(err) = handle_client_send(client) {
+            if let Err(err) = caught(|| handle_client_send(client)) {
                 client.handle_disconnect(Err(err));
             }
             let has_sent_all = client.send_queue.is_empty();

@@ -175,3 +175,112 @@ impl State {
         SlowConsumer { bytes: self.waiting(), age }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets time pass for a gauge.
+    fn later(gauge: &QueueGauge, time: Duration) {
+        let mut state = gauge.state();
+        let earlier = |at: Instant| at.checked_sub(time).expect("the clock is older than that");
+        state.mark = state.mark.map(|(count, at)| (count, earlier(at)));
+        state.refused_since = state.refused_since.map(earlier);
+        state.closed_at = state.closed_at.map(earlier);
+    }
+
+    #[test]
+    fn a_queue_is_not_full_before_a_write_was_tried() {
+        let gauge = QueueGauge::new();
+        for _ in 0..100 {
+            gauge.queue(QUEUE_BYTES).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_queue_is_not_full_as_long_as_the_kernel_takes_something() {
+        let gauge = QueueGauge::new();
+        gauge.queue(2 * QUEUE_BYTES).unwrap();
+        for _ in 0..100 {
+            gauge.writing();
+            later(&gauge, 2 * STALL);
+            gauge.took(1);
+            gauge.queue(1).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_queue_is_full_when_the_kernel_takes_nothing() {
+        let gauge = QueueGauge::new();
+        gauge.queue(QUEUE_BYTES + 1).unwrap();
+        gauge.writing();
+        gauge.queue(1).unwrap(); // the writer has only just been woken
+        later(&gauge, STALL);
+        let slow = gauge.queue(1).unwrap_err();
+        assert_eq!(slow.bytes, QUEUE_BYTES as u64 + 2);
+        assert!(slow.age >= STALL);
+        assert_eq!(gauge.check(), Err(slow)); // and stays so
+    }
+
+    #[test]
+    fn a_queue_is_full_of_entries_too() {
+        let gauge = QueueGauge::new();
+        gauge.queue(1).unwrap();
+        gauge.writing();
+        later(&gauge, STALL);
+        for _ in 0..=QUEUE_ENTRIES {
+            gauge.queue(1).unwrap();
+        }
+        gauge.queue(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_queue_has_a_ceiling_whatever_the_kernel_takes() {
+        let gauge = QueueGauge::new();
+        gauge.queue(QUEUE_CEILING + 2).unwrap();
+        gauge.writing();
+        gauge.took(1);
+        gauge.writing();
+        gauge.queue(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_trickle_does_not_keep_a_client_for_ever() {
+        let gauge = QueueGauge::new();
+        gauge.queue(1000).unwrap();
+        for _ in 0..9 {
+            gauge.writing();
+            gauge.took(1);
+            later(&gauge, WRITE_DEADLINE / 9);
+        }
+        let slow = gauge.check().unwrap_err();
+        assert_eq!(slow.bytes, 991);
+        assert!(slow.age >= WRITE_DEADLINE);
+    }
+
+    #[test]
+    fn a_busy_client_that_keeps_up_is_never_late() {
+        let gauge = QueueGauge::new();
+        gauge.queue(10).unwrap();
+        for _ in 0..100 {
+            // Never empty, but what was there a moment ago has gone.
+            gauge.queue(10).unwrap();
+            gauge.writing();
+            gauge.took(10);
+            later(&gauge, WRITE_DEADLINE / 4);
+            gauge.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_closed_queue_has_less_time() {
+        let gauge = QueueGauge::new();
+        gauge.queue(10).unwrap();
+        gauge.close();
+        gauge.check().unwrap();
+        later(&gauge, DRAIN);
+        gauge.check().unwrap_err();
+        gauge.took(10);
+        gauge.check().unwrap();
+    }
+}
