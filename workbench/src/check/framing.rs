@@ -261,7 +261,8 @@ pub(super) fn reason_survives_a_talker(bench: &Bench) -> Result<()> {
     let much = vec![b'y'; 8 << 20];
     for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX + 1]] {
         let mut at_once = Client::connect(server.addr())?;
-        at_once.send_regardless(&[&bad[..], &much].concat());
+        // No more than the kernel takes at once: a write that fails would hide a reset from the read.
+        at_once.send_regardless(&[&bad[..], &much[..300_000]].concat());
         let mut later = Client::connect(server.addr())?;
         later.send(&bad)?;
         later.send_regardless(&much);
