@@ -3,6 +3,7 @@
 
 mod accept;
 mod args;
+mod client;
 mod contain;
 mod log;
 mod log_limit;
@@ -11,6 +12,7 @@ mod shutdown;
 
 pub use accept::AcceptErrors;
 pub use args::{ClientArgs, Failure, ServerArgs, announce};
+pub use client::say;
 pub use contain::{contain, log_end, log_refusal};
 pub use log::{Log, start_log};
 pub use seats::{Seat, Seats};
