@@ -6,9 +6,8 @@
 //! cargo run --bin chat-client
 //! ```
 //!
-//! Two threads, as the server has for each client: the main one receives and prints, the other reads
-//! what is typed and sends it. This file is the client; `terminal.rs` lets the two threads share a
-//! terminal.
+//! Two threads, as the server has for each client: one reads what is typed and sends it, the other
+//! receives and prints. This file is the client; `terminal.rs` lets the two threads share a terminal.
 
 mod terminal;
 
@@ -17,12 +16,15 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{iter, process, thread};
+use std::{process, thread};
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use rustyline::ExternalPrinter;
 use tincanchat::cli::{ClientArgs, Failure, say};
 use tincanchat::{DRAIN, LINGER, Rest, prep_msg, printable, recv_msgs};
+
+use terminal::{Screen, Typing};
 
 /// How long a server may take to answer what came through a pipe, after the pipe's end: a little
 /// longer than our servers give a client that leaves.
@@ -54,27 +56,49 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let sock = args.server.connect()?;
-    let addr = sock.peer_addr()?;
     let chat = Arc::new(Chat {
         sock,
         has_heard: AtomicBool::new(true),
         is_leaving: AtomicBool::new(false),
     });
+    match terminal::open()? {
+        Some((typing, screen)) => chat_on_terminal(&chat, typing, screen)?,
+        None => chat_in_lines(&chat)?,
+    }
+    Ok(())
+}
 
-    if let Some((typing, mut screen)) = terminal::open()? {
-        say(&format!("Connected to {addr}: Enter sends a line, 'q' quits\n"))?;
-        chat.send_in_background(typing, LINGER)?;
-        let ended = chat.receive(|msgs| screen.show(msgs));
+fn chat_on_terminal(
+    chat: &Arc<Chat>,
+    typing: Typing,
+    mut screen: Screen<impl ExternalPrinter + Send + 'static>,
+) -> anyhow::Result<()> {
+    say(&format!("Connected to {}: Enter sends a line, 'q' quits\n", chat.sock.peer_addr()?))?;
+    let receiver = Arc::clone(chat);
+    let receive = move || {
+        let ended = receiver.receive(|msgs| screen.show(msgs));
         if ended.is_err() {
             screen.restore();
         }
-        ended?;
-    } else {
-        let lines = iter::from_fn(|| io::stdin().lines().next());
-        chat.send_in_background(lines, ANSWER_TIME)?;
-        chat.receive(|msgs| say(&(msgs.join("\n") + "\n")))?;
-    }
-    Ok(())
+        end(ended)
+    };
+    // Typing belongs to the main thread: only there does Ctrl-Z stop rustyline where it asks for it.
+    thread::Builder::new().spawn(receive)?;
+    chat.finish(chat.send_all(typing)?, LINGER)
+}
+
+fn chat_in_lines(chat: &Arc<Chat>) -> anyhow::Result<()> {
+    let receiver = Arc::clone(chat);
+    let show = |msgs: &[String]| say(&(msgs.join("\n") + "\n"));
+    thread::Builder::new().spawn(move || end(receiver.receive(show)))?;
+    chat.finish(chat.send_all(io::stdin().lines())?, ANSWER_TIME)
+}
+
+/// Ends the program from the receiving thread, while the other may be waiting for somebody to type.
+fn end(ended: anyhow::Result<()>) -> ! {
+    let Err(err) = ended else { process::exit(0) };
+    let _ = writeln!(io::stderr(), "Error: {err:#}");
+    process::exit(1)
 }
 
 /// What both threads need.
@@ -116,61 +140,49 @@ impl Chat {
         Ok(())
     }
 
-    /// Starts the thread that sends what is typed, and at the end gives the server some time for its
-    /// last words.
-    fn send_in_background(
-        self: &Arc<Self>,
-        lines: impl Iterator<Item = io::Result<String>> + Send + 'static,
-        patience: Duration,
-    ) -> io::Result<()> {
-        let chat = Arc::clone(self);
-        let send = move || match chat.send_all(lines) {
-            Ok(()) => chat.leave(patience),
-            // The receiving thread finds the connection closed, and says so.
-            Err(_) => drop(chat.sock.shutdown(Shutdown::Both)),
-        };
-        thread::Builder::new().spawn(send).map(drop)
-    }
-
-    fn send_all(&self, lines: impl Iterator<Item = io::Result<String>>) -> io::Result<()> {
+    /// Sends lines until there are no more or one is `q`; gives whether the server has taken them all.
+    fn send_all(&self, lines: impl Iterator<Item = io::Result<String>>) -> anyhow::Result<bool> {
         for line in lines {
             match line {
                 Ok(line) if line == "q" => break,
                 // What is pasted into the line editor may have several lines.
-                Ok(text) => text.lines().try_for_each(|msg| self.send(msg))?,
+                Ok(text) if text.lines().all(|msg| self.send(msg)) => {}
+                Ok(_) => return Ok(false),
                 Err(err) if err.kind() == ErrorKind::InvalidData => refuse("it is not UTF-8"),
-                Err(err) => return Err(err),
+                Err(err) => return Err(err).context("cannot read what is typed"),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn send(&self, msg: &str) -> io::Result<()> {
+    fn send(&self, msg: &str) -> bool {
         match prep_msg(msg) {
             // A server ignores an empty message.
-            Ok(_) if msg.is_empty() => Ok(()),
+            Ok(_) if msg.is_empty() => true,
             // Waits while the server does not read, so nothing that was typed is dropped.
-            Ok(frame) => (&self.sock).write_all(&frame),
+            Ok(frame) => (&self.sock).write_all(&frame).is_ok(),
             Err(err) => {
                 refuse(&err.to_string());
-                Ok(())
+                true
             }
         }
     }
 
-    /// Says that nothing more will come, and lets the main thread print on until the server has
-    /// closed or the time is over: to end at once would send a reset, which can eat what was sent
-    /// last.
-    fn leave(&self, patience: Duration) {
+    /// Lets the receiving thread print on until the server has closed the connection, or the time is
+    /// over: to end at once would send a reset, which can eat what was sent last.
+    fn finish(&self, has_sent_all: bool, patience: Duration) -> ! {
         let end = Instant::now() + patience;
-        // The chapter's servers drop a client that stops sending, and with it what it has yet to get.
-        while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
-            thread::sleep(QUIET_TIME);
+        if has_sent_all {
+            // The chapter's servers drop a client that stops sending, with all it has yet to get.
+            while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
+                thread::sleep(QUIET_TIME);
+            }
+            self.is_leaving.store(true, Ordering::SeqCst);
         }
-        self.is_leaving.store(true, Ordering::SeqCst);
-        let _ = self.sock.shutdown(Shutdown::Write);
+        let direction = if has_sent_all { Shutdown::Write } else { Shutdown::Both };
+        let _ = self.sock.shutdown(direction);
         thread::sleep(end.saturating_duration_since(Instant::now()));
-        process::exit(0);
+        process::exit(i32::from(!has_sent_all))
     }
 }
 

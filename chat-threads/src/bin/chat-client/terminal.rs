@@ -19,7 +19,7 @@ use rustyline::{Config, Editor, ExternalPrinter, Helper};
 const KEY_TIME_MS: u16 = 200;
 
 /// Gives the two halves of the terminal, or none if there is no terminal that can edit lines.
-pub fn open() -> io::Result<Option<(Typing, Screen<impl ExternalPrinter>)>> {
+pub fn open() -> io::Result<Option<(Typing, Screen<impl ExternalPrinter + Send + 'static>)>> {
     let config = Config::builder().auto_add_history(true).keyseq_timeout(Some(KEY_TIME_MS)).build();
     let mut editor = Editor::with_config(config).map_err(io::Error::other)?;
     // Fails if stdin or stdout is no terminal, or one that cannot move its cursor.
