@@ -22,6 +22,7 @@ use tincanchat::{prep_msg, printable, recv_msg, send_msg};
 /// Send messages to an echo server, and print what comes back.
 #[derive(Parser)]
 #[command(
+    name = "echo-client",
     version,
     after_help = "Examples:
   echo-client                              talk to the server on this machine, port 4040

@@ -39,6 +39,7 @@ const CLOSED: &str = "Connection to server closed";
 /// Talk to a chat server: what arrives is printed while you type.
 #[derive(Parser)]
 #[command(
+    name = "chat-client",
     version,
     after_help = "Examples:
   chat-client                        talk to the server on this machine, port 4040
