@@ -174,11 +174,11 @@ impl Chat {
     fn finish(&self, has_sent_all: bool, patience: Duration) -> ! {
         let end = Instant::now() + patience;
         if has_sent_all {
+            self.is_leaving.store(true, Ordering::SeqCst);
             // The chapter's servers drop a client that stops sending, with all it has yet to get.
             while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
                 thread::sleep(QUIET_TIME);
             }
-            self.is_leaving.store(true, Ordering::SeqCst);
         }
         let direction = if has_sent_all { Shutdown::Write } else { Shutdown::Both };
         let _ = self.sock.shutdown(direction);
