@@ -1,4 +1,6 @@
 //! What `chat-client` does with pipes, against servers that are made in each test.
+// In a test that is what should happen when something fails.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -130,7 +132,7 @@ fn an_endless_message_is_an_error() {
     let server = Server::taking(1);
     let client = Client::start(server.port, &[]);
     let mut sock = server.accept();
-    sock.write_all(&[b'x'; 20_000]).unwrap();
+    sock.write_all("x".repeat(20_000).as_bytes()).unwrap();
     assert_failed(&client.end(), "the message is longer than 16448 bytes");
 }
 

@@ -1,10 +1,12 @@
 //! What `chat-client` does on a terminal: it gets a pseudo-terminal, and the tests look at the screen
 //! that its output makes.
 #![cfg(unix)]
+// In a test that is what should happen when something fails.
+#![allow(clippy::unwrap_used)]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
@@ -49,34 +51,42 @@ fn a_line_that_wraps_is_not_torn() {
     assert_eq!(chat.read_frame(), long);
 }
 
-/// rustyline writes to the terminal itself between two lines, in any order and across the prompt,
-/// if it is let.
+/// Between two lines rustyline would print in any order, and across the prompt, if it were let.
 #[test]
 fn all_arrives_in_order_while_line_after_line_is_entered() {
-    let count = 200;
-    let mut chat = Chat::with_env(2000, &[("NO_COLOR", "1")]);
+    let mut chat = Chat::with_env(1000, &[("NO_COLOR", "1")]);
     let mut sock = chat.sock.try_clone().unwrap();
+    let (sender, has_ended) = mpsc::channel();
     let talker = thread::spawn(move || {
-        for n in 0..count * 5 {
-            sock.write_all(format!("a: message {n}\0").as_bytes()).unwrap();
-            thread::yield_now();
+        let mut count = 0;
+        while has_ended.try_recv().is_err() && count < 800 {
+            sock.write_all(format!("a: message {count}\0").as_bytes()).unwrap();
+            count += 1;
+            thread::sleep(Duration::from_millis(1));
         }
+        count
     });
-    for n in 0..count {
+    let mut typed = Vec::new();
+    for n in 0..100 {
         chat.type_in(&format!("line {n}\r"));
         assert_eq!(chat.read_frame(), format!("line {n}"));
+        typed.push(format!("> line {n}"));
+        let entered = format!("> line {n}\n");
+        chat.wait_until("a new prompt", |screen| {
+            screen.ends_with("\n>") && screen.contains(&entered)
+        });
     }
-    talker.join().unwrap();
-    chat.wait_for(&format!("a: message {}\n", count * 5 - 1));
+    sender.send(()).unwrap();
+    let count = talker.join().unwrap();
+    let arrived: Vec<_> = (0..count).map(|n| format!("a: message {n}")).collect();
+    chat.wait_for(&format!("a: message {}\n", count - 1));
+    chat.wait_for_last_line(">");
+    typed.push(">".to_owned());
+
     let screen = chat.screen();
-    let rows: Vec<_> = screen.lines().skip(1).collect();
-    let (typed, arrived): (Vec<&str>, Vec<&str>) =
-        rows.into_iter().partition(|row| row.starts_with('>'));
-    let expected: Vec<_> = (0..count * 5).map(|n| format!("a: message {n}")).collect();
-    assert_eq!(arrived, expected);
-    let mut expected: Vec<_> = (0..count).map(|n| format!("> line {n}")).collect();
-    expected.push(">".to_owned());
-    assert_eq!(typed, expected);
+    let rows = screen.lines().skip(1).map(str::to_owned);
+    let (prompts, others): (Vec<_>, Vec<_>) = rows.partition(|row| row.starts_with('>'));
+    assert!(prompts == typed && others == arrived, "{screen}");
 }
 
 #[test]
@@ -160,25 +170,28 @@ fn a_line_with_a_zero_byte_is_refused() {
 
 #[test]
 fn the_terminal_is_put_back_when_the_server_goes_away() {
-    for typed in ["", "in the middle", CTRL_R] {
+    for typed in ["", "in the middle"] {
         let mut chat = Chat::start();
         chat.type_in(typed);
-        chat.wait_until("what was typed", |screen| {
-            screen.lines().last().is_some_and(|last| {
-                last == format!("> {typed}").trim_end() || last.starts_with("(reverse-i-search)")
-            })
-        });
-        if typed != CTRL_R {
-            chat.server_says("server: shutting down");
-        }
-        chat.sock.shutdown(std::net::Shutdown::Both).unwrap();
-        let (code, stderr) = chat.end();
-        assert_eq!(code, Some(1));
-        assert_eq!(stderr, ["Error: Connection to server closed"]);
-        if typed != CTRL_R {
-            chat.wait_for("server: shutting down");
-        }
+        let prompt = format!("> {typed}");
+        chat.wait_for_last_line(prompt.trim_end());
+        chat.server_says("server: shutting down");
+        chat.sock.shutdown(Shutdown::Both).unwrap();
+        chat.expect_closed();
+        chat.wait_for(&format!("server: shutting down\n{}\n", prompt.trim_end()));
     }
+}
+
+/// rustyline then waits for a key, and for nothing else.
+#[test]
+fn the_terminal_is_put_back_from_a_search_in_the_history_too() {
+    let mut chat = Chat::start();
+    chat.type_in("hello\r");
+    chat.wait_for("> hello\n>");
+    chat.type_in(CTRL_R);
+    chat.wait_for("(reverse-i-search)");
+    chat.sock.shutdown(Shutdown::Both).unwrap();
+    chat.expect_closed();
 }
 
 #[test]
@@ -294,6 +307,12 @@ impl Chat {
         let not_yet = |terminal: &mut vt100::Parser| !is_so(&contents(terminal));
         let (terminal, waited) = changed.wait_timeout_while(terminal, DEADLINE, not_yet).unwrap();
         assert!(!waited.timed_out(), "no {what:?} on the screen:\n{}", contents(&terminal));
+    }
+
+    fn expect_closed(&mut self) {
+        let (code, stderr) = self.end();
+        assert_eq!(code, Some(1));
+        assert_eq!(stderr, ["Error: Connection to server closed"]);
     }
 
     /// Waits for the client to end, checks that it leaves the terminal as it was, and gives its exit

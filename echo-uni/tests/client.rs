@@ -1,4 +1,6 @@
 //! What `echo-client` does, against servers that are made in each test.
+// In a test that is what should happen when something fails.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -130,7 +132,7 @@ fn one_message_without_an_echo_is_a_failure() {
         (&b""[..], "no echo: the peer closed the connection without a message"),
         (b"hel", "no echo: the peer closed the connection in the middle of a message"),
         (b"\xff\xfe\0", "no echo: the message of 2 bytes is not UTF-8, from byte 0 on"),
-        (&[b'x'; 20_000], "no echo: the message is longer than 16448 bytes"),
+        ("x".repeat(20_000).as_bytes(), "no echo: the message is longer than 16448 bytes"),
     ] {
         let server = Server::taking(1);
         let client = Client::start(server.port, &["-m", "hello"]);
