@@ -350,13 +350,13 @@ impl Drop for Chat {
 fn watch(mut output: File, rows: u16) -> Arc<(Mutex<vt100::Parser>, Condvar)> {
     let terminal = Mutex::new(parser(rows));
     let watched = Arc::new((terminal, Condvar::new()));
-    let watcher = Arc::clone(&watched);
+    let feeder = Arc::clone(&watched);
     thread::spawn(move || {
         let mut buf = [0; 4096];
         // Ends with an error when the test has closed its end.
         while let Ok(n @ 1..) = output.read(&mut buf) {
-            watcher.0.lock().unwrap().process(&buf[..n]);
-            watcher.1.notify_all();
+            feeder.0.lock().unwrap().process(&buf[..n]);
+            feeder.1.notify_all();
         }
     });
     watched
