@@ -210,6 +210,8 @@ pub const LADDER: &[Check] = &[
         echo::silent_client_holds_nobody,
         "§2: One thread a client: one that is silent holds nobody.",
     ),
+    #[cfg(target_os = "linux")]
+    row("echo-thread-a-client", MULTI, echo::thread_a_client, "§2: One thread a client."),
     row(
         "chat-relay",
         CHAT,
@@ -571,5 +573,11 @@ pub const LADDER: &[Check] = &[
         CHAT,
         log::rust_log_debug,
         "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
+    ),
+    row(
+        "log-broken-connection",
+        EVERY,
+        log::broken_connection_told,
+        "§1: the log: for what went wrong the address, what was being done, and why.",
     ),
 ];
