@@ -76,7 +76,7 @@ pub fn first_cause(received: anyhow::Result<()>, sent: anyhow::Result<()>) -> an
 
 fn is_slow(cause: &(dyn Error + 'static)) -> bool {
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.is::<SlowConsumer>() || inner.is_some_and(|err| err.is::<SlowConsumer>())
+    cause.is::<SlowConsumer>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<SlowConsumer>)
 }
 
 fn reason(err: &anyhow::Error) -> Reason {
