@@ -1,12 +1,12 @@
 use Profile::{ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
 use anyhow::Result;
 
-#[cfg(unix)]
-use super::stopping;
 use super::{
     Bench, Check, Needs, Profile, chat, cli, descriptors, echo, framing, leaving, limits, log,
     outlets, slow, survival,
 };
+#[cfg(unix)]
+use super::{exhaustion, stopping};
 
 const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync];
 const SEVERAL: &[Profile] = &[EchoMulti, ChatThreads, ChatPoll, ChatAsync];
@@ -240,7 +240,6 @@ pub const LADDER: &[Check] = &[
         "§2: one sender's messages in the order sent. Nothing is delivered twice. Nothing is \
          lost.",
     ),
-    #[cfg(unix)]
     row(
         "chat-thousand",
         CHAT,
@@ -320,7 +319,7 @@ pub const LADDER: &[Check] = &[
     row(
         "limits-descriptors",
         SEVERAL,
-        descriptors::run_out_and_come_back,
+        exhaustion::run_out_and_come_back,
         "§1: `accept` errors never end a server, and never spin the processor: out of file \
          descriptors, it waits and goes on accepting once some are free.",
     ),
