@@ -76,7 +76,7 @@ fn all_arrives_in_order_and_in_place_while_line_after_line_is_entered() {
     }
     sender.send(()).unwrap();
     let count = talker.join().unwrap();
-    chat.wait_for(&format!("a: message {}!\n>", count - 1));
+    chat.wait_for_output_after(0, &format!("a: message {}!", count - 1));
 
     let bytes = chat.terminal.0.lock().unwrap().bytes.clone();
     let output = String::from_utf8(bytes).unwrap();
@@ -314,7 +314,7 @@ impl Chat {
     }
 
     fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) {
-        self.wait_until_terminal(what, |terminal| is_so(&terminal.contents()));
+        drop(self.wait_until_terminal(what, |terminal| is_so(&terminal.contents())));
     }
 
     /// Waits for these bytes after so many others, and gives the place after them.
