@@ -3,6 +3,7 @@
 
 mod accept;
 mod args;
+mod client;
 mod contain;
 mod door;
 mod log;
@@ -11,6 +12,7 @@ mod relay;
 mod shutdown;
 
 pub use args::{ClientArgs, Failure, ServerArgs, announce};
+pub use client::say;
 pub use contain::{caught, contain, log_end};
 pub use door::{Door, Seat};
 pub use log::{Log, start_log};

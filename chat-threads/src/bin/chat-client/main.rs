@@ -1,0 +1,193 @@
+//! Talks to a chat server: prints what arrives while you type.
+//!
+//! Start a server, `cargo run --bin chat-threads`, then in two other terminals
+//!
+//! ```text
+//! cargo run --bin chat-client
+//! ```
+//!
+//! Two threads, as the server has for each client: one reads what is typed and sends it, the other
+//! receives and prints. This file is the client; `terminal.rs` lets the two threads share a terminal.
+
+mod terminal;
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{process, thread};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use rustyline::ExternalPrinter;
+use tincanchat::cli::{ClientArgs, Failure, say};
+use tincanchat::{DRAIN, LINGER, Rest, prep_msg, printable, recv_msgs};
+
+use terminal::{Screen, Typing};
+
+/// How long a server may take to answer what came through a pipe, after the pipe's end: a little
+/// longer than our servers give a client that leaves.
+const ANSWER_TIME: Duration = DRAIN.saturating_add(Duration::from_secs(1));
+
+/// How long it must be quiet until the server's answers so far count as complete.
+const QUIET_TIME: Duration = Duration::from_millis(200);
+
+/// What is said of a connection that ends before we have ended it.
+const CLOSED: &str = "Connection to server closed";
+
+/// Talk to a chat server: what arrives is printed while you type.
+#[derive(Parser)]
+#[command(
+    name = "chat-client",
+    version,
+    after_help = "Examples:
+  chat-client                        talk to the server on this machine, port 4040
+  chat-client 192.0.2.7 --port 5050  talk to another one
+  echo hello | chat-client           send a line, print what arrives until the server is done
+  chat-client | tee chat.txt         plain lines, kept in a file
+
+On a terminal, Enter sends the line; 'q', Ctrl-D or Ctrl-C quits."
+)]
+struct Args {
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let sock = args.server.connect()?;
+    let chat = Arc::new(Chat {
+        sock,
+        has_heard: AtomicBool::new(true),
+        is_leaving: AtomicBool::new(false),
+    });
+    match terminal::open()? {
+        Some((typing, screen)) => chat_on_terminal(&chat, typing, screen)?,
+        None => chat_in_lines(&chat)?,
+    }
+    Ok(())
+}
+
+fn chat_on_terminal(
+    chat: &Arc<Chat>,
+    typing: Typing,
+    mut screen: Screen<impl ExternalPrinter + Send + 'static>,
+) -> anyhow::Result<()> {
+    say(&format!("Connected to {}: Enter sends a line, 'q' quits\n", chat.sock.peer_addr()?))?;
+    let receiver = Arc::clone(chat);
+    let receive = move || {
+        let ended = receiver.receive(|msgs| screen.show(msgs));
+        if ended.is_err() {
+            screen.restore();
+        }
+        end(ended)
+    };
+    // Typing belongs to the main thread: only there does Ctrl-Z stop rustyline where it asks for it.
+    thread::Builder::new().spawn(receive)?;
+    chat.finish(chat.send_all(typing)?, LINGER)
+}
+
+fn chat_in_lines(chat: &Arc<Chat>) -> anyhow::Result<()> {
+    let receiver = Arc::clone(chat);
+    let show = |msgs: &[String]| say(&(msgs.join("\n") + "\n"));
+    thread::Builder::new().spawn(move || end(receiver.receive(show)))?;
+    chat.finish(chat.send_all(io::stdin().lines())?, ANSWER_TIME)
+}
+
+/// Ends the program from the receiving thread, while the other may be waiting for somebody to type.
+fn end(ended: anyhow::Result<()>) -> ! {
+    let Err(err) = ended else { process::exit(0) };
+    let _ = writeln!(io::stderr(), "Error: {err:#}");
+    process::exit(1)
+}
+
+/// What both threads need.
+struct Chat {
+    sock: TcpStream,
+    /// Whether anything has come since the leaving thread last looked.
+    has_heard: AtomicBool,
+    is_leaving: AtomicBool,
+}
+
+impl Chat {
+    /// Hands messages to `show`, as many as have come at a time, until the server closes the
+    /// connection: an error, unless we are leaving.
+    fn receive(&self, mut show: impl FnMut(&[String]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut rest = Rest::for_client();
+        while let Some(received) = recv_msgs(&mut &self.sock, &mut rest).context(CLOSED)? {
+            let mut msgs = Vec::new();
+            let mut broken = None;
+            for msg in received {
+                match msg {
+                    Ok(msg) => msgs.push(printable(msg).into_owned()),
+                    Err(err) => broken = Some(err),
+                }
+            }
+            if !msgs.is_empty() {
+                show(&msgs)?;
+            }
+            self.has_heard.store(true, Ordering::SeqCst);
+            if let Some(err) = broken {
+                return Err(err).context("the server does not speak our protocol");
+            }
+        }
+        if !rest.is_empty() {
+            bail!("{CLOSED} in the middle of a message");
+        }
+        if !self.is_leaving.load(Ordering::SeqCst) {
+            bail!(CLOSED);
+        }
+        Ok(())
+    }
+
+    /// Sends lines until there are no more or one is `q`; gives whether the server has taken them all.
+    fn send_all(&self, lines: impl Iterator<Item = io::Result<String>>) -> anyhow::Result<bool> {
+        for line in lines {
+            match line {
+                Ok(line) if line == "q" => break,
+                // What is pasted into the line editor may have several lines.
+                Ok(text) if text.lines().all(|msg| self.send(msg)) => {}
+                Ok(_) => return Ok(false),
+                Err(err) if err.kind() == ErrorKind::InvalidData => refuse("it is not UTF-8"),
+                Err(err) => return Err(err).context("cannot read what is typed"),
+            }
+        }
+        Ok(true)
+    }
+
+    fn send(&self, msg: &str) -> bool {
+        match prep_msg(msg) {
+            // A server ignores an empty message.
+            Ok(_) if msg.is_empty() => true,
+            // Waits while the server does not read, so nothing that was typed is dropped.
+            Ok(frame) => (&self.sock).write_all(&frame).is_ok(),
+            Err(err) => {
+                refuse(&err.to_string());
+                true
+            }
+        }
+    }
+
+    /// Lets the receiving thread print on until the server has closed the connection, or the time is
+    /// over: to end at once would send a reset, which can eat what was sent last.
+    fn finish(&self, has_sent_all: bool, patience: Duration) -> ! {
+        let end = Instant::now() + patience;
+        if has_sent_all {
+            self.is_leaving.store(true, Ordering::SeqCst);
+            // The chapter's servers drop a client that stops sending, with all it has yet to get.
+            while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
+                thread::sleep(QUIET_TIME);
+            }
+        }
+        let direction = if has_sent_all { Shutdown::Write } else { Shutdown::Both };
+        let _ = self.sock.shutdown(direction);
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+        process::exit(i32::from(!has_sent_all))
+    }
+}
+
+fn refuse(why: &str) {
+    // With a closed stderr there is nobody to tell.
+    let _ = writeln!(io::stderr(), "Not sent: {why}");
+}

@@ -1,0 +1,390 @@
+//! What `chat-client` does on a terminal: it gets a pseudo-terminal, and the tests look at the screen
+//! that its output makes.
+#![cfg(unix)]
+// In a test that is what should happen when something fails.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+/// How long anything may take before a test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+const COLS: u16 = 70;
+
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const CTRL_R: &str = "\x12";
+const UP: &str = "\x1b[A";
+
+#[test]
+fn a_line_being_typed_is_not_torn() {
+    let mut chat = Chat::start();
+    chat.type_in("half a li");
+    chat.wait_for_last_line("> half a li");
+    chat.server_says("127.0.0.1:50312: what arrives");
+    chat.wait_for("127.0.0.1:50312: what arrives\n> half a li");
+    chat.type_in("ne\r");
+    assert_eq!(chat.read_frame(), "half a line");
+    chat.wait_for("> half a line\n>");
+}
+
+#[test]
+fn a_line_that_wraps_is_not_torn() {
+    let mut chat = Chat::start();
+    let long = "日本語 words and more words ".repeat(4);
+    chat.type_in(&long);
+    chat.wait_for(&on_screen(&format!("> {long}")));
+    chat.server_says("a: one");
+    chat.server_says("a: two");
+    chat.wait_for(&on_screen(&format!("a: one\na: two\n> {long}")));
+    chat.type_in("\r");
+    assert_eq!(chat.read_frame(), long);
+}
+
+/// Between two lines rustyline would print in any order, and across the prompt, if it were let.
+#[test]
+fn all_arrives_in_order_while_line_after_line_is_entered() {
+    let mut chat = Chat::with_env(1000, &[("NO_COLOR", "1")]);
+    let mut sock = chat.sock.try_clone().unwrap();
+    let (sender, has_ended) = mpsc::channel();
+    let talker = thread::spawn(move || {
+        let mut count = 0;
+        while has_ended.try_recv().is_err() && count < 800 {
+            sock.write_all(format!("a: message {count}\0").as_bytes()).unwrap();
+            count += 1;
+            thread::sleep(Duration::from_millis(1));
+        }
+        count
+    });
+    let mut typed = Vec::new();
+    for n in 0..100 {
+        chat.type_in(&format!("line {n}\r"));
+        assert_eq!(chat.read_frame(), format!("line {n}"));
+        typed.push(format!("> line {n}"));
+        let entered = format!("> line {n}\n");
+        chat.wait_until("a new prompt", |screen| {
+            screen.ends_with("\n>") && screen.contains(&entered)
+        });
+    }
+    sender.send(()).unwrap();
+    let count = talker.join().unwrap();
+    let arrived: Vec<_> = (0..count).map(|n| format!("a: message {n}")).collect();
+    chat.wait_for(&format!("a: message {}\n", count - 1));
+    chat.wait_for_last_line(">");
+    typed.push(">".to_owned());
+
+    let screen = chat.screen();
+    let rows = screen.lines().skip(1).map(str::to_owned);
+    let (prompts, others): (Vec<_>, Vec<_>) = rows.partition(|row| row.starts_with('>'));
+    assert!(prompts == typed && others == arrived, "{screen}");
+}
+
+#[test]
+fn what_is_typed_ahead_is_not_lost() {
+    let mut chat = Chat::start();
+    chat.type_in("one\rtwo\rthree\rfo");
+    for msg in ["one", "two", "three"] {
+        assert_eq!(chat.read_frame(), msg);
+    }
+    chat.wait_for_last_line("> fo");
+}
+
+#[test]
+fn what_is_pasted_is_sent_at_enter_a_message_a_line() {
+    let mut chat = Chat::start();
+    chat.type_in("\x1b[200~one\r\rtwo\x1b[201~");
+    chat.wait_for("> one\n\ntwo");
+    chat.server_says("a: hello");
+    chat.wait_for("a: hello\n> one\n\ntwo");
+    chat.type_in("\r");
+    assert_eq!(chat.read_frame(), "one");
+    assert_eq!(chat.read_frame(), "two");
+}
+
+#[test]
+fn wide_characters_are_deleted_whole() {
+    let mut chat = Chat::start();
+    chat.type_in("日本x\x7f\x7f語\r");
+    assert_eq!(chat.read_frame(), "日語");
+    chat.wait_for("> 日語\n>");
+}
+
+#[test]
+fn arrow_up_brings_back_the_last_line() {
+    let mut chat = Chat::start();
+    chat.type_in("first\rsecond\r");
+    chat.wait_for("> first\n> second\n>");
+    chat.type_in(UP);
+    chat.wait_for_last_line("> second");
+    chat.type_in(UP);
+    chat.wait_for_last_line("> first");
+    chat.type_in("!\r");
+    for msg in ["first", "second", "first!"] {
+        assert_eq!(chat.read_frame(), msg);
+    }
+}
+
+#[test]
+fn q_and_ctrl_d_and_ctrl_c_quit_after_what_was_typed_was_sent() {
+    for quit in ["q\r", CTRL_D, CTRL_C] {
+        let mut chat = Chat::start();
+        chat.type_in("hello\r");
+        chat.wait_for("> hello\n>");
+        chat.type_in(quit);
+        assert_eq!(chat.read_frame(), "hello");
+        assert_eq!(chat.sock.read(&mut [0]).unwrap(), 0, "it must have stopped sending");
+        let (code, stderr) = chat.end();
+        assert_eq!((code, &stderr[..]), (Some(0), &[][..]), "{quit:?}");
+    }
+}
+
+#[test]
+fn a_server_that_ignores_its_leaving_does_not_hold_it() {
+    let mut chat = Chat::start();
+    let start = Instant::now();
+    chat.type_in(CTRL_D);
+    assert_eq!(chat.end().0, Some(0));
+    assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_line_with_a_zero_byte_is_refused() {
+    let mut chat = Chat::start();
+    // Ctrl-V takes the next key as it is; Ctrl-@ is the zero byte.
+    chat.type_in("a\x16\0b\r");
+    let refusal = chat.stderr.recv_timeout(DEADLINE);
+    assert_eq!(refusal.as_deref(), Ok("Not sent: the text has a zero byte in it, at byte 1"));
+    chat.type_in("fine\r");
+    assert_eq!(chat.read_frame(), "fine");
+}
+
+#[test]
+fn the_terminal_is_put_back_when_the_server_goes_away() {
+    for typed in ["", "in the middle"] {
+        let mut chat = Chat::start();
+        chat.type_in(typed);
+        let prompt = format!("> {typed}");
+        chat.wait_for_last_line(prompt.trim_end());
+        chat.server_says("server: shutting down");
+        chat.sock.shutdown(Shutdown::Both).unwrap();
+        chat.expect_closed();
+        chat.wait_for(&format!("server: shutting down\n{}\n", prompt.trim_end()));
+    }
+}
+
+/// rustyline then waits for a key, and for nothing else.
+#[test]
+fn the_terminal_is_put_back_from_a_search_in_the_history_too() {
+    let mut chat = Chat::start();
+    chat.type_in("hello\r");
+    chat.wait_for("> hello\n>");
+    chat.type_in(CTRL_R);
+    chat.wait_for("(reverse-i-search)");
+    chat.sock.shutdown(Shutdown::Both).unwrap();
+    chat.expect_closed();
+}
+
+#[test]
+fn senders_have_colours_unless_the_user_has_none() {
+    for (env, has_colour) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        let chat = Chat::with_env(24, env);
+        chat.server_says("127.0.0.1:50312: hello");
+        chat.server_says("server: be nice");
+        chat.wait_for("127.0.0.1:50312: hello\nserver: be nice\n>");
+        let terminal = chat.terminal.0.lock().unwrap();
+        let cell = |row, col| terminal.screen().cell(row, col).unwrap();
+        assert_eq!(cell(1, 0).fgcolor() != vt100::Color::Default, has_colour);
+        assert_eq!(cell(1, 17).fgcolor(), vt100::Color::Default);
+        assert_eq!(cell(2, 0).bold(), has_colour);
+        assert!(!cell(3, 0).bold());
+    }
+}
+
+#[test]
+fn control_characters_are_escaped() {
+    let chat = Chat::start();
+    chat.server_says("a: \x1b[2J\x07gone");
+    chat.wait_for("a: \\u{1b}[2J\\u{7}gone\n>");
+}
+
+/// The real client on a pseudo-terminal, and the connection that it has made to the test.
+struct Chat {
+    child: Child,
+    sock: TcpStream,
+    keyboard: File,
+    terminal: Arc<(Mutex<vt100::Parser>, Condvar)>,
+    stderr: Receiver<String>,
+    /// The client's end, and the mode that it had at first.
+    tty: File,
+    mode: Termios,
+}
+
+impl Chat {
+    fn start() -> Chat {
+        Chat::with_env(24, &[])
+    }
+
+    fn with_env(rows: u16, env: &[(&str, &str)]) -> Chat {
+        let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&pty).unwrap();
+        unlockpt(&pty).unwrap();
+        let path = ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
+        let tty = File::options().read(true).write(true).open(path).unwrap();
+        let size = Winsize { ws_row: rows, ws_col: COLS, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&tty, size).unwrap();
+        let mode = tcgetattr(&tty).unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chat-client"))
+            .args(["--port", &port])
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .envs(env.iter().copied())
+            .stdin(tty.try_clone().unwrap())
+            .stdout(tty.try_clone().unwrap())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, socks) = mpsc::channel();
+        thread::spawn(move || sender.send(listener.accept().unwrap().0));
+        let sock = socks.recv_timeout(DEADLINE).expect("no client came");
+        sock.set_read_timeout(Some(DEADLINE)).unwrap();
+        let keyboard = File::from(pty);
+        let terminal = watch(keyboard.try_clone().unwrap(), rows);
+        let stderr = lines(child.stderr.take().unwrap());
+        let chat = Chat { child, sock, keyboard, terminal, stderr, tty, mode };
+        // Before that, the terminal would echo what is typed.
+        chat.wait_for_last_line(">");
+        chat
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn server_says(&self, msg: &str) {
+        (&self.sock).write_all(format!("{msg}\0").as_bytes()).unwrap();
+    }
+
+    fn read_frame(&self) -> String {
+        let mut frame = Vec::new();
+        let mut byte = [0];
+        loop {
+            (&self.sock).read_exact(&mut byte).expect("no message came");
+            match byte {
+                [0] => return String::from_utf8(frame).unwrap(),
+                [byte] => frame.push(byte),
+            }
+        }
+    }
+
+    fn screen(&self) -> String {
+        contents(&self.terminal.0.lock().unwrap())
+    }
+
+    fn wait_for(&self, text: &str) {
+        self.wait_until(text, |screen| screen.contains(text));
+    }
+
+    fn wait_for_last_line(&self, line: &str) {
+        self.wait_until(line, |screen| screen.lines().last() == Some(line));
+    }
+
+    fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+        let (terminal, changed) = &*self.terminal;
+        let terminal = terminal.lock().unwrap();
+        let not_yet = |terminal: &mut vt100::Parser| !is_so(&contents(terminal));
+        let (terminal, waited) = changed.wait_timeout_while(terminal, DEADLINE, not_yet).unwrap();
+        assert!(!waited.timed_out(), "no {what:?} on the screen:\n{}", contents(&terminal));
+    }
+
+    fn expect_closed(&mut self) {
+        let (code, stderr) = self.end();
+        assert_eq!(code, Some(1));
+        assert_eq!(stderr, ["Error: Connection to server closed"]);
+    }
+
+    /// Waits for the client to end, checks that it leaves the terminal as it was, and gives its exit
+    /// code and what it has written to stderr.
+    fn end(&mut self) -> (Option<i32>, Vec<String>) {
+        let mut stderr = Vec::new();
+        loop {
+            match self.stderr.recv_timeout(DEADLINE) {
+                Ok(line) => stderr.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(err) => panic!("the client does not end: {err}; {}", self.screen()),
+            }
+        }
+        let code = self.child.wait().unwrap().code();
+        let mode = tcgetattr(&self.tty).unwrap();
+        assert_eq!(mode.local_modes, self.mode.local_modes);
+        assert_eq!(mode.input_modes, self.mode.input_modes);
+        assert_eq!(mode.output_modes, self.mode.output_modes);
+        // What it wrote last is at the end of what the terminal has got.
+        self.tty.write_all(b"$ ").unwrap();
+        self.wait_for_last_line("$");
+        assert!(!self.terminal.0.lock().unwrap().screen().bracketed_paste());
+        (code, stderr)
+    }
+}
+
+impl Drop for Chat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Feeds what is written to the terminal to a screen.
+fn watch(mut output: File, rows: u16) -> Arc<(Mutex<vt100::Parser>, Condvar)> {
+    let terminal = Mutex::new(parser(rows));
+    let watched = Arc::new((terminal, Condvar::new()));
+    let feeder = Arc::clone(&watched);
+    thread::spawn(move || {
+        let mut buf = [0; 4096];
+        // Ends with an error when the test has closed its end.
+        while let Ok(n @ 1..) = output.read(&mut buf) {
+            feeder.0.lock().unwrap().process(&buf[..n]);
+            feeder.1.notify_all();
+        }
+    });
+    watched
+}
+
+fn parser(rows: u16) -> vt100::Parser {
+    vt100::Parser::new(rows.try_into().unwrap(), COLS.try_into().unwrap(), 0)
+}
+
+/// The screen's lines, without the blanks at their ends.
+fn contents(terminal: &vt100::Parser) -> String {
+    let screen = terminal.screen().rows(0, COLS).map(|row| row.trim_end().to_owned() + "\n");
+    screen.collect::<String>().trim_end().to_owned()
+}
+
+/// The text as a screen shows it: in lines of its width.
+fn on_screen(text: &str) -> String {
+    let mut terminal = parser(24);
+    terminal.process(text.replace('\n', "\r\n").as_bytes());
+    contents(&terminal)
+}
+
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let _ = sender.send(line.unwrap());
+        }
+    });
+    lines
+}
