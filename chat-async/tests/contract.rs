@@ -1,0 +1,7 @@
+//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p chat-async`.
+
+use workbench::check::Profile;
+
+fn main() {
+    workbench::contract::run(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-async"))
+}

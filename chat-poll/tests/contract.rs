@@ -1,0 +1,7 @@
+//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p chat-poll`.
+
+use workbench::check::Profile;
+
+fn main() {
+    workbench::contract::run(Profile::ChatPoll, env!("CARGO_BIN_EXE_chat-poll"))
+}

@@ -1,0 +1,7 @@
+//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p echo-uni`.
+
+use workbench::check::Profile;
+
+fn main() {
+    workbench::contract::run(Profile::EchoUni, env!("CARGO_BIN_EXE_echo-uni"))
+}

@@ -1,0 +1,200 @@
+//! What stands in the log, and what does not.
+
+use anyhow::Result;
+
+use super::Bench;
+use super::bench::{Room, wait_until_read};
+use super::events::{self, came, count, left, reports, said};
+use crate::fail;
+use crate::server::Server;
+use crate::wire::{Client, framed};
+
+pub(super) fn three_lines(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    bench.exchange(&mut client, "one message")?;
+    let addr = client.addr();
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    expect_lines_about(&server, addr, &[came(addr), said(addr, "one message"), left(addr)])
+}
+
+fn expect_lines_about(
+    server: &Server,
+    addr: std::net::SocketAddr,
+    expected: &[String],
+) -> Result<()> {
+    let log = server.log().so_far();
+    let about: Vec<_> = log.iter().filter(|line| line.contains(&addr.to_string())).collect();
+    let fit = about.len() == expected.len()
+        && about.iter().zip(expected).all(|(line, event)| reports(line, event));
+    if fit {
+        return Ok(());
+    }
+    fail("served one client", format!("{expected:#?}"), format!("{about:#?}"))
+}
+
+pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 1000;
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    let addr = client.addr();
+    client.send(&framed("pipelined").repeat(MESSAGES))?;
+    let relayed = if bench.profile().is_chat() { MESSAGES } else { 1 };
+    let answer = bench.answer(addr, "pipelined");
+    (0..relayed).try_for_each(|_| client.expect(&answer))?;
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    let lines = count(server.log(), &said(addr, "pipelined"));
+    let about = server.log().count(|line| line.contains(&addr.to_string()));
+    if (lines, about) == (relayed, relayed + 2) {
+        return Ok(());
+    }
+    let expected = format!("{relayed} lines for them and two more about the client");
+    fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
+}
+
+/// All control characters that a message can hold: C0, DEL and C1.
+fn controls() -> String {
+    (1..0x20).chain(0x7f..0xa0).filter_map(char::from_u32).collect()
+}
+
+fn is_forbidden(ch: char) -> bool {
+    ch.is_control() && ch != '\t'
+}
+
+pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    let text = format!("begin {} end", controls());
+    bench.exchange(&mut client, &text)?;
+    let addr = client.addr();
+    let line = server.wait_for_log("the message", |line| line.contains("begin"))?;
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    let whole = line.contains(&addr.to_string()) && line.ends_with("end") && line.contains('\t');
+    let log = server.log().so_far();
+    if let Some(bad) = log.iter().find(|line| line.contains(is_forbidden)) {
+        return fail(
+            "sent all control characters",
+            "none but a tab in the log",
+            format!("{bad:?}"),
+        );
+    }
+    if whole {
+        Ok(())
+    } else {
+        fail("sent all control characters", "one line", format!("{line:?}"))
+    }
+}
+
+pub(super) fn events_not_forged(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    for end in ["\n", "\r\n", "\u{85}", "\u{2028}"] {
+        let mut client = Client::connect(server.addr())?;
+        let forged = format!("Client {} disconnected", client.addr());
+        bench.exchange(&mut client, &format!("innocent{end}{forged}{end}"))?;
+        if count(server.log(), &forged) > 0 && bench.profile().is_chat() {
+            let log = server.log();
+            return fail(client.transcript(), "no line of the client's making", log);
+        }
+        let addr = client.addr();
+        drop(client);
+        events::wait_for(&server, &left(addr))?;
+        events::expect_once(server.log(), &left(addr))?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a message may be told in the log, but not in the client's own bytes.
+pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["-v"])?;
+    let too_long = "\x1b[2J\r".repeat(super::framing::MAX);
+    for bytes in [b"\x1b[31m\r\xff\0".as_slice(), too_long.as_bytes()] {
+        let mut client = Client::connect(server.addr())?;
+        client.send_regardless(bytes);
+        client.rest()?;
+        events::wait_for(&server, &left(client.addr()))?;
+    }
+    let mut unfinished = Client::connect(server.addr())?;
+    unfinished.send(b"\x1b[31m\r\n")?;
+    let addr = unfinished.addr();
+    drop(unfinished);
+    events::wait_for(&server, &left(addr))?;
+    match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
+        Some(line) => {
+            fail("sent bad messages with escapes", "none in the log", format!("{line:?}"))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn quiet(bench: &Bench) -> Result<()> {
+    no_messages(bench, &bench.start(&["-q"])?, "-q")?;
+    let warn = bench.launch(&[]).env("RUST_LOG", "warn");
+    no_messages(bench, &bench.run(warn)?, "RUST_LOG=warn")
+}
+
+fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
+    for _ in 0..3 {
+        let mut client = Client::connect(server.addr())?;
+        bench.exchange(&mut client, "unheard-of")?;
+    }
+    let mut bad = Client::connect(server.addr())?;
+    bad.send_regardless(b"\xff\0");
+    bad.rest()?;
+    // That a warning came through shows that this is a quiet log and not a dead one.
+    server.wait_for_log("a warning about bad text", |line| {
+        events::is_warning(line) && line.contains(&bad.addr().to_string())
+    })?;
+    match server.log().count(|line| line.contains("unheard-of") || line.contains("Connection from"))
+    {
+        0 => Ok(()),
+        n => fail(format!("sent messages, with {with}"), "no lines for them", n),
+    }
+}
+
+pub(super) fn rust_log(bench: &Bench) -> Result<()> {
+    let off = bench.run(bench.launch(&[]).env("RUST_LOG", "off"))?;
+    bench.expect_works(&off)?;
+    let mut bad = Client::connect(off.addr())?;
+    bad.send_regardless(b"\xff\0");
+    bad.rest()?;
+    match whole_log(off)?.len() {
+        0 => Ok(()),
+        n => fail("ran with RUST_LOG=off", "no log", format!("{n} lines")),
+    }
+}
+
+/// All that a server has logged, to its end.
+#[cfg(unix)]
+fn whole_log(mut server: Server) -> Result<Vec<String>> {
+    server.signal(crate::server::Signal::TERM)?;
+    server.expect_exit("sent SIGTERM")?;
+    Ok(server.printed()?.1)
+}
+
+#[cfg(not(unix))]
+fn whole_log(mut server: Server) -> Result<Vec<String>> {
+    server.expect_alive("served a client")?;
+    Ok(server.log().so_far())
+}
+
+pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
+    let server = bench.run(bench.launch(&[]).env("RUST_LOG", "debug"))?;
+    let mut client = Client::connect(server.addr())?;
+    client.send(b"unfinished")?;
+    wait_until_read(&client)?;
+    let addr = client.addr().to_string();
+    drop(client);
+    let wanted = |line: &str| line.contains("DEBUG") && line.contains(&addr);
+    server.wait_for_log("a debug line about unfinished bytes", wanted).map(drop)
+}
+
+/// What one says is logged once, however many hear it.
+pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 5)?;
+    room.say(2, "to all five")?;
+    room.say(3, "after that")?;
+    events::expect_once(room.server.log(), &said(room.members[2].addr(), "to all five"))
+}

@@ -1,0 +1,464 @@
+//! Starts any server, reads its log, sends it signals, and ends it whatever happens.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+#[cfg(unix)]
+pub use rustix::process::Signal;
+
+use crate::procfs::{self, Figures};
+use crate::{PATIENCE, fail, wait_until};
+
+/// What happens to what a server prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outlet {
+    /// It is read at once, line by line.
+    Collected,
+    /// It goes into a pipe that nobody reads, which is soon full.
+    Unread,
+    /// It goes into a pipe whose other end is closed already.
+    ReaderGone,
+    /// There is no such descriptor at all.
+    Closed,
+    /// It goes into a file or device.
+    File(PathBuf),
+}
+
+/// A server to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+    stdout: Outlet,
+    stderr: Outlet,
+    limits: Vec<String>,
+}
+
+impl Launch {
+    /// Prepares to start a program with these arguments.
+    pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: args.to_vec(),
+            env: Vec::new(),
+            stdout: Outlet::Collected,
+            stderr: Outlet::Collected,
+            limits: Vec::new(),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(OsString::from));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Says what becomes of standard output.
+    #[must_use]
+    pub fn stdout(mut self, outlet: Outlet) -> Self {
+        self.stdout = outlet;
+        self
+    }
+
+    /// Says what becomes of standard error.
+    #[must_use]
+    pub fn stderr(mut self, outlet: Outlet) -> Self {
+        self.stderr = outlet;
+        self
+    }
+
+    /// Lets the server have so many descriptors and no more (Unix).
+    #[must_use]
+    pub fn descriptors(mut self, limit: u64) -> Self {
+        self.limits.push(format!("ulimit -n {limit}"));
+        self
+    }
+
+    /// Starts the server with so many descriptors, and lets it ask for more (Unix).
+    #[must_use]
+    pub fn descriptors_at_first(mut self, limit: u64) -> Self {
+        self.limits.push(format!("ulimit -S -n {limit}"));
+        self
+    }
+
+    /// Starts the server on a port that the system picks, and waits for its `Listening on` line.
+    pub fn start(self) -> Result<Server> {
+        self.args(&["--port", "0"]).start_as_given()
+    }
+
+    /// Starts the server with the arguments as they are, and waits for its `Listening on` line.
+    pub fn start_as_given(self) -> Result<Server> {
+        let mut server = self.spawn()?;
+        let line = server.stdout.wait_for(PATIENCE, |_| true);
+        let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
+        let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
+            let got = format!("{line:?} on stdout, and the log\n{}", server.log);
+            return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
+        };
+        server.addr = addr;
+        Ok(server)
+    }
+
+    /// Starts a server whose standard output tells nobody where it listens, and waits until it
+    /// takes a connection.
+    pub fn start_unheard(self) -> Result<Server> {
+        let port = free_port()?;
+        let launch = self.args(&["--port", &port.to_string()]);
+        let mut server = launch.spawn()?;
+        server.addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut ended = None;
+        let answers = wait_until(PATIENCE, || {
+            ended = server.child.try_wait()?;
+            Ok(ended.is_some() || TcpStream::connect(server.addr).is_ok())
+        })?;
+        if answers && ended.is_none() {
+            return Ok(server);
+        }
+        let got = format!("{ended:?}, and the log\n{}", server.log);
+        fail(format!("started {launch}"), format!("connections taken on port {port}"), got)
+    }
+
+    /// Starts a program that is expected to end by itself, and waits for it.
+    pub fn run_to_end(self) -> Result<Ended> {
+        let mut server = self.spawn()?;
+        let Some(status) = server.wait(PATIENCE)? else {
+            let got = format!("it still runs; its log\n{}", server.log);
+            return fail(format!("ran {self}"), "an end", got);
+        };
+        Ok(Ended { status, stdout: server.stdout.all()?, stderr: server.log.all()? })
+    }
+
+    fn spawn(&self) -> Result<Server> {
+        let mut command = self.command()?;
+        // A reader's own settings must not change what a check sees.
+        command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(stdio(&self.stdout)?).stderr(stdio(&self.stderr)?);
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().with_context(|| format!("could not start {self}"))?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (stdout, unread_out) = outlet(&self.stdout, out);
+        let (log, unread_err) = outlet(&self.stderr, err);
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        let unread = unread_out.into_iter().chain(unread_err).collect();
+        Ok(Server { child, addr, stdout, log, name: self.to_string(), _unread: unread })
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut script = self.limits.clone();
+        let closed = |outlet: &Outlet, closing| {
+            if *outlet == Outlet::Closed { closing } else { "" }
+        };
+        let closing = [closed(&self.stdout, " >&-"), closed(&self.stderr, " 2>&-")].concat();
+        if script.is_empty() && closing.is_empty() {
+            let mut command = Command::new(&self.program);
+            command.args(&self.args);
+            return Ok(command);
+        }
+        if !cfg!(unix) {
+            bail!("limits and closed descriptors need a Unix shell");
+        }
+        script.push(format!("exec \"$@\"{closing}"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script.join("; "), "sh"]).arg(&self.program).args(&self.args);
+        Ok(command)
+    }
+}
+
+impl fmt::Display for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for limit in &self.limits {
+            write!(f, "{limit}; ")?;
+        }
+        for (name, value) in &self.env {
+            write!(f, "{name}={value} ")?;
+        }
+        write!(f, "{}", self.program.display())?;
+        for arg in &self.args {
+            write!(f, " {}", arg.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn stdio(outlet: &Outlet) -> Result<Stdio> {
+    Ok(match outlet {
+        Outlet::Collected | Outlet::Unread => Stdio::piped(),
+        Outlet::ReaderGone => std::io::pipe()?.1.into(),
+        Outlet::Closed => Stdio::null(),
+        Outlet::File(path) => {
+            let file = OpenOptions::new().write(true).open(path);
+            file.with_context(|| format!("could not open {}", path.display()))?.into()
+        }
+    })
+}
+
+/// Gives what to collect, and what to hold open without reading it.
+fn outlet<R: Read + Send + 'static>(
+    outlet: &Outlet,
+    pipe: Option<R>,
+) -> (Lines, Option<Box<dyn Read + Send>>) {
+    match (outlet, pipe) {
+        (Outlet::Collected, Some(pipe)) => (Lines::collect(pipe), None),
+        (_, Some(pipe)) => (Lines::default(), Some(Box::new(pipe))),
+        (_, None) => (Lines::default(), None),
+    }
+}
+
+/// How a program ended, and all that it printed.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: Vec<String>,
+    /// Its standard error.
+    pub stderr: Vec<String>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr } = self;
+        write!(f, "{status}\nstdout {stdout:#?}\nstderr {stderr:#?}")
+    }
+}
+
+/// A running server, in a process group of its own; dropping it kills the group.
+pub struct Server {
+    child: Child,
+    addr: SocketAddr,
+    stdout: Lines,
+    log: Lines,
+    name: String,
+    _unread: Vec<Box<dyn Read + Send>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.name, self.addr)
+    }
+}
+
+impl Server {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it printed on standard error, as far as that is collected.
+    #[must_use]
+    pub fn log(&self) -> &Lines {
+        &self.log
+    }
+
+    /// Waits for a log line.
+    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        match self.log.wait_for(PATIENCE, wanted) {
+            Some(line) => Ok(line),
+            None => fail("waited for the log", what, &self.log),
+        }
+    }
+
+    /// What it uses now, if the system tells.
+    #[must_use]
+    pub fn figures(&self) -> Option<Figures> {
+        procfs::figures(self.pid())
+    }
+
+    /// Sends a signal, and waits until the process has taken it where the system tells.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).context("could not send a signal")?;
+        wait_until(PATIENCE, || Ok(procfs::has_taken_signals(self.pid()).unwrap_or(true)))?;
+        Ok(())
+    }
+
+    /// Waits for the process to end; gives nothing if it still runs after that time.
+    pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        let mut status = None;
+        wait_until(within, || {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        })?;
+        Ok(status)
+    }
+
+    /// Waits for the process to end with code 0, and gives how long that took.
+    pub fn expect_exit(&mut self, did: &str) -> Result<Duration> {
+        let begin = Instant::now();
+        match self.wait(PATIENCE)? {
+            Some(status) if status.code() == Some(0) => Ok(begin.elapsed()),
+            Some(status) => fail(did, "exit code 0", format!("{status}; its log\n{}", self.log)),
+            None => fail(did, "its end", format!("it still runs; its log\n{}", self.log)),
+        }
+    }
+
+    /// The process must live.
+    pub fn expect_alive(&mut self, did: &str) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => fail(did, "the server goes on", format!("{status}\n{}", self.log)),
+        }
+    }
+
+    /// Everything on standard output and in the log of a server that has ended.
+    pub fn printed(&self) -> Result<(Vec<String>, Vec<String>)> {
+        Ok((self.stdout.all()?, self.log.all()?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let group = rustix::process::Pid::from_child(&self.child);
+            // Whoever is gone already needs no killing.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines that a program has printed so far, collected while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<Printed>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Printed {
+    lines: Vec<String>,
+    collected: bool,
+    ended: bool,
+}
+
+impl Lines {
+    fn collect(pipe: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        lines.state().collected = true;
+        let collected = lines.clone();
+        std::thread::spawn(move || collected.read_all(pipe));
+        lines
+    }
+
+    fn read_all(&self, pipe: impl Read) {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+            self.state().lines.push(text.into_owned());
+            self.0.changed.notify_all();
+            line.clear();
+        }
+        self.state().ended = true;
+        self.0.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, Printed> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lines so far.
+    #[must_use]
+    pub fn so_far(&self) -> Vec<String> {
+        self.state().lines.clone()
+    }
+
+    /// How many lines so far fit.
+    pub fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.state().lines.iter().filter(|line| wanted(line)).count()
+    }
+
+    /// Waits for a line that fits, one printed already included.
+    pub fn wait_for(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let until = Instant::now() + within;
+        let mut state = self.state();
+        let mut seen = 0;
+        loop {
+            if let Some(line) = state.lines[seen..].iter().find(|line| wanted(line)) {
+                return Some(line.clone());
+            }
+            seen = state.lines.len();
+            let left = until.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                return None;
+            }
+            let woken = self.0.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// All lines of a program that has ended.
+    pub fn all(&self) -> Result<Vec<String>> {
+        if self.state().collected && !wait_until(PATIENCE, || Ok(self.state().ended))? {
+            return fail("waited for the end of what it prints", "an end", self);
+        }
+        Ok(self.so_far())
+    }
+}
+
+/// Shows the last lines.
+impl fmt::Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LAST: usize = 15;
+        let lines = self.so_far();
+        if lines.len() > LAST {
+            writeln!(f, "… {} lines before", lines.len() - LAST)?;
+        }
+        for line in lines.iter().skip(lines.len().saturating_sub(LAST)) {
+            writeln!(f, "{}", line.chars().take(160).collect::<String>())?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds a port that nothing listens on, and that the system will not hand out by itself meanwhile.
+pub fn free_port() -> Result<u16> {
+    /// Below what Linux (32768), macOS and Windows (49152) hand out.
+    const FIRST: u16 = 20_000;
+    const COUNT: u64 = 12_000;
+    for _ in 0..100 {
+        let port = FIRST + u16::try_from(random() % COUNT)?;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port found")
+}
+
+/// A number that differs from call to call and from process to process.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
