@@ -169,6 +169,7 @@ async fn handle_client_send(
     let mut frames = Frames::new();
     while let Ok(first) = queue.recv().await {
         frames.push(first);
+        task::yield_now().await; // those who have something to queue come first
         frames.extend(std::iter::from_fn(|| queue.try_recv().ok())); // all goes out in one write
         send_frames(&mut sock, &mut frames, gauge, task::sleep).await.context("sending")?;
     }

@@ -126,7 +126,7 @@ impl Clients {
     fn send(&mut self) {
         self.has_work = false;
         self.table.retain(|_, client| {
-            if let Err(err) = handle_client_send(client) {
+            if let Err(err) = caught(|| handle_client_send(client)) {
                 client.handle_disconnect(Err(err));
             }
             let has_sent_all = client.send_queue.is_empty();
@@ -229,10 +229,10 @@ fn handle_client(id: usize, clients: &mut Clients) -> Result<bool> {
 /// Sends what is queued for a client until the kernel takes no more.
 fn handle_client_send(client: &mut Client) -> Result<()> {
     while !client.send_queue.is_empty() {
-        client.gauge.check()?;
-        client.gauge.writing();
         match client.send_queue.write_to(&mut client.sock, usize::MAX) {
-            Err(err) if err.kind() == ErrorKind::WouldBlock => break,
+            Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                return Ok(client.gauge.refused()?);
+            }
             sent => client.gauge.took(sent.context("sending")?),
         }
     }

@@ -160,6 +160,7 @@ fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGa
     let mut frames = Frames::new();
     while let Ok(first) = queue.recv() {
         frames.push(first);
+        thread::yield_now(); // those who have something to queue come first
         frames.extend(queue.try_iter()); // all goes out in one write
         send_frames(sock, &mut frames, gauge).context("sending")?;
     }

@@ -107,7 +107,6 @@ pub async fn send_frames<S: Future>(
     let mut tick = None;
     poll_fn(|cx| {
         while !frames.is_empty() {
-            gauge.writing();
             match poll_write(Pin::new(sock), frames, cx) {
                 Poll::Ready(Ok(n)) => gauge.took(n),
                 Poll::Ready(Err(err)) => {
@@ -115,7 +114,7 @@ pub async fn send_frames<S: Future>(
                     return Poll::Ready(Err(err));
                 }
                 Poll::Pending => {
-                    gauge.check()?;
+                    gauge.refused()?;
                     let timer = tick.get_or_insert_with(|| Box::pin(sleep(WRITE_TICK)));
                     ready!(timer.as_mut().poll(cx));
                     tick = None;
@@ -177,8 +176,9 @@ where
         return;
     }
     let mut time_is_up = pin!(sleep(LINGER));
-    let mut thrown_away = [0; 1024];
     poll_fn(|cx| {
+        // Here and not outside, where it would make every waiting task bigger.
+        let mut thrown_away = [0; 4096];
         while time_is_up.as_mut().poll(cx).is_pending() {
             match ready!(Pin::new(&mut sock).poll_read(cx, &mut thrown_away)) {
                 Ok(n) if n > 0 => {}
@@ -222,12 +222,14 @@ where
 /// # });
 /// ```
 #[cfg(feature = "cli")]
-pub async fn caught<T>(handler: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut handler = pin!(handler);
+pub fn caught<T>(
+    handler: impl Future<Output = anyhow::Result<T>>,
+) -> impl Future<Output = anyhow::Result<T>> {
+    // In a box of its own: an async fn would keep room for it twice, as argument and as variable.
+    let mut handler = Box::pin(handler);
     // After a panic the handler is not polled again, only dropped.
-    poll_fn(|cx| match crate::cli::caught(|| Ok(handler.as_mut().poll(cx))) {
+    poll_fn(move |cx| match crate::cli::caught(|| Ok(handler.as_mut().poll(cx))) {
         Ok(poll) => poll,
         Err(panic) => Poll::Ready(Err(panic)),
     })
-    .await
 }

@@ -111,7 +111,7 @@ pub fn recv_msgs<'a>(sock: &mut impl Read, rest: &'a mut Rest) -> io::Result<Opt
 }
 
 /// How long one write may block before the gauge is asked whether the client is still worth it.
-const WRITE_TICK: Duration = Duration::from_millis(250);
+const WRITE_TICK: Duration = Duration::from_millis(50);
 
 /// The most bytes offered to the kernel in one blocking write, so that progress shows.
 const WRITE_SLICE: usize = 64 * 1024;
@@ -157,11 +157,12 @@ pub fn send_frames(
     sock.set_write_timeout(Some(WRITE_TICK))?;
     while !frames.is_empty() {
         gauge.check()?;
-        gauge.writing();
         match frames.write_to(&mut sock, WRITE_SLICE) {
             Ok(n) => gauge.took(n),
             // The timeout passed, and the kernel took nothing; Windows has its own name for it.
-            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                gauge.refused()?;
+            }
             Err(err) => {
                 gauge.check()?;
                 return Err(err);

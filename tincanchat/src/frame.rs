@@ -287,3 +287,80 @@ impl<'a> Iterator for Msgs<'a> {
 }
 
 impl std::iter::FusedIterator for Msgs<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The most memory that there may be: an unfinished message and one read, and the slack of a
+    /// buffer that grows by doubling.
+    const BOUND: usize = 2 * (MAX_MSG_LEN + READ_TURN);
+
+    fn receive(rest: &mut Rest, bytes: &[u8]) -> Result<usize, FrameError> {
+        rest.extend(bytes);
+        parse_recvd_data(rest).try_fold(0, |count, msg| msg.map(|_| count + 1))
+    }
+
+    #[test]
+    fn memory_is_bounded_by_an_unfinished_message_and_one_read() {
+        for size in [1, 100, 5000, MAX_MSG_LEN] {
+            let bytes: Vec<u8> = [vec![b'x'; size], vec![0]].concat().repeat(400_000 / size);
+            for read in [1000, READ_TURN] {
+                let mut rest = Rest::new();
+                for part in bytes.chunks(read) {
+                    receive(&mut rest, part).unwrap();
+                    assert!(rest.buf.capacity() <= BOUND, "{} bytes held", rest.buf.capacity());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_without_end_is_given_up_before_it_fills_the_memory() {
+        let mut rest = Rest::new();
+        let err = (0..100).find_map(|_| receive(&mut rest, &[b'x'; 1000]).err());
+        assert_eq!(err, Some(FrameError::TooLong { limit: MAX_MSG_LEN }));
+        assert!(rest.buf.capacity() <= BOUND);
+    }
+
+    #[test]
+    fn no_byte_is_searched_twice() {
+        let mut rest = Rest::new();
+        for len in 1..1000 {
+            let before = rest.scanned;
+            assert_eq!(receive(&mut rest, b"x"), Ok(0));
+            assert_eq!((before, rest.scanned), (len - 1, len));
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_peer_that_says_nothing() {
+        let mut rest = Rest::new();
+        assert_eq!(receive(&mut rest, b"one\0"), Ok(1));
+        rest.release();
+        assert_eq!(rest.buf.capacity(), 0);
+
+        assert_eq!(receive(&mut rest, b"on"), Ok(0));
+        rest.release();
+        assert_eq!(receive(&mut rest, b"e\0"), Ok(1));
+    }
+
+    #[test]
+    fn the_room_grows_with_what_comes_and_shrinks_again() {
+        let mut rest = Rest::new();
+        assert_eq!(rest.room_to_read().len(), FIRST_READ);
+        for _ in 0..5 {
+            let n = rest.room_to_read().len();
+            rest.has_read(n);
+            rest.start = rest.end;
+            rest.scanned = rest.end;
+        }
+        assert_eq!(rest.room, READ_TURN);
+        for _ in 0..5 {
+            receive(&mut rest, b"x\0").unwrap();
+        }
+        rest.shrink();
+        assert_eq!(rest.room, FIRST_READ);
+        assert_eq!(rest.buf.capacity(), 0);
+    }
+}

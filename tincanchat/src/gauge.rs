@@ -10,8 +10,8 @@ use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADL
 /// A queue between a fast sender and a slow reader has to end somewhere: it blocks the sender, drops
 /// messages, grows for ever, or costs the reader its connection. Here it is the last. The gauge does
 /// not hold the queue, whatever that is made of: it is told what goes in ([`queue`](Self::queue)),
-/// when a write begins ([`writing`](Self::writing)) and what the kernel took
-/// ([`took`](Self::took)), and it may be shared by the threads or tasks on both sides.
+/// what the kernel took ([`took`](Self::took)) and that it took nothing ([`refused`](Self::refused)), and
+/// it may be shared by the threads or tasks on both sides.
 ///
 /// The rules are the limits [`QUEUE_BYTES`], [`QUEUE_ENTRIES`], [`QUEUE_CEILING`], [`STALL`], [`WRITE_DEADLINE`] and
 /// [`DRAIN`].
@@ -21,7 +21,6 @@ use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADL
 ///
 /// let gauge = QueueGauge::new();
 /// gauge.queue(2 * QUEUE_BYTES)?; // much, but no write has been tried yet
-/// gauge.writing();
 /// gauge.took(2 * QUEUE_BYTES);
 /// assert!(gauge.is_empty());
 /// # Ok::<(), tincanchat::SlowConsumer>(())
@@ -34,11 +33,14 @@ pub struct QueueGauge(Mutex<State>);
 struct State {
     bytes_in: u64,
     bytes_out: u64,
+    /// How many have come in since the kernel took something.
     entries: usize,
+    /// Whether a write has been tried since the queue was last empty.
+    was_tried: bool,
     /// The count of bytes in at a moment when the queue held them all, and that moment: as long as
     /// `bytes_out` is below the count, the oldest byte is at least as old as the moment.
     mark: Option<(u64, Instant)>,
-    /// Since when the kernel has taken nothing of what it was offered.
+    /// Since when the kernel has taken nothing, though it was offered something.
     refused_since: Option<Instant>,
     closed_at: Option<Instant>,
     given_up: Option<SlowConsumer>,
@@ -98,23 +100,31 @@ impl QueueGauge {
         Ok(())
     }
 
-    /// Notes that a write of queued bytes begins, which may block.
-    pub fn writing(&self) {
-        let mut state = self.state();
-        state.entries = 0;
-        state.refused_since.get_or_insert_with(Instant::now);
-    }
-
     /// Counts bytes that the kernel has taken.
     pub fn took(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes_out += bytes as u64;
+        state.entries = 0;
+        state.was_tried = state.waiting() > 0;
         state.refused_since = None;
         if state.waiting() == 0 {
             state.mark = None;
         } else if state.mark.is_some_and(|(count, _)| state.bytes_out >= count) {
             state.mark = Some((state.bytes_in, Instant::now()));
         }
+    }
+
+    /// Notes that the kernel was offered bytes and took none of them; says whether to go on trying.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`check`](Self::check).
+    pub fn refused(&self) -> Result<(), SlowConsumer> {
+        let mut state = self.state();
+        state.was_tried = true;
+        state.refused_since.get_or_insert_with(Instant::now);
+        drop(state);
+        self.check()
     }
 
     /// Notes that nothing more will be queued; what is there has [`DRAIN`] to leave.
@@ -163,15 +173,119 @@ impl State {
     }
 
     fn is_full(&self) -> bool {
-        let Some(since) = self.refused_since else {
-            return false;
-        };
+        let is_refused = self.refused_since.is_some_and(|since| since.elapsed() >= STALL);
         let is_long = self.waiting() > QUEUE_BYTES as u64 || self.entries > QUEUE_ENTRIES;
-        is_long && since.elapsed() >= STALL || self.waiting() > QUEUE_CEILING as u64
+        is_refused && is_long || self.was_tried && self.waiting() > QUEUE_CEILING as u64
     }
 
     fn slow(&self) -> SlowConsumer {
         let age = self.mark.map_or(Duration::ZERO, |(_, at)| at.elapsed());
         SlowConsumer { bytes: self.waiting(), age }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets time pass for a gauge.
+    fn later(gauge: &QueueGauge, time: Duration) {
+        let mut state = gauge.state();
+        let earlier = |at: Instant| at.checked_sub(time).expect("the clock is older than that");
+        state.mark = state.mark.map(|(count, at)| (count, earlier(at)));
+        state.refused_since = state.refused_since.map(earlier);
+        state.closed_at = state.closed_at.map(earlier);
+    }
+
+    #[test]
+    fn a_queue_is_not_full_before_a_write_was_tried() {
+        let gauge = QueueGauge::new();
+        for _ in 0..100 {
+            gauge.queue(QUEUE_BYTES).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_queue_is_not_full_as_long_as_the_kernel_takes_something() {
+        let gauge = QueueGauge::new();
+        gauge.queue(2 * QUEUE_BYTES).unwrap();
+        for _ in 0..100 {
+            gauge.refused().unwrap();
+            later(&gauge, 2 * STALL);
+            gauge.took(1);
+            gauge.queue(1).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_queue_is_full_when_the_kernel_takes_nothing() {
+        let gauge = QueueGauge::new();
+        gauge.queue(QUEUE_BYTES + 1).unwrap();
+        gauge.refused().unwrap();
+        gauge.queue(1).unwrap(); // the writer has only just been woken
+        later(&gauge, STALL);
+        let slow = gauge.queue(1).unwrap_err();
+        assert_eq!(slow.bytes, QUEUE_BYTES as u64 + 2);
+        assert!(slow.age >= STALL);
+        assert_eq!(gauge.check(), Err(slow)); // and stays so
+    }
+
+    #[test]
+    fn a_queue_is_full_of_entries_too() {
+        let gauge = QueueGauge::new();
+        gauge.queue(1).unwrap();
+        gauge.refused().unwrap();
+        later(&gauge, STALL);
+        for _ in 0..QUEUE_ENTRIES {
+            gauge.queue(1).unwrap();
+        }
+        gauge.queue(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_queue_has_a_ceiling_whatever_the_kernel_takes() {
+        let gauge = QueueGauge::new();
+        gauge.queue(QUEUE_CEILING + 2).unwrap();
+        gauge.queue(QUEUE_CEILING).unwrap(); // no write has been tried yet
+        gauge.took(1);
+        gauge.queue(1).unwrap_err();
+    }
+
+    #[test]
+    fn a_trickle_does_not_keep_a_client_for_ever() {
+        let gauge = QueueGauge::new();
+        gauge.queue(1000).unwrap();
+        for _ in 0..9 {
+            gauge.took(1);
+            later(&gauge, WRITE_DEADLINE / 9);
+        }
+        let slow = gauge.check().unwrap_err();
+        assert_eq!(slow.bytes, 991);
+        assert!(slow.age >= WRITE_DEADLINE);
+    }
+
+    #[test]
+    fn a_busy_client_that_keeps_up_is_never_late() {
+        let gauge = QueueGauge::new();
+        gauge.queue(10).unwrap();
+        for _ in 0..100 {
+            // Never empty, but what was there a moment ago has gone.
+            gauge.queue(10).unwrap();
+            gauge.took(10);
+            later(&gauge, WRITE_DEADLINE / 4);
+            gauge.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_closed_queue_has_less_time() {
+        let gauge = QueueGauge::new();
+        gauge.queue(10).unwrap();
+        gauge.close();
+        gauge.check().unwrap();
+        later(&gauge, DRAIN);
+        gauge.check().unwrap_err();
+        gauge.took(10);
+        gauge.check().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Checks any server, knowing it only as a command line and a port.
+//! Checks and measures any server, knowing it only as a command line and a port.
 //!
 //! | for | items |
 //! |---|---|
@@ -6,14 +6,16 @@
 //! | talk to it in raw bytes | [`wire`] |
 //! | the rules, one check each | [`check`]; the table is [`check::LADDER`] |
 //! | the same rules as the tests of a stage | [`contract::run`] |
+//! | measure it | [`lab`] |
 //!
-//! Nothing here waits a fixed time for something to happen: it waits for what can be observed, with a
+//! No check waits a fixed time for something to happen: it waits for what can be observed, with a
 //! deadline that is far longer than a loaded machine needs.
 #![warn(missing_docs)]
 
 pub mod check;
 pub mod contract;
 mod failure;
+pub mod lab;
 pub mod procfs;
 pub mod server;
 mod wait;

@@ -135,7 +135,8 @@ impl Bench {
     }
 }
 
-/// Waits until the server has read all that a client has sent, where the system tells.
+/// Waits until the server has read all that a client has sent, the end included, where the system
+/// tells.
 pub fn wait_until_read(client: &Client) -> Result<()> {
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
     if wait_until(PATIENCE, || Ok(unread() == 0))? {

@@ -60,10 +60,16 @@ pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let mut talker = room.join_narrow()?;
     let addr = talker.addr();
+    let begin = Instant::now();
     for i in 0..1200 {
         talker.send_regardless(&framed(&format!("{i:4} {}", "y".repeat(1000))));
     }
     expect_cut_off(&room.server, addr)?;
+    // Not because its bytes have grown old, for which it would have ten seconds.
+    if begin.elapsed() > Duration::from_secs(9) {
+        let got = format!("after {:?}", begin.elapsed());
+        return fail(talker.transcript(), "to be cut off when its queue is full", got);
+    }
     room.members[1].say("enough")?;
     let end = said(room.members[1].addr(), "enough");
     room.members.iter_mut().try_for_each(|member| hear_numbers(member, addr, &end))

@@ -1,0 +1,162 @@
+//! Any list of messages, cut anywhere, comes back as it was; and nothing that a peer can send costs
+//! more than it should.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{self, Read};
+
+use proptest::prelude::*;
+use tincanchat::{
+    FrameError, MAX_MSG_LEN, READ_TURN, Rest, parse_recvd_data, prep_msg, printable, recv_msg,
+    recv_msgs,
+};
+
+/// Stands for a socket: gives its bytes in pieces of the given sizes, over and over.
+struct Pieces<'a> {
+    bytes: &'a [u8],
+    sizes: &'a [usize],
+    reads: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let size = self.sizes[self.reads % self.sizes.len()];
+        self.reads += 1;
+        let n = size.min(buf.len()).min(self.bytes.len());
+        buf[..n].copy_from_slice(&self.bytes[..n]);
+        self.bytes = &self.bytes[n..];
+        Ok(n)
+    }
+}
+
+/// Receives all there is: the messages, how it ended, and what was left.
+fn receive_all(bytes: &[u8], sizes: &[usize]) -> (Vec<String>, Option<FrameError>, usize) {
+    let mut sock = Pieces { bytes, sizes, reads: 0 };
+    let mut rest = Rest::new();
+    let mut texts = Vec::new();
+    while let Some(msgs) = recv_msgs(&mut sock, &mut rest).unwrap() {
+        for msg in msgs {
+            match msg {
+                Ok(msg) => texts.push(msg.to_owned()),
+                Err(err) => return (texts, Some(err), 0),
+            }
+        }
+    }
+    (texts, None, rest.len())
+}
+
+fn wire(msgs: &[String]) -> Vec<u8> {
+    msgs.iter().flat_map(|msg| prep_msg(msg).unwrap()).collect()
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    let short = "[^\0]{0,20}";
+    let long = (900_usize..8000).prop_map(|n| "é".repeat(n));
+    proptest::collection::vec(prop_oneof![9 => short.boxed(), 1 => long.boxed()], 0..20)
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(prop_oneof![1_usize..8, 1_usize..5000, Just(READ_TURN)], 1..8)
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_any_list_gives_back_the_list(texts in texts(), sizes in sizes()) {
+        let sent: Vec<_> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
+        prop_assert_eq!(receive_all(&wire(&texts), &sizes), (sent, None, 0));
+    }
+
+    #[test]
+    fn whatever_arrives_the_answer_does_not_depend_on_the_cuts(
+        bytes in proptest::collection::vec(prop_oneof![3 => 0_u8..3, 1 => any::<u8>()], 0..200),
+        sizes in sizes(),
+    ) {
+        prop_assert_eq!(receive_all(&bytes, &sizes), receive_all(&bytes, &[READ_TURN]));
+    }
+
+    #[test]
+    fn parsing_undoes_preparing(text in "[^\0]{1,300}") {
+        let bytes = prep_msg(&text).unwrap();
+        prop_assert_eq!(recv_msg(&mut &bytes[..]).unwrap(), text);
+    }
+
+    #[test]
+    fn a_zero_byte_never_makes_two_messages(before in "[^\0]{0,9}", after in ".{0,9}") {
+        let err = prep_msg(&format!("{before}\0{after}")).unwrap_err();
+        prop_assert_eq!(err, FrameError::InnerNul { at: before.len() });
+    }
+
+    #[test]
+    fn printable_text_has_no_control_characters_and_keeps_the_others(text in any::<String>()) {
+        let shown = printable(&text);
+        prop_assert!(shown.chars().all(|c| !c.is_control() || c == '\t'));
+        prop_assert_eq!(printable(&shown).into_owned(), shown.clone().into_owned());
+        let kept = |c: &char| !c.is_control() || *c == '\t';
+        if text.chars().all(|c| kept(&c)) {
+            prop_assert_eq!(shown.into_owned(), text);
+        }
+    }
+}
+
+fn outcome(data: &[u8], size: usize) -> (Vec<String>, Option<FrameError>, usize) {
+    receive_all(data, &[size])
+}
+
+#[test]
+fn the_longest_message_is_taken_and_one_byte_more_is_not() {
+    let longest = "x".repeat(MAX_MSG_LEN);
+    assert_eq!(prep_msg(&longest).unwrap().len(), MAX_MSG_LEN + 1);
+    let too_long = format!("{longest}x");
+    let err = FrameError::TooLong { limit: MAX_MSG_LEN };
+    assert_eq!(prep_msg(&too_long), Err(err));
+    for size in [1, 7, 4096, READ_TURN] {
+        let wire = format!("a\0{longest}\0").into_bytes();
+        assert_eq!(outcome(&wire, size), (vec!["a".to_owned(), longest.clone()], None, 0));
+        // With its end and without: the answer is the same.
+        for end in ["", "\0", "more and more\0"] {
+            let wire = format!("a\0{too_long}{end}").into_bytes();
+            assert_eq!(outcome(&wire, size), (vec!["a".to_owned()], Some(err), 0));
+        }
+    }
+}
+
+#[test]
+fn bad_utf8_is_an_error_after_the_messages_before_it() {
+    let err = FrameError::NotUtf8 { len: 3, valid_up_to: 1 };
+    for size in [1, 2, 3, 100] {
+        let end = outcome(b"one\0a\xffb\0two\0", size);
+        assert_eq!(end, (vec!["one".to_owned()], Some(err), 0));
+    }
+}
+
+#[test]
+fn bytes_without_their_end_stay_in_the_rest() {
+    assert_eq!(outcome(b"one\0tw", 2), (vec!["one".to_owned()], None, 2));
+}
+
+#[test]
+fn a_stream_of_zero_bytes_gives_control_back() {
+    struct Endless;
+    impl Read for Endless {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            buf.fill(0);
+            Ok(buf.len())
+        }
+    }
+    let mut rest = Rest::new();
+    for _ in 0..100 {
+        let msgs = recv_msgs(&mut Endless, &mut rest).unwrap().unwrap();
+        assert_eq!(msgs.count(), 0);
+    }
+}
+
+#[test]
+fn messages_not_asked_for_stay() {
+    let mut rest = Rest::new();
+    rest.extend(b"one\0two\0thr");
+    assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok("one")));
+    rest.extend(b"ee\0");
+    let msgs: Vec<_> = parse_recvd_data(&mut rest).map(Result::unwrap).collect();
+    assert_eq!(msgs, ["two", "three"]);
+    assert!(rest.is_empty());
+}

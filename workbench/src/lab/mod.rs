@@ -1,0 +1,3 @@
+//! Measured comparisons of servers.
+
+pub mod load;
