@@ -21,7 +21,7 @@ use async_std::task;
 use clap::Parser;
 use tincanchat::asynchronous::{caught, close_gently, recv_msgs, send_frames, turn_away};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, log_end};
-use tincanchat::cli::{last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
 #[derive(Parser)]
@@ -141,7 +141,7 @@ async fn handle_client(
         clients.broadcast_msg(&frame, |to| to == id);
     }
     clients.handle_disconnect(id);
-    received.and(sending.await)
+    first_cause(received, sending.await)
 }
 
 async fn handle_client_recv(

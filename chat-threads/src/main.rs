@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain};
-use tincanchat::cli::{last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, STACK_SIZE, close_gently};
 use tincanchat::{create_listen_socket, recv_msgs, send_frames, turn_away};
 use tracing::warn;
@@ -137,7 +137,7 @@ fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) 
         clients.broadcast_msg(&frame, |to| to == id);
     }
     clients.handle_disconnect(id);
-    received.and(sending.join().unwrap_or(Ok(())))
+    first_cause(received, sending.join().unwrap_or(Ok(())))
 }
 
 fn handle_client_recv(

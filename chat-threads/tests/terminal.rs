@@ -53,40 +53,39 @@ fn a_line_that_wraps_is_not_torn() {
 
 /// Between two lines rustyline would print in any order, and across the prompt, if it were let.
 #[test]
-fn all_arrives_in_order_while_line_after_line_is_entered() {
-    let mut chat = Chat::with_env(1000, &[("NO_COLOR", "1")]);
+fn all_arrives_in_order_and_in_place_while_line_after_line_is_entered() {
+    let mut chat = Chat::with_env(24, &[("NO_COLOR", "1")]);
     let mut sock = chat.sock.try_clone().unwrap();
-    let (sender, has_ended) = mpsc::channel();
+    let (sender, has_ended) = mpsc::channel::<()>();
     let talker = thread::spawn(move || {
         let mut count = 0;
-        while has_ended.try_recv().is_err() && count < 800 {
-            sock.write_all(format!("a: message {count}\0").as_bytes()).unwrap();
+        while has_ended.try_recv().is_err() {
+            sock.write_all(format!("a: message {count}!\0").as_bytes()).unwrap();
             count += 1;
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_micros(20));
         }
         count
     });
-    let mut typed = Vec::new();
-    for n in 0..100 {
+    for n in 0..200 {
         chat.type_in(&format!("line {n}\r"));
         assert_eq!(chat.read_frame(), format!("line {n}"));
-        typed.push(format!("> line {n}"));
-        let entered = format!("> line {n}\n");
-        chat.wait_until("a new prompt", |screen| {
-            screen.ends_with("\n>") && screen.contains(&entered)
-        });
+        // Each Enter meets another moment of the talk, and what is typed meets a prompt.
+        chat.wait_until("a new prompt", |screen| screen.ends_with("\n>"));
     }
     sender.send(()).unwrap();
     let count = talker.join().unwrap();
-    let arrived: Vec<_> = (0..count).map(|n| format!("a: message {n}")).collect();
-    chat.wait_for(&format!("a: message {}\n", count - 1));
-    chat.wait_for_last_line(">");
-    typed.push(">".to_owned());
+    chat.wait_for(&format!("a: message {}!\n>", count - 1));
 
-    let screen = chat.screen();
-    let rows = screen.lines().skip(1).map(str::to_owned);
-    let (prompts, others): (Vec<_>, Vec<_>) = rows.partition(|row| row.starts_with('>'));
-    assert!(prompts == typed && others == arrived, "{screen}");
+    let bytes = chat.terminal.0.lock().unwrap().bytes.clone();
+    let output = String::from_utf8(bytes).unwrap();
+    let places: Vec<_> = output.match_indices("a: message ").map(|(at, _)| at).collect();
+    assert_eq!(places.len(), count);
+    for (n, &at) in places.iter().enumerate() {
+        let (before, message) = output.split_at(at);
+        assert!(message.starts_with(&format!("a: message {n}!")), "no {n}: {message:.30}");
+        // At the start of a line, or of one whose prompt has just been erased.
+        assert!(before.ends_with('\n') || before.ends_with("\r\x1b[K"), "{n} is out of place");
+    }
 }
 
 #[test]
@@ -149,6 +148,17 @@ fn q_and_ctrl_d_and_ctrl_c_quit_after_what_was_typed_was_sent() {
 }
 
 #[test]
+fn what_arrives_after_the_last_line_is_printed() {
+    for quit in ["q\r", CTRL_D] {
+        let mut chat = Chat::start();
+        chat.type_in(quit);
+        assert_eq!(chat.sock.read(&mut [0]).unwrap(), 0, "it must have stopped sending");
+        chat.server_says("server: bye");
+        chat.wait_for("server: bye");
+    }
+}
+
+#[test]
 fn a_server_that_ignores_its_leaving_does_not_hold_it() {
     let mut chat = Chat::start();
     let start = Instant::now();
@@ -202,7 +212,7 @@ fn senders_have_colours_unless_the_user_has_none() {
         chat.server_says("server: be nice");
         chat.wait_for("127.0.0.1:50312: hello\nserver: be nice\n>");
         let terminal = chat.terminal.0.lock().unwrap();
-        let cell = |row, col| terminal.screen().cell(row, col).unwrap();
+        let cell = |row, col| terminal.parser.screen().cell(row, col).unwrap();
         assert_eq!(cell(1, 0).fgcolor() != vt100::Color::Default, has_colour);
         assert_eq!(cell(1, 17).fgcolor(), vt100::Color::Default);
         assert_eq!(cell(2, 0).bold(), has_colour);
@@ -222,7 +232,7 @@ struct Chat {
     child: Child,
     sock: TcpStream,
     keyboard: File,
-    terminal: Arc<(Mutex<vt100::Parser>, Condvar)>,
+    terminal: Arc<(Mutex<Terminal>, Condvar)>,
     stderr: Receiver<String>,
     /// The client's end, and the mode that it had at first.
     tty: File,
@@ -290,7 +300,7 @@ impl Chat {
     }
 
     fn screen(&self) -> String {
-        contents(&self.terminal.0.lock().unwrap())
+        self.terminal.0.lock().unwrap().contents()
     }
 
     fn wait_for(&self, text: &str) {
@@ -304,9 +314,9 @@ impl Chat {
     fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) {
         let (terminal, changed) = &*self.terminal;
         let terminal = terminal.lock().unwrap();
-        let not_yet = |terminal: &mut vt100::Parser| !is_so(&contents(terminal));
+        let not_yet = |terminal: &mut Terminal| !is_so(&terminal.contents());
         let (terminal, waited) = changed.wait_timeout_while(terminal, DEADLINE, not_yet).unwrap();
-        assert!(!waited.timed_out(), "no {what:?} on the screen:\n{}", contents(&terminal));
+        assert!(!waited.timed_out(), "no {what:?} on the screen:\n{}", terminal.contents());
     }
 
     fn expect_closed(&mut self) {
@@ -334,7 +344,7 @@ impl Chat {
         // What it wrote last is at the end of what the terminal has got.
         self.tty.write_all(b"$ ").unwrap();
         self.wait_for_last_line("$");
-        assert!(!self.terminal.0.lock().unwrap().screen().bracketed_paste());
+        assert!(!self.terminal.0.lock().unwrap().parser.screen().bracketed_paste());
         (code, stderr)
     }
 }
@@ -346,10 +356,33 @@ impl Drop for Chat {
     }
 }
 
-/// Feeds what is written to the terminal to a screen.
-fn watch(mut output: File, rows: u16) -> Arc<(Mutex<vt100::Parser>, Condvar)> {
-    let terminal = Mutex::new(parser(rows));
-    let watched = Arc::new((terminal, Condvar::new()));
+/// What a terminal has got, and the screen that this has made.
+struct Terminal {
+    bytes: Vec<u8>,
+    parser: vt100::Parser,
+}
+
+impl Terminal {
+    fn new(rows: u16) -> Terminal {
+        let parser = vt100::Parser::new(rows.try_into().unwrap(), COLS.try_into().unwrap(), 0);
+        Terminal { bytes: Vec::new(), parser }
+    }
+
+    fn process(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.parser.process(bytes);
+    }
+
+    /// The screen's lines, without the blanks at their ends.
+    fn contents(&self) -> String {
+        let rows = self.parser.screen().rows(0, COLS);
+        rows.map(|row| row.trim_end().to_owned() + "\n").collect::<String>().trim_end().to_owned()
+    }
+}
+
+/// Feeds what is written to a pseudo-terminal to a screen.
+fn watch(mut output: File, rows: u16) -> Arc<(Mutex<Terminal>, Condvar)> {
+    let watched = Arc::new((Mutex::new(Terminal::new(rows)), Condvar::new()));
     let feeder = Arc::clone(&watched);
     thread::spawn(move || {
         let mut buf = [0; 4096];
@@ -362,21 +395,11 @@ fn watch(mut output: File, rows: u16) -> Arc<(Mutex<vt100::Parser>, Condvar)> {
     watched
 }
 
-fn parser(rows: u16) -> vt100::Parser {
-    vt100::Parser::new(rows.try_into().unwrap(), COLS.try_into().unwrap(), 0)
-}
-
-/// The screen's lines, without the blanks at their ends.
-fn contents(terminal: &vt100::Parser) -> String {
-    let screen = terminal.screen().rows(0, COLS).map(|row| row.trim_end().to_owned() + "\n");
-    screen.collect::<String>().trim_end().to_owned()
-}
-
 /// The text as a screen shows it: in lines of its width.
 fn on_screen(text: &str) -> String {
-    let mut terminal = parser(24);
+    let mut terminal = Terminal::new(24);
     terminal.process(text.replace('\n', "\r\n").as_bytes());
-    contents(&terminal)
+    terminal.contents()
 }
 
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {

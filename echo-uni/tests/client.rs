@@ -231,7 +231,13 @@ fn help_and_usage_errors() {
     let version = run(&["--version"]);
     assert!(version.status.success());
     assert!(version.stdout.starts_with(b"echo-client "), "{version:?}");
-    for args in [&["--port", "x"][..], &["--port", "65536"], &["a", "b"], &["-m", ""], &["-x"]] {
+    for args in [
+        &["--port", "x"][..],
+        &["--port", "65536"],
+        &["a", "b"],
+        &["-m", "", "--port", "1"],
+        &["-x"],
+    ] {
         let run = run(args);
         assert_eq!(run.status.code(), Some(2), "{run:?}");
         assert!(run.stdout.is_empty(), "{run:?}");

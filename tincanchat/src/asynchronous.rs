@@ -199,9 +199,11 @@ where
     for<'a> &'a S: AsyncRead + AsyncWrite,
     T: Future,
 {
-    let mut frames = Frames::new();
+    let (mut frames, gauge) = (Frames::new(), QueueGauge::new());
     frames.push(SERVER_FULL.into());
-    if send_frames(&mut sock, &mut frames, &QueueGauge::new(), &sleep).await.is_ok() {
+    let is_queued = gauge.queue(SERVER_FULL.len()).is_ok();
+    gauge.close();
+    if is_queued && send_frames(&mut sock, &mut frames, &gauge, &sleep).await.is_ok() {
         close_gently(sock, &sleep).await;
     }
 }

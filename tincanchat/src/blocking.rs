@@ -62,7 +62,26 @@ pub fn relay_msg(sock: &mut impl Write, addr: SocketAddr, msg: &str) -> io::Resu
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn recv_msg(sock: &mut impl Read) -> io::Result<String> {
-    let mut rest = Rest::for_client();
+    recv_one(sock, Rest::new())
+}
+
+/// Receives one message from a server: as [`recv_msg`], but it may have its sender's address in front,
+/// and so be a little longer.
+///
+/// # Errors
+///
+/// Those of [`recv_msg`].
+///
+/// ```
+/// let answer = format!("127.0.0.1:50312: {}\0", "x".repeat(tincanchat::MAX_MSG_LEN));
+/// assert!(tincanchat::recv_msg(&mut answer.as_bytes()).is_err());
+/// assert!(tincanchat::recv_answer(&mut answer.as_bytes()).is_ok());
+/// ```
+pub fn recv_answer(sock: &mut impl Read) -> io::Result<String> {
+    recv_one(sock, Rest::for_client())
+}
+
+fn recv_one(sock: &mut impl Read, mut rest: Rest) -> io::Result<String> {
     while let Some(mut msgs) = recv_msgs(sock, &mut rest)? {
         if let Some(msg) = msgs.next() {
             return Ok(msg?.to_owned());

@@ -100,7 +100,7 @@ impl QueueGauge {
         Ok(())
     }
 
-    /// Counts bytes that the kernel has taken.
+    /// Counts bytes that the kernel has taken, of those that were queued before.
     pub fn took(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes_out += bytes as u64;
@@ -169,7 +169,7 @@ impl QueueGauge {
 
 impl State {
     fn waiting(&self) -> u64 {
-        self.bytes_in - self.bytes_out
+        self.bytes_in.saturating_sub(self.bytes_out)
     }
 
     fn is_full(&self) -> bool {

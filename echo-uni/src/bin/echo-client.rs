@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use tincanchat::cli::{ClientArgs, Failure, say};
-use tincanchat::{prep_msg, printable, recv_msg, send_msg};
+use tincanchat::{prep_msg, printable, recv_answer, send_msg};
 
 /// Send messages to an echo server, and print what comes back.
 #[derive(Parser)]
@@ -52,7 +52,7 @@ fn echo_once(server: &ClientArgs, msg: &str) -> anyhow::Result<()> {
     prep_msg(msg).context("cannot send this message")?;
     let mut sock = server.connect()?;
     send_msg(&mut sock, msg).context("cannot send")?;
-    let echo = recv_msg(&mut sock).context("no echo")?;
+    let echo = recv_answer(&mut sock).context("no echo")?;
     say(&format!("{}\n", printable(&echo)))
 }
 
@@ -66,7 +66,7 @@ fn hold_dialogue(server: &ClientArgs) -> anyhow::Result<bool> {
         if sent.is_ok() {
             say(&format!("Sent message: {}\n", printable(msg)))?;
         }
-        match sent.and_then(|()| recv_msg(&mut sock)) {
+        match sent.and_then(|()| recv_answer(&mut sock)) {
             Ok(echo) => say(&format!("Received echo: {}\n", printable(&echo)))?,
             // Not our protocol: what such a server says next will be no better.
             Err(err) if err.kind() == ErrorKind::InvalidData => {

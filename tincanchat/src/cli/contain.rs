@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,6 +7,7 @@ use tracing::info;
 
 use super::Seat;
 use super::log_limit::{Reason, warn_limited};
+use crate::SlowConsumer;
 
 /// Runs something for one client, and turns a panic in it into an error.
 ///
@@ -45,6 +47,36 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
     if seat.is_inside() {
         info!("Client {addr} disconnected");
     }
+}
+
+/// Tells from how the two halves of a client's handler ended why the client is gone.
+///
+/// When one half ends the connection, the other finds it broken, so the first cause has to be picked
+/// out: that the client did not keep up, or else what the receiving half says, or else the sending one.
+///
+/// # Errors
+///
+/// The first cause, if it is one.
+///
+/// ```
+/// use tincanchat::cli::first_cause;
+///
+/// let reset = || Err(anyhow::anyhow!("reset"));
+/// let slow = tincanchat::SlowConsumer { bytes: 300_000, age: std::time::Duration::from_secs(1) };
+/// assert!(first_cause(reset(), Err(slow.into())).unwrap_err().to_string().contains("keep up"));
+/// assert_eq!(first_cause(reset(), Ok(())).unwrap_err().to_string(), "reset");
+/// assert!(first_cause(Ok(()), Ok(())).is_ok());
+/// ```
+pub fn first_cause(received: anyhow::Result<()>, sent: anyhow::Result<()>) -> anyhow::Result<()> {
+    match &sent {
+        Err(err) if err.chain().any(is_slow) => sent,
+        _ => received.and(sent),
+    }
+}
+
+fn is_slow(cause: &(dyn Error + 'static)) -> bool {
+    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is::<SlowConsumer>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<SlowConsumer>)
 }
 
 fn reason(err: &anyhow::Error) -> Reason {

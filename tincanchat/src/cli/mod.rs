@@ -13,7 +13,7 @@ mod shutdown;
 
 pub use args::{ClientArgs, Failure, ServerArgs, announce};
 pub use client::say;
-pub use contain::{caught, contain, log_end};
+pub use contain::{caught, contain, first_cause, log_end};
 pub use door::{Door, Seat};
 pub use log::{Log, start_log};
 pub use relay::{last_words, log_rest, relay_msgs};

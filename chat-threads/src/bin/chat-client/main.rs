@@ -172,18 +172,22 @@ impl Chat {
     /// Lets the receiving thread print on until the server has closed the connection, or the time is
     /// over: to end at once would send a reset, which can eat what was sent last.
     fn finish(&self, has_sent_all: bool, patience: Duration) -> ! {
-        let end = Instant::now() + patience;
-        if has_sent_all {
-            self.is_leaving.store(true, Ordering::SeqCst);
-            // The chapter's servers drop a client that stops sending, with all it has yet to get.
-            while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
-                thread::sleep(QUIET_TIME);
+        if !has_sent_all {
+            // The receiving thread then finds the connection closed, says so, and ends the program.
+            let _ = self.sock.shutdown(Shutdown::Both);
+            loop {
+                thread::park();
             }
         }
-        let direction = if has_sent_all { Shutdown::Write } else { Shutdown::Both };
-        let _ = self.sock.shutdown(direction);
+        self.is_leaving.store(true, Ordering::SeqCst);
+        let end = Instant::now() + patience;
+        // The chapter's servers drop a client that stops sending, with all it has yet to get.
+        while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
+            thread::sleep(QUIET_TIME);
+        }
+        let _ = self.sock.shutdown(Shutdown::Write);
         thread::sleep(end.saturating_duration_since(Instant::now()));
-        process::exit(i32::from(!has_sent_all))
+        process::exit(0)
     }
 }
 
