@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,15 +66,17 @@ fn all_arrives_in_order_and_in_place_while_line_after_line_is_entered() {
         }
         count
     });
+    let mut at = 0;
     for n in 0..200 {
+        // What is typed meets a prompt: between two lines, the terminal would echo it.
+        at = chat.wait_for_output_after(at, "\x1b[?2004h");
+        at = chat.wait_for_output_after(at, "> ");
         chat.type_in(&format!("line {n}\r"));
         assert_eq!(chat.read_frame(), format!("line {n}"));
-        // Each Enter meets another moment of the talk, and what is typed meets a prompt.
-        chat.wait_until("a new prompt", |screen| screen.ends_with("\n>"));
     }
     sender.send(()).unwrap();
     let count = talker.join().unwrap();
-    chat.wait_for(&format!("a: message {}!\n>", count - 1));
+    chat.wait_for_output_after(0, &format!("a: message {}!", count - 1));
 
     let bytes = chat.terminal.0.lock().unwrap().bytes.clone();
     let output = String::from_utf8(bytes).unwrap();
@@ -312,11 +314,30 @@ impl Chat {
     }
 
     fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+        drop(self.wait_until_terminal(what, |terminal| is_so(&terminal.contents())));
+    }
+
+    /// Waits for these bytes after so many others, and gives the place after them.
+    fn wait_for_output_after(&self, at: usize, bytes: &str) -> usize {
+        let find = |terminal: &Terminal| {
+            let mut windows = terminal.bytes[at..].windows(bytes.len());
+            windows.position(|window| window == bytes.as_bytes())
+        };
+        let terminal = self.wait_until_terminal(bytes, |terminal| find(terminal).is_some());
+        at + find(&terminal).unwrap() + bytes.len()
+    }
+
+    fn wait_until_terminal(
+        &self,
+        what: &str,
+        is_so: impl Fn(&Terminal) -> bool,
+    ) -> MutexGuard<'_, Terminal> {
         let (terminal, changed) = &*self.terminal;
         let terminal = terminal.lock().unwrap();
-        let not_yet = |terminal: &mut Terminal| !is_so(&terminal.contents());
+        let not_yet = |terminal: &mut Terminal| !is_so(terminal);
         let (terminal, waited) = changed.wait_timeout_while(terminal, DEADLINE, not_yet).unwrap();
         assert!(!waited.timed_out(), "no {what:?} on the screen:\n{}", terminal.contents());
+        terminal
     }
 
     fn expect_closed(&mut self) {

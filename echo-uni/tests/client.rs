@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -174,7 +174,8 @@ fn the_dialogue_goes_on_when_a_server_closes_early() {
 fn the_dialogue_ends_when_the_server_is_gone() {
     let server = Server::taking(1);
     let mut client = Client::start(server.port, &[]);
-    client.type_in("hello\n");
+    // More than once: the listener may live on for a moment, as in `free_port`.
+    client.type_in("hello\n".repeat(1000));
     let mut sock = server.accept();
     read_frame(&sock);
     sock.write_all(b"hello\0").unwrap();
@@ -380,6 +381,9 @@ fn assert_failed(end: &End, words: &str) {
 }
 
 /// A port that nobody listens on.
+///
+/// Of UDP, and most likely free in TCP too: a TCP listener just closed may live on for a moment, in a
+/// process that another test is starting.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

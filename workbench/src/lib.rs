@@ -18,6 +18,7 @@ mod failure;
 pub mod lab;
 pub mod procfs;
 pub mod server;
+pub mod sockdiag;
 mod wait;
 pub mod wire;
 

@@ -1,7 +1,5 @@
-//! What Linux tells about a process and its connections; `None` on other systems.
+//! What Linux tells about a process; `None` on other systems.
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a process uses at one moment.
@@ -38,34 +36,6 @@ pub fn has_taken_signals(pid: u32) -> Option<bool> {
     Some(none("ShdPnd:")? && none("SigPnd:")?)
 }
 
-/// How many bytes the process at `local` has not read yet of what `remote` sent; `None` if the
-/// system does not tell or there is no such connection (any more).
-#[must_use]
-pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
-    let table = if local.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let (local, remote) = (kernel_form(local), kernel_form(remote));
-    let table = read(table)?;
-    let line = table.lines().find(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        fields.next() == Some(&local) && fields.next() == Some(&remote)
-    })?;
-    let (_, unread) = line.split_whitespace().nth(4)?.split_once(':')?;
-    u64::from_str_radix(unread, 16).ok()
-}
-
-/// An address as the tables in `/proc/net` have it: words in the machine's byte order.
-fn kernel_form(addr: SocketAddr) -> String {
-    let octets = match addr {
-        SocketAddr::V4(addr) => addr.ip().octets().to_vec(),
-        SocketAddr::V6(addr) => addr.ip().octets().to_vec(),
-    };
-    let mut text = String::new();
-    for word in octets.as_chunks::<4>().0 {
-        let _ = write!(text, "{:08X}", u32::from_ne_bytes(*word));
-    }
-    format!("{text}:{:04X}", addr.port())
-}
-
 #[cfg(target_os = "linux")]
 fn cpu(pid: u32) -> Option<Duration> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
@@ -92,9 +62,6 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::io::Write as _;
-    use std::net::{TcpListener, TcpStream};
-
     use anyhow::{Context, Result};
 
     use super::*;
@@ -105,18 +72,6 @@ mod tests {
         assert!(figures.threads >= 1);
         assert!(figures.descriptors >= 3);
         assert!(figures.resident > 100_000);
-        Ok(())
-    }
-
-    #[test]
-    fn unread_bytes_are_counted() -> Result<()> {
-        for host in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = TcpListener::bind(host)?;
-            let mut client = TcpStream::connect(listener.local_addr()?)?;
-            let (server, remote) = listener.accept()?;
-            client.write_all(b"hello")?;
-            assert_eq!(unread_bytes(server.local_addr()?, remote), Some(5));
-        }
         Ok(())
     }
 }

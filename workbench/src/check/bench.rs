@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use super::events::{said, wait_for};
 use super::{Profile, Subject};
-use crate::procfs::unread_bytes;
 use crate::server::{Launch, Lines, Server};
+use crate::sockdiag::unread_bytes;
 use crate::wire::{Client, Heard};
 use crate::{PATIENCE, fail, wait_until};
 

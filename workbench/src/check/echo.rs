@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use anyhow::Context;
 use anyhow::Result;
 
 use super::Bench;
 use super::events::{self, came, left, said};
 use crate::fail;
 use crate::wire::{Client, Heard};
+#[cfg(target_os = "linux")]
+use crate::{PATIENCE, wait_until};
 
 pub(super) fn answers_and_closes(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
@@ -104,6 +108,30 @@ fn expect_order(log: &[String], expected: &[String]) -> Result<()> {
         return Ok(());
     }
     fail("let one client after the other speak", format!("{expected:#?}"), format!("{lines:#?}"))
+}
+
+/// Each client has a thread for as long as it is being served.
+#[cfg(target_os = "linux")]
+pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
+    const CLIENTS: u64 = 10;
+    /// What a server may start for itself only when it is needed.
+    const SLACK: u64 = 2;
+    let server = bench.start(&[])?;
+    let threads = || server.figures().map(|it| it.threads).context("the server is gone");
+    let before = threads()?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(bench.known_client(&server)?);
+    }
+    if !wait_until(PATIENCE, || Ok(threads()? >= before + CLIENTS))? {
+        let expected = format!("{CLIENTS} threads more than {before}");
+        return fail(format!("connected {CLIENTS} silent clients"), expected, threads()?);
+    }
+    clients.iter_mut().try_for_each(|client| bench.exchange(client, "done"))?;
+    if wait_until(PATIENCE, || Ok(threads()? <= before + SLACK))? {
+        return Ok(());
+    }
+    fail("served them all", format!("at most {} threads", before + SLACK), threads()?)
 }
 
 pub(super) fn silent_client_holds_nobody(bench: &Bench) -> Result<()> {

@@ -1,12 +1,12 @@
 use Profile::{ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
 use anyhow::Result;
 
-#[cfg(unix)]
-use super::stopping;
 use super::{
     Bench, Check, Needs, Profile, chat, cli, descriptors, echo, framing, leaving, limits, log,
     outlets, slow, survival,
 };
+#[cfg(unix)]
+use super::{exhaustion, stopping};
 
 const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync];
 const SEVERAL: &[Profile] = &[EchoMulti, ChatThreads, ChatPoll, ChatAsync];
@@ -210,6 +210,8 @@ pub const LADDER: &[Check] = &[
         echo::silent_client_holds_nobody,
         "§2: One thread a client: one that is silent holds nobody.",
     ),
+    #[cfg(target_os = "linux")]
+    row("echo-thread-a-client", MULTI, echo::thread_a_client, "§2: One thread a client."),
     row(
         "chat-relay",
         CHAT,
@@ -238,7 +240,6 @@ pub const LADDER: &[Check] = &[
         "§2: one sender's messages in the order sent. Nothing is delivered twice. Nothing is \
          lost.",
     ),
-    #[cfg(unix)]
     row(
         "chat-thousand",
         CHAT,
@@ -318,7 +319,7 @@ pub const LADDER: &[Check] = &[
     row(
         "limits-descriptors",
         SEVERAL,
-        descriptors::run_out_and_come_back,
+        exhaustion::run_out_and_come_back,
         "§1: `accept` errors never end a server, and never spin the processor: out of file \
          descriptors, it waits and goes on accepting once some are free.",
     ),
@@ -571,5 +572,11 @@ pub const LADDER: &[Check] = &[
         CHAT,
         log::rust_log_debug,
         "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
+    ),
+    row(
+        "log-broken-connection",
+        EVERY,
+        log::broken_connection_told,
+        "§1: the log: for what went wrong the address, what was being done, and why.",
     ),
 ];

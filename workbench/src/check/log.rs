@@ -190,6 +190,27 @@ pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
     server.wait_for_log("a debug line about unfinished bytes", wanted).map(drop)
 }
 
+pub(super) fn broken_connection_told(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    for bytes in [&b"unfinished"[..], b""] {
+        let mut client = bench.known_client(&server)?;
+        client.send(bytes)?;
+        wait_until_read(&client)?;
+        let addr = client.addr();
+        client.reset()?;
+        events::wait_for(&server, &left(addr))?;
+        let tells = |line: &str| {
+            let (_, why) = line.split_once(&format!("{addr}: ")).unwrap_or_default();
+            !why.is_empty() && why != "hello"
+        };
+        match server.log().count(tells) {
+            1 => {}
+            n => return fail(format!("{addr} reset its connection"), "one line that says so", n),
+        }
+    }
+    Ok(())
+}
+
 /// What one says is logged once, however many hear it.
 pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 5)?;

@@ -8,6 +8,8 @@ mod cli;
 mod descriptors;
 mod echo;
 mod events;
+#[cfg(unix)]
+mod exhaustion;
 mod framing;
 mod ladder;
 mod leaving;

@@ -8,6 +8,7 @@ use crate::server::{Outlet, Server};
 use crate::wire::Client;
 
 /// A few messages: what a broken outlet spoils, it spoils at once.
+#[cfg(unix)]
 const FEW: usize = 200;
 
 /// So many messages that no pipe holds their lines.

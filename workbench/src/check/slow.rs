@@ -9,9 +9,9 @@ use anyhow::{Result, anyhow};
 use super::Bench;
 use super::bench::Room;
 use super::events::{self, said};
-use crate::fail;
 use crate::server::Server;
 use crate::wire::{Client, framed, show};
+use crate::{PATIENCE, fail, wait_until};
 
 pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
     /// What may wait for one client, many times over, and far less than what is said.
@@ -58,33 +58,50 @@ fn expect_cut_off(server: &Server, addr: SocketAddr) -> Result<()> {
 /// A client that talks and does not even read itself.
 pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
-    let mut talker = room.join_narrow()?;
-    let addr = talker.addr();
-    let begin = Instant::now();
-    for i in 0..1200 {
-        talker.send_regardless(&framed(&format!("{i:4} {}", "y".repeat(1000))));
-    }
-    expect_cut_off(&room.server, addr)?;
+    let talker = room.join_narrow()?;
+    let (addr, server) = (talker.addr(), &room.server);
+    thread::scope(|scope| {
+        let hear = |member: &mut Client| hear_numbers(member, addr);
+        let threads: Vec<_> =
+            room.members.iter_mut().map(|member| scope.spawn(move || hear(member))).collect();
+        let cut_off = talk_until_cut_off(server, talker);
+        // The others hear this last, whatever came of the talker.
+        Client::connect(server.addr())?.say("enough")?;
+        cut_off?;
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
+    })
+}
+
+fn talk_until_cut_off(server: &Server, mut talker: Client) -> Result<()> {
+    let (addr, begin) = (talker.addr(), Instant::now());
+    let mut numbers = 0..;
+    wait_until(PATIENCE, || {
+        for i in numbers.by_ref().take(50) {
+            talker.send_regardless(&framed(&format!("{i:6} {}", "y".repeat(1000))));
+        }
+        Ok(events::count(server.log(), &events::left(addr)) > 0)
+    })?;
+    expect_cut_off(server, addr)?;
     // Not because its bytes have grown old, for which it would have ten seconds.
-    if begin.elapsed() > Duration::from_secs(9) {
-        let got = format!("after {:?}", begin.elapsed());
-        return fail(talker.transcript(), "to be cut off when its queue is full", got);
+    if begin.elapsed() < Duration::from_secs(9) {
+        return Ok(());
     }
-    room.members[1].say("enough")?;
-    let end = said(room.members[1].addr(), "enough");
-    room.members.iter_mut().try_for_each(|member| hear_numbers(member, addr, &end))
+    let got = format!("after {:?}", begin.elapsed());
+    fail(talker.transcript(), "to be cut off when its queue is full", got)
 }
 
 /// What the talker said must come in order and without a gap, up to where it was cut off.
-fn hear_numbers(member: &mut Client, talker: SocketAddr, end: &str) -> Result<()> {
+fn hear_numbers(member: &mut Client, talker: SocketAddr) -> Result<()> {
     for i in 0.. {
         let frame = member.frame()?;
-        if frame == end.as_bytes() && i > 0 {
+        if frame.ends_with(b": enough") && i > 0 {
             return Ok(());
         }
-        let expected = said(talker, &format!("{i:4} "));
+        let expected = said(talker, &format!("{i:6} "));
         if !frame.starts_with(expected.as_bytes()) {
-            return fail(member.transcript(), format!("{expected}…, or {end}"), show(&frame));
+            return fail(member.transcript(), format!("{expected}…, or the end"), show(&frame));
         }
     }
     Ok(())
