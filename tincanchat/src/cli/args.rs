@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    #[command(about = "the program's own description")]
+    #[command(about)]
     struct Program {
         #[command(flatten)]
         _server: ServerArgs,
@@ -153,7 +153,7 @@ mod tests {
     fn a_program_keeps_its_own_description() {
         let about = |about: Option<&clap::builder::StyledStr>| about.map(ToString::to_string);
         let program = Program::command();
-        let own = Some("the program's own description".to_owned());
+        let own = Some(env!("CARGO_PKG_DESCRIPTION").to_owned());
         assert_eq!(about(program.get_about()), own);
         assert_eq!(about(program.get_long_about()), None);
     }
