@@ -98,6 +98,13 @@ impl Launch {
         self
     }
 
+    /// Takes from the server root's privilege to listen on the low ports (Linux, with setpriv(1)).
+    #[must_use]
+    pub fn without_low_ports(mut self) -> Self {
+        self.limits.push(format!("set -- {DROP_LOW_PORTS} \"$@\""));
+        self
+    }
+
     /// Starts the server on a port that the system picks, and waits for its `Listening on` line.
     pub fn start(self) -> Result<Server> {
         self.args(&["--port", "0"]).start_as_given()
@@ -182,6 +189,11 @@ impl Launch {
         Ok(command)
     }
 }
+
+/// Runs the command that follows without the privilege that capabilities(7) calls
+/// `CAP_NET_BIND_SERVICE`.
+pub const DROP_LOW_PORTS: &str =
+    "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

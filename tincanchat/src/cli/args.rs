@@ -8,24 +8,9 @@ use tracing::warn;
 use super::{Log, start_log};
 use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS};
 
-/// The arguments that every server takes.
-///
-/// A server flattens them into its own, and may give `--port` another default.
-///
-/// ```
-/// use clap::Parser;
-/// use tincanchat::cli::ServerArgs;
-///
-/// #[derive(Parser)]
-/// struct Args {
-///     #[command(flatten)]
-///     server: ServerArgs,
-/// }
-///
-/// let args = Args::parse_from(["echo", "--port", "0", "-q"]);
-/// assert_eq!(args.server.host, "127.0.0.1");
-/// assert_eq!(args.server.port, 0);
-/// ```
+// Documented where it is re-exported: clap would take a comment here for the description of every
+// program that flattens it.
+#[allow(missing_docs)]
 #[derive(Debug, clap::Args)]
 pub struct ServerArgs {
     /// Interface to listen on: an IPv4 or IPv6 address or a host name; 0.0.0.0 or :: for all
@@ -92,7 +77,7 @@ impl ServerArgs {
     }
 }
 
-/// The arguments that every client takes.
+#[allow(missing_docs)] // as above
 #[derive(Debug, clap::Args)]
 pub struct ClientArgs {
     /// Server to connect to: an IPv4 or IPv6 address or a host name
@@ -148,5 +133,28 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(about = "the program's own description")]
+    struct Program {
+        #[command(flatten)]
+        _server: ServerArgs,
+    }
+
+    #[test]
+    fn a_program_keeps_its_own_description() {
+        let about = |about: Option<&clap::builder::StyledStr>| about.map(ToString::to_string);
+        let program = Program::command();
+        let own = Some("the program's own description".to_owned());
+        assert_eq!(about(program.get_about()), own);
+        assert_eq!(about(program.get_long_about()), None);
     }
 }

@@ -11,7 +11,28 @@ mod log_limit;
 mod relay;
 mod shutdown;
 
-pub use args::{ClientArgs, Failure, ServerArgs, announce};
+/// The arguments that every client takes.
+pub use args::ClientArgs;
+/// The arguments that every server takes.
+///
+/// A server flattens them into its own, and may give `--port` another default.
+///
+/// ```
+/// use clap::Parser;
+/// use tincanchat::cli::ServerArgs;
+///
+/// #[derive(Parser)]
+/// struct Args {
+///     #[command(flatten)]
+///     server: ServerArgs,
+/// }
+///
+/// let args = Args::parse_from(["echo", "--port", "0", "-q"]);
+/// assert_eq!(args.server.host, "127.0.0.1");
+/// assert_eq!(args.server.port, 0);
+/// ```
+pub use args::ServerArgs;
+pub use args::{Failure, announce};
 pub use client::say;
 pub use contain::{caught, contain, first_cause, log_end};
 pub use door::{Door, Seat};

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::events::expect_once;
 use super::{Bench, Profile};
-use crate::server::{Ended, free_port};
+use crate::server::{Ended, Launch, free_port};
 use crate::wire::{Client, Heard};
 use crate::{PATIENCE, fail, wait_until};
 
@@ -130,16 +130,23 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
-    cannot_start(bench, &["--port", "1"], "127.0.0.1:1")
+    let launch = bench.launch(&["--port", "1"]);
+    let may_listen_there = TcpListener::bind("127.0.0.1:1").is_ok();
+    let launch = if may_listen_there { launch.without_low_ports() } else { launch };
+    refuses_to_start(&launch, "127.0.0.1:1")
 }
 
 /// The server must end with 1 and one line that names what it tried, also where Rust would add a
 /// backtrace.
 fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
+    refuses_to_start(&bench.launch(args), names)
+}
+
+fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
     for backtrace in [None, Some("1"), Some("full")] {
-        let launch = bench.launch(args);
-        let launch =
-            backtrace.into_iter().fold(launch, |launch, it| launch.env("RUST_BACKTRACE", it));
+        let launch = backtrace
+            .into_iter()
+            .fold(launch.clone(), |launch, it| launch.env("RUST_BACKTRACE", it));
         let ended = launch.clone().run_to_end()?;
         let one_line = matches!(&ended.stderr[..], [line] if line.contains(names));
         if ended.status.code() != Some(1) || !ended.stdout.is_empty() || !one_line {

@@ -63,7 +63,7 @@ pub const LADDER: &[Check] = &[
         cli::no_permission,
         "§1: 1 with a one-line reason on stderr when it cannot start (no permission).",
     )
-    .needs(Needs::NoPrivileges),
+    .needs(Needs::LowPorts),
     row("cli-usage", EVERY, cli::usage_errors, "§1: exit code 2 for a usage error."),
     row(
         "cli-help",

@@ -26,8 +26,11 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, anyhow};
+
+use crate::server::DROP_LOW_PORTS;
 
 pub use bench::Bench;
 pub use ladder::LADDER;
@@ -118,8 +121,8 @@ pub enum Needs {
     Nothing,
     /// IPv6 on the loopback interface.
     Ipv6,
-    /// A user who may not listen on the low ports.
-    NoPrivileges,
+    /// Low ports that not everybody may listen on, and a way to be one who may not.
+    LowPorts,
 }
 
 impl Needs {
@@ -129,10 +132,21 @@ impl Needs {
         match self {
             Self::Nothing => true,
             Self::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
-            Self::NoPrivileges => TcpListener::bind("127.0.0.1:1")
-                .is_err_and(|err| err.kind() == ErrorKind::PermissionDenied),
+            Self::LowPorts => match TcpListener::bind("127.0.0.1:1") {
+                Ok(_) => can_drop_low_ports(),
+                Err(err) => err.kind() == ErrorKind::PermissionDenied,
+            },
         }
     }
+}
+
+/// Whether this is root, on a Linux where only root may listen on the low ports.
+fn can_drop_low_ports() -> bool {
+    let first_for_all = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let is_reserved = first_for_all.is_ok_and(|port| port.trim().parse().is_ok_and(|n: u16| n > 1));
+    let mut words = DROP_LOW_PORTS.split(' ').chain(["true"]);
+    let dropped = words.next().map(|setpriv| Command::new(setpriv).args(words).status());
+    is_reserved && matches!(dropped, Some(Ok(status)) if status.success())
 }
 
 impl Check {
