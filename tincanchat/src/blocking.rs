@@ -93,8 +93,8 @@ fn recv_one(sock: &mut impl Read, mut rest: Rest) -> io::Result<String> {
 
 /// Receives until there is at least one whole message, and gives all that are there.
 ///
-/// Blocks on a blocking socket. Gives no message where there were only empty ones. What comes after the last whole message stays in `rest`, for the
-/// next call. `None` means that the peer sends no more; what `rest` holds then is a message that
+/// Blocks on a blocking socket. Gives no message where there were only empty ones. What comes after
+/// the last whole message stays in `rest`, for the next call. `None` means that the peer sends no more; what `rest` holds then is a message that
 /// never got its zero byte. The messages come from [`parse_recvd_data`], errors among them.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! The command line, and where a server listens.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -22,8 +23,17 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
-    let port = free_port()?;
-    let server = bench.run_as_given(bench.launch(&["--port", &port.to_string()]))?;
+    let start = |port: u16| bench.run_as_given(bench.launch(&["--port", &port.to_string()]));
+    // Somebody else may take a free port before the server does.
+    let (mut port, mut server) = (free_port()?, None);
+    for _ in 0..3 {
+        server = start(port).ok();
+        if server.is_some() {
+            break;
+        }
+        port = free_port()?;
+    }
+    let server = server.map_or_else(|| start(port), Ok)?;
     if server.addr().port() != port {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
@@ -131,8 +141,10 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
     let launch = bench.launch(&["--port", "1"]);
-    let may_listen_there = TcpListener::bind("127.0.0.1:1").is_ok();
-    let launch = if may_listen_there { launch.without_low_ports() } else { launch };
+    // Any other answer, also that the port is taken, comes only to one who may listen there.
+    let probe = TcpListener::bind("127.0.0.1:1").map_err(|err| err.kind());
+    let is_denied = matches!(probe, Err(ErrorKind::PermissionDenied));
+    let launch = if is_denied { launch } else { launch.without_low_ports() };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
 

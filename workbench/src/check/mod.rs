@@ -133,8 +133,8 @@ impl Needs {
             Self::Nothing => true,
             Self::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
             Self::LowPorts => match TcpListener::bind("127.0.0.1:1") {
-                Ok(_) => can_drop_low_ports(),
-                Err(err) => err.kind() == ErrorKind::PermissionDenied,
+                Err(err) if err.kind() == ErrorKind::PermissionDenied => true,
+                _ => can_drop_low_ports(),
             },
         }
     }

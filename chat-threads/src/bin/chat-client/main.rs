@@ -47,7 +47,7 @@ const CLOSED: &str = "Connection to server closed";
   echo hello | chat-client           send a line, print what arrives until the server is done
   chat-client | tee chat.txt         plain lines, kept in a file
 
-On a terminal, Enter sends the line; 'q', Ctrl-D or Ctrl-C quits."
+A line that is just 'q', or the end of the input, quits; on a terminal Ctrl-D and Ctrl-C do too."
 )]
 struct Args {
     #[command(flatten)]
