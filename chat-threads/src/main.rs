@@ -137,7 +137,7 @@ fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) 
         clients.broadcast_msg(&frame, |to| to == id);
     }
     clients.handle_disconnect(id);
-    first_cause(received, sending.join().unwrap_or(Ok(())))
+    first_cause(received, sending.join().unwrap_or(Ok(()))) // a panic there is an error by now
 }
 
 fn handle_client_recv(
