@@ -1,0 +1,48 @@
+//! `tincan`: checks, shows and compares servers. Run it as `cargo tincan`.
+//!
+//! This file reads the command line and nothing else.
+
+mod diff;
+mod exercise;
+mod tour;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Checks, shows and compares servers, the stages' and your own.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+        cargo tincan tour\n  \
+        cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
+        cargo tincan diff echo-uni echo-multi\n  \
+        cargo tincan exercise list"
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Tour(tour::Args),
+    Diff(diff::Args),
+    Exercise(exercise::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Tour(args) => tour::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Exercise(args) => exercise::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(err) => {
+            eprintln!("tincan: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
