@@ -3,9 +3,10 @@
 //! | for | items |
 //! |---|---|
 //! | start, watch and end a server | [`server`] |
-//! | talk to it in raw bytes | [`wire`] |
-//! | the rules, one check each | [`check`]; the table is [`check::LADDER`] |
-//! | the same rules as the tests of a stage | [`contract::run`] |
+//! | talk to it in raw bytes | [`wire`], and who said what when: [`tape`] |
+//! | what any server has to do, one check each | [`check`]; the table is [`check::LADDER`] |
+//! | what a server of this project promises besides | [`contract`]; [`contract::TABLE`] |
+//! | both as the tests of a stage | [`contract::run`] |
 //! | measure it | [`lab`] |
 //!
 //! No check waits a fixed time for something to happen: it waits for what can be observed, with a
@@ -19,8 +20,9 @@ pub mod lab;
 pub mod procfs;
 pub mod server;
 pub mod sockdiag;
+pub mod tape;
 mod wait;
 pub mod wire;
 
-pub use failure::{Failure, fail};
+pub use failure::{Failure, Said, fail, fail_late};
 pub use wait::{PATIENCE, wait_until};

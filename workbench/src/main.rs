@@ -2,8 +2,10 @@
 //!
 //! This file reads the command line and nothing else.
 
+mod check_command;
 mod diff;
 mod exercise;
+mod signals;
 mod tour;
 
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Tour(tour::Args),
+    Check(check_command::Args),
     Diff(diff::Args),
     Exercise(exercise::Args),
 }
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Tour(args) => tour::run(&args),
+        Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Exercise(args) => exercise::run(&args),
     };

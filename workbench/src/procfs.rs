@@ -28,6 +28,91 @@ pub fn figures(pid: u32) -> Option<Figures> {
     })
 }
 
+/// What all processes of a group use together: a server may have one for each client.
+#[must_use]
+pub fn group_figures(group: u32) -> Option<Figures> {
+    let mut sum = None;
+    for pid in group_members(group) {
+        // Whoever has ended meanwhile uses nothing; one that nobody has waited for is still there.
+        let Some(one) = figures(pid).or_else(|| zombie(pid)) else { continue };
+        let so_far = sum.get_or_insert(Figures {
+            threads: 0,
+            descriptors: 0,
+            resident: 0,
+            cpu: Duration::ZERO,
+        });
+        so_far.threads += one.threads;
+        so_far.descriptors += one.descriptors;
+        so_far.resident += one.resident;
+        so_far.cpu += one.cpu;
+    }
+    sum
+}
+
+fn zombie(pid: u32) -> Option<Figures> {
+    let status = read(&format!("/proc/{pid}/status"))?;
+    (field(&status, "State:")? == "Z").then_some(())?;
+    Some(Figures { threads: 1, descriptors: 0, resident: 0, cpu: cpu(pid)? })
+}
+
+/// The processes of a group that are there now, those that have ended unnoticed included.
+#[must_use]
+pub fn group_members(group: u32) -> Vec<u32> {
+    all_processes()
+        .into_iter()
+        .filter(|pid| stat_field(*pid, GROUP).is_some_and(|it| it == u64::from(group)))
+        .collect()
+}
+
+/// The children that a process has now.
+#[must_use]
+pub fn children(parent: u32) -> Vec<u32> {
+    all_processes()
+        .into_iter()
+        .filter(|pid| stat_field(*pid, PARENT).is_some_and(|it| it == u64::from(parent)))
+        .collect()
+}
+
+/// What a process is called, if it lives.
+#[must_use]
+pub fn name(pid: u32) -> Option<String> {
+    read(&format!("/proc/{pid}/comm")).map(|name| name.trim_end().to_owned())
+}
+
+/// The sockets that the processes of a group have open, by number.
+#[must_use]
+pub fn group_sockets(group: u32) -> Vec<u64> {
+    let mut sockets = Vec::new();
+    for pid in group_members(group) {
+        let Ok(links) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        for link in links.flatten().filter_map(|link| std::fs::read_link(link.path()).ok()) {
+            let name = link.to_string_lossy();
+            let number = name.strip_prefix("socket:[").and_then(|name| name.strip_suffix(']'));
+            sockets.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+    }
+    sockets
+}
+
+fn all_processes() -> Vec<u32> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Where these are in `/proc/PID/stat`, counted from behind the program's name.
+const PARENT: usize = 1;
+const GROUP: usize = 2;
+
+fn stat_field(pid: u32, at: usize) -> Option<u64> {
+    let stat = read(&format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses and may have blanks in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(at)?.parse().ok()
+}
+
 /// Whether no signal waits for the process to take it; `None` if the system does not tell.
 #[must_use]
 pub fn has_taken_signals(pid: u32) -> Option<bool> {
@@ -38,11 +123,8 @@ pub fn has_taken_signals(pid: u32) -> Option<bool> {
 
 #[cfg(target_os = "linux")]
 fn cpu(pid: u32) -> Option<Duration> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name in parentheses and may have blanks in it.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = |n: usize| fields.split_whitespace().nth(n)?.parse::<u64>().ok();
-    let millis = (ticks(11)? + ticks(12)?) * 1000 / rustix::param::clock_ticks_per_second();
+    let ticks = stat_field(pid, 11)? + stat_field(pid, 12)?;
+    let millis = ticks * 1000 / rustix::param::clock_ticks_per_second();
     Some(Duration::from_millis(millis))
 }
 

@@ -1,10 +1,10 @@
-//! Starts any server, reads its log, sends it signals, and ends it whatever happens.
+//! Starts any server, reads what it prints, sends it signals, and ends it whatever happens.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 pub use rustix::process::Signal;
 
 use crate::procfs::{self, Figures};
-use crate::{PATIENCE, fail, wait_until};
+use crate::{PATIENCE, fail, sockdiag, wait_until};
 
 /// What happens to what a server prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +123,53 @@ impl Launch {
         Ok(server)
     }
 
+    /// Starts any server, and waits until it listens.
+    ///
+    /// `{host}` and `{port}` in its words become an address of this machine and a port that is
+    /// free; the variables `HOST` and `PORT` say the same. A server that listens on a port of its
+    /// own is taken there. Whether it listens is looked up where the system shows that: a
+    /// connection to try would take the only place of a server that has one.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`], if the program cannot be run, ends, or does not listen for ten seconds.
+    pub fn start_anything(&self) -> Result<Server> {
+        const TRIES: usize = 3;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = free_port()?;
+            let launch = self.clone().at("127.0.0.1", port);
+            let mut server = launch.spawn().map_err(|err| NotStarted::new(self, &err, ""))?;
+            match server.wait_until_listening(port)? {
+                Ok(addr) => {
+                    server.addr = addr;
+                    return Ok(server);
+                }
+                // Somebody else took the port in the meantime: that is not this server's fault.
+                Err(_) if tries < TRIES && self.names_port() && is_taken(port) => {}
+                Err(reason) => {
+                    return Err(NotStarted::new(self, &reason, &server.output()).into());
+                }
+            }
+        }
+    }
+
+    fn names_port(&self) -> bool {
+        self.args.iter().any(|arg| arg.to_string_lossy().contains("{port}"))
+    }
+
+    fn at(mut self, host: &str, port: u16) -> Self {
+        let port = port.to_string();
+        let fill = |word: &OsString| match word.to_str() {
+            Some(text) => text.replace("{host}", host).replace("{port}", &port).into(),
+            None => word.clone(),
+        };
+        self.program = fill(&self.program);
+        self.args = self.args.iter().map(fill).collect();
+        self.env("HOST", host).env("PORT", &port)
+    }
+
     /// Starts a server whose standard output tells nobody where it listens, and waits until it
     /// takes a connection.
     pub fn start_unheard(self) -> Result<Server> {
@@ -132,7 +179,7 @@ impl Launch {
         server.addr = SocketAddr::from(([127, 0, 0, 1], port));
         let mut ended = None;
         let answers = wait_until(PATIENCE, || {
-            ended = server.child.try_wait()?;
+            ended = server.ended()?;
             Ok(ended.is_some() || TcpStream::connect(server.addr).is_ok())
         })?;
         if answers && ended.is_none() {
@@ -166,7 +213,15 @@ impl Launch {
         let (log, unread_err) = outlet(&self.stderr, err);
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
         let unread = unread_out.into_iter().chain(unread_err).collect();
-        Ok(Server { child, addr, stdout, log, name: self.to_string(), _unread: unread })
+        live().push(child.id());
+        Ok(Server {
+            child: Some(child),
+            addr,
+            stdout,
+            log,
+            name: self.to_string(),
+            _unread: unread,
+        })
     }
 
     fn command(&self) -> Result<Command> {
@@ -253,9 +308,93 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A running server, in a process group of its own; dropping it kills the group.
+/// A server that did not come to listen.
+#[derive(Clone, Debug)]
+pub struct NotStarted {
+    command: String,
+    reason: String,
+    output: String,
+}
+
+impl NotStarted {
+    fn new(launch: &Launch, reason: &impl ToString, output: &str) -> Self {
+        let (command, reason) = (launch.to_string(), reason.to_string());
+        Self { command, reason, output: output.to_owned() }
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not start `{}`: {}", self.command, self.reason)?;
+        if self.output.is_empty() {
+            return write!(f, "; it printed nothing");
+        }
+        write!(f, "; the last that it printed:\n{}", self.output.trim_end())
+    }
+}
+
+impl std::error::Error for NotStarted {}
+
+/// The process groups that were started and not ended.
+static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+fn live() -> MutexGuard<'static, Vec<u32>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends all servers that this process has started: for one that is about to end itself.
+pub fn end_all() {
+    for group in live().iter() {
+        kill_group(*group);
+    }
+}
+
+/// What has escaped from its server's process group to become a child of this process, by number and
+/// name; it is ended here (Linux, after [`adopt_orphans`]).
+pub fn end_escaped() -> Vec<String> {
+    let mut escaped = Vec::new();
+    for pid in procfs::children(std::process::id()) {
+        if !live().contains(&pid) {
+            escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
+            end_orphan(pid);
+        }
+    }
+    escaped
+}
+
+/// Makes this process the parent of whatever its servers leave behind (Linux).
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    // Without it, what a server leaves behind is not found, which harms no check.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+#[cfg(unix)]
+fn end_orphan(pid: u32) {
+    use rustix::process::{Pid, WaitOptions, kill_process, waitpid};
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let _ = kill_process(pid, Signal::KILL);
+    let _ = waitpid(Some(pid), WaitOptions::empty());
+}
+
+#[cfg(not(unix))]
+fn end_orphan(_pid: u32) {}
+
+#[cfg(unix)]
+fn kill_group(group: u32) {
+    use rustix::process::{Pid, kill_process_group};
+    let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) else { return };
+    // Whoever is gone already needs no killing.
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
+#[cfg(not(unix))]
+fn kill_group(_group: u32) {}
+
+/// A server: one that was started, in a process group of its own, which dropping it ends; or one
+/// that runs somewhere.
 pub struct Server {
-    child: Child,
+    child: Option<Child>,
     addr: SocketAddr,
     stdout: Lines,
     log: Lines,
@@ -270,16 +409,110 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
+    /// One that somebody else has started.
+    #[must_use]
+    pub fn elsewhere(addr: SocketAddr) -> Self {
+        let (stdout, log) = (Lines::default(), Lines::default());
+        Self { child: None, addr, stdout, log, name: "a server".to_owned(), _unread: Vec::new() }
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(match &mut self.child {
+            Some(child) => child.try_wait()?,
+            None => None,
+        })
+    }
+
+    /// Waits until it listens; gives where, or why it does not.
+    fn wait_until_listening(&mut self, port: u16) -> Result<Result<SocketAddr, String>> {
+        const AT_MOST: Duration = Duration::from_secs(10);
+        let mut found = None;
+        let mut ended = None;
+        wait_until(AT_MOST, || {
+            ended = self.ended()?;
+            found = self.listens_at(port);
+            Ok(ended.is_some() || found.is_some())
+        })?;
+        Ok(match (ended, found) {
+            (Some(status), _) => Err(format!("it has ended ({status}) before it listened")),
+            (None, Some(addr)) => Ok(addr),
+            (None, None) => {
+                Err(format!("it does not listen on any port after {} s", AT_MOST.as_secs()))
+            }
+        })
+    }
+
+    /// Where it listens now.
+    fn listens_at(&self, port: u16) -> Option<SocketAddr> {
+        let Some(all) = sockdiag::listeners() else {
+            return self
+                .says_it_listens()
+                .or_else(|| is_taken(port).then(|| SocketAddr::from(([127, 0, 0, 1], port))));
+        };
+        let own = procfs::group_sockets(self.pid()?);
+        let mut found: Vec<_> = all
+            .into_iter()
+            .filter(|it| it.addr.port() == port || own.contains(&it.inode))
+            .map(|it| it.addr)
+            .collect();
+        // The port that it was told to take before others, and IPv4 before IPv6.
+        found.sort_by_key(|addr| (addr.port() != port, addr.is_ipv6()));
+        found.first().map(|addr| reachable(*addr))
+    }
+
+    /// Where it says that it listens.
+    fn says_it_listens(&self) -> Option<SocketAddr> {
+        let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
+        let lines = [self.stdout.so_far(), self.log.so_far()].concat();
+        lines.iter().find_map(addr).map(reachable)
+    }
+
+    /// The end of what it printed, each line marked with where.
+    #[must_use]
+    pub fn output(&self) -> String {
+        Lines::marked(&self.stdout, &self.log)
+    }
+
+    /// What it printed on standard output, as far as that is collected.
+    #[must_use]
+    pub fn stdout(&self) -> &Lines {
+        &self.stdout
+    }
+
+    /// The processes that it left behind when it ended: their numbers and names (Linux).
+    #[must_use]
+    pub fn survivors(&self) -> Vec<String> {
+        let Some(leader) = self.pid() else { return Vec::new() };
+        let left = procfs::group_members(leader).into_iter().filter(|pid| *pid != leader);
+        left.map(|pid| format!("{pid} ({})", procfs::name(pid).unwrap_or_default())).collect()
+    }
+
+    /// Sends a signal to it and to the processes that it has started.
+    #[cfg(unix)]
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        let Some(child) = &self.child else { bail!("cannot signal a server elsewhere") };
+        let group = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
+        self.wait_until_signal_taken()
+    }
+
+    #[cfg(unix)]
+    fn wait_until_signal_taken(&self) -> Result<()> {
+        let taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
+        wait_until(PATIENCE, || Ok(taken()))?;
+        Ok(())
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its process id.
+    /// Its process id, which is that of its group; nothing for a server elsewhere.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// What it printed on standard error, as far as that is collected.
@@ -296,26 +529,26 @@ impl Server {
         }
     }
 
-    /// What it uses now, if the system tells.
+    /// What it and its child processes use now, if the system tells.
     #[must_use]
     pub fn figures(&self) -> Option<Figures> {
-        procfs::figures(self.pid())
+        procfs::group_figures(self.pid()?)
     }
 
     /// Sends a signal, and waits until the process has taken it where the system tells.
     #[cfg(unix)]
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let Some(child) = &self.child else { bail!("cannot signal a server elsewhere") };
+        let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, signal).context("could not send a signal")?;
-        wait_until(PATIENCE, || Ok(procfs::has_taken_signals(self.pid()).unwrap_or(true)))?;
-        Ok(())
+        self.wait_until_signal_taken()
     }
 
     /// Waits for the process to end; gives nothing if it still runs after that time.
     pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
         let mut status = None;
         wait_until(within, || {
-            status = self.child.try_wait()?;
+            status = self.ended()?;
             Ok(status.is_some())
         })?;
         Ok(status)
@@ -333,7 +566,7 @@ impl Server {
 
     /// The process must live.
     pub fn expect_alive(&mut self, did: &str) -> Result<()> {
-        match self.child.try_wait()? {
+        match self.ended()? {
             None => Ok(()),
             Some(status) => fail(did, "the server goes on", format!("{status}\n{}", self.log)),
         }
@@ -347,14 +580,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        #[cfg(unix)]
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let group = rustix::process::Pid::from_child(&self.child);
-            // Whoever is gone already needs no killing.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        let Some(child) = &mut self.child else { return };
+        let group = child.id();
+        // Its number is not given to anybody else before it is waited for, or as long as somebody
+        // is left in the group.
+        if child.try_wait().is_ok_and(|status| status.is_none())
+            || !procfs::group_members(group).is_empty()
+        {
+            kill_group(group);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
+        live().retain(|it| *it != group);
     }
 }
 
@@ -399,6 +636,15 @@ impl Lines {
 
     fn state(&self) -> MutexGuard<'_, Printed> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ends of both outputs of a program, each line marked with where it was printed.
+    #[must_use]
+    pub fn marked(stdout: &Self, stderr: &Self) -> String {
+        let marked = |mark: &str, lines: &Self| {
+            lines.to_string().lines().map(|line| format!("{mark}| {line}\n")).collect::<String>()
+        };
+        marked("stdout", stdout) + &marked("stderr", stderr)
     }
 
     /// The lines so far.
@@ -453,6 +699,23 @@ impl fmt::Display for Lines {
         }
         Ok(())
     }
+}
+
+/// The address at which a client on this machine reaches a listener.
+fn reachable(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    addr
+}
+
+/// Whether somebody has a port of this machine.
+fn is_taken(port: u16) -> bool {
+    let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)
 }
 
 /// Finds a port that nothing listens on, and that the system will not hand out by itself meanwhile.

@@ -1,9 +1,9 @@
-//! What Linux tells about one connection, whoever owns it: `sock_diag(7)`.
+//! What Linux tells about sockets, whoever owns them: `sock_diag(7)`.
 //!
 //! `/proc/net/tcp` tells the same, but lists all connections of the machine: after many tests it is
 //! so long that reading it takes longer than what is to be observed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How many bytes the process at `local` has not read yet of what `remote` sent, its end counting as
 /// one; `None` if the system does not tell or there is no such connection (any more).
@@ -19,6 +19,59 @@ pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
 /// The kernel's number for the state of a listening socket.
 const LISTEN: u8 = 10;
 
+/// A socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub addr: SocketAddr,
+    /// The number by which `/proc/PID/fd` calls it.
+    pub inode: u64,
+}
+
+/// All sockets of the machine that listen on TCP ports; `None` if the system does not tell.
+#[must_use]
+pub fn listeners() -> Option<Vec<Listener>> {
+    let mut all = listeners_of(INET)?;
+    // A machine without IPv6 has none of these.
+    all.extend(listeners_of(INET6).unwrap_or_default());
+    Some(all)
+}
+
+fn listeners_of(family: u8) -> Option<Vec<Listener>> {
+    const NLM_F_DUMP: u16 = 0x300;
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let mut asked = request(any, any);
+    asked[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    asked[16] = family;
+    asked[20..24].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
+    let mut found = Vec::new();
+    for reply in ask_all(&asked)? {
+        found.extend(listener(&reply));
+    }
+    Some(found)
+}
+
+/// Reads a `struct inet_diag_msg` behind its head.
+fn listener(reply: &[u8]) -> Option<Listener> {
+    const PORT_AT: usize = 20;
+    const ADDR_AT: usize = 24;
+    const INODE_AT: usize = QUEUE_AT + 12;
+    let port = u16::from_be_bytes(reply.get(PORT_AT..PORT_AT + 2)?.try_into().ok()?);
+    let octets: [u8; 16] = reply.get(ADDR_AT..ADDR_AT + 16)?.try_into().ok()?;
+    let ip: IpAddr = match reply.get(16)? {
+        &INET => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
+        _ => Ipv6Addr::from(octets).into(),
+    };
+    let inode = u32::from_ne_bytes(reply.get(INODE_AT..INODE_AT + 4)?.try_into().ok()?);
+    Some(Listener { addr: (ip, port).into(), inode: inode.into() })
+}
+
+/// The kernel's numbers for the two families.
+const INET: u8 = 2;
+const INET6: u8 = 10;
+
+const NLM_F_REQUEST: u16 = 1;
+
 /// Where the state is in a reply: behind the message's head and the family.
 const STATE_AT: usize = 17;
 
@@ -29,10 +82,9 @@ const QUEUE_AT: usize = 16 + 4 + 48 + 4;
 fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     const LEN: u32 = 16 + 56;
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
-    const NLM_F_REQUEST: u16 = 1;
     const ALL_STATES: u32 = u32::MAX;
     const NO_COOKIE: u64 = u64::MAX;
-    let (inet, tcp): (u8, u8) = (if local.is_ipv4() { 2 } else { 10 }, 6);
+    let (inet, tcp) = (if local.is_ipv4() { INET } else { INET6 }, 6);
     [
         &LEN.to_ne_bytes()[..],
         &SOCK_DIAG_BY_FAMILY.to_ne_bytes(),
@@ -62,28 +114,79 @@ fn padded(addr: SocketAddr) -> [u8; 16] {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn ask(request: &[u8]) -> Option<Vec<u8>> {
-    use std::io::Read;
-
-    use socket2::{Domain, Protocol, Socket, Type};
-
-    const AF_NETLINK: i32 = 16;
-    const NETLINK_SOCK_DIAG: i32 = 4;
-    let protocol = Protocol::from(NETLINK_SOCK_DIAG);
-    let mut kernel = Socket::new(Domain::from(AF_NETLINK), Type::DGRAM, Some(protocol)).ok()?;
-    kernel.set_read_timeout(Some(std::time::Duration::from_secs(1))).ok()?;
-    kernel.send(request).ok()?;
-    let mut reply = vec![0; 4096];
-    let len = kernel.read(&mut reply).ok()?;
-    reply.truncate(len);
+    let mut kernel = Kernel::ask(request)?;
+    let reply = kernel.reply()?;
     // An error is such a message, too, but a shorter one: it echoes the request's head alone.
-    (len >= QUEUE_AT + 4 && reply[4..6] == request[4..6]).then_some(reply)
+    (reply.len() >= QUEUE_AT + 4 && reply[4..6] == request[4..6]).then_some(reply)
+}
+
+/// The replies to a request for several, to the message that ends them.
+fn ask_all(request: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut kernel = Kernel::ask(request)?;
+    let mut replies = Vec::new();
+    loop {
+        let packet = kernel.reply()?;
+        let mut rest = packet.as_slice();
+        while let Some((len, kind)) = head(rest) {
+            if kind != request[4..6] {
+                return (kind == DONE.to_ne_bytes()).then_some(replies);
+            }
+            let message = rest.get(..len)?;
+            replies.push(message.to_vec());
+            rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+/// The kernel's number for the message that ends a list.
+const DONE: u16 = 3;
+
+/// The length and the kind of a message.
+fn head(message: &[u8]) -> Option<(usize, [u8; 2])> {
+    let len = u32::from_ne_bytes(message.get(..4)?.try_into().ok()?);
+    let kind = message.get(4..6)?.try_into().ok()?;
+    (len >= 16).then_some((usize::try_from(len).ok()?, kind))
+}
+
+struct Kernel {
+    #[cfg(target_os = "linux")]
+    socket: socket2::Socket,
+}
+
+#[cfg(target_os = "linux")]
+impl Kernel {
+    fn ask(request: &[u8]) -> Option<Self> {
+        use socket2::{Domain, Protocol, Socket, Type};
+
+        const AF_NETLINK: i32 = 16;
+        const NETLINK_SOCK_DIAG: i32 = 4;
+        let protocol = Protocol::from(NETLINK_SOCK_DIAG);
+        let socket = Socket::new(Domain::from(AF_NETLINK), Type::DGRAM, Some(protocol)).ok()?;
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).ok()?;
+        socket.send(request).ok()?;
+        Some(Self { socket })
+    }
+
+    fn reply(&mut self) -> Option<Vec<u8>> {
+        use std::io::Read;
+
+        let mut reply = vec![0; 32 * 1024];
+        let len = self.socket.read(&mut reply).ok()?;
+        reply.truncate(len);
+        Some(reply)
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ask(_request: &[u8]) -> Option<Vec<u8>> {
-    None
+impl Kernel {
+    fn ask(_request: &[u8]) -> Option<Self> {
+        None
+    }
+
+    fn reply(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -106,6 +209,15 @@ mod tests {
             assert_eq!(unread_bytes(local, remote), Some(6));
             server.read_to_end(&mut Vec::new()).unwrap();
             assert_eq!(unread_bytes(local, remote), Some(0));
+        }
+    }
+
+    #[test]
+    fn listeners_are_found() {
+        for host in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let listener = TcpListener::bind(host).unwrap();
+            let addr = listener.local_addr().unwrap();
+            assert!(listeners().unwrap().iter().any(|found| found.addr == addr), "{addr}");
         }
     }
 

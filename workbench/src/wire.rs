@@ -1,6 +1,5 @@
 //! A client that sends and receives raw bytes, remembers both, and never waits without a deadline.
 
-use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{PATIENCE, fail};
+use crate::tape::{self, BYTES_KEPT, Step, Tape};
+use crate::{Failure, PATIENCE, Said, fail, fail_late};
 
 /// The receive buffer of a narrow client, in bytes.
 const NARROW_BUFFER: usize = 4096;
@@ -17,12 +17,6 @@ const NARROW_BUFFER: usize = 4096;
 /// The segment size of a narrow client, in bytes: the server's kernel sizes its send buffer by it.
 #[cfg(target_os = "linux")]
 const NARROW_SEGMENT: u32 = 536;
-
-/// The steps that a transcript keeps; of older ones it only tells how many there were.
-const STEPS_KEPT: usize = 12;
-
-/// The bytes shown of a step that moved more.
-const BYTES_SHOWN: usize = 160;
 
 /// What a client heard next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +51,9 @@ pub struct Client {
     /// `received[taken..]` has arrived and was not given out.
     received: Vec<u8>,
     taken: usize,
-    transcript: Transcript,
+    tape: Tape,
+    lane: usize,
+    patience: Duration,
 }
 
 impl Client {
@@ -86,14 +82,50 @@ impl Client {
         shape(&socket)?;
         socket
             .connect_timeout(&server.into(), PATIENCE)
-            .with_context(|| format!("could not connect to {server}"))?;
+            .or_else(|err| fail(format!("connected to {server}"), "a connection", err))?;
         let stream = TcpStream::from(socket);
         // What a check cuts into pieces must leave in these pieces.
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let addr = stream.local_addr()?;
-        let transcript = Transcript::default();
-        Ok(Self { stream, addr, server, received: Vec::new(), taken: 0, transcript })
+        let tape = Tape::default();
+        let lane = tape.lane();
+        let (received, patience) = (Vec::new(), PATIENCE);
+        Ok(Self { stream, addr, server, received, taken: 0, tape, lane, patience })
+    }
+
+    /// Makes this client part of a story that others are in, too.
+    #[must_use]
+    pub fn on_tape(mut self, tape: &Tape) -> Self {
+        self.tape = tape.clone();
+        self.lane = tape.lane();
+        self.record(Step::Note, b"connected");
+        self
+    }
+
+    /// Says how long this client waits for what must come.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        // A connection that has ended meanwhile shows that by itself.
+        let _ = self.stream.set_write_timeout(Some(patience));
+        self
+    }
+
+    /// What it is called in the story: A, B, …
+    #[must_use]
+    pub fn name(&self) -> String {
+        tape::name(self.lane)
+    }
+
+    /// How long this client waits for what must come.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn record(&self, step: Step, bytes: &[u8]) {
+        self.tape.add(self.lane, step, bytes);
     }
 
     /// This client's own address: what a server calls it.
@@ -111,12 +143,12 @@ impl Client {
     /// Everything sent and received so far, for a failure's text.
     #[must_use]
     pub fn transcript(&self) -> String {
-        format!("client {} of {}\n{}", self.addr, self.server, self.transcript)
+        format!("client {} of {}\n{}", self.addr, self.server, self.tape.of_lane(self.lane))
     }
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.transcript.add(Step::Sent, bytes);
+        self.record(Step::Sent, bytes);
         match self.stream.write_all(bytes) {
             Ok(()) => Ok(()),
             Err(err) => fail(self.transcript(), "the server takes the bytes", err),
@@ -125,10 +157,31 @@ impl Client {
 
     /// Sends bytes as long as the server takes them; that it stops is no failure.
     pub fn send_regardless(&mut self, bytes: &[u8]) {
-        self.transcript.add(Step::Sent, bytes);
+        self.record(Step::Sent, bytes);
         if let Err(err) = self.stream.write_all(bytes) {
-            self.transcript.add(Step::Note, err.to_string().as_bytes());
+            self.record(Step::Note, err.to_string().as_bytes());
         }
+    }
+
+    /// Sends the same bytes so many times, or until the connection ends; gives whether it has ended.
+    pub fn send_while_open(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
+        self.record(Step::Sent, &bytes.repeat(times));
+        for i in 0..times {
+            match self.stream.write_all(bytes) {
+                Ok(()) => {}
+                Err(err) if is_timeout(&err) => {
+                    let taken =
+                        format!("it takes no more after {} bytes, and waits", i * bytes.len());
+                    return fail_late(self.transcript(), "it takes all, or closes", taken);
+                }
+                Err(err) => {
+                    self.record(Step::Note, err.to_string().as_bytes());
+                    return Ok(true);
+                }
+            }
+        }
+        // What was sent may still be on its way to a server that has closed.
+        Ok(self.hear(self.patience)? != Heard::Silence)
     }
 
     /// Sends a message: its text and a zero byte.
@@ -154,46 +207,63 @@ impl Client {
 
     /// Gives the next message; anything else is a failure.
     pub fn frame(&mut self) -> Result<Vec<u8>> {
-        match self.hear(PATIENCE)? {
+        match self.hear(self.patience)? {
             Heard::Frame(frame) => Ok(frame),
-            other => fail(self.transcript(), "a message", other),
+            other => Err(self.failure(Said::words("a message"), other)),
         }
     }
 
     /// The next thing heard must be this message.
     pub fn expect(&mut self, text: &str) -> Result<()> {
-        let heard = self.hear(PATIENCE)?;
+        let heard = self.hear(self.patience)?;
         if heard == Heard::Frame(text.as_bytes().to_vec()) {
             return Ok(());
         }
-        fail(self.transcript(), format!("the message {}", show(text.as_bytes())), heard)
+        Err(self.failure(Said::bytes(framed(text), ""), heard))
     }
 
     /// The stream must end here, in good order and with nothing more in it.
     pub fn expect_eof(&mut self) -> Result<()> {
-        let heard = self.hear(PATIENCE)?;
+        let heard = self.hear(self.patience)?;
         if heard == Heard::Eof && self.unfinished().is_empty() {
             return Ok(());
         }
-        let got = format!("{heard}, after {} unfinished bytes", self.unfinished().len());
-        fail(self.transcript(), "the end of the stream and nothing before it", got)
+        Err(self.failure(Said::words("the end of the stream and nothing before it"), heard))
     }
 
     /// The connection must end here, in whatever way, with no message before.
     pub fn expect_closed(&mut self) -> Result<()> {
-        match self.hear(PATIENCE)? {
+        match self.hear(self.patience)? {
             Heard::Eof | Heard::Reset => Ok(()),
-            other => fail(self.transcript(), "the end of the connection", other),
+            other => Err(self.failure(Said::words("the end of the connection"), other)),
         }
+    }
+
+    /// A failure of what this client heard, with the bytes that came without their zero byte.
+    pub fn failure(&self, expected: Said, heard: Heard) -> anyhow::Error {
+        let is_late = heard == Heard::Silence;
+        if is_late {
+            self.record(Step::Note, b"(nothing came)");
+        }
+        let left = self.unfinished();
+        let got = match heard {
+            Heard::Frame(frame) => Said::bytes([&frame[..], &[0]].concat(), ""),
+            Heard::Silence if left.is_empty() => {
+                Said::words(format!("nothing for {:.1} s", self.patience.as_secs_f64()))
+            }
+            ending if left.is_empty() => Said::words(ending),
+            ending => Said::bytes(left.to_vec(), format!("no ␀, and then {ending}")),
+        };
+        Failure { did: self.transcript(), expected, got, is_late }.into()
     }
 
     /// Reads to the end of the connection: all messages, and how it ended.
     pub fn rest(&mut self) -> Result<(Vec<Vec<u8>>, Heard)> {
         let mut frames = Vec::new();
         loop {
-            match self.hear(PATIENCE)? {
+            match self.hear(self.patience)? {
                 Heard::Frame(frame) => frames.push(frame),
-                Heard::Silence => return fail(self.transcript(), "an end", "nothing more"),
+                Heard::Silence => return fail_late(self.transcript(), "an end", "nothing more"),
                 ending => return Ok((frames, ending)),
             }
         }
@@ -201,7 +271,7 @@ impl Client {
 
     /// Closes the sending side: no more will be said, but still be heard.
     pub fn half_close(&mut self) -> Result<()> {
-        self.transcript.add(Step::Note, b"closed the sending side");
+        self.record(Step::Note, b"closed the sending side");
         self.stream.shutdown(Shutdown::Write).context("could not close the sending side")
     }
 
@@ -235,7 +305,7 @@ impl Client {
         match self.stream.read(&mut chunk) {
             Ok(0) => Ok(self.ended(Heard::Eof)),
             Ok(n) => {
-                self.transcript.add(Step::Got, &chunk[..n]);
+                self.record(Step::Got, &chunk[..n]);
                 self.received.extend_from_slice(&chunk[..n]);
                 Ok(Heard::Frame(Vec::new()))
             }
@@ -246,7 +316,7 @@ impl Client {
     }
 
     fn ended(&mut self, ending: Heard) -> Heard {
-        self.transcript.add(Step::Note, ending.to_string().as_bytes());
+        self.record(Step::Note, ending.to_string().as_bytes());
         ending
     }
 }
@@ -268,20 +338,25 @@ pub fn framed(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 
+/// Shows bytes as text: the zero byte as `␀`, other control characters escaped.
+#[must_use]
+pub fn show_text(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for ch in String::from_utf8_lossy(bytes).chars() {
+        match ch {
+            '\0' => shown.push('␀'),
+            ch if ch.is_control() => shown.extend(ch.escape_default()),
+            ch => shown.push(ch),
+        }
+    }
+    shown
+}
+
 /// Shows bytes as text and, when there are few, in hexadecimal; the zero byte is `␀`.
 #[must_use]
 pub fn show(bytes: &[u8]) -> String {
-    let shown = &bytes[..bytes.len().min(BYTES_SHOWN)];
-    let text = String::from_utf8_lossy(shown).replace('\0', "␀");
-    let mut line = String::from("\"");
-    for ch in text.chars() {
-        if ch.is_control() {
-            line.extend(ch.escape_default());
-        } else {
-            line.push(ch);
-        }
-    }
-    line.push('"');
+    let shown = &bytes[..bytes.len().min(BYTES_KEPT)];
+    let mut line = format!("\"{}\"", show_text(shown));
     if shown.len() < bytes.len() {
         let _ = write!(line, "… ({} bytes)", bytes.len());
     } else if bytes.len() <= 24 {
@@ -289,48 +364,6 @@ pub fn show(bytes: &[u8]) -> String {
         let _ = write!(line, " [{}]", hex.join(" "));
     }
     line
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Sent,
-    Got,
-    Note,
-}
-
-/// The last steps of one connection.
-#[derive(Debug, Default)]
-struct Transcript {
-    steps: VecDeque<(Step, Vec<u8>, usize)>,
-    forgotten: usize,
-}
-
-impl Transcript {
-    fn add(&mut self, step: Step, bytes: &[u8]) {
-        if self.steps.len() == STEPS_KEPT {
-            self.steps.pop_front();
-            self.forgotten += 1;
-        }
-        let kept = bytes[..bytes.len().min(BYTES_SHOWN)].to_vec();
-        self.steps.push_back((step, kept, bytes.len()));
-    }
-}
-
-impl fmt::Display for Transcript {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.forgotten > 0 {
-            writeln!(f, "  … {} steps before", self.forgotten)?;
-        }
-        for (step, kept, len) in &self.steps {
-            let more = if *len > kept.len() { format!("… ({len} bytes)") } else { String::new() };
-            match step {
-                Step::Sent => writeln!(f, "  → {}{more}", show(kept))?,
-                Step::Got => writeln!(f, "  ← {}{more}", show(kept))?,
-                Step::Note => writeln!(f, "  · {}", String::from_utf8_lossy(kept))?,
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -341,16 +374,5 @@ mod tests {
     fn bytes_are_shown_as_text_and_in_hexadecimal() {
         assert_eq!(show(b"a\0\x1b"), "\"a␀\\u{1b}\" [61 00 1b]");
         assert!(show(&[b'x'; 1000]).ends_with("… (1000 bytes)"));
-    }
-
-    #[test]
-    fn a_transcript_keeps_the_last_steps() {
-        let mut transcript = Transcript::default();
-        for i in 0..STEPS_KEPT + 3 {
-            transcript.add(Step::Sent, i.to_string().as_bytes());
-        }
-        let shown = transcript.to_string();
-        assert!(shown.starts_with("  … 3 steps before\n  → \"3\""));
-        assert!(shown.ends_with("\"14\" [31 34]\n"));
     }
 }

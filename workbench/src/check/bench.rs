@@ -1,28 +1,44 @@
 use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::events::{said, wait_for};
-use super::{Profile, Subject};
+use super::{Finding, Profile, Subject, Target};
+use crate::contract::events;
 use crate::server::{Launch, Lines, Server};
 use crate::sockdiag::unread_bytes;
+use crate::tape::Tape;
 use crate::wire::{Client, Heard};
-use crate::{PATIENCE, fail, wait_until};
+use crate::{Failure, fail_late, wait_until};
 
-/// What one check works with: the server to start, and the logs of those that it did start.
+/// What one check works with: the server to start, and a record of what happens.
 #[derive(Debug)]
 pub struct Bench {
     subject: Subject,
-    logs: RefCell<Vec<Lines>>,
+    tape: Tape,
+    chance: RefCell<fastrand::Rng>,
+    story: RefCell<Option<String>>,
+    printed: RefCell<Vec<(Lines, Lines)>>,
+    survivors: RefCell<Vec<String>>,
 }
 
 impl Bench {
     /// A bench on which nothing was started yet.
     #[must_use]
-    pub fn new(subject: Subject) -> Self {
-        Self { subject, logs: RefCell::default() }
+    pub fn new(subject: Subject, id: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (subject.seed, id).hash(&mut hasher);
+        Self {
+            chance: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
+            subject,
+            tape: Tape::default(),
+            story: RefCell::default(),
+            printed: RefCell::default(),
+            survivors: RefCell::default(),
+        }
     }
 
     /// What the server claims to be.
@@ -31,10 +47,62 @@ impl Bench {
         self.subject.profile
     }
 
-    /// Prepares a start with these arguments.
+    /// How long to wait for what must happen.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.subject.patience
+    }
+
+    /// Tells what is being done, for a failure's text.
+    pub fn did(&self, story: impl Into<String>) {
+        *self.story.borrow_mut() = Some(story.into());
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn story(&self) -> Option<String> {
+        self.story.borrow().clone()
+    }
+
+    /// A number below `end`, the same in every run with the same seed.
+    #[must_use]
+    pub fn chance(&self, end: usize) -> usize {
+        self.chance.borrow_mut().usize(..end)
+    }
+
+    /// Starts the server, whatever it is, and waits until it listens.
+    pub fn serve(&self) -> Result<Server> {
+        let words = match &self.subject.target {
+            Target::Running(addr) => return Ok(Server::elsewhere(*addr)),
+            Target::Command(words) => words,
+        };
+        let Some((program, args)) = words.split_first() else { bail!("there is no command") };
+        self.remember(Launch::new(program, args).start_anything()?)
+    }
+
+    fn remember(&self, server: Server) -> Result<Server> {
+        self.printed.borrow_mut().push((server.stdout().clone(), server.log().clone()));
+        Ok(server)
+    }
+
+    /// A client whose steps are told in the story.
+    pub fn connect(&self, server: &Server) -> Result<Client> {
+        Ok(Client::connect(server.addr())?.on_tape(&self.tape).patient(self.patience()))
+    }
+
+    /// Such a client with little room for what it does not read.
+    pub fn connect_narrow(&self, server: &Server) -> Result<Client> {
+        Ok(Client::connect_narrow(server.addr())?.on_tape(&self.tape).patient(self.patience()))
+    }
+
+    /// Prepares a start with these arguments, for a server with this project's command line.
     #[must_use]
     pub fn launch(&self, args: &[&str]) -> Launch {
-        Launch::new(&self.subject.program, &self.subject.args).args(args)
+        let program = match &self.subject.target {
+            Target::Command(words) => words.first().cloned().unwrap_or_default(),
+            Target::Running(_) => OsString::new(),
+        };
+        Launch::new(program, &[]).args(args)
     }
 
     /// Starts the server with these arguments.
@@ -44,33 +112,41 @@ impl Bench {
 
     /// Starts what was prepared.
     pub fn run(&self, launch: Launch) -> Result<Server> {
-        let server = launch.start()?;
-        self.logs.borrow_mut().push(server.log().clone());
-        Ok(server)
+        self.remember(launch.start()?)
     }
 
     /// Starts what was prepared with a port of its own.
     pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
-        let server = launch.start_as_given()?;
-        self.logs.borrow_mut().push(server.log().clone());
-        Ok(server)
+        self.remember(launch.start_as_given()?)
     }
 
     /// Starts what was prepared so that it cannot say where it listens.
     pub fn run_unheard(&self, launch: Launch) -> Result<Server> {
-        let server = launch.start_unheard()?;
-        self.logs.borrow_mut().push(server.log().clone());
-        Ok(server)
+        self.remember(launch.start_unheard()?)
     }
 
-    /// The ends of the logs of all servers started here.
+    /// Notes what a server has left behind.
+    pub fn note_survivors(&self, server: &Server) {
+        self.survivors.borrow_mut().extend(server.survivors());
+    }
+
+    /// What servers have left behind.
     #[must_use]
-    pub fn logs(&self) -> String {
-        let mut text = String::new();
-        for log in self.logs.borrow().iter().filter(|log| !log.so_far().is_empty()) {
-            let _ = writeln!(text, "the server's log:\n{log}");
+    pub fn survivors(&self) -> Vec<String> {
+        self.survivors.borrow().clone()
+    }
+
+    /// The failure in the words of this check, with what happened around it.
+    #[must_use]
+    pub fn finding(&self, mut failure: Failure) -> Finding {
+        if let Some(story) = self.story() {
+            failure.did = story;
         }
-        text
+        let mut output = String::new();
+        for (stdout, log) in self.printed.borrow().iter() {
+            output += &Lines::marked(stdout, log);
+        }
+        Finding { failure, picture: self.tape.picture(), output }
     }
 
     /// What the server answers to this client.
@@ -78,7 +154,7 @@ impl Bench {
     pub fn answer(&self, client: SocketAddr, text: &str) -> String {
         match self.profile() {
             Profile::EchoUni => text.to_owned(),
-            _ => said(client, text),
+            _ => events::said(client, text),
         }
     }
 
@@ -96,7 +172,7 @@ impl Bench {
 
     /// A newcomer must be served: the server works.
     pub fn expect_works(&self, server: &Server) -> Result<()> {
-        let mut client = Client::connect(server.addr())?;
+        let mut client = self.connect(server)?;
         self.exchange_amid_others(&mut client, "does it work?")
     }
 
@@ -113,23 +189,23 @@ impl Bench {
 
     /// Waits until a newcomer is served, trying again as long as it is turned away.
     pub fn expect_works_again(&self, server: &Server) -> Result<()> {
-        let done = wait_until(PATIENCE, || {
-            let mut client = Client::connect(server.addr())?;
+        let done = wait_until(self.patience(), || {
+            let mut client = self.connect(server)?;
             client.send_regardless(b"again\0");
             let answer = self.answer(client.addr(), "again").into_bytes();
-            Ok(client.hear(PATIENCE)? == Heard::Frame(answer))
+            Ok(client.hear(self.patience())? == Heard::Frame(answer))
         })?;
-        if done { Ok(()) } else { fail("tried again and again", "to be served", "never") }
+        if done { Ok(()) } else { fail_late("tried again and again", "to be served", "never") }
     }
 
-    /// A client that the server knows of: a chat has relayed a word of it, an echo server has
-    /// logged it.
+    /// A client that the server of this project knows of: a chat has relayed a word of it, an echo
+    /// server has logged it.
     pub fn known_client(&self, server: &Server) -> Result<Client> {
-        let mut client = Client::connect(server.addr())?;
+        let mut client = self.connect(server)?;
         if self.profile().is_chat() {
             self.exchange(&mut client, "hello")?;
         } else {
-            wait_for(server, &super::events::came(client.addr()))?;
+            events::wait_for(server, &events::came(client.addr()))?;
         }
         Ok(client)
     }
@@ -139,34 +215,46 @@ impl Bench {
 /// tells.
 pub fn wait_until_read(client: &Client) -> Result<()> {
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
-    if wait_until(PATIENCE, || Ok(unread() == 0))? {
+    if wait_until(client.patience(), || Ok(unread() == 0))? {
         return Ok(());
     }
-    fail(client.transcript(), "the server reads it", format!("{} bytes unread", unread()))
+    let got = format!("{} bytes are still unread", unread());
+    fail_late(client.transcript(), "the server reads what it was sent", got)
 }
 
 /// A chat server with members that it is known to have let in, who have heard the same so far.
-pub struct Room {
+pub struct Room<'a> {
+    bench: &'a Bench,
     /// The server.
     pub server: Server,
     /// Those who hear everything.
     pub members: Vec<Client>,
 }
 
-impl Room {
-    /// Starts a chat server and lets so many members in.
-    pub fn open(bench: &Bench, args: &[&str], members: usize) -> Result<Self> {
-        Self::around(bench.start(args)?, members)
+impl<'a> Room<'a> {
+    /// Starts a chat server with these arguments of this project and lets so many members in.
+    pub fn open(bench: &'a Bench, args: &[&str], members: usize) -> Result<Self> {
+        Self::around(bench, bench.start(args)?, members)
+    }
+
+    /// Starts a chat server, whatever it is, and lets so many members in.
+    pub fn of(bench: &'a Bench, members: usize) -> Result<Self> {
+        Self::around(bench, bench.serve()?, members)
     }
 
     /// Lets so many members into a running server.
-    pub fn around(server: Server, members: usize) -> Result<Self> {
-        let mut room = Self { server, members: Vec::new() };
+    pub fn around(bench: &'a Bench, server: Server, members: usize) -> Result<Self> {
+        let mut room = Self { bench, server, members: Vec::new() };
         for _ in 0..members {
-            let client = Client::connect(room.server.addr())?;
-            room.join(client)?;
+            room.join_one()?;
         }
         Ok(room)
+    }
+
+    /// Lets a newcomer in.
+    pub fn join_one(&mut self) -> Result<()> {
+        let client = self.bench.connect(&self.server)?;
+        self.join(client)
     }
 
     /// Lets a client in: it is in once it has heard itself, and the others hear it, too.
@@ -177,7 +265,7 @@ impl Room {
 
     /// A client that the server knows, and that will not be read from until its check says so.
     pub fn join_narrow(&mut self) -> Result<Client> {
-        let client = Client::connect_narrow(self.server.addr())?;
+        let client = self.bench.connect_narrow(&self.server)?;
         self.join(client)?;
         match self.members.pop() {
             Some(client) => Ok(client),
@@ -188,7 +276,7 @@ impl Room {
     /// One says something, and all hear it next.
     pub fn say(&mut self, who: usize, text: &str) -> Result<()> {
         self.members[who].say(text)?;
-        self.hear(&said(self.members[who].addr(), text))
+        self.hear(&events::said(self.members[who].addr(), text))
     }
 
     /// All members hear this next.
@@ -200,7 +288,7 @@ impl Room {
     pub fn pour(&mut self, who: usize, text: &str, times: usize) -> Result<()> {
         /// No more than any queue holds: who reads is never cut off.
         const AT_ONCE: usize = 128 * 1024;
-        let relay = said(self.members[who].addr(), text);
+        let relay = events::said(self.members[who].addr(), text);
         let batch = (AT_ONCE / relay.len()).clamp(1, 500);
         let mut left = times;
         while left > 0 {

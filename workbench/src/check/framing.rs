@@ -4,59 +4,75 @@ use anyhow::Result;
 
 use super::Bench;
 use super::bench::{Room, wait_until_read};
-use super::events::{self, said};
-use crate::fail;
+use crate::contract::events::said;
 use crate::server::Server;
-use crate::wire::{Client, Heard, framed, show};
+use crate::wire::{Client, Heard, framed};
+use crate::{Said, fail_late};
 
-/// The bytes that a message may have, without its zero byte (DESIGN.md, section 5).
-pub(super) const MAX: usize = 16 * 1024;
+/// The bytes that every server must take in one message, without the zero byte.
+const LONG: usize = 16 * 1024;
 
-pub(super) fn whole(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["hello", "Grüße, 世界 🥫", " ", "a\tb", "server: hello"] {
-        bench.exchange(&mut Client::connect(server.addr())?, text)?;
+pub(super) fn one(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    bench.did("A connected and sent one message, \"hello␀\", in one write");
+    bench.exchange(&mut bench.connect(&server)?, "hello")
+}
+
+pub(super) fn three(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let texts = ["  one, with blanks around  ", "zwei: Grüße, 世界 🥫", "\tthree"];
+    if bench.profile().is_echo() {
+        for text in texts {
+            bench.did(format!("a client connected and sent \"{text}␀\", after those before it"));
+            bench.exchange(&mut bench.connect(&server)?, text)?;
+        }
+        return Ok(());
+    }
+    let mut client = bench.connect(&server)?;
+    for text in texts {
+        bench.did(format!("A sent \"{text}␀\" when it had got the answers to all before"));
+        bench.exchange(&mut client, text)?;
     }
     Ok(())
 }
 
-pub(super) fn torn_everywhere(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let text = "torn here or there";
+pub(super) fn bytewise(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    bench.did("A sent \"hello␀\" a byte at a time, each byte when the one before had been read");
+    let frame = framed("hello");
+    in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
+    let text = "some messages come in three pieces of any length";
     let frame = framed(text);
-    for at in 1..frame.len() {
-        let (first, second) = frame.split_at(at);
-        torn(bench, &server, text, &[first, second])?;
-    }
-    torn(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())
-}
-
-pub(super) fn torn_character(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["¢", "€", "🥫", "a🥫b"] {
-        let frame = framed(text);
-        for at in 1..frame.len() {
-            let (first, second) = frame.split_at(at);
-            torn(bench, &server, text, &[first, second])?;
-        }
-        torn(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
+    for _ in 0..5 {
+        let mut cuts = [1 + bench.chance(frame.len() - 1), 1 + bench.chance(frame.len() - 1)];
+        cuts.sort_unstable();
+        bench.did(format!("a client sent a message in pieces, cut at bytes {cuts:?}"));
+        let pieces = [&frame[..cuts[0]], &frame[cuts[0]..cuts[1]], &frame[cuts[1]..]];
+        in_pieces(bench, &server, text, &pieces)?;
     }
     Ok(())
 }
 
-fn torn(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
-    let mut client = Client::connect(server.addr())?;
-    for (i, piece) in pieces.iter().enumerate() {
+/// A client sends each piece when the one before has been read, and must get the answer to the whole.
+fn in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
+    let mut client = bench.connect(server)?;
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        wait_until_read(&client)?;
         client.send(piece)?;
-        if i + 1 < pieces.len() {
-            wait_until_read(&client)?;
-        }
     }
     bench.expect_answer(&mut client, text)
 }
 
-pub(super) fn half_and_three_and_a_half(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
+pub(super) fn one_write(bench: &Bench) -> Result<()> {
+    if bench.profile().is_echo() {
+        let server = bench.serve()?;
+        bench.did("A sent \"one␀two␀three␀\" in one write; an echo server answers the first");
+        let mut client = bench.connect(&server)?;
+        client.send(b"one\0two\0three\0")?;
+        return bench.expect_answer(&mut client, "one");
+    }
+    let mut room = Room::of(bench, 2)?;
+    bench.did("A sent \"one␀two␀three␀fo\" in one write, and then \"ur␀\"");
     let addr = room.members[0].addr();
     room.members[0].send(b"one\0two\0three\0fo")?;
     for text in ["one", "two", "three"] {
@@ -66,242 +82,123 @@ pub(super) fn half_and_three_and_a_half(bench: &Bench) -> Result<()> {
     room.hear(&said(addr, "four"))
 }
 
-pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let mut client = Client::connect(server.addr())?;
-    client.send(b"\0\0first\0\0second\0\0")?;
+pub(super) fn torn_character(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    for text in ["a🥫b", "¢", "€"] {
+        let frame = framed(text);
+        for at in 1..frame.len() {
+            let (first, second) = frame.split_at(at);
+            bench.did(format!("a client sent \"{text}␀\" in two pieces, the first of {at} bytes"));
+            in_pieces(bench, &server, text, &[first, second])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn empty(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let mut client = bench.connect(&server)?;
     if bench.profile().is_echo() {
+        bench.did("A sent \"␀␀first␀\": two empty messages, and one that is not");
+        client.send(b"\0\0first\0")?;
         return bench.expect_answer(&mut client, "first");
     }
-    let addr = client.addr();
-    client.expect(&said(addr, "first"))?;
-    client.expect(&said(addr, "second"))?;
-    bench.exchange(&mut client, "third")?;
-    drop(client);
-    events::wait_for(&server, &events::left(addr))?;
-    match server.log().count(|line| line.contains(&addr.to_string())) {
-        5 => Ok(()),
-        n => fail("sent three messages and four empty ones", "5 log lines about the client", n),
-    }
+    bench.did("A sent \"␀␀first␀␀second␀\": three empty messages, and two that are not");
+    client.send(b"\0\0first\0\0second\0")?;
+    client.expect(&said(client.addr(), "first"))?;
+    client.expect(&said(client.addr(), "second"))
 }
 
-pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let mut client = Client::connect(server.addr())?;
-    client.send(&vec![0; 300_000])?;
-    bench.exchange(&mut client, "at last")
-}
-
-pub(super) fn longest_accepted(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["x".repeat(MAX), "é".repeat(MAX / 2)] {
-        bench.exchange(&mut Client::connect(server.addr())?, &text)?;
-        let mut client = Client::connect(server.addr())?;
-        client.send(text.as_bytes())?;
-        wait_until_read(&client)?;
-        client.send(&[0])?;
-        bench.expect_answer(&mut client, &text)?;
+pub(super) fn long(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let digits: String = (0..LONG).map(|i| char::from(b'0' + (i % 10) as u8)).collect();
+    for (text, what) in [(digits, "digits"), ("é".repeat(LONG / 2), "\"é\"")] {
+        bench.did(format!("a client sent a message of {LONG} bytes, all {what}"));
+        bench.exchange(&mut bench.connect(&server)?, &text)?;
     }
     Ok(())
 }
 
-pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["x".repeat(MAX + 1), "é".repeat(MAX / 2) + "x", "x".repeat(1 << 20)] {
-        refused(bench, &server, &framed(&text), TOO_LONG)?;
-    }
-    bench.expect_works(&server)
-}
-
-pub(super) fn without_end_refused(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for len in [MAX + 1, 1 << 20] {
-        refused(bench, &server, &vec![b'x'; len], TOO_LONG)?;
-    }
-    bench.expect_works(&server)
-}
-
-pub(super) fn bad_utf8_refused(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let bad: [&[u8]; 6] =
-        [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"ab\x80cd", b"cut \xe2\x82"];
-    for text in bad {
-        refused(bench, &server, &[text, &[0]].concat(), BAD_UTF8)?;
-    }
-    bench.expect_works(&server)
-}
-
-/// One of these words in the log says that a message was too long.
-const TOO_LONG: &[&str] = &["long", "16384", "16,384", "16 KiB"];
-
-/// One of these words in the log says that a message was not UTF-8.
-const BAD_UTF8: &[&str] = &["UTF-8", "utf-8", "UTF8", "utf8"];
-
-/// The server must turn the client away for what it sent: a chat with a word why, an echo server
-/// without an answer; and say in the log whom and why.
-fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result<()> {
-    let mut client = Client::connect(server.addr())?;
-    client.send_regardless(bytes);
+pub(super) fn half_close(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    bench.did("A sent \"last words␀\" and closed its sending side; it went on reading");
+    let mut client = bench.connect(&server)?;
+    client.say("last words")?;
+    client.half_close()?;
+    bench.expect_answer(&mut client, "last words")?;
     if bench.profile().is_chat() {
-        expect_told(&mut client)?;
+        // Nothing is queued, so this needs none of the 3 s that it may take.
         client.expect_eof()?;
-    } else {
-        client.expect_closed()?;
-    }
-    let addr = client.addr();
-    events::wait_for(server, &events::left(addr))?;
-    events::expect_once(server.log(), &events::left(addr))?;
-    let says_why =
-        |line: &str| events::is_about(line, addr) && why.iter().any(|word| line.contains(word));
-    match server.log().count(says_why) {
-        1 => Ok(()),
-        n => fail(
-            client.transcript(),
-            format!("one log line with {addr} and one of {why:?}"),
-            format!("{n} of\n{}", server.log()),
-        ),
-    }
-}
-
-/// The next message must be the server's own word.
-pub(super) fn expect_told(client: &mut Client) -> Result<()> {
-    let frame = client.frame()?;
-    let is_reason = frame.strip_prefix(b"server: ").is_some_and(|why| !why.is_empty());
-    if is_reason && str::from_utf8(&frame).is_ok() {
-        return Ok(());
-    }
-    fail(client.transcript(), "a message `server: …`", show(&frame))
-}
-
-pub(super) fn good_before_bad(bench: &Bench) -> Result<()> {
-    let too_long = [&vec![b'x'; MAX + 1][..], b"\0three\0"].concat();
-    for bad in [b"\xff\0three\0", &too_long[..]] {
-        let bytes = [b"one\0two\0", bad].concat();
-        if bench.profile().is_chat() {
-            good_before_bad_in_chat(bench, &bytes)?;
-        } else {
-            let server = bench.start(&[])?;
-            let mut client = Client::connect(server.addr())?;
-            client.send(&bytes)?;
-            bench.expect_answer(&mut client, "one")?;
-        }
     }
     Ok(())
 }
 
-fn good_before_bad_in_chat(bench: &Bench, bytes: &[u8]) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let addr = room.members[0].addr();
-    room.members[0].send_regardless(bytes);
-    room.hear(&said(addr, "one"))?;
-    room.hear(&said(addr, "two"))?;
-    let mut bad = room.members.remove(0);
-    expect_told(&mut bad)?;
-    bad.expect_eof()?;
-    room.say(0, "what comes after the bad one is not relayed")
-}
-
-pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let long = |len: usize| vec![b'x'; len];
-    let streams = [
-        b"good\0bad \xff here\0after\0".to_vec(),
-        [b"good\0", &long(MAX + 1)[..], b"\0after\0"].concat(),
-        [&long(20_000)[..], b"\0"].concat(),
-        [b"\xff", &long(MAX)[..], b"\0"].concat(),
-        [&long(MAX - 1)[..], b"\xff\0"].concat(),
-        b"\0good\0also good\0unfinish".to_vec(),
+pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let mut witness = witness(bench, &server)?;
+    let bad: [&[u8]; 6] = [
+        b"\xff\0",
+        b"ab\x80cd\0",
+        b"cut \xe2\x82\0",
+        b"\xc0\x80\0",
+        b"\xed\xa0\x80\0",
+        b"\xf5\x80\x80\x80\0",
     ];
-    streams.iter().try_for_each(|stream| same_for_all_cuts(bench, &server, stream))
-}
-
-fn same_for_all_cuts(bench: &Bench, server: &Server, stream: &[u8]) -> Result<()> {
-    let len = stream.len();
-    let at = [1, 4, 5, 9, len / 2, MAX - 1, MAX, MAX + 1, MAX + 5, MAX + 6, len - 2, len - 1];
-    let mut at: Vec<_> = at.into_iter().filter(|at| (1..len).contains(at)).collect();
-    at.sort_unstable();
-    at.dedup();
-    let whole = heard_for(bench, server, stream, &[])?;
-    let mut cuts: Vec<_> = at.iter().map(|at| vec![*at]).collect();
-    cuts.push(at);
-    for cut in cuts {
-        let heard = heard_for(bench, server, stream, &cut)?;
-        if heard != whole {
-            let did = format!("sent {} cut at {cut:?}", show(stream));
-            return fail(did, format!("as if uncut: {whole:?}"), format!("{heard:?}"));
-        }
+    for bytes in bad {
+        let shown = crate::wire::show(bytes);
+        bench.did(format!("a client sent bytes that are not UTF-8: {shown}"));
+        let mut client = bench.connect(&server)?;
+        client.send_regardless(bytes);
+        expect_turned_away(bench, &mut client)?;
+        expect_undisturbed(bench, &server, witness.as_mut())?;
     }
     Ok(())
 }
 
-/// All that a client hears who sends the stream cut at these places and then closes its side.
-fn heard_for(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> Result<Vec<String>> {
-    let mut client = Client::connect(server.addr())?;
-    let ends = cut.iter().copied().chain([stream.len()]);
-    let mut begin = 0;
-    for end in ends {
-        client.send_regardless(&stream[begin..end]);
-        wait_until_read(&client)?;
-        begin = end;
+/// Somebody who is there before, where a server serves several at a time.
+fn witness(bench: &Bench, server: &Server) -> Result<Option<Client>> {
+    if bench.profile().one_at_a_time() {
+        return Ok(None);
     }
-    // The server may have closed the connection already.
-    let _ = client.half_close();
-    let (frames, ending) = client.rest()?;
-    if bench.profile().is_chat() && ending != Heard::Eof {
-        return fail(client.transcript(), "the end of the stream", ending);
+    let mut client = bench.connect(server)?;
+    if bench.profile().is_chat() {
+        bench.exchange(&mut client, "I was here before")?;
     }
-    let text = |frame: Vec<u8>| String::from_utf8_lossy(&frame).into_owned();
-    let own = client.addr().to_string();
-    Ok(frames.into_iter().map(|frame| text(frame).replace(&own, "ADDR")).collect())
+    Ok(Some(client))
 }
 
-/// A close with bytes unread would send a reset instead of the reason.
-pub(super) fn reason_survives_a_talker(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let much = vec![b'y'; 8 << 20];
-    for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX + 1]] {
-        let mut at_once = Client::connect(server.addr())?;
-        // No more than the kernel takes at once: a write that fails would hide a reset from the read.
-        at_once.send_regardless(&[&bad[..], &much[..300_000]].concat());
-        let mut later = Client::connect(server.addr())?;
-        later.send(&bad)?;
-        later.send_regardless(&much);
-        for client in [&mut at_once, &mut later] {
-            expect_told(client)?;
-            client.expect_eof()?;
+/// The connection must end; before that, a chat may tell why, in a message of its own.
+fn expect_turned_away(bench: &Bench, client: &mut Client) -> Result<()> {
+    loop {
+        match client.hear(bench.patience())? {
+            Heard::Eof | Heard::Reset => return Ok(()),
+            Heard::Frame(frame) if bench.profile().is_chat() && frame.starts_with(b"server: ") => {}
+            other => return Err(client.failure(Said::words("the end of the connection"), other)),
         }
     }
-    bench.expect_works(&server)
 }
 
-pub(super) fn unfinished_dropped(bench: &Bench) -> Result<()> {
-    for (level, logged) in [(None, false), (Some("-v"), true)] {
-        let server = bench.start(level.as_slice())?;
-        let mut client = Client::connect(server.addr())?;
-        client.send(b"unfinished")?;
-        wait_until_read(&client)?;
-        client.half_close()?;
-        client.expect_eof()?;
-        let addr = client.addr();
-        events::wait_for(&server, &events::left(addr))?;
-        let debug = |line: &str| line.contains("DEBUG") && line.contains(&addr.to_string());
-        let lines = server.log().count(debug);
-        if (lines > 0) != logged {
-            let expected = format!("a debug line about {addr}: {logged}");
-            return fail(client.transcript(), expected, format!("{lines} of\n{}", server.log()));
-        }
+/// Who was there before has heard nothing of it, and a newcomer is served.
+fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Client>) -> Result<()> {
+    let Some(witness) = witness.filter(|_| bench.profile().is_chat()) else {
+        return bench.expect_works(server);
+    };
+    bench.exchange(witness, "still here")?;
+    let mut newcomer = bench.connect(server)?;
+    bench.exchange(&mut newcomer, "new here")?;
+    witness.expect(&said(newcomer.addr(), "new here"))
+}
+
+/// Sends a message that never ends: a server must not keep all of it.
+pub(super) fn endless(bench: &Bench) -> Result<()> {
+    const MOST: usize = 8 << 20;
+    let server = bench.serve()?;
+    let mut witness = witness(bench, &server)?;
+    bench.did(format!("A sent a message without an end, up to {} MiB of \"x\"", MOST >> 20));
+    let mut client = bench.connect(&server)?;
+    if !client.send_while_open(&[b'x'; 64 * 1024], MOST / (64 * 1024))? {
+        let expected = "the server closes the connection after some kilobytes";
+        return fail_late(client.transcript(), expected, "it has taken all and waits for more");
     }
-    Ok(())
-}
-
-pub(super) fn unfinished_not_relayed(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    room.members[0].send(b"whole\0par")?;
-    let mut leaver = room.members.remove(0);
-    room.hear(&said(leaver.addr(), "whole"))?;
-    leaver.expect(&said(leaver.addr(), "whole"))?;
-    let addr = leaver.addr();
-    drop(leaver);
-    events::wait_for(&room.server, &events::left(addr))?;
-    room.say(0, "nothing in between")
+    expect_undisturbed(bench, &server, witness.as_mut())
 }

@@ -1,582 +1,523 @@
-use Profile::{ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
-use anyhow::Result;
+use Profile::{Chat, ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
+use Theme::{Concurrency, Framing, SlowReaders, Survival};
 
-use super::{
-    Bench, Check, Needs, Profile, chat, cli, descriptors, echo, framing, leaving, limits, log,
-    outlets, slow, survival,
-};
 #[cfg(unix)]
-use super::{exhaustion, stopping};
+use super::leaving;
+use super::{Check, Needs, Profile, Theme, chat, concurrency, framing, slow, survival};
 
-const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync];
-const SEVERAL: &[Profile] = &[EchoMulti, ChatThreads, ChatPoll, ChatAsync];
-const CHAT: &[Profile] = &[ChatThreads, ChatPoll, ChatAsync];
-const ECHO: &[Profile] = &[EchoUni, EchoMulti];
+const EVERY: &[Profile] = &[EchoUni, EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync];
+const SEVERAL: &[Profile] = &[EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync];
+const CHATS: &[Profile] = &[Chat, ChatThreads, ChatPoll, ChatAsync];
 const UNI: &[Profile] = &[EchoUni];
-const MULTI: &[Profile] = &[EchoMulti];
+const NOBODY: &[Profile] = &[];
 
-type Run = fn(&Bench) -> Result<()>;
-
-const fn row(id: &'static str, who: &'static [Profile], run: Run, rule: &'static str) -> Check {
-    Check { id, rule, who, needs: Needs::Nothing, run }
-}
-
-/// All checks: name, who has to pass, how it is checked, and the rule in the words of
-/// `PROTOCOLS.md` with what this check makes of it.
+/// The ladder, from easy to hard: what any server of its kind has to do, whatever it is written in.
+///
+/// The hints of a row say what is likely wrong, where to look, and how to mend it.
 pub const LADDER: &[Check] = &[
-    row("cli-port-zero", EVERY, cli::port_zero, "§1: `0` lets the system pick."),
-    row("cli-port-given", EVERY, cli::port_given, "§1: `--port PORT`."),
-    row("cli-port-default", EVERY, cli::port_default, "§2: default port 4040."),
-    row(
-        "cli-host-default",
-        EVERY,
-        cli::host_default,
-        "§1: Default `127.0.0.1`: nobody outside this machine gets in unless asked.",
-    ),
-    row("cli-host-any-v4", EVERY, cli::host_any_v4, "§1: `0.0.0.0` or `::` opens it."),
-    row("cli-host-any-v6", EVERY, cli::host_any_v6, "§1: `::` takes IPv4 clients too.")
-        .needs(Needs::Ipv6),
-    row(
-        "cli-host-v6",
-        EVERY,
-        cli::host_v6_loopback,
-        "§1: interface to listen on: an IPv4 or IPv6 address. `ADDR` is a socket address as \
-         Rust prints it: `[::1]:50312`.",
-    )
-    .needs(Needs::Ipv6),
-    row("cli-host-name", EVERY, cli::host_name, "§1: interface to listen on: … or a host name."),
-    row(
-        "cli-host-unknown",
-        EVERY,
-        cli::host_unknown,
-        "§1: 1 with a one-line reason on stderr when it cannot start (no such host).",
-    ),
-    row(
-        "cli-port-taken",
-        EVERY,
-        cli::port_taken,
-        "§1: 1 with a one-line reason on stderr when it cannot start (port taken).",
-    ),
-    row(
-        "cli-no-permission",
-        EVERY,
-        cli::no_permission,
-        "§1: 1 with a one-line reason on stderr when it cannot start (no permission).",
-    )
-    .needs(Needs::LowPorts),
-    row("cli-usage", EVERY, cli::usage_errors, "§1: exit code 2 for a usage error."),
-    row(
-        "cli-help",
-        EVERY,
-        cli::help,
-        "§1: `--help` on every binary, with an example under \"Examples\".",
-    ),
-    row("cli-version", EVERY, cli::version, "§1: `--version` on every binary."),
+    Check {
+        id: "frame-one",
+        theme: Framing,
+        title: "one message",
+        rule: "A message is UTF-8 text ended by one ␀; an echo server answers and closes, a chat \
+               relays it as `ADDR: message` to all, the sender included.",
+        who: EVERY,
+        limit: NOBODY,
+        needs: Needs::Nothing,
+        after: &[],
+        hints: [
+            "The answer has not the bytes that the protocol asks for: look at its ␀, at what stands \
+             before the text, and at who closes the connection.",
+            "Where the answer is made: the function that turns a text into bytes, and the one that \
+             ends an exchange.",
+            "Send the text, one zero byte, nothing else (echo-multi and chat: `ADDR: ` before it, \
+             with the client's address and port); flush; an echo server then closes the connection.",
+        ],
+        read: "protocol.md#Why messages need frames",
+        run: framing::one,
+    },
+    Check {
+        id: "frame-three",
+        title: "three messages in a row",
+        rule: "Each message is answered as it is: blanks, tabs and any character included.",
+        hints: [
+            "The text is changed on its way (stripped, re-coded), or the server serves once only.",
+            "Calls such as strip(), trim(), or a conversion with another encoding than UTF-8; the \
+             end of the loop that serves clients.",
+            "Relay the bytes between two ␀ as they are; go back to the next message, or the next \
+             client, after each.",
+        ],
+        run: framing::three,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-bytewise",
+        title: "a byte at a time",
+        rule: "A read may bring half a message: keep the rest for the next read.",
+        hints: [
+            "Each read is taken for a whole message. TCP is a stream of bytes: one read may bring \
+             half a message.",
+            "The loop around the read: what happens when there is no ␀ in what it brought?",
+            "Append what each read brings to a buffer that belongs to the client; take a message \
+             out only when there is a ␀ in it.",
+        ],
+        read: "protocol.md#The rest",
+        run: framing::bytewise,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-one-write",
+        title: "three messages in one write",
+        rule: "A read may bring three messages and a half: each counts, and the half is kept.",
+        hints: [
+            "Only the first message of a read is seen, or what follows the last ␀ is lost.",
+            "What happens to the bytes behind the first ␀ of a read, and behind the last?",
+            "Split at every ␀; all but the last piece are messages; the last piece is the rest, to \
+             be kept for the next read.",
+        ],
+        read: "protocol.md#The rest",
+        run: framing::one_write,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-torn-character",
+        title: "a character torn in two",
+        rule: "A read may bring half a character, too: only whole messages are decoded.",
+        after: &["frame-bytewise"],
+        hints: [
+            "What a read brings is decoded at once. A read may end amid a character of several \
+             bytes.",
+            "The place of decode() or its like: before or after the search for the ␀?",
+            "Collect bytes, search for the ␀ in bytes, and decode a message only when it is whole.",
+        ],
+        read: "protocol.md#The rest",
+        run: framing::torn_character,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-empty",
+        title: "empty messages",
+        rule: "An empty message (two ␀ in a row) is ignored.",
+        after: &["frame-one-write"],
+        hints: [
+            "An empty message is answered, or taken for the end.",
+            "Splitting \"␀␀first␀\" gives empty pieces: what is done with them?",
+            "Skip a message of no bytes, and go on with the next.",
+        ],
+        run: framing::empty,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-long",
+        title: "a message of 16,384 bytes",
+        rule: "A message may have 16,384 bytes before its ␀.",
+        after: &["frame-bytewise"],
+        hints: [
+            "A long message is cut or refused: one read or one write does not move all of it.",
+            "The size given to read, and the number that write returns.",
+            "Read until there is a ␀; write until all is written (sendall, write_all). Allow 16,384 \
+             bytes.",
+        ],
+        read: "protocol.md#Limits",
+        run: framing::long,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-half-close",
+        title: "a client that has said its last",
+        rule: "A client that closes its sending side still gets what is due to it; then the server \
+               closes.",
+        hints: [
+            "A read of no bytes is taken for the end of the whole connection; it is the end of one \
+             direction.",
+            "What happens when a read brings nothing: is anything still to be sent to this client?",
+            "When a read brings nothing, read no more from this client; send what is queued for it, \
+             and close then.",
+        ],
+        read: "protocol.md#Half-close",
+        run: framing::half_close,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-bad-utf8",
+        title: "bytes that are not UTF-8",
+        rule: "A message that is not UTF-8 is a protocol error: it is not relayed, that client is \
+               disconnected, and nobody else notices.",
+        hints: [
+            "Bad bytes are passed on, or the error that they cause goes further than their client.",
+            "What decoding does with bad bytes, and who catches the error if it throws one.",
+            "Decode strictly; on an error close that client's connection, and go on with the others.",
+        ],
+        read: "protocol.md#Errors",
+        run: framing::bad_utf8,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-endless",
+        title: "a message without an end",
+        rule: "A message longer than the limit is a protocol error, also while its ␀ has not come.",
+        hints: [
+            "The buffer of an unfinished message grows without bound: one client can fill the \
+             memory.",
+            "The buffer in which a message is collected: who looks at its size?",
+            "When more than 16,384 bytes are there without a ␀, close that client's connection.",
+        ],
+        read: "protocol.md#Limits",
+        run: framing::endless,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "reset-any-moment",
+        theme: Survival,
+        title: "a reset at every moment",
+        rule: "However a client leaves, the server and every other client go on.",
+        hints: [
+            "An error of one client (connection reset, broken pipe) ends more than that client.",
+            "Each read, write and accept: where does its error go? A reset can come up in any.",
+            "Catch the errors of a client where its handler is called, log them, close that client, \
+             and go on.",
+        ],
+        read: "echo-uni.md#Where it breaks",
+        run: survival::reset_at_every_moment,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "reset-hundred",
+        theme: Survival,
+        title: "a hundred resets in a row",
+        rule: "However clients leave, the server and every other client go on.",
+        after: &["reset-any-moment"],
+        hints: [
+            "One reset is survived and many are not: each costs something that is not given back.",
+            "What a handler leaves behind when it ends by an error: its place, its lock, its thread.",
+            "Give back on every way out what a client has taken (finally, defer, a destructor).",
+        ],
+        read: "echo-uni.md#Where it breaks",
+        run: survival::hundred_resets,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "cycles-thousand",
+        theme: Survival,
+        title: "a thousand clients come and go",
+        rule: "Clients that have left cost no descriptor, no thread and no memory.",
+        needs: Needs::Figures,
+        after: &["frame-bytewise", "reset-any-moment"],
+        hints: [
+            "Something of each client stays behind: its socket, its thread or process, or what it \
+             said.",
+            "What refers to a client or its messages after it has left? Lists, tables, histories, \
+             threads that wait.",
+            "Close each socket on every way out, take the client out of every table, let its threads \
+             end, wait for child processes, and keep nothing that was said.",
+        ],
+        read: "echo-multi.md#Where it breaks",
+        run: survival::thousand_cycles,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "silent-peer",
+        theme: Concurrency,
+        title: "a silent client beside one that speaks",
+        rule: "A client that is silent holds up nobody; in echo-uni it holds up everybody, and that \
+               is its lesson.",
+        who: SEVERAL,
+        limit: UNI,
+        after: &["frame-bytewise"],
+        hints: [
+            "The server waits for one client and serves nobody else meanwhile.",
+            "The loop that accepts: does it read from a client itself, or wait for one to end?",
+            "Accept in a loop that does nothing else: a thread for each client, one wait for the \
+             readiness of all, or a task for each.",
+        ],
+        read: "echo-multi.md#Predict",
+        run: concurrency::silent_peer,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "crowd-200",
+        theme: Concurrency,
+        title: "200 clients at once",
+        rule: "200 clients are served at once; echo-uni serves them in turn.",
+        after: &["silent-peer"],
+        hints: [
+            "There is room for fewer clients than that: a limit, a pool, or a backlog that is full.",
+            "Numbers: of workers, of places, the argument of listen().",
+            "Let clients in as they come; ask listen() for a backlog of 1,024.",
+        ],
+        read: "echo-multi.md#Where it breaks",
+        run: concurrency::two_hundred,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "crowd-1100",
+        theme: Concurrency,
+        title: "1,100 clients at once",
+        rule: "1,100 clients at once are served; a server with a thread for each may refuse some, \
+               but leaves nobody waiting.",
+        who: SEVERAL,
+        after: &["crowd-200"],
+        hints: [
+            "Something ends at 1,024: select(2), or the number of descriptors that a process may \
+             have.",
+            "Which call waits for clients, and `ulimit -n`.",
+            "Use poll, epoll or kqueue instead of select; raise the soft limit of descriptors when \
+             the server starts; close what there is no room for.",
+        ],
+        read: "chat-poll.md#Where it breaks",
+        run: concurrency::eleven_hundred,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "threads-each",
+        theme: Concurrency,
+        title: "a thread for each client",
+        rule: "chat-threads: each client has a thread (or process) of its own.",
+        who: &[ChatThreads],
+        needs: Needs::Figures,
+        hints: [
+            "The server has fewer threads than clients: it is built in another way than its profile \
+             says.",
+            "What happens after accept: is a thread started?",
+            "Start a thread for each client, or check it as `chat`.",
+        ],
+        read: "chat-threads.md#The picture",
+        run: concurrency::thread_a_client,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "threads-one",
+        theme: Concurrency,
+        title: "one thread for all",
+        rule: "chat-poll: no client has a thread of its own.",
+        who: &[ChatPoll],
+        needs: Needs::Figures,
+        hints: [
+            "Threads come with the clients: the server is built in another way than its profile says.",
+            "What happens after accept: is a thread started?",
+            "Register each client with the one loop that waits for all, or check it as `chat`.",
+        ],
+        read: "chat-poll.md#The code in pieces",
+        run: concurrency::one_thread,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "threads-few",
+        theme: Concurrency,
+        title: "a few threads for all",
+        rule: "chat-async: the tasks of all clients share a few threads.",
+        who: &[ChatAsync],
+        needs: Needs::Figures,
+        hints: [
+            "Threads come with the clients: something in the tasks blocks, or is run in a thread \
+             each.",
+            "Blocking calls inside tasks, and calls that hand work to a pool.",
+            "Await what waits, in a task for each client, or check it as `chat`.",
+        ],
+        read: "chat-async.md#The code in pieces",
+        run: concurrency::few_threads,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "chat-everyone",
+        title: "everyone gets it",
+        rule: "Each message goes to every client connected at that moment, the sender included, once.",
+        hints: [
+            "A message does not reach all: somebody is left out, or gets it twice.",
+            "The list of those it is sent to: who puts a client in, and when?",
+            "Put a client into the table when it is accepted, and send each message to all in the \
+             table, the sender too.",
+        ],
+        run: chat::everyone,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "chat-sender-order",
+        title: "each sender's messages in order",
+        rule: "One sender's messages arrive in the order sent, each once.",
+        after: &["chat-everyone", "frame-one-write"],
+        hints: [
+            "Messages overtake each other: two ways lead from a sender to a receiver.",
+            "What hands messages on: a thread or task for each message? A stack instead of a queue?",
+            "One reader for each client, one queue for each client, first in, first out.",
+        ],
+        run: chat::order_of_each,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "chat-one-order",
+        title: "one order for all",
+        rule: "Every client sees all messages in the same order.",
+        after: &["chat-sender-order", "chat-whole-frames"],
+        hints: [
+            "Two broadcasts run at the same time, and each client gets them in an order of its own.",
+            "What is held while a message is put into all queues: one lock, or one for each?",
+            "Put a message into the queues of all clients under one lock, or in one thread.",
+        ],
+        run: chat::one_order,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "chat-late-joiner",
+        title: "a late joiner",
+        rule: "A message goes to those connected at that moment, and to nobody who comes later.",
+        after: &["chat-everyone"],
+        hints: [
+            "A newcomer is sent what was said before it came.",
+            "What is kept of old messages, and what is done when a client is accepted.",
+            "Start each client with an empty queue of its own.",
+        ],
+        run: chat::late_joiner,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "chat-leaver",
+        title: "somebody leaves during a broadcast",
+        rule: "However a client leaves, every other client gets every message.",
+        after: &["chat-everyone", "frame-one-write", "reset-any-moment"],
+        hints: [
+            "When a client leaves amid a broadcast, another misses a message, or the broadcast ends.",
+            "The loop over the clients: is one taken out of the list while the loop walks over it?",
+            "Walk over a copy, or collect who has left and take them out afterwards.",
+        ],
+        run: chat::leaver,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "chat-whole-frames",
+        title: "no torn or mixed messages with 8 writers",
+        rule: "Each message arrives whole: nothing of another one in it.",
+        after: &["chat-everyone", "frame-long"],
+        hints: [
+            "Two threads write to one socket at a time, or one message is written in pieces.",
+            "How many places write to a client's socket, and what one call writes.",
+            "Make the whole frame first, prefix and ␀ included; let one thread alone write to a \
+             socket, or hold that client's lock for the whole frame.",
+        ],
+        run: chat::whole_frames,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "slow-nobody-freezes",
+        theme: SlowReaders,
+        title: "nobody freezes",
+        rule: "No client waits for one that does not read, ever.",
+        after: &["chat-everyone", "frame-one-write", "frame-long"],
+        hints: [
+            "The server writes to a client that does not read, waits there, and with it waits the \
+             room.",
+            "What blocks when the receiver's buffers are full, and what is held meanwhile (a lock, \
+             the one loop).",
+            "Only put messages into a queue for each client; a thread for each, or write readiness, \
+             empties it.",
+        ],
+        read: "protocol.md#Slow consumers",
+        run: slow::nobody_freezes,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "slow-memory",
+        theme: SlowReaders,
+        title: "memory stays bounded",
+        rule: "A client that does not keep up is disconnected, and memory stays bounded.",
+        needs: Needs::Figures,
+        after: &["slow-nobody-freezes"],
+        hints: [
+            "The queue of a client that does not read grows without bound.",
+            "The queue of a client: who looks at how much is in it?",
+            "Bound it (256 KiB, say); a client whose queue is full although the kernel takes nothing \
+             more is disconnected.",
+        ],
+        read: "protocol.md#Slow consumers",
+        run: slow::memory_bounded,
+        ..CHAT_ROW
+    },
     #[cfg(unix)]
-    row(
-        "cli-stdout",
-        EVERY,
-        cli::stdout_is_one_line,
-        "§1: stdout: exactly one line, `Listening on ADDR`, flushed once connections are \
-         accepted.",
-    ),
-    row("framing-whole", EVERY, framing::whole, "§2: A message is UTF-8 text ended by one ␀."),
-    row(
-        "framing-torn",
-        EVERY,
-        framing::torn_everywhere,
-        "§2: A read may bring half a message: keep the rest for the next read.",
-    ),
-    row(
-        "framing-torn-character",
-        EVERY,
-        framing::torn_character,
-        "§2: A read may bring half a message: keep the rest for the next read. Half a \
-         character, too.",
-    ),
-    row(
-        "framing-several",
-        CHAT,
-        framing::half_and_three_and_a_half,
-        "§2: A read may bring half a message, or three and a half.",
-    ),
-    row(
-        "framing-empty",
-        EVERY,
-        framing::empty_ignored,
-        "§2: An empty message (two ␀ in a row) is ignored.",
-    ),
-    row(
-        "framing-zero-bytes",
-        EVERY,
-        framing::zero_bytes_only,
-        "§2: An empty message is ignored, and so are 300,000 of them.",
-    ),
-    row(
-        "framing-longest",
-        EVERY,
-        framing::longest_accepted,
-        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, so one of just \
-         that length is none.",
-    ),
-    row(
-        "framing-too-long",
-        EVERY,
-        framing::too_long_refused,
-        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error: the log says \
-         which and from whom, and that client is disconnected.",
-    ),
-    row(
-        "framing-no-end",
-        EVERY,
-        framing::without_end_refused,
-        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, also while its ␀ \
-         has not come.",
-    ),
-    row(
-        "framing-bad-utf8",
-        EVERY,
-        framing::bad_utf8_refused,
-        "§2: A message that is not UTF-8 is a protocol error: the log says which and from \
-         whom, and that client is disconnected.",
-    ),
-    row(
-        "framing-good-before-bad",
-        EVERY,
-        framing::good_before_bad,
-        "§2: Whole messages that came before it in the same read still count.",
-    ),
-    row(
-        "framing-any-cut",
-        EVERY,
-        framing::same_however_cut,
-        "§2: The answer is the same however the bytes were cut.",
-    ),
-    row(
-        "framing-reason-arrives",
-        CHAT,
-        framing::reason_survives_a_talker,
-        "§2: A chat server first tells it why, in a message `server: …`, and closes so that \
-         the text arrives.",
-    ),
-    row(
-        "framing-unfinished",
-        CHAT,
-        framing::unfinished_not_relayed,
-        "§2: Bytes left without their ␀ when the client leaves are dropped.",
-    ),
-    row(
-        "framing-unfinished-logged",
-        CHAT,
-        framing::unfinished_dropped,
-        "§2: Bytes left without their ␀ when the client leaves are dropped (logged at \
-         `debug`).",
-    ),
-    row(
-        "echo-answer",
-        ECHO,
-        echo::answers_and_closes,
-        "§2: client connects, sends a message; server answers; both close.",
-    ),
-    row("echo-rest-ignored", ECHO, echo::rest_ignored, "§2: What follows the first ␀ is ignored."),
-    row(
-        "echo-half-close",
-        ECHO,
-        echo::half_close_answered,
-        "§2: client connects, sends a message; server answers, also one that has said its \
-         last.",
-    ),
-    row(
-        "echo-early-leaver",
-        ECHO,
-        echo::early_leaver_logged,
-        "§2: A client that leaves early is logged, and the next one served.",
-    ),
-    row(
-        "echo-one-at-a-time",
-        UNI,
-        echo::second_waits,
-        "§2: One client at a time: a second client waits until the first is done.",
-    ),
-    row(
-        "echo-one-at-a-time-limit",
-        UNI,
-        echo::second_waits_at_the_limit,
-        "§2: a second client waits until the first is done, so no limit is ever passed.",
-    ),
-    row(
-        "echo-silent-client",
-        MULTI,
-        echo::silent_client_holds_nobody,
-        "§2: One thread a client: one that is silent holds nobody.",
-    ),
-    #[cfg(target_os = "linux")]
-    row("echo-thread-a-client", MULTI, echo::thread_a_client, "§2: One thread a client."),
-    row(
-        "chat-relay",
-        CHAT,
-        chat::relayed_to_all,
-        "§2: Each message is relayed as `ADDR: message` (the sender's address) to every \
-         client connected at that moment, the sender included.",
-    ),
-    row("chat-others-only", CHAT, chat::others_only, "§2: `--others-only` leaves the sender out."),
-    row(
-        "chat-late-joiner",
-        CHAT,
-        chat::late_joiner,
-        "§2: relayed to every client connected at that moment, and to nobody who comes later.",
-    ),
-    row(
-        "chat-one-order",
-        CHAT,
-        chat::one_order_for_all,
-        "§2: One order for all: every client sees all messages in the same order, and one \
-         sender's messages in the order sent. Nothing is delivered twice. Nothing is lost.",
-    ),
-    row(
-        "chat-pipelined",
-        CHAT,
-        chat::pipelined_in_order,
-        "§2: one sender's messages in the order sent. Nothing is delivered twice. Nothing is \
-         lost.",
-    ),
-    row(
-        "chat-thousand",
-        CHAT,
-        chat::a_thousand_hear,
-        "§2: relayed to every client connected at that moment, be they a thousand.",
-    ),
-    row(
-        "chat-leavers",
-        CHAT,
-        chat::leavers_disturb_nobody,
-        "§1: however it leaves, the server and every other client go on.",
-    ),
-    row(
-        "slow-room-not-frozen",
-        CHAT,
-        slow::room_not_frozen,
-        "§2: A client that does not keep up is disconnected, with a warning that says how \
-         much was queued. No other client waits for it, ever; the server's memory stays \
-         bounded.",
-    ),
-    row(
-        "slow-talker",
-        CHAT,
-        slow::talker_who_never_listens,
-        "§2: A client that does not keep up (its queue is full) is disconnected, however much \
-         it says itself.",
-    ),
-    row(
-        "slow-write-deadline",
-        CHAT,
-        slow::write_deadline,
-        "§2: A client that took nothing for the write deadline is disconnected, with a \
-         warning that says how much was queued.",
-    ),
-    row(
-        "slow-late-reader",
-        CHAT,
-        slow::late_reader_kept,
-        "§2: Nothing is lost while the receiver stays connected and keeps up.",
-    ),
-    row(
-        "slow-one-letter",
-        CHAT,
-        slow::one_letter_messages,
-        "§2: Nothing is lost while the receiver keeps up: 64 KiB of one-letter messages cut \
-         off nobody who reads.",
-    ),
-    row(
-        "slow-full-queue",
-        CHAT,
-        slow::full_queue_not_slow,
-        "§2: Nothing is lost while the receiver keeps up: a megabyte at once cuts off nobody \
-         who reads.",
-    ),
-    row(
-        "limits-chat-full",
-        CHAT,
-        limits::chat_is_full,
-        "§1: a connection past the limit is closed at once (a tin-can chat first tells it \
-         `server: full`), a warning is logged, and the clients already there notice nothing.",
-    ),
-    row(
-        "limits-echo-full",
-        MULTI,
-        limits::echo_is_full,
-        "§1: a connection past the limit is closed at once, a warning is logged, and the \
-         clients already there notice nothing.",
-    ),
-    row(
-        "limits-refusals-counted",
-        SEVERAL,
-        limits::refusals_are_counted,
-        "§1: Nor does the log ever stall a server: refused connections cost at most 10 lines \
-         a second, with a count of those left out.",
-    ),
+    Check {
+        id: "term-delivers",
+        theme: Theme::Leaving,
+        title: "SIGTERM: what is queued arrives",
+        rule: "At SIGTERM, a chat server delivers what is already queued, for at most 3 s.",
+        needs: Needs::Process,
+        after: &["slow-nobody-freezes"],
+        hints: [
+            "The server ends with messages still in its queues.",
+            "What SIGTERM does: if nobody handles it, it ends the process at once.",
+            "Handle SIGTERM: accept no more, read no more, write until the queues are empty or 3 s \
+             have passed, and end then.",
+        ],
+        read: "chat-threads.md#Run it",
+        run: leaving::queued_arrives,
+        ..CHAT_ROW
+    },
     #[cfg(unix)]
-    row(
-        "limits-descriptors",
-        SEVERAL,
-        exhaustion::run_out_and_come_back,
-        "§1: `accept` errors never end a server, and never spin the processor: out of file \
-         descriptors, it waits and goes on accepting once some are free.",
-    ),
-    row(
-        "limits-nothing-left",
-        EVERY,
-        descriptors::thousand_come_and_go,
-        "§1: One client's failure is that client's alone: a thousand who have left cost no \
-         thread and no descriptor.",
-    ),
-    #[cfg(unix)]
-    row(
-        "limits-burst",
-        EVERY,
-        survival::burst_of_connections,
-        "§1: `accept` errors never end a server, and a burst of connections is let in.",
-    ),
-    row(
-        "survive-reset-before-sending",
-        EVERY,
-        survival::reset_before_sending,
-        "§1: however it leaves, the server and every other client go on: a reset before a \
-         word.",
-    ),
-    row(
-        "survive-reset-mid-frame",
-        EVERY,
-        survival::reset_mid_frame,
-        "§1: however it leaves, the server and every other client go on: a reset amid a \
-         message.",
-    ),
-    row(
-        "survive-reset-before-reading",
-        EVERY,
-        survival::reset_before_reading,
-        "§1: however it leaves, the server and every other client go on: a reset before the \
-         answer was read.",
-    ),
-    row(
-        "survive-resets",
-        EVERY,
-        survival::reset_by_many,
-        "§1: however it leaves, the server and every other client go on: a hundred resets in \
-         a row.",
-    ),
-    #[cfg(unix)]
-    row(
-        "survive-reset-in-backlog",
-        EVERY,
-        survival::reset_before_accept,
-        "§1: `accept` errors never end a server: a reset before the accept.",
-    ),
-    row(
-        "survive-garbage",
-        CHAT,
-        survival::garbage_disturbs_nobody,
-        "§1: whatever a client sends, the server and every other client go on.",
-    ),
-    #[cfg(unix)]
-    row(
-        "survive-stdout-closed",
-        EVERY,
-        outlets::stdout_closed,
-        "§1: a closed stdout never stops or stalls a server.",
-    ),
-    #[cfg(unix)]
-    row(
-        "survive-stderr-closed",
-        EVERY,
-        outlets::stderr_closed,
-        "§1: Nor does the log: a stderr that is closed or whose reader has gone never stops \
-         or stalls a server.",
-    ),
-    row(
-        "survive-stderr-unread",
-        EVERY,
-        outlets::stderr_unread,
-        "§1: a stderr that nobody reads never stops or stalls a server.",
-    ),
-    #[cfg(target_os = "linux")]
-    row(
-        "survive-disk-full",
-        EVERY,
-        outlets::disk_full,
-        "§1: a full disk never stops or stalls a server.",
-    ),
-    row(
-        "leave-half-close",
-        CHAT,
-        leaving::half_close_relayed,
-        "§2: A half-close is not a disconnect in itself: what the client sent before is \
-         relayed.",
-    ),
-    row(
-        "leave-half-close-idle",
-        CHAT,
-        leaving::half_closed_and_idle,
-        "§2: A half-close: what is queued for it is still delivered, then the server closes; \
-         nothing was.",
-    ),
-    row(
-        "leave-half-close-queued",
-        CHAT,
-        leaving::half_close_delivers,
-        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
-         closes.",
-    ),
-    row(
-        "leave-half-close-unread",
-        CHAT,
-        leaving::half_closed_non_reader,
-        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
-         closes.",
-    ),
-    row(
-        "leave-half-close-all",
-        CHAT,
-        leaving::half_close_by_all,
-        "§2: what the client sent before is relayed, then the server closes.",
-    ),
-    row(
-        "leave-much-queued",
-        CHAT,
-        leaving::leaves_with_much_queued,
-        "§1: however it leaves, the server and every other client go on: with much queued for \
-         it.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-idle",
-        EVERY,
-        stopping::idle,
-        "§1: exit code 0 after SIGINT or SIGTERM; no longer than needed.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-silent-clients",
-        EVERY,
-        stopping::with_silent_clients,
-        "§1: SIGINT, SIGTERM: then close every connection and exit 0; no longer than needed.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-members-see-end",
-        CHAT,
-        stopping::members_see_the_end,
-        "§1: SIGINT, SIGTERM: then close every connection, in good order.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-port-free",
-        EVERY,
-        stopping::port_is_free,
-        "§1: SIGINT, SIGTERM: stop accepting; a server can be started on the port again at \
-         once.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-unfinished",
-        EVERY,
-        stopping::unfinished_frame_holds_nothing,
-        "§1: SIGINT, SIGTERM: no longer than needed; an unfinished message needs nothing.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-delivers",
-        CHAT,
-        stopping::queued_is_delivered,
-        "§1: a chat server delivers what is already queued.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-delivers-megabytes",
-        CHAT,
-        stopping::megabytes_are_delivered,
-        "§1: a chat server delivers what is already queued, then closes every connection.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-non-reader",
-        CHAT,
-        stopping::non_reader_cannot_hold,
-        "§1: delivers what is already queued, for at most 3 s.",
-    ),
-    #[cfg(unix)]
-    row("stop-no-newcomers", CHAT, stopping::no_newcomers, "§1: SIGINT, SIGTERM: stop accepting."),
-    #[cfg(unix)]
-    row(
-        "stop-second-signal",
-        CHAT,
-        stopping::second_signal,
-        "§1: A second signal ends it at once.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-conversation",
-        EVERY,
-        stopping::amid_a_conversation,
-        "§1: SIGINT, SIGTERM: for at most 3 s, whatever the clients go on saying.",
-    ),
-    row(
-        "log-three-lines",
-        EVERY,
-        log::three_lines,
-        "§1: one line an event: `Connection from ADDR`, `ADDR: text` for each message, \
-         `Client ADDR disconnected`.",
-    ),
-    row(
-        "log-thousand-lines",
-        EVERY,
-        log::a_thousand_lines,
-        "§1: one line an event, `ADDR: text` for each message.",
-    ),
-    row(
-        "log-one-line-for-many",
-        CHAT,
-        log::one_line_for_many,
-        "§1: one line an event, however many hear the message.",
-    ),
-    row(
-        "log-escapes",
-        EVERY,
-        log::controls_escaped,
-        "§1: Text that came from the network and goes to a log has its control characters \
-         escaped (C0 but for a tab, DEL, C1).",
-    ),
-    row(
-        "log-not-forged",
-        EVERY,
-        log::events_not_forged,
-        "§1: Text that came from the network and goes to a log has its control characters \
-         escaped: no client writes lines of its own.",
-    ),
-    row(
-        "log-errors-escaped",
-        EVERY,
-        log::errors_escaped,
-        "§1: Text that came from the network and goes to a log has its control characters \
-         escaped, also where it is an error.",
-    ),
-    row(
-        "log-quiet",
-        EVERY,
-        log::quiet,
-        "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
-    ),
-    row("log-rust-log", EVERY, log::rust_log, "§1: the log: set by `RUST_LOG`."),
-    row(
-        "log-rust-log-debug",
-        CHAT,
-        log::rust_log_debug,
-        "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
-    ),
-    row(
-        "log-broken-connection",
-        EVERY,
-        log::broken_connection_told,
-        "§1: the log: for what went wrong the address, what was being done, and why.",
-    ),
+    Check {
+        id: "term-port",
+        theme: Theme::Leaving,
+        title: "SIGTERM: the port closes",
+        rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
+        needs: Needs::Process,
+        hints: [
+            "SIGTERM is ignored, or something is left running that holds the port.",
+            "The handler of SIGTERM, and processes or threads that it does not know of.",
+            "At SIGTERM close the listener, end every worker and child process, and end.",
+        ],
+        read: "echo-multi.md#Run it",
+        run: leaving::port_closes,
+        ..STANDS_ON_ONE
+    },
 ];
+
+/// What the rows have in common that need nothing but a server that answers.
+const STANDS_ON_ONE: Check = Check {
+    id: "",
+    theme: Framing,
+    title: "",
+    rule: "",
+    who: EVERY,
+    limit: NOBODY,
+    needs: Needs::Nothing,
+    after: &["frame-one"],
+    hints: [""; 3],
+    read: "protocol.md#Why messages need frames",
+    run: framing::one,
+};
+
+/// What the rows for chats have in common.
+const CHAT_ROW: Check =
+    Check { theme: Theme::Chat, who: CHATS, read: "chat-threads.md#The picture", ..STANDS_ON_ONE };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_complete_and_stands_on_rows_that_are_there() {
+        let ids: HashSet<_> = LADDER.iter().map(|check| check.id).collect();
+        assert_eq!(ids.len(), LADDER.len());
+        for check in LADDER {
+            let texts = [check.id, check.title, check.rule];
+            assert!(texts.iter().chain(&check.hints).all(|it| !it.is_empty()), "{}", check.id);
+            assert!(!check.who.is_empty(), "{}", check.id);
+            assert!(
+                check.after.iter().all(|id| ids.contains(id) && *id != check.id),
+                "{}",
+                check.id
+            );
+        }
+    }
+
+    #[test]
+    fn what_to_read_is_in_the_book() {
+        for check in LADDER {
+            let (page, heading) = check.read.split_once('#').unwrap();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src").join(page);
+            let text = fs::read_to_string(path).unwrap();
+            assert!(text.lines().any(|line| line == format!("## {heading}")), "{}", check.read);
+        }
+    }
+}

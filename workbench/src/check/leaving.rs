@@ -1,131 +1,87 @@
-//! Half-closed connections: nothing said is lost, and nobody stays for ever.
+//! The server's end: SIGTERM.
 
-use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::Bench;
-use super::bench::{Room, wait_until_read};
-use super::events::{self, left, said};
-use crate::fail;
+use super::bench::Room;
+use crate::contract::events::said;
+use crate::server::{Server, Signal};
 use crate::wire::{Client, Heard};
+use crate::{Said, fail, fail_late, sockdiag, wait_until};
 
-/// What is poured out for a client that does not read yet: less than any queue holds.
-const POURED: usize = 180;
-
-fn a_kilobyte() -> String {
-    "k".repeat(1000)
+/// How long a server may deliver, and what a busy machine adds to that.
+fn at_most(bench: &Bench) -> Duration {
+    Duration::from_secs(3) + bench.patience()
 }
 
-pub(super) fn half_close_relayed(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 3)?;
-    let mut leaver = room.members.remove(1);
-    let addr = leaver.addr();
-    leaver.send(b"one\0two\0last words\0unfinished")?;
-    leaver.half_close()?;
-    for text in ["one", "two", "last words"] {
-        leaver.expect(&said(addr, text))?;
-        room.hear(&said(addr, text))?;
-    }
-    leaver.expect_eof()?;
-    events::wait_for(&room.server, &left(addr))?;
-    room.say(0, "nothing unfinished before this")?;
-    events::expect_once(room.server.log(), &left(addr))
+/// What waits for a client that does not read yet: more than the kernel takes of it.
+const QUEUED: usize = 120;
+
+pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
+    let mut room = Room::of(bench, 2)?;
+    let late = room.join_narrow()?;
+    let text = "q".repeat(1000);
+    room.pour(0, &text, QUEUED - 1)?;
+    // Once this is heard, whatever came before it is queued for everybody.
+    room.say(0, &text)?;
+    bench.did(format!("{QUEUED} KB waited for C, who did not read yet; SIGTERM; then C read"));
+    room.server.signal(Signal::TERM)?;
+    late.widen()?;
+    let relay = said(room.members[0].addr(), &text).into_bytes();
+    let late = late.patient(at_most(bench));
+    expect_all(late, &relay)
 }
 
-pub(super) fn half_closed_and_idle(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 1)?;
-    for _ in 0..3 {
-        let mut leaver = Client::connect(room.server.addr())?;
-        leaver.half_close()?;
-        leaver.expect_eof()?;
-        events::wait_for(&room.server, &left(leaver.addr()))?;
-    }
-    room.say(0, "the others stay")
-}
-
-/// What waits in the server's own queue is delivered after the half-close, to a client that begins
-/// to read only then.
-pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let mut leaver = room.join_narrow()?;
-    room.pour(0, &a_kilobyte(), POURED)?;
-    leaver.half_close()?;
-    // Only a server that knows of the half-close can have dropped something for it.
-    wait_until_read(&leaver)?;
-    // Piece by piece a busy machine might need more than the 3 s.
-    leaver.widen()?;
-    expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), POURED)?;
-    room.say(1, "the others stay")
-}
-
-/// All of it must come, then the end.
-pub(super) fn expect_delivered(client: &mut Client, relay: &str, times: usize) -> Result<()> {
-    let (frames, ending) = client.rest()?;
-    let right = frames.iter().filter(|frame| **frame == relay.as_bytes()).count();
-    if (frames.len(), right, &ending) == (times, times, &Heard::Eof) {
-        return Ok(());
-    }
-    let got = format!("{right} of {} messages, then {ending}", frames.len());
-    fail(client.transcript(), format!("{times} messages, then the end"), got)
-}
-
-/// The half-closed client does not read: it is let go after 3 s, not kept and not after 10.
-pub(super) fn half_closed_non_reader(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let mut leaver = room.join_narrow()?;
-    room.pour(0, &a_kilobyte(), POURED)?;
-    leaver.half_close()?;
-    let begin = Instant::now();
-    events::wait_for(&room.server, &left(leaver.addr()))?;
-    if begin.elapsed() > Duration::from_secs(8) {
-        let got = format!("it was let go after {:?}", begin.elapsed());
-        return fail(leaver.transcript(), "to be let go after 3 s", got);
-    }
-    room.say(1, "the others stay")
-}
-
-/// Who half-closes has its last words relayed, to itself too, whatever the others do meanwhile.
-pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 5)?;
-    let Some(mut stayer) = room.members.pop() else { return Ok(()) };
-    for leaver in &mut room.members {
-        leaver.say("bye")?;
-        leaver.half_close()?;
-    }
-    for leaver in &mut room.members {
-        let bye = said(leaver.addr(), "bye");
-        let (frames, ending) = leaver.rest()?;
-        if ending != Heard::Eof || !frames.contains(&bye.into_bytes()) {
-            let got = format!("{} messages, then {ending}", frames.len());
-            return fail(leaver.transcript(), "its own bye, then the end", got);
+fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
+    for i in 0..QUEUED {
+        match late.hear(late.patience())? {
+            Heard::Frame(frame) if frame == relay => {}
+            other => {
+                let expected = format!("all {QUEUED} messages, then the end");
+                let came = format!("{i} messages, then {other}");
+                return fail(late.transcript(), expected, came);
+            }
         }
     }
-    let mut byes = HashSet::new();
-    for _ in &room.members {
-        byes.insert(stayer.frame()?);
+    match late.hear(late.patience())? {
+        Heard::Eof | Heard::Reset => Ok(()),
+        other => Err(late.failure(Said::words("the end of the connection"), other)),
     }
-    let all = room.members.iter().map(|leaver| said(leaver.addr(), "bye").into_bytes()).collect();
-    if byes != all {
-        return fail(stayer.transcript(), "a bye of each", format!("{} of them", byes.len()));
-    }
-    bench.exchange(&mut stayer, "alone")
 }
 
-/// A client that goes while much waits for it takes nobody along.
-pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    for resets in [false, true] {
-        let leaver = room.join_narrow()?;
-        room.pour(0, &a_kilobyte(), POURED)?;
-        let addr = leaver.addr();
-        if resets {
-            leaver.reset()?;
-        } else {
-            drop(leaver);
-        }
-        events::wait_for(&room.server, &left(addr))?;
+pub(super) fn port_closes(bench: &Bench) -> Result<()> {
+    let mut server = bench.serve()?;
+    let mut silent = bench.connect(&server)?;
+    silent.send(b"unfinish")?;
+    super::bench::wait_until_read(&silent)?;
+    bench.did("A was connected, amid a message; SIGTERM");
+    server.signal(Signal::TERM)?;
+    let ended = server.wait(at_most(bench))?.is_some();
+    bench.note_survivors(&server);
+    if !is_open(&server) && ended {
+        return expect_end(bench, silent);
     }
-    room.say(1, "the others stay")
+    let got = match (ended, is_open(&server)) {
+        (false, true) => "the server still runs, and its port is open".to_owned(),
+        (false, false) => "its port is closed, but the server still runs".to_owned(),
+        _ => format!("the port is still open: it left {} behind", server.survivors().join(", ")),
+    };
+    fail_late("", "the server ends within 3 s, and its port is closed", got)
+}
+
+fn is_open(server: &Server) -> bool {
+    match sockdiag::listeners() {
+        Some(all) => all.iter().any(|it| it.addr.port() == server.addr().port()),
+        None => std::net::TcpStream::connect(server.addr()).is_ok(),
+    }
+}
+
+/// Whoever was connected must not be left to wait.
+fn expect_end(bench: &Bench, mut client: Client) -> Result<()> {
+    let ended = wait_until(bench.patience(), || {
+        Ok(matches!(client.hear(bench.patience())?, Heard::Eof | Heard::Reset))
+    })?;
+    if ended { Ok(()) } else { fail_late("", "A's connection ends", "it is still open") }
 }

@@ -1,52 +1,51 @@
-//! The contract: every rule of `PROTOCOLS.md` that a program outside can observe, one check each.
+//! What any server has to do, in whatever language: one check each, on a ladder from easy to hard.
 //!
 //! [`LADDER`] is the table. A new check is a function in the file of its theme and a row there.
 
-mod bench;
+pub(crate) mod bench;
 mod chat;
-mod cli;
-mod descriptors;
-mod echo;
-mod events;
-#[cfg(unix)]
-mod exhaustion;
+mod concurrency;
 mod framing;
 mod ladder;
 mod leaving;
-mod limits;
-mod log;
-mod outlets;
+mod report;
+mod run;
 mod slow;
-#[cfg(unix)]
-mod stopping;
 mod survival;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
+use clap::ValueEnum;
 
-use crate::server::DROP_LOW_PORTS;
+use crate::server::{DROP_LOW_PORTS, NotStarted};
+use crate::{Failure, PATIENCE};
 
 pub use bench::Bench;
 pub use ladder::LADDER;
+pub use report::{Format, Invocation, list, one_failure, plain, write_report};
+pub use run::{Outcome, Report, climb};
 
-/// What kind of server is checked: which rows of the table it has to pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a server claims to be: which checks it has to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// Stage 1: echo, one client at a time.
+    /// Echo, one client at a time
     EchoUni,
-    /// Stage 2: echo, a thread a client.
+    /// Echo, any number of clients at a time
     EchoMulti,
-    /// Stage 3: chat, two threads a client.
+    /// Chat, however it is built
+    Chat,
+    /// Chat with a thread or two for each client
     ChatThreads,
-    /// Stage 4: chat, one thread.
+    /// Chat with one thread for all clients
     ChatPoll,
-    /// Stage 5: chat, tasks.
+    /// Chat with tasks on a few threads
     ChatAsync,
 }
 
@@ -54,13 +53,13 @@ impl Profile {
     /// Whether it is a tin-can chat.
     #[must_use]
     pub fn is_chat(self) -> bool {
-        matches!(self, Self::ChatThreads | Self::ChatPoll | Self::ChatAsync)
+        !self.is_echo()
     }
 
     /// Whether it answers one message a connection.
     #[must_use]
     pub fn is_echo(self) -> bool {
-        !self.is_chat()
+        matches!(self, Self::EchoUni | Self::EchoMulti)
     }
 
     /// Whether a client that is silent makes the others wait.
@@ -75,6 +74,7 @@ impl fmt::Display for Profile {
         f.write_str(match self {
             Self::EchoUni => "echo-uni",
             Self::EchoMulti => "echo-multi",
+            Self::Chat => "chat",
             Self::ChatThreads => "chat-threads",
             Self::ChatPoll => "chat-poll",
             Self::ChatAsync => "chat-async",
@@ -82,36 +82,115 @@ impl fmt::Display for Profile {
     }
 }
 
-/// The server that is checked: how it is started, and what it claims to be.
+/// Where the server comes from.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A command, run anew for each check; `{port}` and `{host}` in its words are replaced.
+    Command(Vec<OsString>),
+    /// It runs already.
+    Running(SocketAddr),
+}
+
+/// The server that is checked: where it comes from, and what it claims to be.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// What it claims to be.
     pub profile: Profile,
-    /// The program.
-    pub program: OsString,
-    /// The arguments that every start has.
-    pub args: Vec<OsString>,
+    /// Where it comes from.
+    pub target: Target,
+    /// What chance begins with: the same seed picks the same places to cut and moments to leave.
+    pub seed: u64,
+    /// How long to wait for what must happen.
+    pub patience: Duration,
 }
 
 impl Subject {
-    /// A program that needs no arguments.
+    /// A program with the command line of this project's servers.
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
-        Self { profile, program: program.as_ref().into(), args: Vec::new() }
+        let words = [program.as_ref().as_os_str(), "--port".as_ref(), "{port}".as_ref()];
+        let target = Target::Command(words.map(OsString::from).to_vec());
+        Self { profile, target, seed: 0, patience: PATIENCE }
     }
 }
 
-/// One row of the table.
-#[derive(Debug)]
+/// The parts of the ladder, and what this project's own servers promise besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// How bytes become messages.
+    Framing,
+    /// Clients that break their connections.
+    Survival,
+    /// Many clients at once.
+    Concurrency,
+    /// Who hears what, in which order.
+    Chat,
+    /// Clients that do not read.
+    SlowReaders,
+    /// The server's end.
+    Leaving,
+    /// The command line, the log, the limits that can be set.
+    Contract,
+}
+
+impl fmt::Display for Theme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Framing => "framing",
+            Self::Survival => "survival",
+            Self::Concurrency => "concurrency",
+            Self::Chat => "chat",
+            Self::SlowReaders => "slow readers",
+            Self::Leaving => "leaving",
+            Self::Contract => "contract",
+        })
+    }
+}
+
+/// What a profile asks of a server in one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To pass it.
+    Pass,
+    /// To fail it: the limit that this kind of server has, and is there to show.
+    Limit,
+    /// Nothing.
+    Nothing,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Limit => "limit",
+            Self::Nothing => "-",
+        })
+    }
+}
+
+/// One row of a table.
+#[derive(Clone, Debug)]
 pub struct Check {
     /// Its name, as a test and on the command line.
     pub id: &'static str,
-    /// The rule that it checks, as `PROTOCOLS.md` puts it, with the section.
+    /// The part of the ladder that it belongs to.
+    pub theme: Theme,
+    /// What it tries, in a few words.
+    pub title: &'static str,
+    /// The rule that it checks.
     pub rule: &'static str,
     /// Which servers have to pass it.
     pub who: &'static [Profile],
+    /// Which servers have to be seen to fail it.
+    pub limit: &'static [Profile],
     /// What the machine must offer.
     pub needs: Needs,
-    run: fn(&Bench) -> Result<()>,
+    /// The checks without which this one says nothing new.
+    pub after: &'static [&'static str],
+    /// What is likely wrong if it fails; where to look; how to mend it.
+    pub hints: [&'static str; 3],
+    /// Where to read on: a file of the book, and a heading in it.
+    pub read: &'static str,
+    pub(crate) run: fn(&Bench) -> Result<()>,
 }
 
 /// What a machine must offer for a check to say anything.
@@ -119,6 +198,10 @@ pub struct Check {
 pub enum Needs {
     /// Nothing special.
     Nothing,
+    /// A server started by us, to look at its process and to end it.
+    Process,
+    /// The figures of a process, which Linux tells, of a server started by us.
+    Figures,
     /// IPv6 on the loopback interface.
     Ipv6,
     /// Low ports that not everybody may listen on, and a way to be one who may not.
@@ -126,17 +209,26 @@ pub enum Needs {
 }
 
 impl Needs {
-    /// Whether this machine offers it.
+    /// Whether this machine offers it, for a server started by us.
     #[must_use]
     pub fn met(self) -> bool {
         match self {
             Self::Nothing => true,
+            Self::Process => cfg!(unix),
+            Self::Figures => cfg!(target_os = "linux"),
             Self::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
             Self::LowPorts => match TcpListener::bind("127.0.0.1:1") {
                 Err(err) if err.kind() == ErrorKind::PermissionDenied => true,
                 _ => can_drop_low_ports(),
             },
         }
+    }
+
+    /// Whether it can be had of such a server on this machine.
+    #[must_use]
+    pub fn met_by(self, target: &Target) -> bool {
+        let ours = matches!(target, Target::Command(_));
+        self.met() && (ours || !matches!(self, Self::Process | Self::Figures))
     }
 }
 
@@ -149,33 +241,75 @@ fn can_drop_low_ports() -> bool {
     is_reserved && matches!(dropped, Some(Ok(status)) if status.success())
 }
 
+/// What came of one check.
+#[derive(Debug)]
+pub enum Verdict {
+    /// All is as asked.
+    Passed,
+    /// It is not.
+    Failed(Finding),
+    /// The check could not find out, and why.
+    Undecided(String),
+    /// The server did not start.
+    NotStarted(NotStarted),
+}
+
+/// A failure, with what happened around it.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What was done, expected, got.
+    pub failure: Failure,
+    /// Who sent what when.
+    pub picture: String,
+    /// What the server printed itself.
+    pub output: String,
+}
+
 impl Check {
-    const fn needs(mut self, needs: Needs) -> Self {
+    pub(crate) const fn needs(mut self, needs: Needs) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Checks a server; an error says which rule is broken and how that showed.
-    pub fn judge(&self, subject: &Subject) -> Result<()> {
-        let bench = Bench::new(subject.clone());
-        (self.run)(&bench)
-            .map_err(|err| anyhow!("\n    rule: {}\n{err:#}\n{}", self.rule, bench.logs()))
+    /// What a profile asks of its servers here.
+    #[must_use]
+    pub fn asked(&self, profile: Profile) -> Asked {
+        if self.limit.contains(&profile) {
+            Asked::Limit
+        } else if self.who.contains(&profile) {
+            Asked::Pass
+        } else {
+            Asked::Nothing
+        }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn every_check_has_an_id_of_its_own_and_cites_its_rule() {
-        let mut ids = HashSet::new();
-        for check in LADDER {
-            assert!(ids.insert(check.id), "{} twice", check.id);
-            assert!(check.rule.starts_with('§'), "{}: {}", check.id, check.rule);
-            assert!(!check.who.is_empty(), "{}", check.id);
+    /// Checks a server once; `notes` gets what else was noticed.
+    pub fn judge(&self, subject: &Subject, notes: &mut Vec<String>) -> Verdict {
+        /// How long to watch a server fail that is meant to.
+        const WATCHED: Duration = Duration::from_secs(2);
+        let mut subject = subject.clone();
+        let asked = self.asked(subject.profile);
+        if asked == Asked::Limit {
+            subject.patience = subject.patience.min(WATCHED);
+        }
+        let bench = Bench::new(subject, self.id);
+        let done = (self.run)(&bench);
+        notes.extend(bench.survivors());
+        match (done, asked) {
+            (Ok(()), Asked::Limit) => {
+                let did = bench.story().unwrap_or_else(|| self.title.to_owned());
+                let expected = format!("that it fails, as its kind of server must: {}", self.rule);
+                Verdict::Failed(bench.finding(Failure::new(did, expected, "it passes")))
+            }
+            (Ok(()), _) => Verdict::Passed,
+            (Err(err), _) => match err.downcast::<Failure>() {
+                Ok(_) if asked == Asked::Limit => Verdict::Passed,
+                Ok(failure) => Verdict::Failed(bench.finding(failure)),
+                Err(err) => match err.downcast::<NotStarted>() {
+                    Ok(not_started) => Verdict::NotStarted(not_started),
+                    Err(err) => Verdict::Undecided(format!("{err:#}")),
+                },
+            },
         }
     }
 }

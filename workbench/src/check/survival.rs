@@ -1,120 +1,194 @@
 //! Clients that break their connections, at every moment.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Bench;
-use super::bench::{Room, wait_until_read};
-use super::events::{self, said};
+use super::bench::wait_until_read;
+use crate::procfs::Figures;
 use crate::server::Server;
-use crate::wire::Client;
+use crate::wire::{Client, Heard};
+use crate::{fail, fail_late, wait_until};
 
 /// Lets clients break their connections, then asks the server, and whoever was there before,
 /// whether all is well.
-fn survives(bench: &Bench, breaks: impl Fn(&Server) -> Result<()>) -> Result<()> {
-    let mut server = bench.start(&[])?;
+fn survives(
+    bench: &Bench,
+    server: &mut Server,
+    story: &str,
+    breaks: impl FnOnce(&Server) -> Result<()>,
+) -> Result<()> {
     let mut witness = None;
     if !bench.profile().one_at_a_time() {
-        witness = Some(bench.known_client(&server)?);
+        let client = bench.connect(server)?;
+        witness = Some(entered(bench, client)?);
     }
-    breaks(&server)?;
-    bench.expect_works(&server)?;
-    server.expect_alive("let clients break their connections")?;
-    events::expect_all_left_but(&server, witness.iter().len())?;
-    match witness {
-        Some(mut witness) => bench.exchange_amid_others(&mut witness, "I was here before"),
+    bench.did(story);
+    breaks(server)?;
+    server.expect_alive(story)?;
+    bench.did(format!("{story}; then another client came"));
+    bench.expect_works(server)?;
+    bench.did(format!("{story}; then one who had been there before spoke"));
+    match &mut witness {
+        Some(witness) => bench.exchange_amid_others(witness, "I was here before"),
         None => Ok(()),
     }
 }
 
-pub(super) fn reset_before_sending(bench: &Bench) -> Result<()> {
-    survives(bench, |server| (0..5).try_for_each(|_| Client::connect(server.addr())?.reset()))
+fn entered(bench: &Bench, mut client: Client) -> Result<Client> {
+    if bench.profile().is_chat() {
+        bench.exchange_amid_others(&mut client, "hello")?;
+    }
+    Ok(client)
 }
 
-pub(super) fn reset_mid_frame(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
-        for _ in 0..5 {
-            let mut client = Client::connect(server.addr())?;
-            client.send(b"unfinish")?;
-            wait_until_read(&client)?;
-            client.reset()?;
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn reset_before_reading(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
-        for waits in [true, false, true, false] {
-            let mut client = Client::connect(server.addr())?;
-            client.say("no time for an answer")?;
-            if waits {
-                events::wait_for(server, &said(client.addr(), "no time for an answer"))?;
-            }
-            client.reset()?;
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn reset_by_many(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
-        for i in 0..100 {
-            let mut client = Client::connect(server.addr())?;
-            client.send(&b"said\0half"[..i % 10])?;
-            client.reset()?;
-        }
-        Ok(())
-    })
+pub(super) fn reset_at_every_moment(bench: &Bench) -> Result<()> {
+    let mut server = bench.serve()?;
+    let client = |server: &Server| bench.connect(server);
+    survives(bench, &mut server, "a client broke its connection (reset) without a word", |it| {
+        client(it)?.reset()
+    })?;
+    survives(bench, &mut server, "a client reset its connection amid a message", |it| {
+        let mut client = client(it)?;
+        client.send(b"unfinish")?;
+        wait_until_read(&client)?;
+        client.reset()
+    })?;
+    survives(bench, &mut server, "a client sent a message and reset at once", |it| {
+        let mut client = client(it)?;
+        client.say("no time for an answer")?;
+        client.reset()
+    })?;
+    survives(bench, &mut server, "a client reset with the answer unread", |it| {
+        let mut client = client(it)?;
+        client.say("an answer that nobody reads")?;
+        wait_until_read(&client)?;
+        client.reset()
+    })?;
+    survives(bench, &mut server, "a client closed its sending side and reset then", |it| {
+        let mut client = client(it)?;
+        client.say("bye")?;
+        client.half_close()?;
+        client.reset()
+    })?;
+    reset_before_accept(bench, &mut server)
 }
 
 /// While the server is stopped, its kernel completes connections that break before it accepts them.
 #[cfg(unix)]
-pub(super) fn reset_before_accept(bench: &Bench) -> Result<()> {
+fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     use crate::server::Signal;
-    survives(bench, |server| {
-        server.signal(Signal::STOP)?;
-        for i in 0..20 {
-            let mut client = Client::connect(server.addr())?;
-            client.send(&b"said\0half"[..i % 10])?;
-            if i % 4 < 3 { client.reset()? } else { drop(client) }
+    if server.pid().is_none() {
+        return Ok(());
+    }
+    survives(bench, server, "clients reset before the server had accepted them", |server| {
+        server.signal_all(Signal::STOP)?;
+        for i in 0..5 {
+            let mut client = bench.connect(server)?;
+            client.send(&b"said\0half"[..2 * i])?;
+            client.reset()?;
         }
-        server.signal(Signal::CONT)
+        server.signal_all(Signal::CONT)
     })
 }
 
-/// A burst of connections finds room in the backlog while the server looks away.
-#[cfg(unix)]
-pub(super) fn burst_of_connections(bench: &Bench) -> Result<()> {
-    use crate::server::Signal;
-    let server = bench.start(&[])?;
-    server.signal(Signal::STOP)?;
-    let mut clients = Vec::new();
-    for _ in 0..500 {
-        clients.push(Client::connect(server.addr())?);
-    }
-    server.signal(Signal::CONT)?;
-    drop(clients);
-    bench.expect_works(&server)?;
-    events::expect_all_left_but(&server, 0)
+#[cfg(not(unix))]
+fn reset_before_accept(_bench: &Bench, _server: &mut Server) -> Result<()> {
+    Ok(())
 }
 
-/// What a client leaves unread when it goes must not reach anybody else, nor stop anything.
-pub(super) fn garbage_disturbs_nobody(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    for garbage in
-        [&b"\xff\xfe\0"[..], &vec![0x80; 100_000], b"\0\0\0\xff", b"GET / HTTP/1.1\r\n\r\n"]
-    {
-        let mut client = Client::connect(room.server.addr())?;
-        client.send_regardless(garbage);
-        wait_until_read(&client)?;
-        client.reset()?;
-        // A client that sends text has it relayed, whatever protocol it believes in.
-        room.members[0].say("undisturbed")?;
-        room.members[1].say("undisturbed, too")?;
-        let last = said(room.members[1].addr(), "undisturbed, too").into_bytes();
-        for member in &mut room.members {
-            while member.frame()? != last {}
+pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
+    let mut server = bench.serve()?;
+    survives(bench, &mut server, "100 clients in a row reset their connections", |server| {
+        for _ in 0..100 {
+            let mut client = bench.connect(server)?;
+            let bytes = b"said\0half";
+            client.send_regardless(&bytes[..bench.chance(bytes.len() + 1)]);
+            client.reset()?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn thousand_cycles(bench: &Bench) -> Result<()> {
+    /// What a runtime may start once and keep.
+    const SLACK: u64 = 8;
+    const WARM_UP: usize = 200;
+    let server = bench.serve()?;
+    bench.did("1,000 clients, one after the other, came, said 8 KB, got the answer and left");
+    cycle(bench, &server, WARM_UP)?;
+    let mut before = settled(bench, &server, |_| true)?;
+    cycle(bench, &server, 1000)?;
+    let after = settled(bench, &server, |now| {
+        now.threads <= before.threads + SLACK && now.descriptors <= before.descriptors + SLACK
+    })?;
+    if after.descriptors > before.descriptors + SLACK {
+        return left_behind("open descriptors", before.descriptors, after.descriptors);
+    }
+    if after.threads > before.threads + SLACK {
+        return left_behind("threads or processes", before.threads, after.threads);
+    }
+    // A heap that is collected now and then grows at first: only one that always grows leaks.
+    let first = before;
+    let mut now = after;
+    for _ in 0..3 {
+        if now.resident.saturating_sub(before.resident) < CYCLE_BYTES * 1000 / 2 {
+            return Ok(());
+        }
+        before = now;
+        cycle(bench, &server, 1000)?;
+        now = settled(bench, &server, |_| true)?;
+    }
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let did = bench.story().unwrap_or_default();
+    bench.did(format!("{did}; then 1,000 more, again and again"));
+    let expected = format!("memory back at {}, or growing no more", mib(first.resident));
+    fail("", expected, format!("{}, and it grows each time", mib(now.resident)))
+}
+
+/// What each client of a cycle says, in bytes.
+const CYCLE_BYTES: u64 = 8 * 1024;
+
+fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
+    for i in 0..times {
+        let mut client = Client::connect(server.addr())?.patient(bench.patience());
+        let text = format!("{i:5}{}", "c".repeat(usize::try_from(CYCLE_BYTES)? - 5));
+        bench.exchange(&mut client, &text)?;
+        match bench.chance(4) {
+            0 => client.reset()?,
+            1 => client.send_regardless(b"unfinished"),
+            2 => drop(client.half_close()),
+            _ => {}
         }
     }
-    events::expect_all_left_but(&room.server, 2)
+    Ok(())
+}
+
+/// The server's figures, as soon as they are as wished, or else when there is no more time.
+fn settled(bench: &Bench, server: &Server, wished: impl Fn(&Figures) -> bool) -> Result<Figures> {
+    let mut now = server.figures().context("the system does not tell what the server uses")?;
+    wait_until(bench.patience(), || {
+        now = server.figures().context("the server is gone")?;
+        Ok(wished(&now))
+    })?;
+    Ok(now)
+}
+
+fn left_behind(what: &str, before: u64, after: u64) -> Result<()> {
+    fail_late("", format!("about {before} {what}, as before"), format!("{after} {what}"))
+}
+
+/// Whether a client is served: its message answered, or the connection ended.
+pub(super) fn served_or_refused(bench: &Bench, client: &mut Client, text: &str) -> Result<bool> {
+    let answer = bench.answer(client.addr(), text).into_bytes();
+    loop {
+        match client.hear(bench.patience())? {
+            Heard::Frame(frame) if frame == answer => return Ok(true),
+            Heard::Frame(_) => {}
+            Heard::Eof | Heard::Reset => return Ok(false),
+            Heard::Silence => {
+                let expected = crate::Said::words("an answer, or else the end of the connection");
+                return Err(client.failure(expected, Heard::Silence));
+            }
+        }
+    }
 }

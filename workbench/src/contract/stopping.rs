@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Bench;
-use super::bench::Room;
 use super::events::said;
 use super::leaving::expect_delivered;
+use crate::check::Bench;
+use crate::check::bench::Room;
 use crate::server::{Server, Signal, free_port};
 use crate::wire::{Client, Heard};
 use crate::{fail, wait_until};
@@ -94,7 +94,7 @@ pub(super) fn unfinished_frame_holds_nothing(bench: &Bench) -> Result<()> {
         let mut server = bench.start(&[])?;
         let mut client = bench.known_client(&server)?;
         client.send(b"unfinished")?;
-        super::bench::wait_until_read(&client)?;
+        crate::check::bench::wait_until_read(&client)?;
         server.signal(Signal::TERM)?;
         server.expect_exit("sent SIGTERM amid a message")
     })
@@ -103,7 +103,7 @@ pub(super) fn unfinished_frame_holds_nothing(bench: &Bench) -> Result<()> {
 /// What waits in the server's own queue for a client that does not read yet.
 const POURED: usize = 180;
 
-fn with_much_queued(bench: &Bench) -> Result<(Room, Client, String)> {
+fn with_much_queued(bench: &Bench) -> Result<(Room<'_>, Client, String)> {
     let mut room = Room::open(bench, &[], 2)?;
     let late = room.join_narrow()?;
     let text = "q".repeat(1000);

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Bench;
 use super::events::is_warning;
+use crate::check::Bench;
 use crate::server::Server;
 use crate::wire::Client;
 use crate::{PATIENCE, fail, wait_until};

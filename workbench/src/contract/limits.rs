@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::Bench;
-use super::bench::Room;
 use super::events::{self, is_warning};
+use crate::check::Bench;
+use crate::check::bench::Room;
 use crate::fail;
 use crate::server::Server;
 use crate::wire::{Client, Heard};
@@ -33,7 +33,7 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
 }
 
 /// Tries until the place of the one who left is free.
-fn served_again(room: &Room) -> Result<Client> {
+fn served_again(room: &Room<'_>) -> Result<Client> {
     let mut served = None;
     crate::wait_until(crate::PATIENCE, || {
         let mut client = Client::connect(room.server.addr())?;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use super::Bench;
 use super::events;
+use crate::check::Bench;
 use crate::procfs::Figures;
 use crate::server::Server;
 use crate::wire::Client;

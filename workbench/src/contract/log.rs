@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::Bench;
-use super::bench::{Room, wait_until_read};
 use super::events::{self, came, count, left, reports, said};
+use crate::check::Bench;
+use crate::check::bench::{Room, wait_until_read};
 use crate::fail;
 use crate::server::Server;
 use crate::wire::{Client, framed};

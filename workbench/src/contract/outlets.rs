@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::Bench;
-use super::bench::Room;
+use crate::check::Bench;
+use crate::check::bench::Room;
 use crate::server::{Outlet, Server};
 use crate::wire::Client;
 
@@ -44,7 +44,7 @@ pub(super) fn disk_full(bench: &Bench) -> Result<()> {
 /// The server must serve so many messages, and others after a client's error, and end well.
 fn goes_on(bench: &Bench, server: Server, messages: usize) -> Result<()> {
     let mut server = if bench.profile().is_chat() {
-        let mut room = Room::around(server, 2)?;
+        let mut room = Room::around(bench, server, 2)?;
         room.pour(0, "filling the log", messages)?;
         room.server
     } else {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 
-use super::Bench;
 use super::events::{self, came, left, said};
+use crate::check::Bench;
 use crate::fail;
 use crate::wire::{Client, Heard};
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::events::expect_once;
-use super::{Bench, Profile};
+use crate::check::{Bench, Profile};
 use crate::server::{Ended, Launch, free_port};
 use crate::wire::{Client, Heard};
 use crate::{PATIENCE, fail, wait_until};

@@ -1,0 +1,164 @@
+//! Many clients at once.
+
+use anyhow::{Context, Result};
+
+use super::bench::wait_until_read;
+use super::survival::served_or_refused;
+use super::{Bench, Profile};
+use crate::contract::events::said;
+use crate::server::Server;
+use crate::wire::{Client, Heard};
+use crate::{fail, fail_late, wait_until};
+
+pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let mut silent = bench.connect(&server)?;
+    silent.send(b"half a mess")?;
+    wait_until_read(&silent)?;
+    bench.did("A sent half a message and no more; B came and sent a whole one");
+    let mut other = bench.connect(&server)?;
+    bench.exchange(&mut other, "hello")?;
+    bench.did("A sent half a message, and the rest after B had been served");
+    silent.send(b"age\0")?;
+    let answer = bench.answer(silent.addr(), "half a message").into_bytes();
+    while silent.frame()? != answer {}
+    Ok(())
+}
+
+pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let refused = crowd(bench, &server, 200)?;
+    if refused == 0 {
+        return Ok(());
+    }
+    fail("", "all 200 clients are served", format!("{refused} were not"))
+}
+
+pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
+    let mut server = bench.serve()?;
+    let refused = crowd(bench, &server, 1100)?;
+    server.expect_alive("")?;
+    // One thread for each has its limit, and whoever is past it must be told, not left to wait.
+    let may_refuse = !matches!(bench.profile(), Profile::ChatPoll | Profile::ChatAsync);
+    if refused == 0 || (may_refuse && refused <= 600) {
+        return Ok(());
+    }
+    fail("", "all 1,100 clients are served", format!("{refused} were not"))
+}
+
+/// Lets so many clients be there at once, and gives how many of them were refused.
+fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
+    bench.did(format!("{size} clients connected and stayed; each sent a message"));
+    let mut clients = Vec::new();
+    for _ in 0..size {
+        clients.push(bench.connect(server)?);
+    }
+    if bench.profile().is_chat() {
+        return chatting(bench, &mut clients);
+    }
+    if !bench.profile().one_at_a_time() {
+        for client in &mut clients {
+            client.send_regardless(b"from the cro");
+        }
+        bench.did(format!("{size} clients stayed amid their messages; then each sent the rest"));
+    }
+    let rest: &[u8] = if bench.profile().one_at_a_time() { b"from the crowd\0" } else { b"wd\0" };
+    let mut refused = 0;
+    for client in &mut clients {
+        client.send_regardless(rest);
+    }
+    for client in &mut clients {
+        refused += usize::from(!served_or_refused(bench, client, "from the crowd")?);
+    }
+    Ok(refused)
+}
+
+/// The first says something until everyone has heard something or was refused; then once more, and
+/// everyone must hear that.
+fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
+    let size = clients.len();
+    bench.did(format!("{size} clients connected and stayed; A spoke until all had heard it"));
+    let first = clients[0].addr();
+    let mut waiting: Vec<_> = (0..size).collect();
+    let mut refused = Vec::new();
+    let all_in = wait_until(bench.patience().max(crate::PATIENCE / 2), || {
+        clients[0].say("anybody there?")?;
+        let mut still = Vec::new();
+        for i in std::mem::take(&mut waiting) {
+            // Whoever is not in yet hears a later one.
+            let within = if i == 0 { bench.patience() } else { std::time::Duration::ZERO };
+            match clients[i].hear(within)? {
+                Heard::Frame(frame) if frame.starts_with(b"server: ") => refused.push(i),
+                Heard::Frame(_) => {}
+                Heard::Silence => still.push(i),
+                Heard::Eof | Heard::Reset => refused.push(i),
+            }
+        }
+        waiting = still;
+        Ok(waiting.is_empty())
+    })?;
+    if !all_in {
+        let got = format!("{} hear nothing and are not refused", waiting.len());
+        return fail_late("", "each of them hears A, or is refused", got);
+    }
+    refused.sort_unstable();
+    for i in refused.iter().rev() {
+        clients.remove(*i);
+    }
+    bench.did(format!("{size} clients connected and stayed; A spoke to all"));
+    let Some(speaker) = clients.first_mut() else { return Ok(size) };
+    speaker.say("to everybody")?;
+    let last = said(first, "to everybody").into_bytes();
+    for client in clients {
+        while client.frame()? != last {}
+    }
+    Ok(refused.len())
+}
+
+/// How many threads and processes the server has more with so many clients.
+fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Result<u64> {
+    let server = bench.serve()?;
+    bench.expect_works(&server)?;
+    let threads = || {
+        let figures = server.figures().context("the system does not tell about the server")?;
+        anyhow::Ok(figures.threads)
+    };
+    let before = threads()?;
+    let mut inside = Vec::new();
+    for _ in 0..clients {
+        let mut client = bench.connect(&server)?;
+        bench.exchange(&mut client, "here I am")?;
+        inside.push(client);
+    }
+    let mut more = 0;
+    wait_until(bench.patience(), || {
+        more = threads()?.saturating_sub(before);
+        Ok(done(more))
+    })?;
+    bench.did(format!("{clients} clients joined a server that had {before} threads"));
+    Ok(more)
+}
+
+pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
+    const CLIENTS: usize = 50;
+    let is_enough = |more| more + 2 >= CLIENTS as u64;
+    match threads_for(bench, CLIENTS, is_enough)? {
+        more if is_enough(more) => Ok(()),
+        more => fail("", format!("a thread for each of {CLIENTS}"), format!("{more} more")),
+    }
+}
+
+pub(super) fn one_thread(bench: &Bench) -> Result<()> {
+    match threads_for(bench, 50, |more| more <= 1)? {
+        0 | 1 => Ok(()),
+        more => fail("", "no thread for a client", format!("{more} more")),
+    }
+}
+
+pub(super) fn few_threads(bench: &Bench) -> Result<()> {
+    const CLIENTS: u64 = 200;
+    match threads_for(bench, 200, |more| more < CLIENTS / 4)? {
+        more if more < CLIENTS / 4 => Ok(()),
+        more => fail("", "a few threads for all tasks", format!("{more} more")),
+    }
+}

@@ -1,0 +1,182 @@
+//! Climbs the ladder: each check once, those that others stand on first.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::bench::Bench;
+use super::{Asked, Check, Finding, LADDER, Subject, Verdict};
+use crate::server::{NotStarted, end_escaped};
+
+/// What came of one row of the ladder.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// As asked: passed, or where that is asked, seen to fail.
+    Passed,
+    /// It failed; with how often, of how many tries.
+    Failed(Box<Finding>),
+    /// Some tries failed and others did not, or the check could not find out.
+    Undecided(String),
+    /// It says nothing as long as another check fails, or with a server that runs elsewhere.
+    NotTried(String),
+}
+
+/// The results of one climb.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The rows that the profile asks for, in order, with what came of them and how long it took.
+    pub rows: Vec<(Check, Outcome, Duration)>,
+    /// The round trip that was measured first.
+    pub round_trip: Option<Duration>,
+    /// What else was noticed: processes left behind.
+    pub notes: Vec<String>,
+    /// How long all of it took.
+    pub took: Duration,
+}
+
+impl Report {
+    /// How many outcomes are of a kind.
+    pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
+        self.rows.iter().filter(|(_, outcome, _)| is(outcome)).count()
+    }
+
+    /// The exit code: 0 all passed, 1 some failed, 2 nothing failed but not all could be decided.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.count(|it| matches!(it, Outcome::Failed(_))) > 0 {
+            1
+        } else if self.count(|it| matches!(it, Outcome::Undecided(_))) > 0
+            || self.count(|it| matches!(it, Outcome::Passed)) == 0
+        {
+            2
+        } else {
+            0
+        }
+    }
+}
+
+/// A failure by lateness counts if it comes again as often.
+const TRIES: usize = 3;
+
+/// Runs the rows that the profile asks for and whose ids `wanted` picks; `tell` hears of each before
+/// it is run.
+///
+/// # Errors
+///
+/// [`NotStarted`], when the server did not start, the first time or any other.
+pub fn climb(
+    mut subject: Subject,
+    wanted: impl Fn(&Check) -> bool,
+    mut tell: impl FnMut(&Check),
+) -> Result<Report, NotStarted> {
+    let begin = Instant::now();
+    let round_trip = round_trip(&subject)?;
+    subject.patience = patience(round_trip);
+    let mut climb = Climb { subject, done: HashMap::new(), notes: Vec::new(), tell: &mut tell };
+    let asked = |check: &&Check| check.asked(climb.subject.profile) != Asked::Nothing;
+    let rows: Vec<_> = LADDER.iter().filter(asked).filter(|check| wanted(check)).collect();
+    for check in &rows {
+        climb.reach(check, &rows)?;
+    }
+    let Climb { mut done, notes, .. } = climb;
+    let rows = rows
+        .into_iter()
+        .filter_map(|check| done.remove(check.id).map(|(it, took)| (check.clone(), it, took)))
+        .collect();
+    Ok(Report { rows, round_trip, notes, took: begin.elapsed() })
+}
+
+/// The median of a few exchanges, if the server answers at all.
+fn round_trip(subject: &Subject) -> Result<Option<Duration>, NotStarted> {
+    const EXCHANGES: usize = 5;
+    let mut subject = subject.clone();
+    subject.patience = LEAST_PATIENCE;
+    let bench = Bench::new(subject, "round-trip");
+    let measured = (|| {
+        let server = bench.serve()?;
+        let mut times = Vec::new();
+        for _ in 0..EXCHANGES {
+            let mut client = bench.connect(&server)?;
+            let begin = Instant::now();
+            bench.exchange(&mut client, "how long does it take?")?;
+            times.push(begin.elapsed());
+        }
+        times.sort_unstable();
+        anyhow::Ok(times[EXCHANGES / 2])
+    })();
+    match measured {
+        Ok(time) => Ok(Some(time)),
+        Err(err) => match err.downcast::<NotStarted>() {
+            Ok(not_started) => Err(not_started),
+            // That it does not answer is what the checks will tell.
+            Err(_) => Ok(None),
+        },
+    }
+}
+
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Much longer than an exchange takes, and than a quick machine needs for anything.
+fn patience(round_trip: Option<Duration>) -> Duration {
+    let scaled = round_trip.unwrap_or_default() * 1000;
+    scaled.clamp(LEAST_PATIENCE, crate::PATIENCE)
+}
+
+struct Climb<'a> {
+    subject: Subject,
+    done: HashMap<&'static str, (Outcome, Duration)>,
+    notes: Vec<String>,
+    tell: &'a mut dyn FnMut(&Check),
+}
+
+impl Climb<'_> {
+    /// Runs a check after those that it stands on.
+    fn reach(&mut self, check: &Check, rows: &[&'static Check]) -> Result<(), NotStarted> {
+        if self.done.contains_key(check.id) {
+            return Ok(());
+        }
+        let mut missing = None;
+        for below in rows.iter().filter(|row| check.after.contains(&row.id)) {
+            self.reach(below, rows)?;
+            if self.done.get(below.id).is_none_or(|(it, _)| !matches!(it, Outcome::Passed)) {
+                missing.get_or_insert(below.id);
+            }
+        }
+        let begin = Instant::now();
+        let outcome = match missing {
+            _ if !check.needs.met_by(&self.subject.target) => {
+                Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())
+            }
+            Some(id) => Outcome::NotTried(format!("says nothing new while {id} fails")),
+            None => self.tried(check)?,
+        };
+        self.done.insert(check.id, (outcome, begin.elapsed()));
+        Ok(())
+    }
+
+    fn tried(&mut self, check: &Check) -> Result<Outcome, NotStarted> {
+        (self.tell)(check);
+        let mut late = Vec::new();
+        for tried in 1..=TRIES {
+            let mut left = Vec::new();
+            let verdict = check.judge(&self.subject, &mut left);
+            left.extend(end_escaped());
+            for process in left {
+                self.notes
+                    .push(format!("{}: the server left a process behind: {process}", check.id));
+            }
+            match verdict {
+                Verdict::NotStarted(err) => return Err(err),
+                Verdict::Undecided(why) => return Ok(Outcome::Undecided(why)),
+                Verdict::Passed if late.is_empty() => return Ok(Outcome::Passed),
+                Verdict::Passed => {
+                    let why = format!("late {} times of {tried}; a busy machine?", late.len());
+                    return Ok(Outcome::Undecided(why));
+                }
+                Verdict::Failed(finding) if finding.failure.is_late => late.push(finding),
+                Verdict::Failed(finding) => return Ok(Outcome::Failed(Box::new(finding))),
+            }
+        }
+        let last = late.pop().map(Box::new);
+        Ok(last.map_or_else(|| Outcome::Undecided("not tried".to_owned()), Outcome::Failed))
+    }
+}

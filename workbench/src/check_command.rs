@@ -1,0 +1,146 @@
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use workbench::check::{
+    Check, Format, Invocation, LADDER, Profile, Subject, Target, climb, list, write_report,
+};
+use workbench::{PATIENCE, server};
+
+/// Check a server, in any language, against the ladder of its kind
+///
+/// The command is started as it is, without a shell, once for each check. `{port}` and `{host}` in
+/// it are replaced; the variables PORT and HOST say the same.
+///
+/// Exit code: 0 all passed, 1 some failed, 2 could not decide, 3 the server could not be started.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
+    cargo tincan check chat --only framing --hints 3 -- node chat.js {port}\n  \
+    cargo tincan check chat-poll -- target/debug/chat-poll --port {port}\n  \
+    cargo tincan check chat --addr 127.0.0.1:4040\n  \
+    cargo tincan check --list")]
+pub struct Args {
+    /// What the server claims to be
+    #[arg(required_unless_present = "list")]
+    profile: Option<Profile>,
+    /// List every check with the rule that it tests, and run none
+    #[arg(long)]
+    list: bool,
+    /// Check the server that runs at this address, and start none
+    #[arg(long, value_name = "ADDR", conflicts_with = "command")]
+    addr: Option<SocketAddr>,
+    /// Run only this check, or this part of the ladder; can be given several times
+    #[arg(long, value_name = "ID", value_parser = id_or_theme)]
+    only: Vec<String>,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Where to cut and when to leave: the same number, the same choices
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How much help with a failure: 1 what is likely wrong, 2 where to look, 3 how to mend it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
+    hints: u8,
+    /// The command that starts the server
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["list", "addr"])]
+    command: Vec<OsString>,
+}
+
+fn id_or_theme(text: &str) -> Result<String, String> {
+    let is_known = |check: &Check| check.id == text || theme_id(check) == text;
+    if LADDER.iter().any(is_known) {
+        return Ok(text.to_owned());
+    }
+    Err("no such check; `tincan check --list` shows all".to_owned())
+}
+
+/// A theme as one writes it on a command line.
+fn theme_id(check: &Check) -> String {
+    check.theme.to_string().replace(' ', "-")
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        list(&mut anstream::stdout().lock(), args.profile)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(profile) = args.profile else { return Ok(ExitCode::from(2)) };
+    prepare();
+    let (target, shown) = match args.addr {
+        Some(addr) => (Target::Running(addr), format!("--addr {addr}")),
+        None => (Target::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
+    };
+    let Args { seed, hints, .. } = *args;
+    let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as());
+    let call = Invocation { profile, seed, hints, target: shown, again };
+    let subject = Subject { profile, target, seed, patience: PATIENCE };
+    let wanted = |check: &Check| {
+        let only = &args.only;
+        only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
+    };
+    let progress = progress();
+    let tell = |check: &Check| progress.set_message(format!("{} · {}", check.id, check.title));
+    let report = climb(subject, wanted, tell);
+    progress.finish_and_clear();
+    match report {
+        Ok(report) => {
+            let mut out = anstream::stdout().lock();
+            write_report(&mut out, &report, &call, args.format)?;
+            out.flush()?;
+            Ok(ExitCode::from(report.exit_code()))
+        }
+        Err(not_started) => {
+            eprintln!("tincan: {not_started}");
+            Ok(ExitCode::from(3))
+        }
+    }
+}
+
+/// Room for many clients, and no server left behind, however this program ends.
+fn prepare() {
+    // If the limit stays low, the checks with a crowd say so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    server::adopt_orphans();
+    crate::signals::end_servers_at_signals();
+}
+
+fn progress() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let progress = ProgressBar::new_spinner();
+    progress.enable_steady_tick(std::time::Duration::from_millis(100));
+    progress
+}
+
+/// The command as a shell would read it back; what is not text is shown as well as can be.
+fn quoted(command: &[OsString]) -> String {
+    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let quote = |word: &str| match shlex::try_quote(word) {
+        // Braces mean something only with a comma or dots between them.
+        Ok(quoted) if word.replace(['{', '}'], "").chars().all(is_plain) => {
+            drop(quoted);
+            word.to_owned()
+        }
+        Ok(quoted) => quoted.into_owned(),
+        Err(_) => word.to_owned(),
+    };
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn is_plain(ch: char) -> bool {
+    ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch)
+}
+
+/// As it was called: through cargo, or by itself.
+fn called_as() -> String {
+    if std::env::var_os("CARGO").is_some() {
+        return "cargo tincan check".to_owned();
+    }
+    let program = std::env::args_os().next().unwrap_or_else(|| "tincan".into());
+    format!("{} check", quoted(&[program]))
+}

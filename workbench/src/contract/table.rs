@@ -1,0 +1,592 @@
+use Profile::{ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
+use anyhow::Result;
+
+use super::{chat, cli, descriptors, echo, framing, leaving, limits, log, outlets, slow, survival};
+#[cfg(unix)]
+use super::{exhaustion, stopping};
+use crate::check::{Bench, Check, Needs, Profile, Theme};
+
+const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync];
+const SEVERAL: &[Profile] = &[EchoMulti, ChatThreads, ChatPoll, ChatAsync];
+const CHAT: &[Profile] = &[ChatThreads, ChatPoll, ChatAsync];
+const ECHO: &[Profile] = &[EchoUni, EchoMulti];
+const UNI: &[Profile] = &[EchoUni];
+const MULTI: &[Profile] = &[EchoMulti];
+
+type Run = fn(&Bench) -> Result<()>;
+
+const fn row(id: &'static str, who: &'static [Profile], run: Run, rule: &'static str) -> Check {
+    Check {
+        id,
+        theme: Theme::Contract,
+        title: "",
+        rule,
+        who,
+        limit: &[],
+        needs: Needs::Nothing,
+        after: &[],
+        hints: [""; 3],
+        read: "",
+        run,
+    }
+}
+
+/// What this project's own servers promise besides the ladder: name, who has to pass, how it is checked, and the rule in the words of
+/// `PROTOCOLS.md` with what this check makes of it.
+pub const TABLE: &[Check] = &[
+    row("cli-port-zero", EVERY, cli::port_zero, "§1: `0` lets the system pick."),
+    row("cli-port-given", EVERY, cli::port_given, "§1: `--port PORT`."),
+    row("cli-port-default", EVERY, cli::port_default, "§2: default port 4040."),
+    row(
+        "cli-host-default",
+        EVERY,
+        cli::host_default,
+        "§1: Default `127.0.0.1`: nobody outside this machine gets in unless asked.",
+    ),
+    row("cli-host-any-v4", EVERY, cli::host_any_v4, "§1: `0.0.0.0` or `::` opens it."),
+    row("cli-host-any-v6", EVERY, cli::host_any_v6, "§1: `::` takes IPv4 clients too.")
+        .needs(Needs::Ipv6),
+    row(
+        "cli-host-v6",
+        EVERY,
+        cli::host_v6_loopback,
+        "§1: interface to listen on: an IPv4 or IPv6 address. `ADDR` is a socket address as \
+         Rust prints it: `[::1]:50312`.",
+    )
+    .needs(Needs::Ipv6),
+    row("cli-host-name", EVERY, cli::host_name, "§1: interface to listen on: … or a host name."),
+    row(
+        "cli-host-unknown",
+        EVERY,
+        cli::host_unknown,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no such host).",
+    ),
+    row(
+        "cli-port-taken",
+        EVERY,
+        cli::port_taken,
+        "§1: 1 with a one-line reason on stderr when it cannot start (port taken).",
+    ),
+    row(
+        "cli-no-permission",
+        EVERY,
+        cli::no_permission,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no permission).",
+    )
+    .needs(Needs::LowPorts),
+    row("cli-usage", EVERY, cli::usage_errors, "§1: exit code 2 for a usage error."),
+    row(
+        "cli-help",
+        EVERY,
+        cli::help,
+        "§1: `--help` on every binary, with an example under \"Examples\".",
+    ),
+    row("cli-version", EVERY, cli::version, "§1: `--version` on every binary."),
+    #[cfg(unix)]
+    row(
+        "cli-stdout",
+        EVERY,
+        cli::stdout_is_one_line,
+        "§1: stdout: exactly one line, `Listening on ADDR`, flushed once connections are \
+         accepted.",
+    ),
+    row("framing-whole", EVERY, framing::whole, "§2: A message is UTF-8 text ended by one ␀."),
+    row(
+        "framing-torn",
+        EVERY,
+        framing::torn_everywhere,
+        "§2: A read may bring half a message: keep the rest for the next read.",
+    ),
+    row(
+        "framing-torn-character",
+        EVERY,
+        framing::torn_character,
+        "§2: A read may bring half a message: keep the rest for the next read. Half a \
+         character, too.",
+    ),
+    row(
+        "framing-several",
+        CHAT,
+        framing::half_and_three_and_a_half,
+        "§2: A read may bring half a message, or three and a half.",
+    ),
+    row(
+        "framing-empty",
+        EVERY,
+        framing::empty_ignored,
+        "§2: An empty message (two ␀ in a row) is ignored.",
+    ),
+    row(
+        "framing-zero-bytes",
+        EVERY,
+        framing::zero_bytes_only,
+        "§2: An empty message is ignored, and so are 300,000 of them.",
+    ),
+    row(
+        "framing-longest",
+        EVERY,
+        framing::longest_accepted,
+        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, so one of just \
+         that length is none.",
+    ),
+    row(
+        "framing-too-long",
+        EVERY,
+        framing::too_long_refused,
+        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error: the log says \
+         which and from whom, and that client is disconnected.",
+    ),
+    row(
+        "framing-no-end",
+        EVERY,
+        framing::without_end_refused,
+        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, also while its ␀ \
+         has not come.",
+    ),
+    row(
+        "framing-bad-utf8",
+        EVERY,
+        framing::bad_utf8_refused,
+        "§2: A message that is not UTF-8 is a protocol error: the log says which and from \
+         whom, and that client is disconnected.",
+    ),
+    row(
+        "framing-good-before-bad",
+        EVERY,
+        framing::good_before_bad,
+        "§2: Whole messages that came before it in the same read still count.",
+    ),
+    row(
+        "framing-any-cut",
+        EVERY,
+        framing::same_however_cut,
+        "§2: The answer is the same however the bytes were cut.",
+    ),
+    row(
+        "framing-reason-arrives",
+        CHAT,
+        framing::reason_survives_a_talker,
+        "§2: A chat server first tells it why, in a message `server: …`, and closes so that \
+         the text arrives.",
+    ),
+    row(
+        "framing-unfinished",
+        CHAT,
+        framing::unfinished_not_relayed,
+        "§2: Bytes left without their ␀ when the client leaves are dropped.",
+    ),
+    row(
+        "framing-unfinished-logged",
+        CHAT,
+        framing::unfinished_dropped,
+        "§2: Bytes left without their ␀ when the client leaves are dropped (logged at \
+         `debug`).",
+    ),
+    row(
+        "echo-answer",
+        ECHO,
+        echo::answers_and_closes,
+        "§2: client connects, sends a message; server answers; both close.",
+    ),
+    row("echo-rest-ignored", ECHO, echo::rest_ignored, "§2: What follows the first ␀ is ignored."),
+    row(
+        "echo-half-close",
+        ECHO,
+        echo::half_close_answered,
+        "§2: client connects, sends a message; server answers, also one that has said its \
+         last.",
+    ),
+    row(
+        "echo-early-leaver",
+        ECHO,
+        echo::early_leaver_logged,
+        "§2: A client that leaves early is logged, and the next one served.",
+    ),
+    row(
+        "echo-one-at-a-time",
+        UNI,
+        echo::second_waits,
+        "§2: One client at a time: a second client waits until the first is done.",
+    ),
+    row(
+        "echo-one-at-a-time-limit",
+        UNI,
+        echo::second_waits_at_the_limit,
+        "§2: a second client waits until the first is done, so no limit is ever passed.",
+    ),
+    row(
+        "echo-silent-client",
+        MULTI,
+        echo::silent_client_holds_nobody,
+        "§2: One thread a client: one that is silent holds nobody.",
+    ),
+    #[cfg(target_os = "linux")]
+    row("echo-thread-a-client", MULTI, echo::thread_a_client, "§2: One thread a client."),
+    row(
+        "chat-relay",
+        CHAT,
+        chat::relayed_to_all,
+        "§2: Each message is relayed as `ADDR: message` (the sender's address) to every \
+         client connected at that moment, the sender included.",
+    ),
+    row("chat-others-only", CHAT, chat::others_only, "§2: `--others-only` leaves the sender out."),
+    row(
+        "chat-late-joiner",
+        CHAT,
+        chat::late_joiner,
+        "§2: relayed to every client connected at that moment, and to nobody who comes later.",
+    ),
+    row(
+        "chat-one-order",
+        CHAT,
+        chat::one_order_for_all,
+        "§2: One order for all: every client sees all messages in the same order, and one \
+         sender's messages in the order sent. Nothing is delivered twice. Nothing is lost.",
+    ),
+    row(
+        "chat-pipelined",
+        CHAT,
+        chat::pipelined_in_order,
+        "§2: one sender's messages in the order sent. Nothing is delivered twice. Nothing is \
+         lost.",
+    ),
+    row(
+        "chat-thousand",
+        CHAT,
+        chat::a_thousand_hear,
+        "§2: relayed to every client connected at that moment, be they a thousand.",
+    ),
+    row(
+        "chat-leavers",
+        CHAT,
+        chat::leavers_disturb_nobody,
+        "§1: however it leaves, the server and every other client go on.",
+    ),
+    row(
+        "slow-room-not-frozen",
+        CHAT,
+        slow::room_not_frozen,
+        "§2: A client that does not keep up is disconnected, with a warning that says how \
+         much was queued. No other client waits for it, ever; the server's memory stays \
+         bounded.",
+    ),
+    row(
+        "slow-talker",
+        CHAT,
+        slow::talker_who_never_listens,
+        "§2: A client that does not keep up (its queue is full) is disconnected, however much \
+         it says itself.",
+    ),
+    row(
+        "slow-write-deadline",
+        CHAT,
+        slow::write_deadline,
+        "§2: A client that took nothing for the write deadline is disconnected, with a \
+         warning that says how much was queued.",
+    ),
+    row(
+        "slow-late-reader",
+        CHAT,
+        slow::late_reader_kept,
+        "§2: Nothing is lost while the receiver stays connected and keeps up.",
+    ),
+    row(
+        "slow-one-letter",
+        CHAT,
+        slow::one_letter_messages,
+        "§2: Nothing is lost while the receiver keeps up: 64 KiB of one-letter messages cut \
+         off nobody who reads.",
+    ),
+    row(
+        "slow-full-queue",
+        CHAT,
+        slow::full_queue_not_slow,
+        "§2: Nothing is lost while the receiver keeps up: a megabyte at once cuts off nobody \
+         who reads.",
+    ),
+    row(
+        "limits-chat-full",
+        CHAT,
+        limits::chat_is_full,
+        "§1: a connection past the limit is closed at once (a tin-can chat first tells it \
+         `server: full`), a warning is logged, and the clients already there notice nothing.",
+    ),
+    row(
+        "limits-echo-full",
+        MULTI,
+        limits::echo_is_full,
+        "§1: a connection past the limit is closed at once, a warning is logged, and the \
+         clients already there notice nothing.",
+    ),
+    row(
+        "limits-refusals-counted",
+        SEVERAL,
+        limits::refusals_are_counted,
+        "§1: Nor does the log ever stall a server: refused connections cost at most 10 lines \
+         a second, with a count of those left out.",
+    ),
+    #[cfg(unix)]
+    row(
+        "limits-descriptors",
+        SEVERAL,
+        exhaustion::run_out_and_come_back,
+        "§1: `accept` errors never end a server, and never spin the processor: out of file \
+         descriptors, it waits and goes on accepting once some are free.",
+    ),
+    row(
+        "limits-nothing-left",
+        EVERY,
+        descriptors::thousand_come_and_go,
+        "§1: One client's failure is that client's alone: a thousand who have left cost no \
+         thread and no descriptor.",
+    ),
+    #[cfg(unix)]
+    row(
+        "limits-burst",
+        EVERY,
+        survival::burst_of_connections,
+        "§1: `accept` errors never end a server, and a burst of connections is let in.",
+    ),
+    row(
+        "survive-reset-before-sending",
+        EVERY,
+        survival::reset_before_sending,
+        "§1: however it leaves, the server and every other client go on: a reset before a \
+         word.",
+    ),
+    row(
+        "survive-reset-mid-frame",
+        EVERY,
+        survival::reset_mid_frame,
+        "§1: however it leaves, the server and every other client go on: a reset amid a \
+         message.",
+    ),
+    row(
+        "survive-reset-before-reading",
+        EVERY,
+        survival::reset_before_reading,
+        "§1: however it leaves, the server and every other client go on: a reset before the \
+         answer was read.",
+    ),
+    row(
+        "survive-resets",
+        EVERY,
+        survival::reset_by_many,
+        "§1: however it leaves, the server and every other client go on: a hundred resets in \
+         a row.",
+    ),
+    #[cfg(unix)]
+    row(
+        "survive-reset-in-backlog",
+        EVERY,
+        survival::reset_before_accept,
+        "§1: `accept` errors never end a server: a reset before the accept.",
+    ),
+    row(
+        "survive-garbage",
+        CHAT,
+        survival::garbage_disturbs_nobody,
+        "§1: whatever a client sends, the server and every other client go on.",
+    ),
+    #[cfg(unix)]
+    row(
+        "survive-stdout-closed",
+        EVERY,
+        outlets::stdout_closed,
+        "§1: a closed stdout never stops or stalls a server.",
+    ),
+    #[cfg(unix)]
+    row(
+        "survive-stderr-closed",
+        EVERY,
+        outlets::stderr_closed,
+        "§1: Nor does the log: a stderr that is closed or whose reader has gone never stops \
+         or stalls a server.",
+    ),
+    row(
+        "survive-stderr-unread",
+        EVERY,
+        outlets::stderr_unread,
+        "§1: a stderr that nobody reads never stops or stalls a server.",
+    ),
+    #[cfg(target_os = "linux")]
+    row(
+        "survive-disk-full",
+        EVERY,
+        outlets::disk_full,
+        "§1: a full disk never stops or stalls a server.",
+    ),
+    row(
+        "leave-half-close",
+        CHAT,
+        leaving::half_close_relayed,
+        "§2: A half-close is not a disconnect in itself: what the client sent before is \
+         relayed.",
+    ),
+    row(
+        "leave-half-close-idle",
+        CHAT,
+        leaving::half_closed_and_idle,
+        "§2: A half-close: what is queued for it is still delivered, then the server closes; \
+         nothing was.",
+    ),
+    row(
+        "leave-half-close-queued",
+        CHAT,
+        leaving::half_close_delivers,
+        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
+         closes.",
+    ),
+    row(
+        "leave-half-close-unread",
+        CHAT,
+        leaving::half_closed_non_reader,
+        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
+         closes.",
+    ),
+    row(
+        "leave-half-close-all",
+        CHAT,
+        leaving::half_close_by_all,
+        "§2: what the client sent before is relayed, then the server closes.",
+    ),
+    row(
+        "leave-much-queued",
+        CHAT,
+        leaving::leaves_with_much_queued,
+        "§1: however it leaves, the server and every other client go on: with much queued for \
+         it.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-idle",
+        EVERY,
+        stopping::idle,
+        "§1: exit code 0 after SIGINT or SIGTERM; no longer than needed.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-silent-clients",
+        EVERY,
+        stopping::with_silent_clients,
+        "§1: SIGINT, SIGTERM: then close every connection and exit 0; no longer than needed.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-members-see-end",
+        CHAT,
+        stopping::members_see_the_end,
+        "§1: SIGINT, SIGTERM: then close every connection, in good order.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-port-free",
+        EVERY,
+        stopping::port_is_free,
+        "§1: SIGINT, SIGTERM: stop accepting; a server can be started on the port again at \
+         once.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-unfinished",
+        EVERY,
+        stopping::unfinished_frame_holds_nothing,
+        "§1: SIGINT, SIGTERM: no longer than needed; an unfinished message needs nothing.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-delivers",
+        CHAT,
+        stopping::queued_is_delivered,
+        "§1: a chat server delivers what is already queued.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-delivers-megabytes",
+        CHAT,
+        stopping::megabytes_are_delivered,
+        "§1: a chat server delivers what is already queued, then closes every connection.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-non-reader",
+        CHAT,
+        stopping::non_reader_cannot_hold,
+        "§1: delivers what is already queued, for at most 3 s.",
+    ),
+    #[cfg(unix)]
+    row("stop-no-newcomers", CHAT, stopping::no_newcomers, "§1: SIGINT, SIGTERM: stop accepting."),
+    #[cfg(unix)]
+    row(
+        "stop-second-signal",
+        CHAT,
+        stopping::second_signal,
+        "§1: A second signal ends it at once.",
+    ),
+    #[cfg(unix)]
+    row(
+        "stop-conversation",
+        EVERY,
+        stopping::amid_a_conversation,
+        "§1: SIGINT, SIGTERM: for at most 3 s, whatever the clients go on saying.",
+    ),
+    row(
+        "log-three-lines",
+        EVERY,
+        log::three_lines,
+        "§1: one line an event: `Connection from ADDR`, `ADDR: text` for each message, \
+         `Client ADDR disconnected`.",
+    ),
+    row(
+        "log-thousand-lines",
+        EVERY,
+        log::a_thousand_lines,
+        "§1: one line an event, `ADDR: text` for each message.",
+    ),
+    row(
+        "log-one-line-for-many",
+        CHAT,
+        log::one_line_for_many,
+        "§1: one line an event, however many hear the message.",
+    ),
+    row(
+        "log-escapes",
+        EVERY,
+        log::controls_escaped,
+        "§1: Text that came from the network and goes to a log has its control characters \
+         escaped (C0 but for a tab, DEL, C1).",
+    ),
+    row(
+        "log-not-forged",
+        EVERY,
+        log::events_not_forged,
+        "§1: Text that came from the network and goes to a log has its control characters \
+         escaped: no client writes lines of its own.",
+    ),
+    row(
+        "log-errors-escaped",
+        EVERY,
+        log::errors_escaped,
+        "§1: Text that came from the network and goes to a log has its control characters \
+         escaped, also where it is an error.",
+    ),
+    row(
+        "log-quiet",
+        EVERY,
+        log::quiet,
+        "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
+    ),
+    row("log-rust-log", EVERY, log::rust_log, "§1: the log: set by `RUST_LOG`."),
+    row(
+        "log-rust-log-debug",
+        CHAT,
+        log::rust_log_debug,
+        "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
+    ),
+    row(
+        "log-broken-connection",
+        EVERY,
+        log::broken_connection_told,
+        "§1: the log: for what went wrong the address, what was being done, and why.",
+    ),
+];
