@@ -65,7 +65,9 @@ fn theme_id(check: &Check) -> String {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
-        list(&mut anstream::stdout().lock(), args.profile)?;
+        let mut text = Vec::new();
+        list(&mut text, args.profile)?;
+        print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
     let Some(profile) = args.profile else { return Ok(ExitCode::from(2)) };
@@ -88,15 +90,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     progress.finish_and_clear();
     match report {
         Ok(report) => {
-            let mut out = anstream::stdout().lock();
-            write_report(&mut out, &report, &call, args.format)?;
-            out.flush()?;
+            let mut text = Vec::new();
+            write_report(&mut text, &report, &call, args.format)?;
+            print(&text)?;
             Ok(ExitCode::from(report.exit_code()))
         }
         Err(not_started) => {
             eprintln!("tincan: {not_started}");
             Ok(ExitCode::from(3))
         }
+    }
+}
+
+/// Writes to standard output; a reader that has seen enough is no error.
+fn print(text: &[u8]) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 

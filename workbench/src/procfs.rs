@@ -117,6 +117,10 @@ fn stat_field(pid: u32, at: usize) -> Option<u64> {
 #[must_use]
 pub fn has_taken_signals(pid: u32) -> Option<bool> {
     let status = read(&format!("/proc/{pid}/status"))?;
+    // Whoever has ended takes none, and what was pending stays so.
+    if field(&status, "State:")? == "Z" {
+        return Some(true);
+    }
     let none = |name| field(&status, name).map(|mask| mask.chars().all(|digit| digit == '0'));
     Some(none("ShdPnd:")? && none("SigPnd:")?)
 }

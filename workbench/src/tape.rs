@@ -40,7 +40,8 @@ pub struct Tape(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    begin: Instant,
+    /// When the first step was made.
+    begin: Option<Instant>,
     lanes: usize,
     events: VecDeque<Event>,
     forgotten: usize,
@@ -48,8 +49,7 @@ struct Inner {
 
 impl Default for Tape {
     fn default() -> Self {
-        let begin = Instant::now();
-        let inner = Inner { begin, lanes: 0, events: VecDeque::new(), forgotten: 0 };
+        let inner = Inner { begin: None, lanes: 0, events: VecDeque::new(), forgotten: 0 };
         Self(Arc::new(Mutex::new(inner)))
     }
 }
@@ -68,7 +68,7 @@ impl Tape {
 
     pub(crate) fn add(&self, lane: usize, step: Step, bytes: &[u8]) {
         let mut inner = self.inner();
-        let at = inner.begin.elapsed();
+        let at = inner.begin.get_or_insert_with(Instant::now).elapsed();
         // How the network cut what came says nothing: what came in a row is one step.
         if let Some(last) = inner.events.back_mut()
             && (last.lane, last.step, step) == (lane, Step::Got, Step::Got)

@@ -155,12 +155,15 @@ impl Client {
         }
     }
 
-    /// Sends bytes as long as the server takes them; that it stops is no failure.
-    pub fn send_regardless(&mut self, bytes: &[u8]) {
+    /// Sends bytes as long as the server takes them; that it stops is no failure. Gives whether it
+    /// took them all.
+    pub fn send_regardless(&mut self, bytes: &[u8]) -> bool {
         self.record(Step::Sent, bytes);
-        if let Err(err) = self.stream.write_all(bytes) {
-            self.record(Step::Note, err.to_string().as_bytes());
+        let sent = self.stream.write_all(bytes);
+        if let Err(err) = &sent {
+            self.record(Step::Note, format!("not sent: {err}").as_bytes());
         }
+        sent.is_ok()
     }
 
     /// Sends the same bytes so many times, or until the connection ends; gives whether it has ended.

@@ -58,7 +58,10 @@ fn in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Re
     let mut client = bench.connect(server)?;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         wait_until_read(&client)?;
-        client.send(piece)?;
+        // A server that answers too early may have closed already: that shows in its answer.
+        if !client.send_regardless(piece) {
+            break;
+        }
     }
     bench.expect_answer(&mut client, text)
 }

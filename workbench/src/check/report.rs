@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -98,7 +99,8 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     let passed = rows().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
     let all = rows().count();
     let style = if passed == all { GOOD } else { UNSURE };
-    let mut text = format!("  {:<13}{style}{passed:>2} of {all:<2}{style:#}", theme.to_string());
+    let counts = format!("{passed:>2} of {all}");
+    let mut text = format!("  {:<13}{style}{counts}{style:#}", theme.to_string());
     let limits = rows().filter(|(check, it, _)| {
         matches!(it, Outcome::Passed) && check.asked(call.profile) == Asked::Limit
     });
@@ -114,8 +116,29 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
             Outcome::Undecided(why) => {
                 writeln!(text, "    {UNSURE}undecided{UNSURE:#} {id}: {why}")
             }
-            Outcome::NotTried(why) => writeln!(text, "    not tried {id}: {why}"),
+            Outcome::NotTried(_) => Ok(()),
         };
+    }
+    text + &not_tried(&rows().collect::<Vec<_>>())
+}
+
+/// The rows that were left out, with each reason told once.
+fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
+    let mut text = String::new();
+    let mut told: Vec<&str> = Vec::new();
+    for (_, outcome, _) in rows {
+        let Outcome::NotTried(why) = outcome else { continue };
+        if told.contains(&why.as_str()) {
+            continue;
+        }
+        told.push(why);
+        let same =
+            rows.iter().filter(|(_, it, _)| matches!(it, Outcome::NotTried(it) if it == why));
+        let ids: Vec<_> = same.map(|(check, ..)| check.id).collect();
+        for (i, line) in wrapped(&format!("{} ({why})", ids.join(", ")), WIDTH).iter().enumerate() {
+            let label = if i == 0 { "not tried" } else { "" };
+            let _ = writeln!(text, "    {label:<9} {line}");
+        }
     }
     text
 }
@@ -129,13 +152,16 @@ fn last_line(report: &Report, call: &Invocation) -> String {
         1 => format!("{BAD}FAIL{BAD:#}: {failed} of {all} checks failed, {passed} passed"),
         _ => format!("{UNSURE}undecided{UNSURE:#}: {passed} of {all} checks passed"),
     };
-    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     let trip = report.round_trip.map(|it| format!(", round trip {:.2} ms", millis(it)));
     let seconds = report.took.as_secs_f64();
     let Invocation { profile, seed, .. } = call;
     let trip = trip.unwrap_or_default();
     format!("{result} of {profile} in {seconds:.1} s (seed {seed}{trip})\n")
 }
+
+/// How long the lines of a text are, in characters.
+const WIDTH: usize = 76;
 
 /// One failure, with all that helps to understand it.
 #[must_use]
@@ -156,6 +182,7 @@ pub fn one_failure(check: &Check, finding: &Finding, call: &Invocation) -> Strin
     let (expected, got) = compared(&failure.expected, &failure.got);
     part("expected", &expected);
     part("got", &got);
+    let mut part = |label: &str, body: &str| part(label, &wrapped(body, WIDTH).join("\n"));
     part("rule", check.rule);
     let likely = check.asked(call.profile) != Asked::Limit;
     for (label, hint) in ["likely", "look at", "to mend"].into_iter().zip(check.hints) {
@@ -173,7 +200,8 @@ pub fn one_failure(check: &Check, finding: &Finding, call: &Invocation) -> Strin
     if let Some((page, heading)) = check.read.split_once('#') {
         part("read", &format!("docs/src/{page}, \"{heading}\""));
     }
-    part("again", &call.again(check.id));
+    // A line that is to be copied is not broken.
+    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.again(check.id));
     if !finding.picture.is_empty() {
         let _ = writeln!(text, "\n  who sent what when (→ to the server, ← from it):");
         text += &indented(&finding.picture);
@@ -370,7 +398,7 @@ pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
             writeln!(out, "{}", check.theme)?;
         }
         writeln!(out, "  {BAD:#}{:<21}{}", check.id, check.title)?;
-        for line in wrapped(check.rule, 74) {
+        for line in wrapped(check.rule, WIDTH) {
             writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
         }
         if only.is_none() {
@@ -378,7 +406,7 @@ pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
                 let asked = check.asked(*profile);
                 (asked != Asked::Nothing).then(|| format!("{profile} {asked}"))
             });
-            for line in wrapped(&asked.collect::<Vec<_>>().join(", "), 74) {
+            for line in wrapped(&asked.collect::<Vec<_>>().join(", "), WIDTH) {
                 writeln!(out, "      {line}")?;
             }
         }
