@@ -44,9 +44,16 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        // Whoever reads what is printed has seen enough: that is no error.
+        Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("tincan: {err:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(err: &anyhow::Error) -> bool {
+    let io = err.downcast_ref::<std::io::Error>();
+    io.is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
 }

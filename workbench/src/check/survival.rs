@@ -155,8 +155,8 @@ fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
         bench.exchange(&mut client, &text)?;
         match bench.chance(4) {
             0 => client.reset()?,
-            1 => client.send_regardless(b"unfinished"),
-            2 => drop(client.half_close()),
+            1 => _ = client.send_regardless(b"unfinished"),
+            2 => _ = client.half_close(),
             _ => {}
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn thousand_come_and_go(bench: &Bench) -> Result<()> {
         bench.exchange(&mut client, "and away")?;
         match i % 4 {
             0 => client.reset()?,
-            1 => client.send_regardless(b"unfinished"),
+            1 => _ = client.send_regardless(b"unfinished"),
             2 => client.half_close().or_else(|_| anyhow::Ok(()))?,
             _ => {}
         }
