@@ -90,7 +90,8 @@ impl Page<'_> {
         }
         let place = self.palette.place;
         let mut text = format!("... {count} lines alike");
-        if let Some(section) = self.lines.section(until) {
+        let is_last = until == self.lines.old.len();
+        if let Some(section) = self.lines.section(until).filter(|_| !is_last) {
             text = format!("{text} ... {section}");
         }
         let row = wrap(&words::plain(&text), self.width).swap_remove(0);

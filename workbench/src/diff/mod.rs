@@ -44,7 +44,7 @@ pub struct Args {
     /// Lines that went and lines that came, one below the other
     #[arg(short, long, conflicts_with = "stat")]
     unified: bool,
-    /// How many lines changed, and in which items
+    /// How many lines changed, as `diff --minimal` counts them, and in which items
     #[arg(long)]
     stat: bool,
     /// Lines to show around each change

@@ -66,12 +66,13 @@ pub fn emphasise<'a>(old: &'a str, new: &'a str) -> [Vec<Span<'a>>; 2] {
     if 200 * common_by(&ops, &olds) < EMPHASIS * both {
         return [plain(old), plain(new)];
     }
-    let (mut old_changed, mut new_changed) = (vec![false; olds.len()], vec![false; news.len()]);
+    let mut changed = [vec![false; olds.len()], vec![false; news.len()]];
     for op in ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
-        old_changed[op.old_range()].fill(true);
-        new_changed[op.new_range()].fill(true);
+        changed[0][op.old_range()].fill(true);
+        changed[1][op.new_range()].fill(true);
     }
-    [spans(old, &olds, old_changed), spans(new, &news, new_changed)]
+    settle([&olds, &news], &mut changed);
+    [spans(old, &olds, &changed[0]), spans(new, &news, &changed[1])]
 }
 
 /// A line in which nothing is marked.
@@ -79,8 +80,7 @@ pub fn plain(text: &str) -> Vec<Span<'_>> {
     vec![Span { text, changed: false }]
 }
 
-fn spans<'a>(line: &'a str, tokens: &[&str], mut changed: Vec<bool>) -> Vec<Span<'a>> {
-    settle(tokens, &mut changed);
+fn spans<'a>(line: &'a str, tokens: &[&str], changed: &[bool]) -> Vec<Span<'a>> {
     let (mut spans, mut start, mut end) = (Vec::new(), 0, 0);
     for (i, token) in tokens.iter().enumerate() {
         end += token.len();
@@ -92,19 +92,20 @@ fn spans<'a>(line: &'a str, tokens: &[&str], mut changed: Vec<bool>) -> Vec<Span
     spans
 }
 
-/// Marks the white space between two marked words, and not that before the first word: an
-/// indentation is worth marking only where nothing else changed.
-fn settle(tokens: &[&str], changed: &mut [bool]) {
-    for i in 1..tokens.len().saturating_sub(1) {
-        if is_blank(tokens[i]) {
-            changed[i] = changed[i - 1] && changed[i + 1];
-        }
+/// Marks the white space between two marked words, and no other: but where only white space changed,
+/// that is what there is to see.
+fn settle(tokens: [&[&str]; 2], changed: &mut [Vec<bool>; 2]) {
+    let has_changed_word = |(tokens, changed): (&&[&str], &Vec<bool>)| {
+        tokens.iter().zip(changed).any(|(token, &changed)| changed && !is_blank(token))
+    };
+    if !tokens.iter().zip(&*changed).any(has_changed_word) {
+        return;
     }
-    if changed.iter().skip(1).any(|&changed| changed)
-        && let (Some(token), Some(first)) = (tokens.first(), changed.first_mut())
-        && is_blank(token)
-    {
-        *first = false;
+    for (tokens, changed) in tokens.iter().zip(changed) {
+        for i in (0..tokens.len()).filter(|&i| is_blank(tokens[i])) {
+            let is_between = i > 0 && changed[i - 1] && changed.get(i + 1) == Some(&true);
+            changed[i] = is_between;
+        }
     }
 }
 
