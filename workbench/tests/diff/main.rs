@@ -85,6 +85,21 @@ fn unified_is_what_patch_takes_at_the_edges_too() {
 }
 
 #[test]
+fn unified_counts_lines_as_diff_does() {
+    let old = "one\ntwo\nthree\n";
+    let files = Files::new(&[("old", old), ("a b", "one\ntwo\nmore\nthree\n"), ("empty", "")]);
+    let hunk = |a, b| {
+        let patch = text(&[&files.path(a), &files.path(b), "-U", "0"]);
+        patch.lines().nth(2).unwrap().to_string()
+    };
+    assert_eq!(hunk("old", "a b"), "@@ -2,0 +3 @@ two");
+    assert_eq!(hunk("a b", "old"), "@@ -3 +2,0 @@ two");
+    assert_eq!(hunk("empty", "old"), "@@ -0,0 +1,3 @@");
+    let named = text(&[&files.path("old"), &files.path("a b")]);
+    assert!(named.contains("/old\n+++ ") && named.contains("/a b\t\n@@"), "{named}");
+}
+
+#[test]
 fn stat_counts_what_diff_counts() {
     for [a, b] in PAIRS {
         let (old, new) = (stage(a), stage(b));
@@ -108,20 +123,53 @@ fn stat_counts_what_diff_counts() {
 
 #[test]
 fn stat_names_the_items_that_changed() {
-    let old = "//! One.\n\nuse std::io;\n\n/// Doc.\nconst A: &str =\n    \"a\";\n\n\
-               struct Gone;\n\nimpl<T> From<T> for Kept {\n    fn from() {}\n}\n\n\
-               #[test]\npub async fn first(\n    a: A,\n) {\n    one();\n}\n\nfn last() {}\n";
-    let new = "//! Two.\n\nuse std::io;\nuse std::fs;\n\n/// Doc, more.\nconst A: &str =\n    \"b\";\n\n\
-               impl<T> From<T> for Kept {\n    fn from() {}\n    fn into() {}\n}\n\n\
-               #[test]\n#[ignore]\npub async fn first(\n    a: A,\n) {\n    two();\n}\n\nfn last() {}\n";
-    let files = Files::new(&[("a.rs", old), ("b.rs", new), ("b.py", new)]);
+    let old = "\
+//! One.
+
+#![deny(one)]
+
+use std::io;
+
+/// Doc.
+const A: &str =
+    \"a\";
+
+pub(crate) struct Gone(
+    u8,
+);
+
+// How.
+impl<T> From<T> for Kept {
+    fn from() {}
+}
+
+#[test]
+pub async fn first(
+    a: A,
+) {
+    one();
+}
+
+fn last() {}
+";
+    let new = old
+        .replace("One", "Two")
+        .replace("deny(one)", "deny(two)")
+        .replace("io;\n", "io;\nuse std::fs;\n")
+        .replace("Doc", "More")
+        .replace("\"a\"", "\"b\"")
+        .replace("pub(crate) struct Gone(\n    u8,\n);\n\n", "")
+        .replace("How", "Why")
+        .replace("#[test]", "#[test]\n#[ignore]")
+        .replace("one();", "two();");
+    let files = Files::new(&[("a.rs", old), ("b.rs", &new), ("b.py", &new)]);
     let stat = text(&[&files.path("a.rs"), &files.path("b.rs"), "--stat"]);
     let items = "\
 header                      +1   -1
-use                         +1
+use                         +2   -1
 const A                     +2   -2
-struct Gone                      -2
-impl<T> From<T> for Kept    +1
+struct Gone                      -4
+impl<T> From<T> for Kept    +1   -1
 fn first                    +2   -1
 ";
     let (head, found) = stat.rsplit_once("\n\n").unwrap();
@@ -187,10 +235,11 @@ fn side_by_side_leaves_out_what_is_alike() {
 
 #[test]
 fn the_words_that_changed_stand_out() {
-    let files = Files::new(&[
-        ("a", "    let a = thread::sleep(pause);\nindented\nall of this is gone\n"),
-        ("b", "    let a = task::sleep(pause).await;\n  indented\nnothing here resembles that\n"),
-    ]);
+    let old = "    let a = thread::sleep(pause);\nindented\nkeep the last three words\n\
+               remaining differences\nall of this is gone\n";
+    let new = "    let a = task::sleep(pause).await;\n  indented\n    keep the last two lines\n\
+               remaining replacement\nnothing here resembles that\n";
+    let files = Files::new(&[("a", old), ("b", new)]);
     let (went, came) = ("\x1b[1m\x1b[7m\x1b[31m", "\x1b[1m\x1b[7m\x1b[32m");
     for layout in ["-u", "-y"] {
         let page = text(&[&files.path("a"), &files.path("b"), layout, "--color", "always"]);
@@ -199,12 +248,15 @@ fn the_words_that_changed_stand_out() {
             format!("{came}task\x1b[0m"),
             format!("{came}.await\x1b[0m"),
             format!("{came}  \x1b[0m\x1b[32mindented\x1b[0m"),
+            format!("{went}three words\x1b[0m"),
+            format!("{came}two lines\x1b[0m"),
+            "\x1b[31mremaining differences\x1b[0m".to_string(),
             "\x1b[31mall of this is gone\x1b[0m".to_string(),
             "\x1b[32mnothing here resembles that\x1b[0m".to_string(),
         ] {
             assert!(page.contains(&word), "{word:?} is not in {page:?}");
         }
-        assert_eq!(page.matches(went).count() + page.matches(came).count(), 4, "{page:?}");
+        assert_eq!(page.matches(went).count() + page.matches(came).count(), 6, "{page:?}");
     }
 }
 
