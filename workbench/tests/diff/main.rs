@@ -150,6 +150,8 @@ pub async fn first(
     one();
 }
 
+struct Lone;
+
 fn last() {}
 ";
     let new = old
@@ -159,6 +161,7 @@ fn last() {}
         .replace("Doc", "More")
         .replace("\"a\"", "\"b\"")
         .replace("pub(crate) struct Gone(\n    u8,\n);\n\n", "")
+        .replace("struct Lone;\n\n", "")
         .replace("How", "Why")
         .replace("#[test]", "#[test]\n#[ignore]")
         .replace("one();", "two();");
@@ -168,9 +171,10 @@ fn last() {}
 header                      +1   -1
 use                         +2   -1
 const A                     +2   -2
-struct Gone                      -4
-impl<T> From<T> for Kept    +1   -1
+struct Gone                      -3
+impl<T> From<T> for Kept    +1   -2
 fn first                    +2   -1
+struct Lone                      -2
 ";
     let (head, found) = stat.rsplit_once("\n\n").unwrap();
     assert_eq!(found, items);
