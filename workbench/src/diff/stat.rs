@@ -1,7 +1,6 @@
 //! How much changed, in numbers.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 
 use similar::DiffOp;
 
@@ -59,17 +58,8 @@ fn by_item(lines: &Comparison<'_>) -> Vec<Count> {
             None => counts.push(Count { item: item.clone(), added, removed }),
         };
     for op in lines.ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
-        solid(&lines.old, op.old_range()).for_each(|at| count(&old[at], 0, 1));
-        solid(&lines.new, op.new_range()).for_each(|at| count(&new[at], 1, 0));
+        old[op.old_range()].iter().for_each(|item| count(item, 0, 1));
+        new[op.new_range()].iter().for_each(|item| count(item, 1, 0));
     }
     counts
-}
-
-/// A range of changed lines, each blank one replaced by its neighbour: it came or went with that.
-fn solid<'a>(lines: &'a [&str], range: Range<usize>) -> impl Iterator<Item = usize> + 'a {
-    let is_solid = |at: &usize| !lines[*at].trim().is_empty();
-    range.clone().map(move |at| {
-        let below = (at..range.end).find(is_solid);
-        below.or_else(|| (range.start..at).rev().find(is_solid)).unwrap_or(at)
-    })
 }
