@@ -1,0 +1,126 @@
+//! Lines that went and lines that came, one below the other: what patch(1) reads.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use anstyle::Style;
+use similar::DiffOp;
+
+use super::lines::Comparison;
+use super::paint::{Palette, Screen, visible};
+use super::rows::{Row, rows};
+use super::sides::Side;
+use super::words::{self, Span};
+
+pub fn render(
+    [old, new]: [&Side; 2],
+    lines: &Comparison<'_>,
+    context: usize,
+    screen: &Screen,
+) -> String {
+    let page = Page { lines, palette: &screen.palette, as_it_is: screen.is_read_by_program() };
+    let b = page.palette.heading;
+    let mut out = format!("{b}--- {}{b:#}\n{b}+++ {}{b:#}\n", file(old), file(new));
+    for hunk in lines.hunks(context) {
+        page.hunk(&mut out, &hunk);
+    }
+    out
+}
+
+/// A file's name in a heading. A tab ends a name that has blanks in it.
+fn file(side: &Side) -> String {
+    let end = if side.shown.contains(' ') { "\t" } else { "" };
+    format!("{}{end}", visible(&side.shown))
+}
+
+struct Page<'a> {
+    lines: &'a Comparison<'a>,
+    palette: &'a Palette,
+    as_it_is: bool,
+}
+
+impl Page<'_> {
+    fn hunk(&self, out: &mut String, hunk: &[DiffOp]) {
+        let (Some(first), Some(last)) = (hunk.first(), hunk.last()) else {
+            return;
+        };
+        let old = first.old_range().start..last.old_range().end;
+        let new = first.new_range().start..last.new_range().end;
+        let place = self.palette.place;
+        let _ = write!(out, "{place}@@ -{} +{} @@{place:#}", range(&old), range(&new));
+        if let Some(section) = self.lines.section(old.start) {
+            let _ = write!(out, " {}", self.text(section));
+        }
+        out.push('\n');
+        for op in hunk {
+            self.step(out, op);
+        }
+    }
+
+    /// What went comes first, as one block, then what came.
+    fn step(&self, out: &mut String, op: &DiffOp) {
+        let (old, new) = (&self.lines.old, &self.lines.new);
+        let (mut removed, mut added) = (Vec::new(), Vec::new());
+        for row in rows(self.lines, op) {
+            match row {
+                Row::Same(i, _) => self.line(out, ' ', &words::plain(old[i]), |_| Style::new()),
+                Row::Counterparts(i, j) => {
+                    let [before, after] = words::emphasise(old[i], new[j]);
+                    removed.push(before);
+                    added.push(after);
+                }
+                Row::Replaced(i, j) => {
+                    removed.push(words::plain(old[i]));
+                    added.push(words::plain(new[j]));
+                }
+                Row::Removed(i) => removed.push(words::plain(old[i])),
+                Row::Added(j) => added.push(words::plain(new[j])),
+            }
+        }
+        for line in removed {
+            self.line(out, '-', &line, |span| self.palette.removed(span));
+        }
+        for line in added {
+            self.line(out, '+', &line, |span| self.palette.added(span));
+        }
+    }
+
+    fn line(
+        &self,
+        out: &mut String,
+        mark: char,
+        spans: &[Span<'_>],
+        style: impl Fn(Span<'_>) -> Style,
+    ) {
+        let whole = style(Span { text: "", changed: false });
+        let _ = write!(out, "{whole}{mark}{whole:#}");
+        let mut has_end = false;
+        for &span in spans {
+            let text = span.text.strip_suffix('\n').unwrap_or(span.text);
+            has_end = text.len() < span.text.len();
+            if !text.is_empty() {
+                let style = style(span);
+                let _ = write!(out, "{style}{}{style:#}", self.text(text));
+            }
+        }
+        out.push('\n');
+        if !has_end {
+            out.push_str("\\ No newline at end of file\n");
+        }
+    }
+
+    fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.as_it_is { Cow::Borrowed(text) } else { visible(text) }
+    }
+}
+
+/// The lines of a file that a hunk covers, as patch(1) counts them: from 1, and an empty range by the
+/// line before it.
+fn range(lines: &Range<usize>) -> String {
+    match lines.len() {
+        0 => format!("{},0", lines.start),
+        1 => format!("{}", lines.start + 1),
+        len => format!("{},{len}", lines.start + 1),
+    }
+}

@@ -1,0 +1,113 @@
+//! What a terminal gets: the layout that fits it, colour, and a pager for what is longer.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::{stage, text, tincan, within_time};
+
+const COLUMNS: u16 = 80;
+
+#[test]
+fn a_wide_terminal_gets_both_sides_and_a_narrow_one_gets_lines() {
+    let shown = |columns, args: &[&str]| {
+        let args = [&["echo-uni", "echo-multi", "--no-pager"], args].concat();
+        bare(&on_terminal(columns, 50, &args, &[]))
+    };
+    for columns in [160, 200] {
+        let layout = ["echo-uni", "echo-multi", "-y", "--width", &columns.to_string()];
+        assert_eq!(shown(columns, &[]), trimmed(&text(&layout)));
+    }
+    let unified = trimmed(&text(&["echo-uni", "echo-multi"]));
+    assert_eq!(shown(159, &[]), unified);
+    assert_eq!(shown(200, &["-u"]), unified);
+}
+
+#[test]
+fn a_terminal_gets_colour_unless_it_is_not_wanted() {
+    let has_colour = |vars: &[(&str, &str)], args: &[&str]| {
+        let args = [&["echo-uni", "echo-multi", "--no-pager"], args].concat();
+        on_terminal(COLUMNS, 50, &args, vars).contains('\x1b')
+    };
+    assert!(has_colour(&[], &[]));
+    assert!(!has_colour(&[("NO_COLOR", "1")], &[]));
+    assert!(!has_colour(&[], &["--color", "never"]));
+}
+
+#[test]
+fn a_terminal_does_not_obey_what_stands_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "\x1b]0;title\x07\n").unwrap();
+    for layout in ["-u", "-y"] {
+        let args = ["echo-uni", file.to_str().unwrap(), layout, "--no-pager", "--color", "never"];
+        let shown = on_terminal(COLUMNS, 50, &args, &[]);
+        assert!(shown.contains(r"\u{1b}]0;title\u{7}"), "{shown}");
+    }
+}
+
+#[test]
+fn what_is_longer_than_the_screen_goes_through_the_pager() {
+    let folder = tempfile::tempdir().unwrap();
+    let got = folder.path().join("got");
+    let pager = format!("sh -c 'echo \"$LESS\"; cat >\"$1\"; exit 3' pager '{}'", got.display());
+    let args = ["chat-threads", "chat-poll", "-u", "--color", "never"];
+    let vars = [("PAGER", pager.as_str())];
+    assert_eq!(trimmed(&on_terminal(COLUMNS, 24, &args, &vars)), "FRX");
+    let fed = fs::read_to_string(&got).unwrap();
+    assert_eq!(super::patched(&stage("chat-threads"), &fed), stage("chat-poll"));
+
+    fs::remove_file(&got).unwrap();
+    let all = trimmed(&text(&args));
+    let no_pager = [&args[..], &["--no-pager"]].concat();
+    assert_eq!(trimmed(&on_terminal(COLUMNS, 24, &no_pager, &vars)), all);
+    assert_eq!(trimmed(&on_terminal(COLUMNS, 2000, &args, &vars)), all); // it fits
+    assert!(!got.exists());
+}
+
+#[test]
+fn without_a_pager_the_text_is_printed() {
+    let args = ["chat-threads", "chat-poll", "-u", "--color", "never"];
+    for pager in ["", "/there/is/no/such/pager -x"] {
+        let shown = on_terminal(COLUMNS, 24, &args, &[("PAGER", pager)]);
+        assert_eq!(trimmed(&shown), trimmed(&text(&args)));
+    }
+}
+
+#[test]
+fn a_pager_that_is_left_early_is_no_error() {
+    on_terminal(COLUMNS, 24, &["chat-threads", "chat-poll"], &[("PAGER", "true")]);
+}
+
+/// What `tincan diff` writes to a terminal of that size; it has to end well.
+fn on_terminal(columns: u16, rows: u16, args: &[&str], vars: &[(&str, &str)]) -> String {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let screen = openpt(flags).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&screen, size).unwrap();
+    let terminal = ioctl_tiocgptpeer(&screen, flags).unwrap();
+    let mut command = tincan(args);
+    command.envs(vars.iter().copied()).env("TERM", "xterm-256color");
+    let mut child = command.stdout(terminal).stderr(Stdio::inherit()).spawn().unwrap();
+    drop(command); // and with it the last open end but the child's
+    within_time(move || {
+        let mut shown = Vec::new();
+        // Once all have closed it, a terminal's other end gives an error, on Linux.
+        let _ = File::from(screen).read_to_end(&mut shown);
+        assert!(child.wait().unwrap().success());
+        String::from_utf8(shown).unwrap()
+    })
+}
+
+fn bare(shown: &str) -> String {
+    trimmed(&anstream::adapter::strip_str(shown).to_string())
+}
+
+fn trimmed(shown: &str) -> String {
+    shown.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
