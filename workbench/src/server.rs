@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -161,12 +162,11 @@ impl Launch {
 
     fn at(mut self, host: &str, port: u16) -> Self {
         let port = port.to_string();
-        let fill = |word: &OsString| match word.to_str() {
-            Some(text) => text.replace("{host}", host).replace("{port}", &port).into(),
-            None => word.clone(),
-        };
-        self.program = fill(&self.program);
-        self.args = self.args.iter().map(fill).collect();
+        for word in std::iter::once(&mut self.program).chain(&mut self.args) {
+            if let Some(text) = word.to_str() {
+                *word = text.replace("{host}", host).replace("{port}", &port).into();
+            }
+        }
         self.env("HOST", host).env("PORT", &port)
     }
 
@@ -351,8 +351,13 @@ pub fn end_all() {
 
 /// What has escaped from its server's process group to become a child of this process, by number and
 /// name; it is ended here (Linux, after [`adopt_orphans`]).
+#[must_use]
 pub fn end_escaped() -> Vec<String> {
     let mut escaped = Vec::new();
+    // Otherwise children are others' business: somebody may just be starting a server.
+    if !ADOPTS.load(Ordering::Relaxed) {
+        return escaped;
+    }
     for pid in procfs::children(std::process::id()) {
         if !live().contains(&pid) {
             escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
@@ -362,8 +367,14 @@ pub fn end_escaped() -> Vec<String> {
     escaped
 }
 
-/// Makes this process the parent of whatever its servers leave behind (Linux).
+/// Whether what servers leave behind comes to this process.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// Makes this process the parent of whatever its servers leave behind (Linux), for [`end_escaped`].
+///
+/// From then on every child of this process has to be a [`Server`], and started by one thread.
 pub fn adopt_orphans() {
+    ADOPTS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
     // Without it, what a server leaves behind is not found, which harms no check.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
@@ -426,11 +437,15 @@ impl Server {
     /// Waits until it listens; gives where, or why it does not.
     fn wait_until_listening(&mut self, port: u16) -> Result<Result<SocketAddr, String>> {
         const AT_MOST: Duration = Duration::from_secs(10);
+        /// When a listener on its port counts that is in no process of its group: in a container,
+        /// say.
+        const ELSEWHERE_AFTER: Duration = Duration::from_secs(3);
+        let begin = Instant::now();
         let mut found = None;
         let mut ended = None;
         wait_until(AT_MOST, || {
             ended = self.ended()?;
-            found = self.listens_at(port);
+            found = self.listens_at(port, begin.elapsed() > ELSEWHERE_AFTER);
             Ok(ended.is_some() || found.is_some())
         })?;
         Ok(match (ended, found) {
@@ -443,7 +458,7 @@ impl Server {
     }
 
     /// Where it listens now.
-    fn listens_at(&self, port: u16) -> Option<SocketAddr> {
+    fn listens_at(&self, port: u16, or_elsewhere: bool) -> Option<SocketAddr> {
         let Some(all) = sockdiag::listeners() else {
             return self
                 .says_it_listens()
@@ -452,7 +467,7 @@ impl Server {
         let own = procfs::group_sockets(self.pid()?);
         let mut found: Vec<_> = all
             .into_iter()
-            .filter(|it| it.addr.port() == port || own.contains(&it.inode))
+            .filter(|it| own.contains(&it.inode) || (or_elsewhere && it.addr.port() == port))
             .map(|it| it.addr)
             .collect();
         // The port that it was told to take before others, and IPv4 before IPv6.
@@ -642,7 +657,8 @@ impl Lines {
     #[must_use]
     pub fn marked(stdout: &Self, stderr: &Self) -> String {
         let marked = |mark: &str, lines: &Self| {
-            lines.to_string().lines().map(|line| format!("{mark}| {line}\n")).collect::<String>()
+            let lines = lines.to_string();
+            lines.lines().flat_map(|line| [mark, "| ", line, "\n"]).collect::<String>()
         };
         marked("stdout", stdout) + &marked("stderr", stderr)
     }

@@ -243,6 +243,7 @@ impl Client {
     }
 
     /// A failure of what this client heard, with the bytes that came without their zero byte.
+    #[must_use]
     pub fn failure(&self, expected: Said, heard: Heard) -> anyhow::Error {
         let is_late = heard == Heard::Silence;
         if is_late {

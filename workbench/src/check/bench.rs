@@ -77,12 +77,12 @@ impl Bench {
             Target::Command(words) => words,
         };
         let Some((program, args)) = words.split_first() else { bail!("there is no command") };
-        self.remember(Launch::new(program, args).start_anything()?)
+        Ok(self.remember(Launch::new(program, args).start_anything()?))
     }
 
-    fn remember(&self, server: Server) -> Result<Server> {
+    fn remember(&self, server: Server) -> Server {
         self.printed.borrow_mut().push((server.stdout().clone(), server.log().clone()));
-        Ok(server)
+        server
     }
 
     /// A client whose steps are told in the story.
@@ -112,17 +112,17 @@ impl Bench {
 
     /// Starts what was prepared.
     pub fn run(&self, launch: Launch) -> Result<Server> {
-        self.remember(launch.start()?)
+        Ok(self.remember(launch.start()?))
     }
 
     /// Starts what was prepared with a port of its own.
     pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
-        self.remember(launch.start_as_given()?)
+        Ok(self.remember(launch.start_as_given()?))
     }
 
     /// Starts what was prepared so that it cannot say where it listens.
     pub fn run_unheard(&self, launch: Launch) -> Result<Server> {
-        self.remember(launch.start_unheard()?)
+        Ok(self.remember(launch.start_unheard()?))
     }
 
     /// Notes what a server has left behind.

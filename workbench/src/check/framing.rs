@@ -41,6 +41,10 @@ pub(super) fn bytewise(bench: &Bench) -> Result<()> {
     bench.did("A sent \"hello␀\" a byte at a time, each byte when the one before had been read");
     let frame = framed("hello");
     in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
+    for at in 1..frame.len() {
+        bench.did(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
+        in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
+    }
     let text = "some messages come in three pieces of any length";
     let frame = framed(text);
     for _ in 0..5 {
@@ -94,6 +98,8 @@ pub(super) fn torn_character(bench: &Bench) -> Result<()> {
             bench.did(format!("a client sent \"{text}␀\" in two pieces, the first of {at} bytes"));
             in_pieces(bench, &server, text, &[first, second])?;
         }
+        bench.did(format!("a client sent \"{text}␀\" a byte at a time"));
+        in_pieces(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -114,10 +120,12 @@ pub(super) fn empty(bench: &Bench) -> Result<()> {
 
 pub(super) fn long(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
-    let digits: String = (0..LONG).map(|i| char::from(b'0' + (i % 10) as u8)).collect();
+    let digits: String = "0123456789".chars().cycle().take(LONG).collect();
     for (text, what) in [(digits, "digits"), ("é".repeat(LONG / 2), "\"é\"")] {
         bench.did(format!("a client sent a message of {LONG} bytes, all {what}"));
         bench.exchange(&mut bench.connect(&server)?, &text)?;
+        bench.did(format!("a client sent {LONG} bytes, all {what}, and then the ␀"));
+        in_pieces(bench, &server, &text, &[text.as_bytes(), &[0]])?;
     }
     Ok(())
 }
@@ -195,11 +203,12 @@ fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Clien
 /// Sends a message that never ends: a server must not keep all of it.
 pub(super) fn endless(bench: &Bench) -> Result<()> {
     const MOST: usize = 8 << 20;
+    const PIECE: usize = 16 * 1024;
     let server = bench.serve()?;
     let mut witness = witness(bench, &server)?;
     bench.did(format!("A sent a message without an end, up to {} MiB of \"x\"", MOST >> 20));
     let mut client = bench.connect(&server)?;
-    if !client.send_while_open(&[b'x'; 64 * 1024], MOST / (64 * 1024))? {
+    if !client.send_while_open(&[b'x'; PIECE], MOST / PIECE)? {
         let expected = "the server closes the connection after some kilobytes";
         return fail_late(client.transcript(), expected, "it has taken all and waits for more");
     }

@@ -111,12 +111,11 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     for (check, outcome, _) in rows() {
         let id = check.id;
         let _ = match outcome {
-            Outcome::Passed => Ok(()),
+            Outcome::Passed | Outcome::NotTried(_) => Ok(()),
             Outcome::Failed(_) => writeln!(text, "    {BAD}failed{BAD:#}    {id}"),
             Outcome::Undecided(why) => {
                 writeln!(text, "    {UNSURE}undecided{UNSURE:#} {id}: {why}")
             }
-            Outcome::NotTried(_) => Ok(()),
         };
     }
     text + &not_tried(&rows().collect::<Vec<_>>())
@@ -223,7 +222,7 @@ fn hint_is_wanted(label: &str, hints: u8) -> bool {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }
 
 /// Both in words, or as text and in hexadecimal, with a mark where they begin to differ.
@@ -265,7 +264,6 @@ fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
     let lead = if begin > 0 { "…" } else { "" };
     let tail = if end < bytes.len() { "…" } else { "" };
     let part = &bytes[begin..end];
-    let hex: Vec<_> = part.iter().map(|byte| format!("{byte:02x}")).collect();
     let length = if begin > 0 || end < bytes.len() {
         format!("   {} bytes", bytes.len())
     } else {
@@ -277,12 +275,16 @@ fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
         let blank = lead.chars().count() + 1 + before;
         let _ = writeln!(text, "{:blank$}^ byte {}", "", mark + 1);
     }
-    let _ = writeln!(text, "{lead} {} {tail}", hex.join(" "));
+    let _ = writeln!(text, "{lead} {} {tail}", hex(part).join(" "));
     if let Some(mark) = mark {
         let blank = lead.chars().count() + 1 + 3 * (mark - begin);
         let _ = writeln!(text, "{:blank$}^^", "");
     }
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+fn hex(bytes: &[u8]) -> Vec<String> {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn outcome_name(outcome: &Outcome) -> &'static str {
@@ -326,10 +328,7 @@ fn as_json(report: &Report, call: &Invocation) -> Value {
 
 fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value {
     let said = |said: &Said| {
-        let hex = said
-            .bytes
-            .as_ref()
-            .map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let hex = said.bytes.as_ref().map(|bytes| hex(bytes).concat());
         json!({ "text": said.to_string(), "hex": hex })
     };
     json!({
@@ -339,6 +338,7 @@ fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value
         "hints": check.hints.iter().take(call.hints.into()).collect::<Vec<_>>(),
         "read": format!("docs/src/{}", check.read),
         "again": call.again(check.id),
+        "text": plain(&one_failure(check, finding, call)),
         "picture": finding.picture,
         "output": finding.output,
     })

@@ -138,7 +138,7 @@ pub(super) fn thousand_cycles(bench: &Bench) -> Result<()> {
         cycle(bench, &server, 1000)?;
         now = settled(bench, &server, |_| true)?;
     }
-    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let did = bench.story().unwrap_or_default();
     bench.did(format!("{did}; then 1,000 more, again and again"));
     let expected = format!("memory back at {}, or growing no more", mib(first.resident));

@@ -1,26 +1,15 @@
 //! Who hears what in a chat, and in which order.
 
 use std::collections::HashMap;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use super::events::{self, said};
+use super::events::said;
 use crate::check::Bench;
 use crate::check::bench::Room;
 use crate::wire::{Client, Heard, framed, show};
 use crate::{PATIENCE, fail, wait_until};
-
-pub(super) fn relayed_to_all(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 4)?;
-    for round in 0..3 {
-        for who in 0..4 {
-            room.say(who, &format!("round {round}"))?;
-        }
-    }
-    Ok(())
-}
 
 pub(super) fn others_only(bench: &Bench) -> Result<()> {
     let server = bench.start(&["--others-only"])?;
@@ -57,74 +46,6 @@ fn meet(clients: &mut [&mut Client]) -> Result<()> {
 
 /// How long to listen for what others said before saying more.
 const LISTEN: Duration = Duration::from_millis(100);
-
-pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 1)?;
-    room.say(0, "before")?;
-    room.pour(0, "long before", 500)?;
-    // Its own "hello" must be the first that it hears.
-    let late = Client::connect(room.server.addr())?;
-    room.join(late)?;
-    room.say(0, "after")
-}
-
-pub(super) fn one_order_for_all(bench: &Bench) -> Result<()> {
-    const ROUNDS: usize = 25;
-    let mut room = Room::open(bench, &[], 12)?;
-    let senders: Vec<_> = room.members.iter().map(Client::addr).collect();
-    let heard = thread::scope(|scope| {
-        let threads: Vec<_> = room
-            .members
-            .iter_mut()
-            .map(|member| scope.spawn(move || talk(member, ROUNDS)))
-            .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Result<Vec<Vec<u8>>>>| {
-            thread.join().map_err(|_| anyhow!("a client's thread panicked"))?
-        };
-        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
-    for other in &heard[1..] {
-        if let Some(at) = (0..other.len()).find(|at| heard[0][*at] != other[*at]) {
-            let (one, two) = (show(&heard[0][at]), show(&other[at]));
-            let did = format!("let 12 clients talk at once and compared message {at}");
-            return fail(did, "the same for all", format!("{one} for one, {two} for another"));
-        }
-    }
-    for sender in senders {
-        expect_in_order(&heard[0], &sender.to_string(), ROUNDS)?;
-    }
-    Ok(())
-}
-
-/// How much one of twelve says at once: two rounds of all fit into any queue.
-const A_ROUND: usize = 40;
-
-/// Says a round, hears a round of everybody, and so on: nobody is ever more than a round ahead, so
-/// no queue can grow full, however slow the machine.
-fn talk(member: &mut Client, rounds: usize) -> Result<Vec<Vec<u8>>> {
-    let mut heard = Vec::new();
-    for round in 0..rounds {
-        let texts = (0..A_ROUND).map(|i| framed(&format!("{}", round * A_ROUND + i)));
-        member.send(&texts.collect::<Vec<_>>().concat())?;
-        for _ in 0..12 * A_ROUND {
-            heard.push(member.frame()?);
-        }
-    }
-    Ok(heard)
-}
-
-fn expect_in_order(heard: &[Vec<u8>], sender: &str, rounds: usize) -> Result<()> {
-    let own = heard.iter().filter(|frame| frame.starts_with(format!("{sender}: ").as_bytes()));
-    let expected: Vec<_> =
-        (0..rounds * A_ROUND).map(|i| format!("{sender}: {i}").into_bytes()).collect();
-    if own.eq(&expected) {
-        return Ok(());
-    }
-    let own: Vec<_> = heard.iter().filter(|frame| frame.starts_with(sender.as_bytes())).collect();
-    let wrong = own.iter().zip(&expected).find(|(got, expected)| **got != *expected);
-    let got = wrong.map_or(format!("{} messages", own.len()), |(got, _)| show(got));
-    fail("let 12 clients talk at once", format!("0, 1, 2, … of {sender}, each once"), got)
-}
 
 pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 3)?;
@@ -183,27 +104,4 @@ fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
             return fail(client.transcript(), last, show(&frame));
         }
     }
-}
-
-pub(super) fn leavers_disturb_nobody(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 4)?;
-    let addr = room.members[0].addr();
-    let mut leavers = Vec::new();
-    for _ in 0..20 {
-        let leaver = Client::connect(room.server.addr())?;
-        room.join(leaver)?;
-        leavers.extend(room.members.pop());
-    }
-    for (i, mut leaver) in leavers.into_iter().enumerate() {
-        let text = format!("while {i} leaves");
-        room.members[0].send(&framed(&text).repeat(100))?;
-        match i % 3 {
-            0 => drop(leaver),
-            1 => leaver.reset()?,
-            _ => leaver.half_close()?,
-        }
-        (0..100).try_for_each(|_| room.hear(&said(addr, &text)))?;
-    }
-    room.say(1, "all is well")?;
-    events::expect_all_left_but(&room.server, room.members.len())
 }

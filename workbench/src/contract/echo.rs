@@ -42,14 +42,6 @@ pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn half_close_answered(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let mut client = Client::connect(server.addr())?;
-    client.say("last words")?;
-    client.half_close()?;
-    bench.expect_answer(&mut client, "last words")
-}
-
 pub(super) fn early_leaver_logged(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     for bytes in [&b""[..], b"par", b"\0\0"] {
@@ -132,16 +124,4 @@ pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
         return Ok(());
     }
     fail("served them all", format!("at most {} threads", before + SLACK), threads()?)
-}
-
-pub(super) fn silent_client_holds_nobody(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let mut silent = Vec::new();
-    for _ in 0..10 {
-        silent.push(bench.known_client(&server)?);
-    }
-    for _ in 0..10 {
-        bench.expect_works(&server)?;
-    }
-    silent.iter_mut().try_for_each(|client| bench.exchange(client, "not silent any more"))
 }

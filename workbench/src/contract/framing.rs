@@ -12,60 +12,6 @@ use crate::wire::{Client, Heard, framed, show};
 /// The bytes that a message may have, without its zero byte (DESIGN.md, section 5).
 pub(super) const MAX: usize = 16 * 1024;
 
-pub(super) fn whole(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["hello", "Grüße, 世界 🥫", " ", "a\tb", "server: hello"] {
-        bench.exchange(&mut Client::connect(server.addr())?, text)?;
-    }
-    Ok(())
-}
-
-pub(super) fn torn_everywhere(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    let text = "torn here or there";
-    let frame = framed(text);
-    for at in 1..frame.len() {
-        let (first, second) = frame.split_at(at);
-        torn(bench, &server, text, &[first, second])?;
-    }
-    torn(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())
-}
-
-pub(super) fn torn_character(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["¢", "€", "🥫", "a🥫b"] {
-        let frame = framed(text);
-        for at in 1..frame.len() {
-            let (first, second) = frame.split_at(at);
-            torn(bench, &server, text, &[first, second])?;
-        }
-        torn(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
-    }
-    Ok(())
-}
-
-fn torn(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
-    let mut client = Client::connect(server.addr())?;
-    for (i, piece) in pieces.iter().enumerate() {
-        client.send(piece)?;
-        if i + 1 < pieces.len() {
-            wait_until_read(&client)?;
-        }
-    }
-    bench.expect_answer(&mut client, text)
-}
-
-pub(super) fn half_and_three_and_a_half(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let addr = room.members[0].addr();
-    room.members[0].send(b"one\0two\0three\0fo")?;
-    for text in ["one", "two", "three"] {
-        room.hear(&said(addr, text))?;
-    }
-    room.members[0].send(b"ur\0")?;
-    room.hear(&said(addr, "four"))
-}
-
 pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let mut client = Client::connect(server.addr())?;
@@ -90,19 +36,6 @@ pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
     client.send(&vec![0; 300_000])?;
     bench.exchange(&mut client, "at last")
-}
-
-pub(super) fn longest_accepted(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
-    for text in ["x".repeat(MAX), "é".repeat(MAX / 2)] {
-        bench.exchange(&mut Client::connect(server.addr())?, &text)?;
-        let mut client = Client::connect(server.addr())?;
-        client.send(text.as_bytes())?;
-        wait_until_read(&client)?;
-        client.send(&[0])?;
-        bench.expect_answer(&mut client, &text)?;
-    }
-    Ok(())
 }
 
 pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {

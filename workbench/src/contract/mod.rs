@@ -15,7 +15,6 @@
 
 mod chat;
 mod cli;
-mod descriptors;
 mod echo;
 pub(crate) mod events;
 #[cfg(unix)]

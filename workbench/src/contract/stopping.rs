@@ -114,15 +114,6 @@ fn with_much_queued(bench: &Bench) -> Result<(Room<'_>, Client, String)> {
     Ok((room, late, relay))
 }
 
-pub(super) fn queued_is_delivered(bench: &Bench) -> Result<()> {
-    let (mut room, mut late, relay) = with_much_queued(bench)?;
-    room.server.signal(Signal::TERM)?;
-    late.widen()?;
-    expect_delivered(&mut late, &relay, POURED)?;
-    room.members.iter_mut().try_for_each(Client::expect_eof)?;
-    room.server.expect_exit("sent SIGTERM with much queued").map(drop)
-}
-
 /// Even megabytes, where the kernel has room for them, arrive after the end.
 pub(super) fn megabytes_are_delivered(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;

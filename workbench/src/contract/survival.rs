@@ -26,36 +26,6 @@ fn survives(bench: &Bench, breaks: impl Fn(&Server) -> Result<()>) -> Result<()>
     }
 }
 
-pub(super) fn reset_before_sending(bench: &Bench) -> Result<()> {
-    survives(bench, |server| (0..5).try_for_each(|_| Client::connect(server.addr())?.reset()))
-}
-
-pub(super) fn reset_mid_frame(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
-        for _ in 0..5 {
-            let mut client = Client::connect(server.addr())?;
-            client.send(b"unfinish")?;
-            wait_until_read(&client)?;
-            client.reset()?;
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn reset_before_reading(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
-        for waits in [true, false, true, false] {
-            let mut client = Client::connect(server.addr())?;
-            client.say("no time for an answer")?;
-            if waits {
-                events::wait_for(server, &said(client.addr(), "no time for an answer"))?;
-            }
-            client.reset()?;
-        }
-        Ok(())
-    })
-}
-
 pub(super) fn reset_by_many(bench: &Bench) -> Result<()> {
     survives(bench, |server| {
         for i in 0..100 {

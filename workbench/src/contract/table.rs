@@ -1,7 +1,7 @@
 use Profile::{ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
 use anyhow::Result;
 
-use super::{chat, cli, descriptors, echo, framing, leaving, limits, log, outlets, slow, survival};
+use super::{chat, cli, echo, framing, leaving, limits, log, outlets, slow, survival};
 #[cfg(unix)]
 use super::{exhaustion, stopping};
 use crate::check::{Bench, Check, Needs, Profile, Theme};
@@ -90,26 +90,6 @@ pub const TABLE: &[Check] = &[
         "§1: stdout: exactly one line, `Listening on ADDR`, flushed once connections are \
          accepted.",
     ),
-    row("framing-whole", EVERY, framing::whole, "§2: A message is UTF-8 text ended by one ␀."),
-    row(
-        "framing-torn",
-        EVERY,
-        framing::torn_everywhere,
-        "§2: A read may bring half a message: keep the rest for the next read.",
-    ),
-    row(
-        "framing-torn-character",
-        EVERY,
-        framing::torn_character,
-        "§2: A read may bring half a message: keep the rest for the next read. Half a \
-         character, too.",
-    ),
-    row(
-        "framing-several",
-        CHAT,
-        framing::half_and_three_and_a_half,
-        "§2: A read may bring half a message, or three and a half.",
-    ),
     row(
         "framing-empty",
         EVERY,
@@ -121,13 +101,6 @@ pub const TABLE: &[Check] = &[
         EVERY,
         framing::zero_bytes_only,
         "§2: An empty message is ignored, and so are 300,000 of them.",
-    ),
-    row(
-        "framing-longest",
-        EVERY,
-        framing::longest_accepted,
-        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, so one of just \
-         that length is none.",
     ),
     row(
         "framing-too-long",
@@ -190,13 +163,6 @@ pub const TABLE: &[Check] = &[
     ),
     row("echo-rest-ignored", ECHO, echo::rest_ignored, "§2: What follows the first ␀ is ignored."),
     row(
-        "echo-half-close",
-        ECHO,
-        echo::half_close_answered,
-        "§2: client connects, sends a message; server answers, also one that has said its \
-         last.",
-    ),
-    row(
         "echo-early-leaver",
         ECHO,
         echo::early_leaver_logged,
@@ -214,35 +180,9 @@ pub const TABLE: &[Check] = &[
         echo::second_waits_at_the_limit,
         "§2: a second client waits until the first is done, so no limit is ever passed.",
     ),
-    row(
-        "echo-silent-client",
-        MULTI,
-        echo::silent_client_holds_nobody,
-        "§2: One thread a client: one that is silent holds nobody.",
-    ),
     #[cfg(target_os = "linux")]
     row("echo-thread-a-client", MULTI, echo::thread_a_client, "§2: One thread a client."),
-    row(
-        "chat-relay",
-        CHAT,
-        chat::relayed_to_all,
-        "§2: Each message is relayed as `ADDR: message` (the sender's address) to every \
-         client connected at that moment, the sender included.",
-    ),
     row("chat-others-only", CHAT, chat::others_only, "§2: `--others-only` leaves the sender out."),
-    row(
-        "chat-late-joiner",
-        CHAT,
-        chat::late_joiner,
-        "§2: relayed to every client connected at that moment, and to nobody who comes later.",
-    ),
-    row(
-        "chat-one-order",
-        CHAT,
-        chat::one_order_for_all,
-        "§2: One order for all: every client sees all messages in the same order, and one \
-         sender's messages in the order sent. Nothing is delivered twice. Nothing is lost.",
-    ),
     row(
         "chat-pipelined",
         CHAT,
@@ -255,12 +195,6 @@ pub const TABLE: &[Check] = &[
         CHAT,
         chat::a_thousand_hear,
         "§2: relayed to every client connected at that moment, be they a thousand.",
-    ),
-    row(
-        "chat-leavers",
-        CHAT,
-        chat::leavers_disturb_nobody,
-        "§1: however it leaves, the server and every other client go on.",
     ),
     row(
         "slow-room-not-frozen",
@@ -331,14 +265,7 @@ pub const TABLE: &[Check] = &[
         SEVERAL,
         exhaustion::run_out_and_come_back,
         "§1: `accept` errors never end a server, and never spin the processor: out of file \
-         descriptors, it waits and goes on accepting once some are free.",
-    ),
-    row(
-        "limits-nothing-left",
-        EVERY,
-        descriptors::thousand_come_and_go,
-        "§1: One client's failure is that client's alone: a thousand who have left cost no \
-         thread and no descriptor.",
+         it waits and goes on accepting once some are free.",
     ),
     #[cfg(unix)]
     row(
@@ -346,27 +273,6 @@ pub const TABLE: &[Check] = &[
         EVERY,
         survival::burst_of_connections,
         "§1: `accept` errors never end a server, and a burst of connections is let in.",
-    ),
-    row(
-        "survive-reset-before-sending",
-        EVERY,
-        survival::reset_before_sending,
-        "§1: however it leaves, the server and every other client go on: a reset before a \
-         word.",
-    ),
-    row(
-        "survive-reset-mid-frame",
-        EVERY,
-        survival::reset_mid_frame,
-        "§1: however it leaves, the server and every other client go on: a reset amid a \
-         message.",
-    ),
-    row(
-        "survive-reset-before-reading",
-        EVERY,
-        survival::reset_before_reading,
-        "§1: however it leaves, the server and every other client go on: a reset before the \
-         answer was read.",
     ),
     row(
         "survive-resets",
@@ -492,13 +398,6 @@ pub const TABLE: &[Check] = &[
         EVERY,
         stopping::unfinished_frame_holds_nothing,
         "§1: SIGINT, SIGTERM: no longer than needed; an unfinished message needs nothing.",
-    ),
-    #[cfg(unix)]
-    row(
-        "stop-delivers",
-        CHAT,
-        stopping::queued_is_delivered,
-        "§1: a chat server delivers what is already queued.",
     ),
     #[cfg(unix)]
     row(
