@@ -222,6 +222,20 @@ pub fn wait_until_read(client: &Client) -> Result<()> {
     fail_late(client.transcript(), "the server reads what it was sent", got)
 }
 
+/// Does something while the server stands still, so that it finds all of it at once; where a server
+/// cannot be stopped, while it runs.
+pub fn while_stopped(server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    #[cfg(unix)]
+    if server.pid().is_some() {
+        use crate::server::Signal;
+        server.signal_all(Signal::STOP)?;
+        let done = act();
+        server.signal_all(Signal::CONT)?;
+        return done;
+    }
+    act()
+}
+
 /// A chat server with members that it is known to have let in, who have heard the same so far.
 pub struct Room<'a> {
     bench: &'a Bench,
@@ -257,10 +271,13 @@ impl<'a> Room<'a> {
         self.join(client)
     }
 
-    /// Lets a client in: it is in once it has heard itself, and the others hear it, too.
-    pub fn join(&mut self, client: Client) -> Result<()> {
+    /// Lets a client in: it is in once it has heard itself, whatever it is told before that, and the
+    /// others hear it, too.
+    pub fn join(&mut self, mut client: Client) -> Result<()> {
+        self.bench.exchange_amid_others(&mut client, "hello")?;
+        self.hear(&events::said(client.addr(), "hello"))?;
         self.members.push(client);
-        self.say(self.members.len() - 1, "hello")
+        Ok(())
     }
 
     /// A client that the server knows, and that will not be read from until its check says so.

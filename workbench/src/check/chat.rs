@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Result, anyhow};
 
 use super::Bench;
-use super::bench::Room;
+use super::bench::{Room, while_stopped};
 use crate::contract::events::said;
 use crate::wire::{Client, framed};
 use crate::{Failure, Said};
@@ -116,11 +116,22 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
         room.join_one()?;
         let mut leaver = room.members.remove(room.members.len() - 2);
         let text = format!("while number {i} leaves");
-        room.members[0].send(&framed(&text).repeat(20))?;
-        match i % 3 {
-            0 => drop(leaver),
-            1 => leaver.reset()?,
-            _ => leaver.half_close()?,
+        let bytes = framed(&text).repeat(20);
+        let Room { server, members, .. } = &mut room;
+        let act = || {
+            members[0].send(&bytes)?;
+            match i % 3 {
+                0 => drop(leaver),
+                1 => leaver.reset()?,
+                _ => leaver.half_close()?,
+            }
+            Ok(())
+        };
+        // What happens while it stands still meets in one broadcast for certain.
+        if i % 2 == 0 {
+            while_stopped(server, act)?
+        } else {
+            act()?
         }
         (0..20).try_for_each(|_| room.hear(&said(addr, &text)))?;
     }

@@ -60,15 +60,23 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         for client in &mut clients {
             client.send_regardless(b"from the cro");
         }
-        bench.did(format!("{size} clients stayed amid their messages; then each sent the rest"));
+        bench.did(format!(
+            "{size} clients stayed amid their messages; then, from the last to \
+             the first, each sent the rest and got its answer"
+        ));
     }
-    let rest: &[u8] = if bench.profile().one_at_a_time() { b"from the crowd\0" } else { b"wd\0" };
     let mut refused = 0;
-    for client in &mut clients {
-        client.send_regardless(rest);
+    if bench.profile().one_at_a_time() {
+        for client in &mut clients {
+            client.send_regardless(b"from the crowd\0");
+        }
+    } else {
+        // The last come is the first served: all the others are still amid their messages then.
+        clients.reverse();
     }
     // Whoever has been served leaves: a server may wait for that before it serves the next.
     for mut client in clients {
+        client.send_regardless(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
     }
     Ok(refused)
@@ -128,7 +136,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
     let mut inside = Vec::new();
     for _ in 0..clients {
         let mut client = bench.connect(&server)?;
-        bench.exchange(&mut client, "here I am")?;
+        bench.exchange_amid_others(&mut client, "here I am")?;
         inside.push(client);
     }
     let mut more = 0;

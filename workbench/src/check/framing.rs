@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Bench;
-use super::bench::{Room, wait_until_read};
+use super::bench::{wait_until_read, while_stopped};
 use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard, framed};
@@ -78,15 +78,27 @@ pub(super) fn one_write(bench: &Bench) -> Result<()> {
         client.send(b"one\0two\0three\0")?;
         return bench.expect_answer(&mut client, "one");
     }
-    let mut room = Room::of(bench, 2)?;
+    let server = bench.serve()?;
+    let mut client = bench.connect(&server)?;
     bench.did("A sent \"one␀two␀three␀fo\" in one write, and then \"ur␀\"");
-    let addr = room.members[0].addr();
-    room.members[0].send(b"one\0two\0three\0fo")?;
-    for text in ["one", "two", "three"] {
-        room.hear(&said(addr, text))?;
+    client.send(b"one\0two\0three\0fo")?;
+    expect_in_any_order(bench, &mut client, &["one", "two", "three"])?;
+    client.send(b"ur\0")?;
+    client.expect(&said(client.addr(), "four"))
+}
+
+/// The order has a check of its own.
+fn expect_in_any_order(bench: &Bench, client: &mut Client, texts: &[&str]) -> Result<()> {
+    let mut missing: Vec<_> = texts.iter().map(|text| bench.answer(client.addr(), text)).collect();
+    while let Some(next) = missing.first() {
+        let heard = client.hear(client.patience())?;
+        let is_it = |text: &String| matches!(&heard, Heard::Frame(it) if it == text.as_bytes());
+        match missing.iter().position(is_it) {
+            Some(at) => _ = missing.remove(at),
+            None => return Err(client.failure(Said::bytes(framed(next), ""), heard)),
+        }
     }
-    room.members[0].send(b"ur\0")?;
-    room.hear(&said(addr, "four"))
+    Ok(())
 }
 
 pub(super) fn torn_character(bench: &Bench) -> Result<()> {
@@ -112,9 +124,10 @@ pub(super) fn empty(bench: &Bench) -> Result<()> {
         client.send(b"\0\0first\0")?;
         return bench.expect_answer(&mut client, "first");
     }
-    bench.did("A sent \"␀␀first␀␀second␀\": three empty messages, and two that are not");
-    client.send(b"\0\0first\0\0second\0")?;
+    bench.did("A sent \"␀␀first␀\", and then \"␀second␀\": three empty messages, two that are not");
+    client.send(b"\0\0first\0")?;
     client.expect(&said(client.addr(), "first"))?;
+    client.send(b"\0second\0")?;
     client.expect(&said(client.addr(), "second"))
 }
 
@@ -136,12 +149,39 @@ pub(super) fn half_close(bench: &Bench) -> Result<()> {
     let mut client = bench.connect(&server)?;
     client.say("last words")?;
     client.half_close()?;
-    bench.expect_answer(&mut client, "last words")?;
-    if bench.profile().is_chat() {
-        // Nothing is queued, so this needs none of the 3 s that it may take.
-        client.expect_eof()?;
-    }
-    Ok(())
+    expect_answer_and_end(bench, &mut client, "last words")?;
+    bench.did("a client sent \"all at once␀\" and the end, and the server found both in one go");
+    let mut client = bench.connect(&server)?;
+    while_stopped(&server, || {
+        client.say("all at once")?;
+        client.half_close()
+    })?;
+    expect_answer_and_end(bench, &mut client, "all at once")?;
+    if bench.profile().is_chat() { half_close_and_read_later(bench, &server) } else { Ok(()) }
+}
+
+/// Nothing is queued, so the end needs none of the 3 s that it may take.
+fn expect_answer_and_end(bench: &Bench, client: &mut Client, text: &str) -> Result<()> {
+    client.expect(&bench.answer(client.addr(), text))?;
+    client.expect_eof()
+}
+
+/// A chat has something queued for a client that has said its last, and does not read yet.
+fn half_close_and_read_later(bench: &Bench, server: &Server) -> Result<()> {
+    const MESSAGES: usize = 120;
+    let text = "q".repeat(1000);
+    bench.did(format!(
+        "a client sent {MESSAGES} messages of 1 KB and the end, and read the answers only then"
+    ));
+    let mut client = bench.connect_narrow(server)?;
+    client.send(&framed(&text).repeat(MESSAGES))?;
+    client.half_close()?;
+    // A server that waits for this client to read may read on only then: that is another check's.
+    _ = wait_until_read(&client);
+    client.widen()?;
+    let answer = bench.answer(client.addr(), &text);
+    (0..MESSAGES).try_for_each(|_| client.expect(&answer))?;
+    client.expect_eof()
 }
 
 pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
@@ -166,15 +206,13 @@ pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Somebody who is there before, where a server serves several at a time.
+/// Somebody who is in a chat before.
 fn witness(bench: &Bench, server: &Server) -> Result<Option<Client>> {
-    if bench.profile().one_at_a_time() {
+    if bench.profile().is_echo() {
         return Ok(None);
     }
     let mut client = bench.connect(server)?;
-    if bench.profile().is_chat() {
-        bench.exchange(&mut client, "I was here before")?;
-    }
+    bench.exchange(&mut client, "I was here before")?;
     Ok(Some(client))
 }
 
@@ -191,12 +229,10 @@ fn expect_turned_away(bench: &Bench, client: &mut Client) -> Result<()> {
 
 /// Who was there before has heard nothing of it, and a newcomer is served.
 fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Client>) -> Result<()> {
-    let Some(witness) = witness.filter(|_| bench.profile().is_chat()) else {
-        return bench.expect_works(server);
-    };
+    let Some(witness) = witness else { return bench.expect_works(server) };
     bench.exchange(witness, "still here")?;
     let mut newcomer = bench.connect(server)?;
-    bench.exchange(&mut newcomer, "new here")?;
+    bench.exchange_amid_others(&mut newcomer, "new here")?;
     witness.expect(&said(newcomer.addr(), "new here"))
 }
 

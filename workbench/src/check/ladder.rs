@@ -40,8 +40,10 @@ pub const LADDER: &[Check] = &[
         id: "frame-three",
         title: "three messages in a row",
         rule: "Each message is answered as it is: blanks, tabs and any character included.",
+        after: &["frame-one"],
         hints: [
-            "The text is changed on its way (stripped, re-coded), or the server serves once only.",
+            "The text is changed on its way (stripped, re-coded), or the server serves once only, or \
+             answers twice.",
             "Calls such as strip(), trim(), or a conversion with another encoding than UTF-8; the \
              end of the loop that serves clients.",
             "Relay the bytes between two ␀ as they are; go back to the next message, or the next \
@@ -69,6 +71,7 @@ pub const LADDER: &[Check] = &[
         id: "frame-one-write",
         title: "three messages in one write",
         rule: "A read may bring three messages and a half: each counts, and the half is kept.",
+        after: &["frame-bytewise"],
         hints: [
             "Only the first message of a read is seen, or what follows the last ␀ is lost.",
             "What happens to the bytes behind the first ␀ of a read, and behind the last?",
@@ -111,7 +114,7 @@ pub const LADDER: &[Check] = &[
         id: "frame-long",
         title: "a message of 16,384 bytes",
         rule: "A message may have 16,384 bytes before its ␀.",
-        after: &["frame-bytewise"],
+        after: &["frame-torn-character"],
         hints: [
             "A long message is cut or refused: one read or one write does not move all of it.",
             "The size given to read, and the number that write returns.",
@@ -127,6 +130,7 @@ pub const LADDER: &[Check] = &[
         title: "a client that has said its last",
         rule: "A client that closes its sending side still gets what is due to it; then the server \
                closes.",
+        after: &["frame-one-write"],
         hints: [
             "A read of no bytes is taken for the end of the whole connection; it is the end of one \
              direction.",
@@ -143,6 +147,7 @@ pub const LADDER: &[Check] = &[
         title: "bytes that are not UTF-8",
         rule: "A message that is not UTF-8 is a protocol error: it is not relayed, that client is \
                disconnected, and nobody else notices.",
+        after: &["frame-three", "chat-everyone"],
         hints: [
             "Bad bytes are passed on, or the error that they cause goes further than their client.",
             "What decoding does with bad bytes, and who catches the error if it throws one.",
@@ -156,6 +161,7 @@ pub const LADDER: &[Check] = &[
         id: "frame-endless",
         title: "a message without an end",
         rule: "A message longer than the limit is a protocol error, also while its ␀ has not come.",
+        after: &["frame-bytewise", "chat-everyone"],
         hints: [
             "The buffer of an unfinished message grows without bound: one client can fill the \
              memory.",
@@ -202,7 +208,7 @@ pub const LADDER: &[Check] = &[
         title: "a thousand clients come and go",
         rule: "Clients that have left cost no descriptor, no thread and no memory.",
         needs: Needs::Figures,
-        after: &["frame-bytewise", "reset-any-moment"],
+        after: &["frame-long", "reset-hundred"],
         hints: [
             "Something of each client stays behind: its socket, its thread or process, or what it \
              said.",
@@ -239,7 +245,7 @@ pub const LADDER: &[Check] = &[
         theme: Concurrency,
         title: "200 clients at once",
         rule: "200 clients are served at once; echo-uni serves them in turn.",
-        after: &["silent-peer"],
+        after: &["silent-peer", "chat-everyone"],
         hints: [
             "There is room for fewer clients than that: a limit, a pool, or a backlog that is full.",
             "Numbers: of workers, of places, the argument of listen().",
@@ -361,7 +367,7 @@ pub const LADDER: &[Check] = &[
         id: "chat-late-joiner",
         title: "a late joiner",
         rule: "A message goes to those connected at that moment, and to nobody who comes later.",
-        after: &["chat-everyone"],
+        after: &["chat-everyone", "frame-one-write"],
         hints: [
             "A newcomer is sent what was said before it came.",
             "What is kept of old messages, and what is done when a client is accepted.",
@@ -468,7 +474,7 @@ pub const LADDER: &[Check] = &[
     },
 ];
 
-/// What the rows have in common that need nothing but a server that answers.
+/// What the rows have in common that need nothing but a server that answers, again and again.
 const STANDS_ON_ONE: Check = Check {
     id: "",
     theme: Framing,
@@ -477,7 +483,7 @@ const STANDS_ON_ONE: Check = Check {
     who: EVERY,
     limit: NOBODY,
     needs: Needs::Nothing,
-    after: &["frame-one"],
+    after: &["frame-three"],
     hints: [""; 3],
     read: "protocol.md#Why messages need frames",
     run: framing::one,
