@@ -51,7 +51,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     bench.did(format!("{size} clients connected and stayed; each sent a message"));
     let mut clients = Vec::new();
     for _ in 0..size {
-        clients.push(bench.connect(server)?);
+        clients.push(bench.connect(server)?.patient(4 * bench.patience()));
     }
     if bench.profile().is_chat() {
         return chatting(bench, &mut clients);
@@ -82,12 +82,13 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     let first = clients[0].addr();
     let mut waiting: Vec<_> = (0..size).collect();
     let mut refused = Vec::new();
-    let all_in = wait_until(bench.patience().max(crate::PATIENCE / 2), || {
+    let patience = clients[0].patience();
+    let all_in = wait_until(patience, || {
         clients[0].say("anybody there?")?;
         let mut still = Vec::new();
         for i in std::mem::take(&mut waiting) {
             // Whoever is not in yet hears a later one.
-            let within = if i == 0 { bench.patience() } else { std::time::Duration::ZERO };
+            let within = if i == 0 { patience } else { std::time::Duration::ZERO };
             match clients[i].hear(within)? {
                 Heard::Frame(frame) if frame.starts_with(b"server: ") => refused.push(i),
                 Heard::Frame(_) => {}
