@@ -143,7 +143,7 @@ pub fn tool(source: &Path) -> Option<&'static str> {
     Some(match source.extension()?.to_str()? {
         "py" => "python3",
         "js" => "node",
-        "java" => "java",
+        "java" => "javac",
         "pl" => "perl",
         "c" => "cc",
         "rs" => "rustc",
@@ -173,16 +173,25 @@ pub fn command(source: &Path) -> Result<Vec<OsString>> {
             let program = source.with_extension(env::consts::EXE_EXTENSION);
             let optimized: &[&str] =
                 if tool == "cc" { &["-O2"] } else { &["-O", "--edition=2024"] };
-            let mut compile = Command::new(tool);
-            compile.args(optimized).arg("-o").arg(&program).arg(source);
-            let done = compile.output().with_context(|| format!("running {tool}"))?;
-            if !done.status.success() {
-                bail!("{tool} says:\n{}", String::from_utf8_lossy(&done.stderr));
-            }
+            compile(Command::new(tool).args(optimized).arg("-o").arg(&program), source)?;
             vec![program.into()]
+        }
+        "javac" => {
+            let folder = source.parent().unwrap_or(Path::new("."));
+            compile(Command::new(tool).arg("-d").arg(folder), source)?;
+            let class = source.file_stem().unwrap_or_default();
+            vec!["java".into(), "-cp".into(), folder.into(), class.into()]
         }
         _ => vec![tool.into(), source.into()],
     };
     words.push("{port}".into());
     Ok(words)
+}
+
+fn compile(compiler: &mut Command, source: &Path) -> Result<()> {
+    let done = compiler.arg(source).output().context("running the compiler")?;
+    if !done.status.success() {
+        bail!("the compiler says:\n{}", String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(())
 }
