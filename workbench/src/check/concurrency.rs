@@ -8,7 +8,7 @@ use super::{Bench, Profile};
 use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard};
-use crate::{fail, fail_late, wait_until};
+use crate::{fail, fail_late, sockdiag, wait_until};
 
 pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
@@ -54,6 +54,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         clients.push(bench.connect(server)?.patient(4 * bench.patience()));
     }
     if bench.profile().is_chat() {
+        wait_until_accepted(bench, server)?;
         return chatting(bench, &mut clients);
     }
     if !bench.profile().one_at_a_time() {
@@ -72,6 +73,17 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
     }
     Ok(refused)
+}
+
+/// Gives the server time to let in all who have come, where the system tells who waits.
+fn wait_until_accepted(bench: &Bench, server: &Server) -> Result<()> {
+    let port = server.addr().port();
+    let waiting = || {
+        let all = sockdiag::listeners().unwrap_or_default();
+        all.iter().find(|it| it.addr.port() == port).map_or(0, |it| it.waiting)
+    };
+    // A server that never does shows that in what follows.
+    wait_until(bench.patience(), || Ok(waiting() == 0)).map(drop)
 }
 
 /// The first says something until everyone has heard something or was refused; then once more, and
