@@ -100,7 +100,7 @@ fn a_failure_tells_all_that_helps() {
         " expected  \"hello␀\"\n            68 65 6c 6c 6f 00\n",
         "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
         "     rule  A message is UTF-8 text ended by one ␀",
-        "   likely  The answer has not the bytes",
+        "   likely  The answer is not ended by a ␀",
         "     read  docs/src/protocol.md, \"Why messages need frames\"\n",
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",
