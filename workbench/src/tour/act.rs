@@ -19,6 +19,7 @@ pub struct Act<'a> {
     /// Each in the lane of its number; those who have none come last.
     pub clients: Vec<Client>,
     names: &'static [&'static str],
+    stage: &'a str,
     pub server: Running,
 }
 
@@ -27,13 +28,13 @@ impl<'a> Act<'a> {
     pub fn open(
         stages: &Stages,
         page: &'a Page,
-        stage: &str,
+        stage: &'a str,
         names: &'static [&'static str],
     ) -> Result<Self> {
         let server = stages.start(stage)?;
         let lanes = Lanes::new(page, names, server.log().clone());
         lanes.heads()?;
-        Ok(Self { lanes, clients: Vec::new(), names, server })
+        Ok(Self { lanes, clients: Vec::new(), names, stage, server })
     }
 
     /// The next client connects.
@@ -118,7 +119,7 @@ impl<'a> Act<'a> {
         self.note_threads(seen);
         match seen {
             Some(seen) if seen != expected => {
-                fail(format!("counted the threads of {:?}", *self.server), expected, seen)
+                fail(format!("counted the threads of {}", self.stage), expected, seen)
             }
             _ => Ok(()),
         }

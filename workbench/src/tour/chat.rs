@@ -22,7 +22,8 @@ pub fn a_room_of_three(stages: &Stages, page: &Page) -> Result<()> {
     page.prose(
         "In a chat, all hear what one says, so the threads have to reach all clients. Here each \
          client has two threads and a queue. One thread receives what the client says and puts it \
-         into everybody's queue, under one lock; the other sends what is in the client's own.",
+         into everybody's queue; a lock lets only one at a time do that. The other sends what is \
+         in the client's own queue.",
     )?;
     let mut act = Act::open(stages, page, "chat-threads", &THREE)?;
     act.expect_threads(1)?;
@@ -142,8 +143,8 @@ fn expect_frame(client: &mut Client, expected: &[u8]) -> Result<()> {
 
 pub fn one_loop(stages: &Stages, page: &Page) -> Result<()> {
     page.prose(
-        "chat-poll does the same with one thread. It asks the kernel which of all its sockets are \
-         ready: which can be read or written now, without waiting. It does what can be done at \
+        "chat-poll does the same with one thread. It asks the kernel which of all its connections \
+         can be read or written now, without waiting (their readiness), does what can be done at \
          once, and asks again. A table keeps what each client has half said and has yet to get.",
     )?;
     let (few, many) = three_and_fifty(stages, page, "chat-poll")?;
@@ -213,6 +214,9 @@ fn guests_join(act: &mut Act<'_>) -> Result<()> {
         let relay = format!("{}: hi", act.addr(guest)).into_bytes();
         act.clients[guest].say("hi")?;
         hear_until(&mut act.clients[guest], &relay)?;
+    }
+    for guest in 3..act.clients.len() {
+        act.expect_log(&format!("{}: hi", act.addr(guest)))?;
     }
     act.lanes.show()
 }

@@ -18,15 +18,15 @@ const LOOK: Duration = Duration::from_millis(300);
 
 pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
     page.prose(
-        "A server asks the kernel for a listener: a socket that connections come to. echo-uni \
-         takes one connection from it, reads until the message is complete, sends it back, hangs \
-         up, and only then takes the next. A zero byte completes a message. It has one thread, \
-         one line of execution, for all that. (Not counted here: two helpers that every stage \
-         has, for its log and for signals.)",
+        "A server asks the kernel (the operating system) for a listener, the place that \
+         connections come to. echo-uni takes one connection from it, reads until the message is \
+         complete, sends it back, hangs up, and only then takes the next. A zero byte completes a \
+         message. All that is done by one thread, one line of execution. (Two helpers that every \
+         stage has, for its log and for signals, are not counted here.)",
     )?;
     let mut act = Act::open(stages, page, "echo-uni", &CAST)?;
     ann_begins(&mut act)?;
-    act.expect_threads(1)?;
+    act.threads()?;
     act.lanes.pause("Bob connects and sends a whole message")?;
 
     let bob = act.connect()?;
@@ -38,13 +38,13 @@ pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
         act.lanes.show()?;
     }
     not_in_the_log(&act, bob)?;
-    act.expect_threads(1)?;
+    act.threads()?;
     let unread = unread_bytes(act.server.addr(), act.addr(bob));
     let unread = unread.map(|bytes| format!(" with his {bytes} bytes")).unwrap_or_default();
     act.lanes.prose(&format!(
         "Bob is connected: the kernel did that. It keeps his connection{unread} in the \
          listener's backlog, the queue of those whom the server has not taken yet. The server \
-         has not heard of Bob; it waits for the rest of Ann's message."
+         knows nothing of Bob; it waits for the rest of Ann's message."
     ))?;
     act.lanes.pause("Ann sends the rest")?;
 
@@ -62,9 +62,9 @@ pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
 
 pub fn a_thread_for_each(stages: &Stages, page: &Page) -> Result<()> {
     page.prose(
-        "echo-multi starts a thread for each client; while one thread waits, the kernel runs the \
-         others. The same clients do the same again. (Its answers have the client's address in \
-         front, in the place of which you see the name.)",
+        "echo-multi starts a thread for each client: while one thread waits, the kernel runs the \
+         others. The same clients do the same again. (Its answers say in front whose message it \
+         was.)",
     )?;
     let mut act = Act::open(stages, page, "echo-multi", &CAST)?;
     act.expect_threads(1)?;

@@ -70,9 +70,9 @@ mod mode {
         }
     }
 
-    /// In the background the kernel would stop whoever tries.
+    /// In the background of its own terminal, the kernel would stop whoever tries.
     fn set(mode: &Termios) {
-        if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp()) {
+        if tcgetpgrp(stdin()).map_or(true, |foreground| foreground == getpgrp()) {
             let _ = tcsetattr(stdin(), OptionalActions::Now, mode);
         }
     }

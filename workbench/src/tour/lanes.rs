@@ -170,6 +170,8 @@ impl<'a> Lanes<'a> {
             for ((cell, style), &width) in cells.iter().zip(styles).zip(&widths) {
                 let text = cell.get(n).map_or("", String::as_str);
                 let blanks = " ".repeat(width - text.chars().count());
+                // A line that ends in blanks is trimmed; colours would be in the way.
+                let style = if text.is_empty() { &PLAIN } else { style };
                 let _ = write!(line, " {DIM}│{DIM:#} {style}{text}{style:#}{blanks}");
             }
             line.trim_end().to_owned()

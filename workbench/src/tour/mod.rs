@@ -168,12 +168,13 @@ fn tour(args: &Args, page: &Page, is_interactive: bool) -> Result<()> {
         head(page, number, scene)?;
         (scene.play)(&stages, page)?;
     }
-    page.prose(
-        "Where next: the book explains each stage (docs/src/introduction.md); `cargo tincan diff \
-         echo-uni echo-multi` shows what changes from one to another; `cargo tincan check` judges \
-         a server that you write yourself, in any language.",
-    )
+    print(WHERE_NEXT)
 }
+
+const WHERE_NEXT: &str = "Where next:
+  docs/src/introduction.md                 the book: why each stage is as it is
+  cargo tincan diff echo-uni echo-multi    what changes from one stage to another
+  cargo tincan check --help                judges a server of yours, in any language";
 
 fn introduce(page: &Page) -> Result<()> {
     print("")?;
@@ -184,8 +185,9 @@ fn introduce(page: &Page) -> Result<()> {
     )?;
     page.prose(
         "In its tables each client has a column; the last one has the server's log and what is \
-         measured (after =). Read a row from left to right, then the next: that is the order in time. \
-         On the left are the milliseconds since the scene began.",
+         measured (after =). Where a server writes a client's address, you see the client's name. \
+         Read a row from left to right, then the next: that is the order in time. On the left are \
+         the milliseconds since the scene began.",
     )
 }
 
