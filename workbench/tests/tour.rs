@@ -19,6 +19,9 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 /// How long anything may take before a test fails; a first build of the stages is part of it.
 const DEADLINE: Duration = Duration::from_mins(5);
 
+/// How long what was left running has to be gone.
+const LEFT: Duration = Duration::from_secs(20);
+
 /// What every process that a tour starts has in its environment.
 const MARK: &str = "TINCAN_TOUR_TEST";
 
@@ -325,9 +328,13 @@ impl Tour {
             }
             thread::sleep(Duration::from_millis(5));
         };
+        let gone = Instant::now();
         assert!(status.code().is_some() || status.signal() == Some(9), "{status}");
-        for reader in self.readers.drain(..) {
-            reader.join().unwrap();
+        // Whoever is left running holds the other end of the pipes.
+        while !self.readers.iter().all(thread::JoinHandle::is_finished) {
+            let waits = Instant::now() < gone + LEFT;
+            assert!(waits, "left running: {:?}", marked(&self.mark));
+            thread::sleep(Duration::from_millis(5));
         }
         if let Some((_, tty)) = &self.terminal {
             use rustix::termios::LocalModes;
@@ -339,7 +346,7 @@ impl Tour {
 
     /// No process that has the mark may live; one that is being killed has a moment.
     fn expect_nothing_left(&self) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + LEFT;
         loop {
             let left = marked(&self.mark);
             if left.is_empty() {
