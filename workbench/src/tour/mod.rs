@@ -168,7 +168,7 @@ fn tour(args: &Args, page: &Page, is_interactive: bool) -> Result<()> {
         head(page, number, scene)?;
         (scene.play)(&stages, page)?;
     }
-    print(WHERE_NEXT)
+    if args.only.is_none() { print(WHERE_NEXT) } else { Ok(()) }
 }
 
 const WHERE_NEXT: &str = "Where next:
