@@ -149,7 +149,7 @@ fn keys_end_it() {
         tour.type_in("xyz \t");
         tour.type_in(key);
         assert_eq!(tour.end(), Some(code), "{key:?}: {}", tour.printed());
-        assert!(tour.printed().contains("nothing is left running"));
+        tour.wait_for("nothing is left running");
         tour.expect_nothing_left();
     }
 }

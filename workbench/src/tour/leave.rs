@@ -18,7 +18,7 @@ use super::keys;
 static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// How long the last words may take: whoever should print them may be stuck.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 fn groups() -> MutexGuard<'static, Vec<u32>> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
