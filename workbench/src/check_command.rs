@@ -1,5 +1,5 @@
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -9,6 +9,8 @@ use workbench::check::{
     Check, Format, Invocation, LADDER, Profile, Subject, Target, climb, list, write_report,
 };
 use workbench::{PATIENCE, server};
+
+use crate::output::print;
 
 /// Check a server, in any language, against the ladder of its kind
 ///
@@ -40,7 +42,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Where to cut and when to leave: the same number, the same choices
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: u64,
     /// How much help with a failure: 1 what is likely wrong, 2 where to look, 3 how to mend it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
@@ -71,7 +73,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(profile) = args.profile else { return Ok(ExitCode::from(2)) };
-    prepare();
     let (target, shown) = match args.addr {
         Some(addr) => (Target::Running(addr), format!("--addr {addr}")),
         None => (Target::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
@@ -84,6 +85,34 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
     };
+    check(subject, &call, args.format, wanted).map(ExitCode::from)
+}
+
+/// Runs one check of a server, and gives the exit code and what has to be typed to run all.
+pub fn check_one(
+    profile: Profile,
+    id: &str,
+    hints: u8,
+    command: Vec<OsString>,
+) -> Result<(u8, String)> {
+    let shown = format!("-- {}", quoted(&command));
+    let all = format!("{} {profile} {shown}", called_as());
+    let again = format!("{} {profile} --only {{id}} {shown}", called_as());
+    let call = Invocation { profile, seed: SEED, hints, target: shown, again };
+    let target = Target::Command(command);
+    let subject = Subject { profile, target, seed: SEED, patience: PATIENCE };
+    Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
+}
+
+const SEED: u64 = 1;
+
+fn check(
+    subject: Subject,
+    call: &Invocation,
+    format: Format,
+    wanted: impl Fn(&Check) -> bool,
+) -> Result<u8> {
+    prepare();
     let progress = progress();
     let tell = |check: &Check| progress.set_message(format!("{} · {}", check.id, check.title));
     let report = climb(subject, wanted, tell);
@@ -91,23 +120,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match report {
         Ok(report) => {
             let mut text = Vec::new();
-            write_report(&mut text, &report, &call, args.format)?;
+            write_report(&mut text, &report, call, format)?;
             print(&text)?;
-            Ok(ExitCode::from(report.exit_code()))
+            Ok(report.exit_code())
         }
         Err(not_started) => {
             eprintln!("tincan: {not_started}");
-            Ok(ExitCode::from(3))
+            Ok(3)
         }
-    }
-}
-
-/// Writes to standard output; a reader that has seen enough is no error.
-fn print(text: &[u8]) -> Result<()> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
     }
 }
 
@@ -129,7 +149,7 @@ fn progress() -> ProgressBar {
 }
 
 /// The command as a shell would read it back; what is not text is shown as well as can be.
-fn quoted(command: &[OsString]) -> String {
+pub fn quoted(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let quote = |word: &str| match shlex::try_quote(word) {
         // Braces mean something only with a comma or dots between them.

@@ -11,6 +11,8 @@ pub struct Failure {
     pub got: Said,
     /// Whether something failed to happen in time, so that a slow machine may be to blame.
     pub is_late: bool,
+    /// What is likely wrong, where what was got tells more than that the check failed.
+    pub likely: Option<&'static str>,
 }
 
 /// What was expected, or came: in words, and where it is about bytes, these.
@@ -67,7 +69,7 @@ impl Failure {
         got: impl fmt::Display,
     ) -> Self {
         let (expected, got) = (Said::words(expected), Said::words(got));
-        Self { did: did.to_string(), expected, got, is_late: false }
+        Self { did: did.to_string(), expected, got, is_late: false, likely: None }
     }
 
     /// What did not happen in time.

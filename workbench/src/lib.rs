@@ -6,6 +6,7 @@
 //! | talk to it in raw bytes | [`wire`], and who said what when: [`tape`] |
 //! | what any server has to do, one check each | [`check`]; the table is [`check::LADDER`] |
 //! | what a server of this project promises besides | [`contract`]; [`contract::TABLE`] |
+//! | servers to try the checker on | [`mutants`] |
 //! | both as the tests of a stage | [`contract::run`] |
 //! | measure it | [`lab`] |
 //!
@@ -17,6 +18,7 @@ pub mod check;
 pub mod contract;
 mod failure;
 pub mod lab;
+pub mod mutants;
 pub mod procfs;
 pub mod server;
 pub mod sockdiag;

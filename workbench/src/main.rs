@@ -5,6 +5,7 @@
 mod check_command;
 mod diff;
 mod exercise;
+mod output;
 mod signals;
 mod tour;
 
@@ -45,15 +46,10 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         // Whoever reads what is printed has seen enough: that is no error.
-        Err(err) if is_broken_pipe(&err) => ExitCode::SUCCESS,
+        Err(err) if output::is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("tincan: {err:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn is_broken_pipe(err: &anyhow::Error) -> bool {
-    let io = err.downcast_ref::<std::io::Error>();
-    io.is_some_and(|err| err.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -49,6 +49,13 @@ pub fn group_figures(group: u32) -> Option<Figures> {
     sum
 }
 
+/// Whether a process runs: it is there, and has not ended unnoticed.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    let status = read(&format!("/proc/{pid}/status")).unwrap_or_default();
+    field(&status, "State:").is_some_and(|state| state != "Z")
+}
+
 fn zombie(pid: u32) -> Option<Figures> {
     let status = read(&format!("/proc/{pid}/status"))?;
     (field(&status, "State:")? == "Z").then_some(())?;
@@ -71,6 +78,12 @@ pub fn children(parent: u32) -> Vec<u32> {
         .into_iter()
         .filter(|pid| stat_field(*pid, PARENT).is_some_and(|it| it == u64::from(parent)))
         .collect()
+}
+
+/// The process group that a process is in.
+#[must_use]
+pub fn group(pid: u32) -> Option<u32> {
+    u32::try_from(stat_field(pid, GROUP)?).ok()
 }
 
 /// What a process is called, if it lives.

@@ -338,6 +338,9 @@ impl std::error::Error for NotStarted {}
 /// The process groups that were started and not ended.
 static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
+/// Those that were ended.
+static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
 fn live() -> MutexGuard<'static, Vec<u32>> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -359,7 +362,14 @@ pub fn end_escaped() -> Vec<String> {
         return escaped;
     }
     for pid in procfs::children(std::process::id()) {
-        if !live().contains(&pid) {
+        if live().contains(&pid) {
+            continue;
+        }
+        // Whoever stayed in its group was ended with it, and has only to be waited for.
+        let group = procfs::group(pid).unwrap_or_default();
+        if ENDED.lock().unwrap_or_else(PoisonError::into_inner).contains(&group) {
+            end_orphan(pid);
+        } else {
             escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
             end_orphan(pid);
         }
@@ -606,7 +616,11 @@ impl Drop for Server {
         }
         let _ = child.kill();
         let _ = child.wait();
+        // As long as one of them lives, it may hold the port.
+        let gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
+        let _ = wait_until(PATIENCE, gone);
         live().retain(|it| *it != group);
+        ENDED.lock().unwrap_or_else(PoisonError::into_inner).push(group);
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Listener {
     pub addr: SocketAddr,
     /// The number by which `/proc/PID/fd` calls it.
     pub inode: u64,
+    /// How many connections wait to be accepted.
+    pub waiting: u32,
 }
 
 /// All sockets of the machine that listen on TCP ports; `None` if the system does not tell.
@@ -62,8 +64,10 @@ fn listener(reply: &[u8]) -> Option<Listener> {
         &INET => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
         _ => Ipv6Addr::from(octets).into(),
     };
-    let inode = u32::from_ne_bytes(reply.get(INODE_AT..INODE_AT + 4)?.try_into().ok()?);
-    Some(Listener { addr: (ip, port).into(), inode: inode.into() })
+    let number =
+        |at: usize| reply.get(at..at + 4).and_then(|it| it.try_into().ok()).map(u32::from_ne_bytes);
+    let (inode, waiting) = (number(INODE_AT)?, number(QUEUE_AT)?);
+    Some(Listener { addr: (ip, port).into(), inode: inode.into(), waiting })
 }
 
 /// The kernel's numbers for the two families.
@@ -217,7 +221,15 @@ mod tests {
         for host in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
             let listener = TcpListener::bind(host).unwrap();
             let addr = listener.local_addr().unwrap();
-            assert!(listeners().unwrap().iter().any(|found| found.addr == addr), "{addr}");
+            let waiting = || {
+                let found = listeners().unwrap().into_iter().find(|found| found.addr == addr);
+                found.map(|it| it.waiting)
+            };
+            assert_eq!(waiting(), Some(0), "{addr}");
+            let _client = TcpStream::connect(("localhost", addr.port()));
+            if addr.is_ipv4() {
+                assert_eq!(waiting(), Some(1), "{addr}");
+            }
         }
     }
 

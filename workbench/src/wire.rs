@@ -258,7 +258,7 @@ impl Client {
             ending if left.is_empty() => Said::words(ending),
             ending => Said::bytes(left.to_vec(), format!("no ␀, and then {ending}")),
         };
-        Failure { did: self.transcript(), expected, got, is_late }.into()
+        Failure { did: self.transcript(), expected, got, is_late, likely: None }.into()
     }
 
     /// Reads to the end of the connection: all messages, and how it ended.

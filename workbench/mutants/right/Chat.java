@@ -94,7 +94,6 @@ public class Chat {
 
     /** Waits until something happens, and does what can be done for each client. */
     void serveOnce() throws IOException {
-        clients.removeIf(client -> !client.sock.isOpen());
         boolean busy = clients.stream().anyMatch(client -> client.leaves || client.waiting > 0);
         selector.select(busy ? TICK : 0);
         for (SelectionKey key : selector.selectedKeys()) {
@@ -116,6 +115,7 @@ public class Chat {
                 closeClient(client);
             }
         }
+        clients.removeIf(client -> !client.sock.isOpen());
     }
 
     void acceptClient() {

@@ -100,10 +100,11 @@ def handle_client(client):
         last_words = prep_msg("server: %s" % err)
     except (OSError, RuntimeError):
         pass  # its own affair: nobody else notices
-    handle_disconnect(client, last_words)
-    if client.sending.is_alive():
-        client.sending.join()
-    close_gently(client.sock)
+    finally:
+        handle_disconnect(client, last_words)
+        if client.sending.is_alive():
+            client.sending.join()
+        close_gently(client.sock)
 
 
 def recv_msgs(sock):

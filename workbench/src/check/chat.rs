@@ -53,6 +53,7 @@ pub(super) fn one_order(bench: &Bench) -> Result<()> {
                 expected: of("A", &heard[0][at]),
                 got: of(&room.members[i].name(), &other[at]),
                 is_late: false,
+                likely: None,
             }
             .into());
         }
@@ -178,6 +179,7 @@ fn expect_whole(frame: &[u8]) -> Result<()> {
         expected: Said::words("each message whole: `ADDR: ` and 3,000 times one letter"),
         got,
         is_late: false,
+        likely: None,
     }
     .into())
 }

@@ -8,7 +8,7 @@ use super::{Bench, Profile};
 use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard};
-use crate::{fail, fail_late, wait_until};
+use crate::{fail, fail_late, sockdiag, wait_until};
 
 pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
@@ -51,9 +51,10 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     bench.did(format!("{size} clients connected and stayed; each sent a message"));
     let mut clients = Vec::new();
     for _ in 0..size {
-        clients.push(bench.connect(server)?);
+        clients.push(bench.connect(server)?.patient(4 * bench.patience()));
     }
     if bench.profile().is_chat() {
+        wait_until_accepted(bench, server)?;
         return chatting(bench, &mut clients);
     }
     if !bench.profile().one_at_a_time() {
@@ -82,6 +83,17 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     Ok(refused)
 }
 
+/// Gives the server time to let in all who have come, where the system tells who waits.
+fn wait_until_accepted(bench: &Bench, server: &Server) -> Result<()> {
+    let port = server.addr().port();
+    let waiting = || {
+        let all = sockdiag::listeners().unwrap_or_default();
+        all.iter().find(|it| it.addr.port() == port).map_or(0, |it| it.waiting)
+    };
+    // A server that never does shows that in what follows.
+    wait_until(bench.patience(), || Ok(waiting() == 0)).map(drop)
+}
+
 /// The first says something until everyone has heard something or was refused; then once more, and
 /// everyone must hear that.
 fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
@@ -90,12 +102,13 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     let first = clients[0].addr();
     let mut waiting: Vec<_> = (0..size).collect();
     let mut refused = Vec::new();
-    let all_in = wait_until(bench.patience().max(crate::PATIENCE / 2), || {
+    let patience = clients[0].patience();
+    let all_in = wait_until(patience, || {
         clients[0].say("anybody there?")?;
         let mut still = Vec::new();
         for i in std::mem::take(&mut waiting) {
             // Whoever is not in yet hears a later one.
-            let within = if i == 0 { bench.patience() } else { std::time::Duration::ZERO };
+            let within = if i == 0 { patience } else { std::time::Duration::ZERO };
             match clients[i].hear(within)? {
                 Heard::Frame(frame) if frame.starts_with(b"server: ") => refused.push(i),
                 Heard::Frame(_) => {}

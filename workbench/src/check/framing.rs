@@ -7,7 +7,7 @@ use super::bench::{wait_until_read, while_stopped};
 use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard, framed};
-use crate::{Said, fail_late};
+use crate::{Failure, Said, fail_late};
 
 /// The bytes that every server must take in one message, without the zero byte.
 const LONG: usize = 16 * 1024;
@@ -15,7 +15,61 @@ const LONG: usize = 16 * 1024;
 pub(super) fn one(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     bench.did("A connected and sent one message, \"hello␀\", in one write");
-    bench.exchange(&mut bench.connect(&server)?, "hello")
+    let exchanged = bench.exchange(&mut bench.connect(&server)?, "hello");
+    exchanged.map_err(|err| match err.downcast::<Failure>() {
+        Ok(failure) => Failure { likely: guess(&failure), ..failure }.into(),
+        Err(err) => err,
+    })
+}
+
+/// What a beginner has most likely done whose first message comes back like this.
+fn guess(failure: &Failure) -> Option<&'static str> {
+    let Failure { expected, got, .. } = failure;
+    let (Some(wanted), came) = (&expected.bytes, &got.bytes) else {
+        return Some(if failure.is_late {
+            "The answer is right, but the server does not close the connection behind it. In this \
+             echo, a connection is for one message."
+        } else {
+            "The answer is right, and something follows it: an echo server closes the connection \
+             then, and sends nothing more."
+        });
+    };
+    let Some(came) = came else {
+        return Some(match (failure.is_late, got.text.as_str()) {
+            (true, _) => {
+                "The server does not answer. Does it wait for a line end, or for the end of the \
+                 connection? A message ends with a ␀, and nothing else follows. Does it flush what \
+                 it writes?"
+            }
+            (_, "a reset") => {
+                "The server closed the connection with bytes unread, or it broke down: what it \
+                 printed is below."
+            }
+            _ => {
+                "The server closed the connection before it answered. Did it break down? What it \
+                 printed is below."
+            }
+        });
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    let (wanted_text, came_text) = (text(wanted), text(came));
+    if came_text.trim_end_matches(['\r', '\n']) == wanted_text {
+        return Some(match came.last() {
+            Some(b'\n') => "The answer ends with a line end instead of a ␀ (a byte of value zero).",
+            Some(0) => "There is a line end before the ␀ of the answer.",
+            _ => "The answer is not ended by a ␀ (a byte of value zero).",
+        });
+    }
+    if wanted_text.ends_with(": hello") && came_text == "hello" {
+        return Some("The client's address is missing: the answer is `ADDR: message`.");
+    }
+    if wanted_text.ends_with(": hello") && came_text.ends_with("hello") {
+        return Some(
+            "The client's address is not written as `HOST:PORT`, a colon and a blank behind it, as \
+             in `127.0.0.1:50312: hello`.",
+        );
+    }
+    None
 }
 
 pub(super) fn three(bench: &Bench) -> Result<()> {

@@ -184,7 +184,9 @@ pub fn one_failure(check: &Check, finding: &Finding, call: &Invocation) -> Strin
     let mut part = |label: &str, body: &str| part(label, &wrapped(body, WIDTH).join("\n"));
     part("rule", check.rule);
     let likely = check.asked(call.profile) != Asked::Limit;
-    for (label, hint) in ["likely", "look at", "to mend"].into_iter().zip(check.hints) {
+    let [likely_wrong, look_at, to_mend] = check.hints;
+    let likely_wrong = failure.likely.unwrap_or(likely_wrong);
+    for (label, hint) in [("likely", likely_wrong), ("look at", look_at), ("to mend", to_mend)] {
         if likely && hint_is_wanted(label, call.hints) {
             part(label, hint);
         }

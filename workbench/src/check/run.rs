@@ -113,7 +113,7 @@ fn round_trip(subject: &Subject) -> Result<Option<Duration>, NotStarted> {
     }
 }
 
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Much longer than an exchange takes, and than a quick machine needs for anything.
 fn patience(round_trip: Option<Duration>) -> Duration {

@@ -44,10 +44,10 @@ pub(super) fn memory_bounded(bench: &Bench) -> Result<()> {
     room.pour(0, &text(), POURED / TEXT_BYTES)?;
     let first = resident(&room)?;
     let mut before = first;
-    for _ in 0..3 {
+    for _ in 0..6 {
         room.pour(0, &text(), POURED / TEXT_BYTES)?;
         let now = resident(&room)?;
-        // A heap that is collected now and then grows at first; a queue without bound, each time.
+        // A heap that is collected now and then grows for a while; a queue without bound, each time.
         if now.saturating_sub(before) < POURED / 2 {
             return Ok(());
         }

@@ -105,6 +105,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Shows how one text becomes another, below a sentence; both come with their names.
+pub fn show_texts(said: &str, old: (String, String), new: (String, String)) -> Result<ExitCode> {
+    let side = |(shown, text)| Side { shown, text };
+    let (old, new) = (side(old), side(new));
+    let screen = Screen::new(anstream::ColorChoice::Auto, None);
+    let lines = Comparison::new(&old.text, &new.text);
+    let text = format!("{said}.\n\n{}", unified::render([&old, &new], &lines, 3, &screen));
+    pager::show(&text, &screen, false).context("writing to the terminal")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn compare(args: &Args, screen: &Screen, old: &Side, new: &Side) -> String {
     if old.text == new.text {
         return format!("{} and {} are the same.\n", visible(&old.shown), visible(&new.shown));

@@ -1,0 +1,129 @@
+//! The checker is checked: each right server passes the ladder, and each mutant fails its one check,
+//! with the text that is kept in `mutants/golden/`.
+//!
+//! With `INSTA_UPDATE=always` these texts are written anew.
+#![allow(clippy::unwrap_used)]
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+use workbench::check::Profile;
+use workbench::mutants::{self, Mutant, RIGHT};
+
+/// Most of a climb is waiting.
+const AT_ONCE: usize = 4;
+
+fn main() {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(AT_ONCE);
+    let mut trials = vec![Trial::test("every_check_has_a_mutant", every_check_has_a_mutant)];
+    for (file, profile) in RIGHT {
+        let judge = move || is_right(file, *profile);
+        trials.push(trial(format!("right::{file}"), Path::new(file), judge));
+    }
+    for mutant in mutants::all().unwrap() {
+        let (name, file) = (format!("mutant::{}", mutant.id), mutant.file_name());
+        trials.push(trial(name, Path::new(&file), move || is_caught(&mutant)));
+    }
+    libtest_mimic::run(&args, trials).exit()
+}
+
+/// A machine may lack a language, but not the one where it is decided whether all is well.
+fn trial(
+    name: String,
+    file: &Path,
+    judge: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    let tool = mutants::tool(file).unwrap();
+    let is_missing = !mutants::is_there(tool);
+    if is_missing && env::var_os("CI").is_some() {
+        return Trial::test(name, move || Err(Failed::from(format!("{tool} is not installed"))));
+    }
+    Trial::test(name, judge).with_ignored_flag(is_missing)
+}
+
+fn every_check_has_a_mutant() -> Result<(), Failed> {
+    let mutants = mutants::all().unwrap();
+    let rows = workbench::check::LADDER.iter();
+    let missing: Vec<_> = rows
+        .map(|check| check.id)
+        .filter(|id| mutants.iter().all(|mutant| mutant.fails != *id))
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("no mutant fails {missing:?}").into()) }
+}
+
+fn is_right(file: &str, profile: Profile) -> Result<(), Failed> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join(file);
+    fs::copy(mutants::folder().unwrap().join("right").join(file), &source).unwrap();
+    let report = climb(profile, &source)?;
+    if rows(&report).iter().all(|row| row["outcome"] == "passed") {
+        return Ok(());
+    }
+    Err(told(&report).into())
+}
+
+fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join(mutant.file_name());
+    fs::write(&source, mutant.text().unwrap()).unwrap();
+    let report = climb(mutant.profile, &source)?;
+    let wrong: Vec<_> = rows(&report)
+        .iter()
+        .filter(|row| row["outcome"] != "passed" && row["outcome"] != "not tried")
+        .collect();
+    match wrong[..] {
+        [row] if row["id"] == mutant.fails.as_str() && row["outcome"] == "failed" => {
+            expect_golden(mutant, row["failure"]["text"].as_str().unwrap(), folder.path())
+        }
+        _ => Err(format!("not just {} fails:\n{}", mutant.fails, told(&report)).into()),
+    }
+}
+
+/// Runs the whole ladder as a user would, and gives the report.
+fn climb(profile: Profile, source: &Path) -> Result<Value, Failed> {
+    let mut tincan = Command::new(env!("CARGO_BIN_EXE_tincan"));
+    tincan.args(["check", &profile.to_string(), "--format", "json", "--"]);
+    // Called through cargo or not, the text is the same.
+    tincan.args(mutants::command(source)?).env("CARGO", "cargo");
+    let output = tincan.output().unwrap();
+    let stderr = || String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice::<Value>(&output.stdout).map_err(|_| stderr())?;
+    assert_eq!(report["exit_code"].as_i64(), output.status.code().map(i64::from));
+    Ok(report)
+}
+
+fn rows(report: &Value) -> &Vec<Value> {
+    report["checks"].as_array().unwrap()
+}
+
+/// What did not pass, for the text of a failed test.
+fn told(report: &Value) -> String {
+    let mut text = String::new();
+    for row in rows(report).iter().filter(|row| row["outcome"] != "passed") {
+        let _ = writeln!(text, "{} {} {}", row["id"], row["outcome"], row["why"]);
+        text += row["failure"]["text"].as_str().unwrap_or_default();
+    }
+    text
+}
+
+fn expect_golden(mutant: &Mutant, text: &str, folder: &Path) -> Result<(), Failed> {
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path(mutants::folder().unwrap().join("golden"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    // What differs from run to run.
+    settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT");
+    settings.add_filter(r"3a( 3\d){5}( 3a 20|\n)", "3a PP PP PP PP PP$2");
+    let text = text.replace(&*folder.to_string_lossy(), "FOLDER");
+    // The picture tells of times, and what the server prints depends on its language's version.
+    let (text, _) = text.split_once("\n  who sent what when").unwrap_or((&text, ""));
+    let compare = || settings.bind(|| insta::assert_snapshot!(mutant.id.as_str(), text));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(compare))
+        .map_err(|_| Failed::from(format!("another text than in mutants/golden:\n{text}")))
+}
