@@ -207,13 +207,13 @@ impl Launch {
         command.stdin(Stdio::null()).stdout(stdio(&self.stdout)?).stderr(stdio(&self.stderr)?);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().with_context(|| format!("could not start {self}"))?;
+        let begin = || command.spawn().with_context(|| format!("could not start {self}"));
+        let mut child = enter(begin, Child::id)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (stdout, unread_out) = outlet(&self.stdout, out);
         let (log, unread_err) = outlet(&self.stderr, err);
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
         let unread = unread_out.into_iter().chain(unread_err).collect();
-        live().push(child.id());
         Ok(Server {
             child: Some(child),
             addr,
@@ -345,11 +345,34 @@ fn live() -> MutexGuard<'static, Vec<u32>> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends all servers that this process has started: for one that is about to end itself.
-pub fn end_all() {
-    for group in live().iter() {
+/// Starts something else that is to be ended with the servers; `group` gives its process group.
+///
+/// # Errors
+///
+/// What `begin` could not do.
+pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32) -> Result<T> {
+    // Under the lock, so that nothing starts between the last look at the list and the end.
+    let mut live = live();
+    let started = begin()?;
+    live.push(group(&started));
+    Ok(started)
+}
+
+/// Strikes off the list what has ended.
+pub fn strike(group: u32) {
+    live().retain(|it| *it != group);
+}
+
+/// Ends all servers that this process has started, for one that is about to end itself: as long as
+/// what this gives is held, none can start.
+#[must_use]
+pub fn end_all() -> impl Sized {
+    let live = live();
+    for group in live.iter() {
         kill_group(*group);
+        await_end(*group);
     }
+    live
 }
 
 /// What has escaped from its server's process group to become a child of this process, by number and
@@ -391,12 +414,23 @@ pub fn adopt_orphans() {
 }
 
 #[cfg(unix)]
-fn end_orphan(pid: u32) {
-    use rustix::process::{Pid, WaitOptions, kill_process, waitpid};
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+fn end_orphan(number: u32) {
+    use rustix::process::{Pid, kill_process};
+    let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return };
     let _ = kill_process(pid, Signal::KILL);
+    await_end(number);
+}
+
+/// Waits for the end of a child that was killed, unless somebody else does.
+#[cfg(unix)]
+fn await_end(pid: u32) {
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     let _ = waitpid(Some(pid), WaitOptions::empty());
 }
+
+#[cfg(not(unix))]
+fn await_end(_pid: u32) {}
 
 #[cfg(not(unix))]
 fn end_orphan(_pid: u32) {}
@@ -615,11 +649,14 @@ impl Drop for Server {
             kill_group(group);
         }
         let _ = child.kill();
+        // Under one lock: once it is waited for, its number may be somebody else's.
+        let mut live = live();
         let _ = child.wait();
+        live.retain(|it| *it != group);
+        drop(live);
         // As long as one of them lives, it may hold the port.
         let gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
         let _ = wait_until(PATIENCE, gone);
-        live().retain(|it| *it != group);
         ENDED.lock().unwrap_or_else(PoisonError::into_inner).push(group);
     }
 }

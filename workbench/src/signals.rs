@@ -13,7 +13,7 @@ pub fn end_servers_at_signals() {
     };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            server::end_all();
+            let _none_starts = server::end_all();
             std::process::exit(128 + signal);
         }
     });

@@ -33,7 +33,8 @@ fn main() {
     libtest_mimic::run(&args, trials).exit()
 }
 
-/// A machine may lack a language, but not the one where it is decided whether all is well.
+/// A machine may lack a language, but not the one where it is decided whether all is well. The checks
+/// look at processes as only Linux shows them.
 fn trial(
     name: String,
     file: &Path,
@@ -41,10 +42,10 @@ fn trial(
 ) -> Trial {
     let tool = mutants::tool(file).unwrap();
     let is_missing = !mutants::is_there(tool);
-    if is_missing && env::var_os("CI").is_some() {
+    if is_missing && cfg!(target_os = "linux") && env::var_os("CI").is_some() {
         return Trial::test(name, move || Err(Failed::from(format!("{tool} is not installed"))));
     }
-    Trial::test(name, judge).with_ignored_flag(is_missing)
+    Trial::test(name, judge).with_ignored_flag(is_missing || !cfg!(target_os = "linux"))
 }
 
 fn every_check_has_a_mutant() -> Result<(), Failed> {

@@ -156,7 +156,12 @@ fn last_line(report: &Report, call: &Invocation) -> String {
     let seconds = report.took.as_secs_f64();
     let Invocation { profile, seed, .. } = call;
     let trip = trip.unwrap_or_default();
-    format!("{result} of {profile} in {seconds:.1} s (seed {seed}{trip})\n")
+    let mut text = format!("{result} of {profile} in {seconds:.1} s (seed {seed}{trip})\n");
+    let mut easiest = report.rows.iter().filter(|(_, it, _)| matches!(it, Outcome::Failed(_)));
+    if let (Some((check, ..)), true) = (easiest.next(), failed > 1) {
+        let _ = writeln!(text, "Begin with the first: {}", call.again(check.id));
+    }
+    text
 }
 
 /// How long the lines of a text are, in characters.

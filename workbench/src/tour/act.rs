@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use workbench::procfs::Figures;
+use workbench::server::Server;
 use workbench::wire::{Client, Heard, framed, show};
 use workbench::{PATIENCE, fail, wait_until};
 
 use super::lanes::Lanes;
 use super::page::Page;
-use super::stages::{Running, Stages, threads};
+use super::stages::{Stages, threads};
 
 /// A stage on stage: its lanes, and the clients that are connected to it now.
 pub struct Act<'a> {
@@ -20,7 +21,7 @@ pub struct Act<'a> {
     pub clients: Vec<Client>,
     names: &'static [&'static str],
     stage: &'a str,
-    pub server: Running,
+    pub server: Server,
 }
 
 impl<'a> Act<'a> {

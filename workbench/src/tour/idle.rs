@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use workbench::procfs::Figures;
+use workbench::server::Server;
 use workbench::wire::{Client, framed};
 use workbench::{PATIENCE, wait_until};
 
 use super::act::{megabytes, memory, settled};
 use super::page::{BOLD, Page, print, styled};
-use super::stages::{Running, Stages, threads};
+use super::stages::{Stages, threads};
 
 /// How many clients there are in the end.
 const CLIENTS: usize = 200;
@@ -21,7 +22,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn of(server: &Running) -> Result<Self> {
+    fn of(server: &Server) -> Result<Self> {
         let threads = settled(|| threads(server))?;
         Ok(Self { threads, figures: server.figures() })
     }
@@ -109,7 +110,7 @@ fn measure(stages: &Stages, stage: &str) -> Result<Option<String>> {
 }
 
 /// One client comes and goes, so that what is set up only once is there before it counts.
-fn warm_up(server: &Running) -> Result<()> {
+fn warm_up(server: &Server) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
     client.send(&framed("hi"))?;
     client.frame()?;

@@ -2,14 +2,11 @@
 
 use std::env::{self, consts::EXE_SUFFIX};
 use std::ffi::OsString;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use workbench::server::{Launch, Server};
-
-use super::leave;
+use workbench::server::{self, Launch, Server};
 
 /// The stages' programs, which are where this one is.
 pub struct Stages {
@@ -38,10 +35,8 @@ impl Stages {
     }
 
     /// Starts a stage on a port that the system picks.
-    pub fn start(&self, name: &str) -> Result<Running> {
-        let program = self.program(name);
-        let server = leave::start(|| launch(program).start(), Server::pid)?;
-        Ok(Running(Some(server)))
+    pub fn start(&self, name: &str) -> Result<Server> {
+        launch(self.program(name)).start()
     }
 }
 
@@ -63,11 +58,11 @@ fn build(folder: &Path, names: &[&str]) -> Result<()> {
     command.args(names.iter().flat_map(|name| ["-p", name])).stdin(Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let Ok(mut child) = leave::start(|| Ok(command.spawn()?), std::process::Child::id) else {
+    let Ok(mut child) = server::enter(|| Ok(command.spawn()?), std::process::Child::id) else {
         return Ok(());
     };
-    let (status, group) = (child.wait(), child.id());
-    leave::end(child, group);
+    let status = child.wait();
+    server::strike(child.id());
     if status?.success() { Ok(()) } else { bail!("the stages could not be built") }
 }
 
@@ -107,31 +102,11 @@ pub fn become_child(_parent: i32, _command: &[OsString]) -> Result<ExitCode> {
     bail!("--child-of needs Linux")
 }
 
-/// A stage that runs; it ends when this is dropped, or when the tour ends.
-pub struct Running(Option<Server>);
-
-impl Deref for Running {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        self.0.as_ref().expect("it is taken when it is dropped")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(server) = self.0.take() {
-            let group = server.pid();
-            leave::end(server, group);
-        }
-    }
-}
-
 /// The threads of a server but for those that every stage has for its log and for signals; `None` if
 /// the system does not tell.
 pub fn threads(server: &Server) -> Option<u64> {
     const HELPERS: [&str; 2] = ["log", "signals"];
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).ok()?;
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()?)).ok()?;
     let names = tasks.map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     // A thread that ends while it is looked at is none.
     let count = names.flatten().filter(|name| !HELPERS.contains(&name.trim_end())).count();
