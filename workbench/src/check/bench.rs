@@ -11,8 +11,8 @@ use crate::contract::events;
 use crate::server::{Launch, Lines, Server};
 use crate::sockdiag::unread_bytes;
 use crate::tape::Tape;
-use crate::wire::{Client, Heard};
-use crate::{Failure, fail_late, wait_until};
+use crate::wire::{Client, Heard, framed};
+use crate::{Failure, Said, fail_late, wait_until};
 
 /// What one check works with: the server to start, and a record of what happens.
 #[derive(Debug)]
@@ -164,9 +164,29 @@ impl Bench {
         self.expect_answer(client, text)
     }
 
+    /// The client must get this as the answer to its own words: what others say in a chat is another
+    /// check's.
+    pub fn expect_own(&self, client: &mut Client, text: &str) -> Result<()> {
+        let answer = self.answer(client.addr(), text);
+        loop {
+            match client.hear(client.patience())? {
+                Heard::Frame(frame) if frame == answer.as_bytes() => return Ok(()),
+                Heard::Frame(frame) if self.is_of_another(&frame, client) => {}
+                other => return Err(client.failure(Said::bytes(framed(&answer), ""), other)),
+            }
+        }
+    }
+
+    /// Whether somebody else has said this in a chat.
+    pub fn is_of_another(&self, frame: &[u8], client: &Client) -> bool {
+        let text = String::from_utf8_lossy(frame);
+        let speaker = text.split_once(": ").and_then(|(addr, _)| addr.parse::<SocketAddr>().ok());
+        self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
+    }
+
     /// The client must get the answer to what it said; of an echo server, the end, too.
     pub fn expect_answer(&self, client: &mut Client, text: &str) -> Result<()> {
-        client.expect(&self.answer(client.addr(), text))?;
+        self.expect_own(client, text)?;
         if self.profile().is_echo() { client.expect_eof() } else { Ok(()) }
     }
 
@@ -310,7 +330,7 @@ impl<'a> Room<'a> {
         let mut left = times;
         while left > 0 {
             let now = left.min(batch);
-            self.members[who].send(&crate::wire::framed(text).repeat(now))?;
+            self.members[who].send(&framed(text).repeat(now))?;
             for member in &mut self.members {
                 (0..now).try_for_each(|_| member.expect(&relay))?;
             }

@@ -245,7 +245,7 @@ pub const LADDER: &[Check] = &[
         theme: Concurrency,
         title: "200 clients at once",
         rule: "200 clients are served at once; echo-uni serves them in turn.",
-        after: &["silent-peer", "chat-everyone"],
+        after: &["silent-peer", "frame-one-write", "chat-everyone"],
         hints: [
             "There is room for fewer clients than that: a limit, a pool, or a backlog that is full.",
             "Numbers: of workers, of places, the argument of listen().",
@@ -408,7 +408,7 @@ pub const LADDER: &[Check] = &[
         theme: SlowReaders,
         title: "nobody freezes",
         rule: "No client waits for one that does not read, ever.",
-        after: &["chat-everyone", "frame-one-write", "frame-long"],
+        after: &["chat-everyone", "frame-long", "reset-any-moment", "frame-one-write"],
         hints: [
             "The server writes to a client that does not read, waits there, and with it waits the \
              room.",
@@ -445,7 +445,7 @@ pub const LADDER: &[Check] = &[
         title: "SIGTERM: what is queued arrives",
         rule: "At SIGTERM, a chat server delivers what is already queued, for at most 3 s.",
         needs: Needs::Process,
-        after: &["slow-nobody-freezes"],
+        after: &["slow-nobody-freezes", "frame-half-close"],
         hints: [
             "The server ends with messages still in its queues.",
             "What SIGTERM does: if nobody handles it, it ends the process at once.",
