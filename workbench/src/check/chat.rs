@@ -134,9 +134,9 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
         };
         // What happens while it stands still meets in one broadcast for certain.
         if i % 2 == 0 {
-            while_stopped(server, act)?
+            while_stopped(server, act)?;
         } else {
-            act()?
+            act()?;
         }
         (0..20).try_for_each(|_| room.hear(&said(addr, &text)))?;
     }
