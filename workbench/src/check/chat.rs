@@ -7,8 +7,8 @@ use anyhow::{Result, anyhow};
 use super::Bench;
 use super::bench::{Room, while_stopped};
 use crate::contract::events::said;
-use crate::wire::{Client, framed};
-use crate::{Failure, Said};
+use crate::wire::{Client, Heard, framed};
+use crate::{Failure, Said, fail_late, wait_until};
 
 pub(super) fn everyone(bench: &Bench) -> Result<()> {
     let mut room = Room::of(bench, 1)?;
@@ -20,7 +20,21 @@ pub(super) fn everyone(bench: &Bench) -> Result<()> {
             room.say(who, &format!("round {round}"))?;
         }
     }
-    Ok(())
+    silent_listener(bench, &mut room)
+}
+
+/// One that says nothing is in the room as well, as soon as it has been let in.
+fn silent_listener(bench: &Bench, room: &mut Room<'_>) -> Result<()> {
+    bench.did("a client connected and said nothing; A spoke until it heard that");
+    let mut listener = bench.connect(&room.server)?;
+    let is_in = wait_until(bench.patience(), || {
+        room.say(0, "anybody new?")?;
+        Ok(listener.hear(bench.patience() / 20)? != Heard::Silence)
+    })?;
+    if is_in {
+        return Ok(());
+    }
+    fail_late(listener.transcript(), "it hears A, although it has said nothing", "nothing")
 }
 
 pub(super) fn order_of_each(bench: &Bench) -> Result<()> {

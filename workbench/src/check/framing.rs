@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::Bench;
 use super::bench::{wait_until_read, while_stopped};
+use super::{Bench, slow};
 use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard, framed};
@@ -219,18 +219,12 @@ pub(super) fn half_close(bench: &Bench) -> Result<()> {
 
 /// A chat has something queued for a client that has said its last, and does not read yet.
 fn half_close_and_read_later(bench: &Bench, server: &Server) -> Result<()> {
-    const MESSAGES: usize = 120;
-    let text = "q".repeat(1000);
-    bench.did(format!(
-        "a client sent {MESSAGES} messages of 1 KB and the end, and read the answers only then"
-    ));
-    let mut client = bench.connect_narrow(server)?;
-    client.send(&framed(&text).repeat(MESSAGES))?;
+    let mut client = slow::pausing(bench, server)?;
+    bench.did("a client sent 120 messages of 1 KB and the end, and read the answers only then");
     client.half_close()?;
-    // A server that waits for this client to read may read on only then: that is another check's.
     _ = wait_until_read(&client);
     client.widen()?;
-    (0..MESSAGES).try_for_each(|_| bench.expect_own(&mut client, &text))?;
+    (0..slow::PAUSED).try_for_each(|i| bench.expect_own(&mut client, &slow::numbered(i)))?;
     client.expect_eof()
 }
 

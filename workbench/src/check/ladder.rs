@@ -130,7 +130,7 @@ pub const LADDER: &[Check] = &[
         title: "a client that has said its last",
         rule: "A client that closes its sending side still gets what is due to it; then the server \
                closes.",
-        after: &["frame-one-write"],
+        after: &["frame-three", "slow-pause"],
         hints: [
             "A read of no bytes is taken for the end of the whole connection; it is the end of one \
              direction.",
@@ -163,8 +163,8 @@ pub const LADDER: &[Check] = &[
         rule: "A message longer than the limit is a protocol error, also while its ␀ has not come.",
         after: &["frame-bytewise", "chat-everyone"],
         hints: [
-            "The buffer of an unfinished message grows without bound: one client can fill the \
-             memory.",
+            "The buffer of an unfinished message grows without bound, and one client can fill the \
+             memory; or the error that is raised then ends more than that client.",
             "The buffer in which a message is collected: who looks at its size?",
             "When more than 16,384 bytes are there without a ␀, close that client's connection.",
         ],
@@ -343,7 +343,8 @@ pub const LADDER: &[Check] = &[
         rule: "One sender's messages arrive in the order sent, each once.",
         after: &["chat-everyone", "frame-one-write"],
         hints: [
-            "Messages overtake each other: two ways lead from a sender to a receiver.",
+            "Messages overtake each other: two ways lead from a sender to a receiver, or what is \
+             queued last is sent first.",
             "What hands messages on: a thread or task for each message? A stack instead of a queue?",
             "One reader for each client, one queue for each client, first in, first out.",
         ],
@@ -356,7 +357,8 @@ pub const LADDER: &[Check] = &[
         rule: "Every client sees all messages in the same order.",
         after: &["chat-sender-order", "chat-whole-frames"],
         hints: [
-            "Two broadcasts run at the same time, and each client gets them in an order of its own.",
+            "Each client gets the messages in an order of its own: two broadcasts run at the same \
+             time, or one's own messages take a shorter way.",
             "What is held while a message is put into all queues: one lock, or one for each?",
             "Put a message into the queues of all clients under one lock, or in one thread.",
         ],
@@ -393,7 +395,7 @@ pub const LADDER: &[Check] = &[
         id: "chat-whole-frames",
         title: "no torn or mixed messages with 8 writers",
         rule: "Each message arrives whole: nothing of another one in it.",
-        after: &["chat-everyone", "frame-long"],
+        after: &["chat-everyone", "frame-long", "frame-one-write"],
         hints: [
             "Two threads write to one socket at a time, or one message is written in pieces.",
             "How many places write to a client's socket, and what one call writes.",
@@ -401,6 +403,23 @@ pub const LADDER: &[Check] = &[
              socket, or hold that client's lock for the whole frame.",
         ],
         run: chat::whole_frames,
+        ..CHAT_ROW
+    },
+    Check {
+        id: "slow-pause",
+        theme: SlowReaders,
+        title: "a client that pauses",
+        rule: "What a client has not read yet waits for it: all of it arrives when it reads on.",
+        after: &["chat-sender-order"],
+        hints: [
+            "What a socket does not take at once is lost, or is never sent.",
+            "What the call that writes returns: how much of the bytes it took, or that it took none \
+             now. What is done with the rest?",
+            "Keep the rest at the head of the client's queue, and send it when the socket can be \
+             written again; or write in a thread of the client's own, with a call that waits.",
+        ],
+        read: "protocol.md#Slow consumers",
+        run: slow::pause,
         ..CHAT_ROW
     },
     Check {

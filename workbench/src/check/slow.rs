@@ -3,8 +3,9 @@
 use anyhow::{Context, Result};
 
 use super::Bench;
-use super::bench::Room;
+use super::bench::{Room, wait_until_read};
 use crate::fail;
+use crate::server::Server;
 use crate::wire::Client;
 
 /// What is said while some do not read, in messages of so many bytes.
@@ -20,6 +21,35 @@ fn room_with_silent(bench: &Bench) -> Result<(Room<'_>, Vec<Client>)> {
     let mut room = Room::of(bench, 2)?;
     let silent = vec![room.join_narrow()?, room.join_narrow()?];
     Ok((room, silent))
+}
+
+/// Alone in the room, so that a server that waits for it makes nobody else wait.
+pub(super) fn pause(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let mut client = pausing(bench, &server)?;
+    bench.did("A sent 120 messages of 1 KB, and read the answers only then");
+    client.widen()?;
+    (0..PAUSED).try_for_each(|i| bench.expect_own(&mut client, &numbered(i)))
+}
+
+/// How many messages of 1 KB wait for one who pauses: more than the kernel takes of them.
+pub(super) const PAUSED: usize = 120;
+
+/// A client that has said so much, and has read none of the answers yet.
+pub(super) fn pausing(bench: &Bench, server: &Server) -> Result<Client> {
+    let mut client = bench.connect_narrow(server)?;
+    bench.did("A sent 120 messages of 1 KB, and did not read meanwhile");
+    for i in 0..PAUSED {
+        client.say(&numbered(i))?;
+    }
+    // A server that waits for this client to read may read on only then: that is another check's.
+    _ = wait_until_read(&client);
+    Ok(client)
+}
+
+/// What it says.
+pub(super) fn numbered(i: usize) -> String {
+    format!("number {i} {}", "q".repeat(1000))
 }
 
 pub(super) fn nobody_freezes(bench: &Bench) -> Result<()> {
