@@ -130,8 +130,8 @@ fn stat_field(pid: u32, at: usize) -> Option<u64> {
 #[must_use]
 pub fn has_taken_signals(pid: u32) -> Option<bool> {
     let status = read(&format!("/proc/{pid}/status"))?;
-    // Whoever has ended takes none, and what was pending stays so.
-    if field(&status, "State:")? == "Z" {
+    // Whoever has ended or stands still takes none, and what comes then (a child's end, say) stays so.
+    if matches!(field(&status, "State:")?, "Z" | "T") {
         return Some(true);
     }
     let none = |name| field(&status, name).map(|mask| mask.chars().all(|digit| digit == '0'));
