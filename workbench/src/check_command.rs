@@ -2,13 +2,15 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::ProgressBar;
 use workbench::check::{
-    Check, Format, Invocation, LADDER, Profile, Subject, Target, climb, list, write_report,
+    Check, Format, Invocation, LADDER, LEAST_PATIENCE, Profile, Subject, Target, climb, list,
+    write_report,
 };
-use workbench::{PATIENCE, server};
+use workbench::server;
 
 use crate::output::print;
 
@@ -47,6 +49,10 @@ pub struct Args {
     /// How much help with a failure: 1 what is likely wrong, 2 where to look, 3 how to mend it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     hints: u8,
+    /// Wait at least so long for what must happen: more than 3 if the machine is busy
+    #[arg(long, value_name = "SECONDS", default_value_t = LEAST_PATIENCE.as_secs())]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    patience: u64,
     /// The command that starts the server
     #[arg(last = true, value_name = "CMD", required_unless_present_any = ["list", "addr"])]
     command: Vec<OsString>,
@@ -80,7 +86,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Args { seed, hints, .. } = *args;
     let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as());
     let call = Invocation { profile, seed, hints, target: shown, again };
-    let subject = Subject { profile, target, seed, patience: PATIENCE };
+    let subject = Subject { profile, target, seed, patience: Duration::from_secs(args.patience) };
     let wanted = |check: &Check| {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
@@ -100,7 +106,7 @@ pub fn check_one(
     let again = format!("{} {profile} --only {{id}} {shown}", called_as());
     let call = Invocation { profile, seed: SEED, hints, target: shown, again };
     let target = Target::Command(command);
-    let subject = Subject { profile, target, seed: SEED, patience: PATIENCE };
+    let subject = Subject { profile, target, seed: SEED, patience: LEAST_PATIENCE };
     Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
 }
 
@@ -144,7 +150,7 @@ fn progress() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let progress = ProgressBar::new_spinner();
-    progress.enable_steady_tick(std::time::Duration::from_millis(100));
+    progress.enable_steady_tick(Duration::from_millis(100));
     progress
 }
 

@@ -30,7 +30,7 @@ use crate::{Failure, PATIENCE};
 pub use bench::Bench;
 pub use ladder::LADDER;
 pub use report::{Format, Invocation, list, one_failure, plain, write_report};
-pub use run::{Outcome, Report, climb};
+pub use run::{LEAST_PATIENCE, Outcome, Report, climb};
 
 /// What a server claims to be: which checks it has to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,7 +100,7 @@ pub struct Subject {
     pub target: Target,
     /// What chance begins with: the same seed picks the same places to cut and moments to leave.
     pub seed: u64,
-    /// How long to wait for what must happen.
+    /// How long to wait for what must happen, at least: where exchanges take long, it is longer.
     pub patience: Duration,
 }
 

@@ -23,6 +23,7 @@ pub enum Format {
     /// One JSON object
     Json,
     /// `JUnit` XML, which most CI systems read
+    #[value(help = "JUnit XML, which most CI systems read")]
     Junit,
 }
 

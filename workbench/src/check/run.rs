@@ -70,7 +70,7 @@ pub fn climb(
 ) -> Result<Report, NotStarted> {
     let begin = Instant::now();
     let round_trip = round_trip(&subject)?;
-    subject.patience = patience(round_trip);
+    subject.patience = patience(round_trip, subject.patience);
     let mut climb = Climb { subject, done: HashMap::new(), notes: Vec::new(), tell: &mut tell };
     let asked = |check: &&Check| check.asked(climb.subject.profile) != Asked::Nothing;
     let rows: Vec<_> = LADDER.iter().filter(asked).filter(|check| wanted(check)).collect();
@@ -88,9 +88,7 @@ pub fn climb(
 /// The median of a few exchanges, if the server answers at all.
 fn round_trip(subject: &Subject) -> Result<Option<Duration>, NotStarted> {
     const EXCHANGES: usize = 5;
-    let mut subject = subject.clone();
-    subject.patience = LEAST_PATIENCE;
-    let bench = Bench::new(subject, "round-trip");
+    let bench = Bench::new(subject.clone(), "round-trip");
     let measured = (|| {
         let server = bench.serve()?;
         let mut times = Vec::new();
@@ -113,12 +111,13 @@ fn round_trip(subject: &Subject) -> Result<Option<Duration>, NotStarted> {
     }
 }
 
-const LEAST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait at least, on a machine that has nothing else to do.
+pub const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Much longer than an exchange takes, and than a quick machine needs for anything.
-fn patience(round_trip: Option<Duration>) -> Duration {
+/// Much longer than an exchange takes.
+fn patience(round_trip: Option<Duration>, at_least: Duration) -> Duration {
     let scaled = round_trip.unwrap_or_default() * 1000;
-    scaled.clamp(LEAST_PATIENCE, crate::PATIENCE)
+    scaled.clamp(at_least, at_least.max(crate::PATIENCE))
 }
 
 struct Climb<'a> {
