@@ -51,13 +51,13 @@ enum Command {
 struct Place {
     /// Which exercise
     id: String,
-    /// The folder of your own; without it, one named after the exercise, here
+    /// The folder of your own; without it, exercises/ID below the current one
     folder: Option<PathBuf>,
 }
 
 impl Place {
     fn folder(&self) -> PathBuf {
-        self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.id))
+        self.folder.clone().unwrap_or_else(|| Path::new("exercises").join(&self.id))
     }
 
     /// What has to be typed to name the same place again.
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn list() -> Result<ExitCode> {
-    let mut text = String::new();
+    let mut text = format!("{:<28} {:<11} {:<13} fails\n\n", "exercise", "language", "profile");
     let mutants = mutants::all()?;
     for check in LADDER {
         for mutant in mutants.iter().filter(|it| it.fails == check.id) {

@@ -46,7 +46,7 @@ fn a_learner_sees_it_fail_mends_it_and_sees_it_pass() {
 
     let output = exercise(here, &["start", id]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let file = here.join(id).join(mutant.file_name());
+    let file = here.join("exercises").join(id).join(mutant.file_name());
     assert_eq!(fs::read_to_string(&file).unwrap(), mutant.text().unwrap());
     let output = exercise(here, &["start", id]);
     assert_eq!(output.status.code(), Some(1), "a learner's work is not overwritten");

@@ -71,7 +71,7 @@ impl Profile {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::EchoUni => "echo-uni",
             Self::EchoMulti => "echo-multi",
             Self::Chat => "chat",
@@ -134,7 +134,7 @@ pub enum Theme {
 
 impl fmt::Display for Theme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Framing => "framing",
             Self::Survival => "survival",
             Self::Concurrency => "concurrency",
@@ -159,7 +159,7 @@ pub enum Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Pass => "pass",
             Self::Limit => "limit",
             Self::Nothing => "-",

@@ -147,10 +147,11 @@ fn last_line(report: &Report, call: &Invocation) -> String {
     let all = report.rows.len();
     let failed = report.count(|it| matches!(it, Outcome::Failed(_)));
     let passed = report.count(|it| matches!(it, Outcome::Passed));
+    let checks = if all == 1 { "1 check".to_owned() } else { format!("{all} checks") };
     let result = match report.exit_code() {
-        0 => format!("{GOOD}pass{GOOD:#}: {passed} of {all} checks"),
-        1 => format!("{BAD}FAIL{BAD:#}: {failed} of {all} checks failed, {passed} passed"),
-        _ => format!("{UNSURE}undecided{UNSURE:#}: {passed} of {all} checks passed"),
+        0 => format!("{GOOD}pass{GOOD:#}: {passed} of {checks}"),
+        1 => format!("{BAD}FAIL{BAD:#}: {failed} of {checks} failed, {passed} passed,"),
+        _ => format!("{UNSURE}undecided{UNSURE:#}: {passed} of {checks} passed"),
     };
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     let trip = report.round_trip.map(|it| format!(", round trip {:.2} ms", millis(it)));
