@@ -109,6 +109,10 @@ impl Shutdown {
     /// ```standalone_crate
     /// use signal_hook::{consts::SIGTERM, low_level::raise};
     /// use tincanchat::{cli::Shutdown, create_listen_socket};
+    /// # std::thread::spawn(|| {
+    /// #     std::thread::park_timeout(std::time::Duration::from_mins(1));
+    /// #     std::process::exit(1); // an example that hangs has failed
+    /// # });
     ///
     /// let listener = create_listen_socket("127.0.0.1", 0)?;
     /// let shutdown = Shutdown::on_signal()?.wake(&listener)?;
