@@ -73,10 +73,11 @@ fn poll_has_msgs(
 /// worth it.
 const WRITE_TICK: Duration = Duration::from_millis(250);
 
-/// Sends queued frames, many of them in one write: as [`send_frames`](crate::send_frames), but waits
-/// where that one blocks.
+/// Sends queued frames, many of them in one write: as [`send_frames`](crate::send_frames), but
+/// waits where that one blocks.
 ///
-/// `sleep` is the runtime's way to wait for a time; it is asked only while the kernel takes nothing.
+/// `sleep` is the runtime's way to wait for a time; it is asked only while the kernel takes
+/// nothing.
 ///
 /// # Errors
 ///
@@ -193,6 +194,29 @@ where
 
 /// Tells a client that the server is full, and closes so that the client can read it: as
 /// [`turn_away`](crate::turn_away).
+///
+/// ```
+/// use async_std::net::{TcpListener, TcpStream};
+/// use async_std::prelude::*;
+/// use async_std::task;
+/// use tincanchat::{SERVER_FULL, asynchronous::turn_away};
+///
+/// # task::block_on(async {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// client.shutdown(std::net::Shutdown::Write)?;
+///
+/// let (sock, _) = listener.accept().await?; // for which there is no place
+/// turn_away(&sock, task::sleep).await;
+/// drop(sock);
+///
+/// let mut received = Vec::new();
+/// client.read_to_end(&mut received).await?;
+/// assert_eq!(received, SERVER_FULL);
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub async fn turn_away<S, T>(mut sock: &S, sleep: impl Fn(Duration) -> T)
 where
     S: AsSock,

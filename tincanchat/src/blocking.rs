@@ -12,8 +12,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Those of [`prep_msg`], as an error of the kind `InvalidData`, with nothing sent; and those of the
-/// socket: among them `BrokenPipe` and `ConnectionReset` when the peer has gone.
+/// Those of [`prep_msg`], as an error of the kind `InvalidData`, with nothing sent; and those of
+/// the socket: among them `BrokenPipe` and `ConnectionReset` when the peer has gone.
 ///
 /// ```
 /// let mut sent = Vec::new(); // stands for a socket
@@ -25,8 +25,8 @@ pub fn send_msg(sock: &mut impl Write, msg: &str) -> io::Result<()> {
     sock.write_all(&prep_msg(msg)?)
 }
 
-/// Sends one message with its sender's address in front, `ADDR: message`: blocks until the kernel has
-/// taken all of it.
+/// Sends one message with its sender's address in front, `ADDR: message`: blocks until the kernel
+/// has taken all of it.
 ///
 /// Takes a message as [`recv_msg`] gives it; it may be of any permitted length.
 ///
@@ -54,7 +54,8 @@ pub fn relay_msg(sock: &mut impl Write, addr: SocketAddr, msg: &str) -> io::Resu
 /// # Errors
 ///
 /// `UnexpectedEof` if the peer closes the connection before the end of a message; a
-/// [`FrameError`](crate::FrameError), as an error of the kind `InvalidData`; and those of the socket.
+/// [`FrameError`](crate::FrameError), as an error of the kind `InvalidData`; and those of the
+/// socket.
 ///
 /// ```
 /// let mut received = &b"hello\0"[..]; // stands for a socket
@@ -65,8 +66,8 @@ pub fn recv_msg(sock: &mut impl Read) -> io::Result<String> {
     recv_one(sock, Rest::new())
 }
 
-/// Receives one message from a server: as [`recv_msg`], but it may have its sender's address in front,
-/// and so be a little longer.
+/// Receives one message from a server: as [`recv_msg`], but it may have its sender's address in
+/// front, and so be a little longer.
 ///
 /// # Errors
 ///
@@ -94,13 +95,15 @@ fn recv_one(sock: &mut impl Read, mut rest: Rest) -> io::Result<String> {
 /// Receives until there is at least one whole message, and gives all that are there.
 ///
 /// Blocks on a blocking socket. Gives no message where there were only empty ones. What comes after
-/// the last whole message stays in `rest`, for the next call. `None` means that the peer sends no more; what `rest` holds then is a message that
-/// never got its zero byte. The messages come from [`parse_recvd_data`], errors among them.
+/// the last whole message stays in `rest`, for the next call. `None` means that the peer sends no
+/// more; what `rest` holds then is a message that never got its zero byte. The messages come from
+/// [`parse_recvd_data`], errors among them.
 ///
 /// # Errors
 ///
 /// Those of the socket. On a non-blocking one `WouldBlock` is one of them, and means that all that
-/// was there has been read: nothing is lost by it, and `rest` gives back the memory it does not need.
+/// was there has been read: nothing is lost by it, and `rest` gives back the memory it does not
+/// need.
 ///
 /// ```
 /// use tincanchat::{Rest, recv_msgs};
@@ -135,8 +138,8 @@ const WRITE_TICK: Duration = Duration::from_millis(50);
 /// The most bytes offered to the kernel in one blocking write, so that progress shows.
 const WRITE_SLICE: usize = 64 * 1024;
 
-/// Sends queued frames, many of them in one write: blocks until the kernel has taken all of them, or
-/// `gauge` gives the client up.
+/// Sends queued frames, many of them in one write: blocks until the kernel has taken all of them,
+/// or `gauge` gives the client up.
 ///
 /// What the kernel has taken is taken out of `frames`. The socket's write timeout is changed.
 ///
@@ -225,9 +228,10 @@ pub fn hang_up(mut sock: TcpStream) {
 
 /// Ends a connection whose peer may still be sending: blocks for [`LINGER`] at most.
 ///
-/// Shuts down the sending side, so that the peer sees the end after the last byte; then reads on, and
-/// throws away, until the peer closes as well or the time is over. Without the reading, closing would
-/// send a reset that can eat what was sent last. The socket's read timeout is changed.
+/// Shuts down the sending side, so that the peer sees the end after the last byte; then reads on,
+/// and throws away, until the peer closes as well or the time is over. Without the reading, closing
+/// would send a reset that can eat what was sent last (RFC 2525 section 2.17; made to happen in
+/// `docs/src/protocol.md`). The socket's read timeout is changed.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -267,6 +271,21 @@ pub fn close_gently(mut sock: &TcpStream) {
 /// [`LINGER`] at most.
 ///
 /// Whether the client hears it is its own affair, so there are no errors.
+///
+/// ```
+/// use std::net::{Shutdown, TcpListener, TcpStream};
+/// use tincanchat::{recv_answer, turn_away};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let mut client = TcpStream::connect(listener.local_addr()?)?;
+/// client.shutdown(Shutdown::Write)?;
+///
+/// let (sock, _) = listener.accept()?; // for which there is no place
+/// turn_away(&sock);
+///
+/// assert_eq!(recv_answer(&mut client)?, "server: full");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn turn_away(mut sock: &TcpStream) {
     if sock.set_write_timeout(Some(LINGER)).is_ok() && sock.write_all(SERVER_FULL).is_ok() {
         close_gently(sock);

@@ -13,12 +13,12 @@ use crate::{DRAIN, LINGER};
 /// How much is read away before others get their turn, in reads of 4 KiB.
 const READS: usize = 16;
 
-/// The end of a connection on a socket that does not block: [`close_gently`](crate::close_gently) for
-/// a loop, in steps.
+/// The end of a connection on a socket that does not block: [`close_gently`](crate::close_gently)
+/// for a loop, in steps.
 ///
-/// What is queued has [`DRAIN`] to leave; then the sending side is shut down, so that the peer sees the
-/// end after the last byte, and for [`LINGER`] at most what the peer sends is read away, until it
-/// closes as well.
+/// What is queued has [`DRAIN`] to leave; then the sending side is shut down, so that the peer sees
+/// the end after the last byte, and for [`LINGER`] at most what the peer sends is read away, until
+/// it closes as well.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -54,6 +54,20 @@ impl Farewell {
     }
 
     /// The end of a connection that has failed: it is over.
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use tincanchat::Farewell;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let _client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (mut sock, _) = listener.accept()?;
+    /// sock.set_nonblocking(true)?;
+    ///
+    /// // Something is queued, and the client has not closed: it makes no difference any more.
+    /// assert!(Farewell::at_once().is_over(&mut sock, false));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn at_once() -> Self {
         Farewell { gone_by: Instant::now() }

@@ -71,9 +71,9 @@ pub fn prep_msg(msg: &str) -> Result<Vec<u8>, FrameError> {
 
 /// Appends a message, with a prefix, to bytes that are to be sent.
 ///
-/// Takes a message as [`parse_recvd_data`] gives it: without a zero byte and not over-long. A server
-/// relays many messages of one sender: the prefix, `ADDR: `, is formatted once for all of them, and
-/// the bytes of all go out together.
+/// Takes a message as [`parse_recvd_data`] gives it: without a zero byte and not over-long. A
+/// server relays many messages of one sender: the prefix, `ADDR: `, is formatted once for all of
+/// them, and the bytes of all go out together.
 ///
 /// ```
 /// use tincanchat::append_msg;
@@ -93,10 +93,11 @@ pub fn append_msg(frames: &mut Vec<u8>, prefix: &str, msg: &str) {
 /// The bytes received of one connection that do not make a whole message yet, and the room to
 /// receive more.
 ///
-/// The chapter calls it `rest`: what is left after the last whole message waits here for the next
-/// read. It holds the unfinished message and one read, and nothing at all while there is neither;
-/// the room for a read grows with what the peer sends, from 2 KiB to [`READ_TURN`]. No byte is looked
-/// at twice in the search for the zero byte, and each is moved at most once.
+/// What is left after the last whole message waits here for the next read: the *rest* of
+/// `docs/src/protocol.md`. It holds the unfinished message and one read, and nothing at all while
+/// there is neither; the room for a read grows with what the peer sends, from 2 KiB to
+/// [`READ_TURN`]. No byte is looked at twice in the search for the zero byte, and each is moved at
+/// most once.
 #[derive(Debug)]
 pub struct Rest {
     /// `buf[start..end]` has been received and not been given out; behind `end` there is room.
@@ -111,12 +112,34 @@ pub struct Rest {
 
 impl Rest {
     /// An empty rest for messages of up to [`MAX_MSG_LEN`] bytes: what a server receives.
+    ///
+    /// ```
+    /// use tincanchat::{FrameError, MAX_MSG_LEN, Rest, parse_recvd_data};
+    ///
+    /// let mut rest = Rest::new();
+    /// rest.extend(&[b'x'; MAX_MSG_LEN]); // its zero byte may come yet
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), None);
+    /// rest.extend(b"x");
+    /// let too_long = FrameError::TooLong { limit: MAX_MSG_LEN };
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), Some(Err(too_long)));
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::with_limit(MAX_MSG_LEN)
     }
 
     /// An empty rest for messages of up to [`MAX_RELAY_LEN`] bytes: what a client receives.
+    ///
+    /// ```
+    /// use tincanchat::{MAX_MSG_LEN, Rest, parse_recvd_data};
+    ///
+    /// // The longest message, as a server relays it: with its sender's address in front.
+    /// let relayed = format!("127.0.0.1:50312: {}", "x".repeat(MAX_MSG_LEN));
+    /// let mut rest = Rest::for_client();
+    /// rest.extend(relayed.as_bytes());
+    /// rest.extend(b"\0");
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok(&*relayed)));
+    /// ```
     #[must_use]
     pub fn for_client() -> Self {
         Self::with_limit(MAX_RELAY_LEN)
@@ -127,18 +150,48 @@ impl Rest {
     }
 
     /// How many bytes have been received and not been given out.
+    ///
+    /// ```
+    /// use tincanchat::{Rest, parse_recvd_data};
+    ///
+    /// let mut rest = Rest::new();
+    /// rest.extend("one\0twö".as_bytes());
+    /// assert_eq!(rest.len(), 8); // bytes: the ö is two of them
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok("one")));
+    /// assert_eq!(rest.len(), 4);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
     /// Whether all that was received has been given out.
+    ///
+    /// ```
+    /// use tincanchat::{Rest, parse_recvd_data};
+    ///
+    /// let mut rest = Rest::new();
+    /// rest.extend(b"one\0");
+    /// assert!(!rest.is_empty()); // a whole message, which nobody has taken yet
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok("one")));
+    /// assert!(rest.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Adds bytes that were received.
+    ///
+    /// ```
+    /// use tincanchat::{Rest, parse_recvd_data};
+    ///
+    /// let mut rest = Rest::new();
+    /// rest.extend(b"w\xc3"); // a read has cut the ö in two
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), None);
+    /// rest.extend(b"\xb6rld\0");
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok("wörld")));
+    /// ```
     pub fn extend(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
         while !bytes.is_empty() {

@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 
-/// One message or several as bytes, ready to be sent, and shared by the queues of all who get it: one
-/// allocation, however many they are.
+/// One message or several as bytes, ready to be sent, and shared by the queues of all who get it:
+/// one allocation, however many they are.
 pub type Frame = Arc<[u8]>;
 
 /// How many frames go out in one write at most.
@@ -50,6 +50,17 @@ impl Frames {
     }
 
     /// Adds a frame at the end; an empty one is left out.
+    ///
+    /// ```
+    /// use tincanchat::{Frame, Frames};
+    ///
+    /// let frame = Frame::from(*b"one\0");
+    /// let mut queues = [Frames::new(), Frames::new()];
+    /// for frames in &mut queues {
+    ///     frames.push(Frame::clone(&frame)); // the same bytes, not a copy of them
+    /// }
+    /// assert!(queues.iter().all(|frames| !frames.is_empty()));
+    /// ```
     pub fn push(&mut self, frame: Frame) {
         if !frame.is_empty() {
             self.queue.push_back(frame);
@@ -65,6 +76,17 @@ impl Frames {
     ///
     /// Those of the write, with nothing taken out; `Interrupted` is tried again. `WriteZero` if the
     /// write says that it took nothing.
+    ///
+    /// ```
+    /// use tincanchat::Frames;
+    ///
+    /// let mut frames = Frames::new();
+    /// frames.extend([b"one\0"[..].into(), b"two\0"[..].into()]);
+    /// let mut sock = Vec::new(); // stands for a socket, which takes all it is offered
+    /// assert_eq!(frames.write_to(&mut sock, 5)?, 5); // more at this client's next turn
+    /// assert_eq!(sock, b"one\0t");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn write_to(&mut self, sock: &mut impl Write, most: usize) -> io::Result<usize> {
         self.write_with(most, |slices| {
             loop {

@@ -7,14 +7,15 @@ use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADL
 
 /// Measures what waits for one client, and says when that client is too slow to be kept.
 ///
-/// A queue between a fast sender and a slow reader has to end somewhere: it blocks the sender, drops
-/// messages, grows for ever, or costs the reader its connection. Here it is the last. The gauge does
-/// not hold the queue, whatever that is made of: it is told what goes in ([`queue`](Self::queue)),
-/// what the kernel took ([`took`](Self::took)) and that it took nothing ([`refused`](Self::refused)), and
-/// it may be shared by the threads or tasks on both sides.
+/// A queue between a fast sender and a slow reader has to end somewhere: it blocks the sender,
+/// drops messages, grows for ever, or costs the reader its connection. Here it is the last
+/// (`docs/src/protocol.md` says why). The gauge does not hold the queue, whatever that is made of:
+/// it is told what goes in ([`queue`](Self::queue)), what the kernel took ([`took`](Self::took))
+/// and that it took nothing ([`refused`](Self::refused)), and it may be shared by the threads or
+/// tasks on both sides.
 ///
-/// The rules are the limits [`QUEUE_BYTES`], [`QUEUE_ENTRIES`], [`QUEUE_CEILING`], [`STALL`], [`WRITE_DEADLINE`] and
-/// [`DRAIN`].
+/// The rules are the limits [`QUEUE_BYTES`], [`QUEUE_ENTRIES`], [`QUEUE_CEILING`], [`STALL`],
+/// [`WRITE_DEADLINE`] and [`DRAIN`].
 ///
 /// ```
 /// use tincanchat::{QUEUE_BYTES, QueueGauge};
@@ -85,6 +86,17 @@ impl QueueGauge {
     /// [`SlowConsumer`] if the queue is over its limit already and the kernel takes nothing: the
     /// entry must not go in, and the client must go. From then on [`check`](Self::check) says the
     /// same, so that whoever is writing knows why the connection is closed under its hands.
+    ///
+    /// ```
+    /// use tincanchat::{QUEUE_CEILING, QueueGauge};
+    ///
+    /// let gauge = QueueGauge::new();
+    /// gauge.queue(QUEUE_CEILING + 1)?; // no write has been tried yet, so it may be much
+    /// gauge.refused()?; // now one has, and the kernel took nothing
+    /// assert!(gauge.queue(1).is_err());
+    /// assert_eq!(gauge.waiting(), QUEUE_CEILING as u64 + 1); // the last one is not in it
+    /// # Ok::<(), tincanchat::SlowConsumer>(())
+    /// ```
     pub fn queue(&self, bytes: usize) -> Result<(), SlowConsumer> {
         let mut state = self.state();
         if state.is_full() {
@@ -101,6 +113,19 @@ impl QueueGauge {
     }
 
     /// Counts bytes that the kernel has taken, of those that were queued before.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use tincanchat::{QueueGauge, prep_msg};
+    ///
+    /// let gauge = QueueGauge::new();
+    /// let frame = prep_msg("hello")?;
+    /// gauge.queue(frame.len())?;
+    /// let mut sock = [0; 4]; // stands for a socket with room for four bytes
+    /// gauge.took((&mut sock[..]).write(&frame)?);
+    /// assert_eq!(gauge.waiting(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn took(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes_out += bytes as u64;
@@ -119,6 +144,31 @@ impl QueueGauge {
     /// # Errors
     ///
     /// Those of [`check`](Self::check).
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Write};
+    /// use std::net::{TcpListener, TcpStream};
+    /// use tincanchat::QueueGauge;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let _client = TcpStream::connect(listener.local_addr()?)?; // reads nothing
+    /// let (mut sock, _) = listener.accept()?;
+    /// sock.set_nonblocking(true)?;
+    ///
+    /// let gauge = QueueGauge::new();
+    /// let frame = [b'x'; 1000];
+    /// loop {
+    ///     gauge.queue(frame.len())?;
+    ///     match sock.write(&frame) {
+    ///         Ok(n) => gauge.took(n), // into the kernel's buffers
+    ///         Err(err) if err.kind() == ErrorKind::WouldBlock => break, // which are full now
+    ///         Err(err) => Err(err)?,
+    ///     }
+    /// }
+    /// gauge.refused()?; // it may still begin to read
+    /// assert!(gauge.waiting() >= 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn refused(&self) -> Result<(), SlowConsumer> {
         let mut state = self.state();
         state.was_tried = true;
@@ -128,6 +178,17 @@ impl QueueGauge {
     }
 
     /// Notes that nothing more will be queued; what is there has [`DRAIN`] to leave.
+    ///
+    /// ```
+    /// use tincanchat::QueueGauge;
+    ///
+    /// let gauge = QueueGauge::new();
+    /// gauge.queue(4)?;
+    /// gauge.close(); // the client sends no more; what is queued for it still goes out
+    /// gauge.took(4);
+    /// gauge.check()?; // it has gone out, so it is not too late and never will be
+    /// # Ok::<(), tincanchat::SlowConsumer>(())
+    /// ```
     pub fn close(&self) {
         self.state().closed_at.get_or_insert_with(Instant::now);
     }
@@ -136,8 +197,22 @@ impl QueueGauge {
     ///
     /// # Errors
     ///
-    /// [`SlowConsumer`] if it has waited for [`WRITE_DEADLINE`], if the queue was closed [`DRAIN`] ago
-    /// and is not empty yet, or if [`queue`](Self::queue) has said so before.
+    /// [`SlowConsumer`] if it has waited for [`WRITE_DEADLINE`], if the queue was closed [`DRAIN`]
+    /// ago and is not empty yet, or if [`queue`](Self::queue) has said so before.
+    ///
+    /// ```
+    /// use tincanchat::{QUEUE_CEILING, QueueGauge};
+    ///
+    /// let gauge = QueueGauge::new();
+    /// gauge.queue(QUEUE_CEILING + 1)?;
+    /// gauge.refused()?;
+    /// gauge.check()?; // the oldest byte has not waited long
+    ///
+    /// let when_queueing = gauge.queue(1); // by a thread that relays what others say
+    /// assert!(when_queueing.is_err());
+    /// assert_eq!(gauge.check(), when_queueing); // by the one that writes to this client
+    /// # Ok::<(), tincanchat::SlowConsumer>(())
+    /// ```
     pub fn check(&self) -> Result<(), SlowConsumer> {
         let state = self.state();
         if let Some(slow) = state.given_up {
@@ -150,6 +225,17 @@ impl QueueGauge {
     }
 
     /// How many bytes wait in the queue.
+    ///
+    /// ```
+    /// use tincanchat::QueueGauge;
+    ///
+    /// let gauge = QueueGauge::new();
+    /// gauge.queue(1000)?;
+    /// gauge.queue(500)?;
+    /// gauge.took(1200);
+    /// assert_eq!(gauge.waiting(), 300);
+    /// # Ok::<(), tincanchat::SlowConsumer>(())
+    /// ```
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.state().waiting()

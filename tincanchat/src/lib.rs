@@ -1,14 +1,16 @@
 //! Tin-can messages: UTF-8 text, each message ended by one zero byte, over TCP.
 //!
-//! This is what all stages share. At its heart are bytes and messages, without a socket: [`prep_msg`]
-//! turns a message into bytes, and [`Rest`] with [`parse_recvd_data`] turns bytes, however the
-//! network has cut them, back into messages. Around that are thin adapters:
+//! This is what all stages share. At its heart are bytes and messages, without a socket:
+//! [`prep_msg`] turns a message into bytes, and [`Rest`] with [`parse_recvd_data`] turns bytes,
+//! however the network has cut them, back into messages; `docs/src/protocol.md` says why it is so.
+//! Around that are thin adapters:
 //!
 //! | for | items |
 //! |---|---|
 //! | a listener to start from | [`create_listen_socket`] |
 //! | one message on a blocking socket | [`send_msg`], [`recv_msg`], [`hang_up`] |
-//! | a stream of messages, blocking or not | [`recv_msgs`], [`append_msg`], [`Frames`], [`send_frames`], [`close_gently`] |
+//! | receiving a stream of messages, blocking or not | [`recv_msgs`] |
+//! | sending one | [`append_msg`], [`Frames`], [`send_frames`], [`close_gently`], [`Farewell`] |
 //! | the same for async code (feature `async`) | [`asynchronous`] |
 //! | who is too slow | [`QueueGauge`] |
 //! | a stranger's text on a terminal | [`printable`] |

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// The port that the echo and chat servers listen on unless told otherwise: the chapter's.
+/// The port that the echo and chat servers listen on unless told otherwise.
+///
+/// Any that needs no privilege would do (1024 and up: ip(7)); the commands in the book, `docs/src`,
+/// count on this one.
 pub const DEFAULT_PORT: u16 = 4040;
 
 /// The longest message, in bytes before its zero byte: 16 KiB.
@@ -32,10 +35,10 @@ pub const QUEUE_ENTRIES: usize = 1024;
 
 /// The bytes that may wait for one client even while the kernel takes some of them: 8 MiB.
 ///
-/// A client that reads, but at half the speed at which the room talks, never stops taking; its queue
-/// must end somewhere too. 64 KiB of one-letter messages become 600 KiB with their prefixes, and ten
-/// clients may send that at once to one who reads well: so it is much more than [`QUEUE_BYTES`]. The
-/// frames are shared by all queues, so this is no memory for each client.
+/// A client that reads, but at half the speed at which the room talks, never stops taking; its
+/// queue must end somewhere too. 64 KiB of one-letter messages become 600 KiB with their prefixes,
+/// and ten clients may send that at once to one who reads well: so it is much more than
+/// [`QUEUE_BYTES`]. The frames are shared by all queues, so this is no memory for each client.
 pub const QUEUE_CEILING: usize = 32 * QUEUE_BYTES;
 
 /// How long the kernel must have refused a client's bytes before a full queue counts as full.

@@ -20,7 +20,8 @@ use crate::{BACKLOG, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 /// # Errors
 ///
 /// An error whose text says which address was tried, and why it did not work: `host` is no address
-/// and no known name, the port is taken, the address is not this machine's, or permission is missing.
+/// and no known name, the port is taken, the address is not this machine's, or permission is
+/// missing.
 ///
 /// ```
 /// use tincanchat::create_listen_socket;
@@ -76,8 +77,8 @@ fn set_connection_options(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the address that a client knows itself by: an IPv4 client of a dual-stack listener comes as
-/// `[::ffff:127.0.0.1]:50312` (RFC 4291 section 2.5.5.2), and becomes `127.0.0.1:50312`.
+/// Gives the address that a client knows itself by: an IPv4 client of a dual-stack listener comes
+/// as `[::ffff:127.0.0.1]:50312` (RFC 4291 section 2.5.5.2), and becomes `127.0.0.1:50312`.
 ///
 /// ```
 /// use tincanchat::canonical;

@@ -10,8 +10,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What to do when `accept` fails: log it, and say how long to wait before the next try.
 ///
 /// There are two kinds of errors (accept(2)): one that belongs to the connection that was to be
-/// accepted, where the next may be accepted at once; and a lack of resources, descriptors above all,
-/// where the same connection would fail again at once, so some time has to pass.
+/// accepted, where the next may be accepted at once; and a lack of resources, descriptors above
+/// all, where the same connection would fail again at once, so some time has to pass.
 #[derive(Debug, Default)]
 pub(super) struct AcceptErrors {
     last: Option<(Instant, Duration)>,

@@ -36,20 +36,50 @@ impl ServerArgs {
     /// Starts the log on stderr, at the level that `-v`, `-q` or `RUST_LOG` ask for.
     ///
     /// Keep the result until the program ends.
+    ///
+    /// ```
+    /// use clap::Parser;
+    /// use tincanchat::cli::ServerArgs;
+    ///
+    /// #[derive(Parser)]
+    /// struct Args {
+    ///     #[command(flatten)]
+    ///     server: ServerArgs,
+    /// }
+    ///
+    /// let args = Args::parse_from(["echo", "-v"]); // up to debug
+    /// let _log = args.server.start_log(); // not `_`, which would end it here
+    /// tracing::debug!("a line on stderr");
+    /// ```
     #[must_use]
     pub fn start_log(&self) -> Log {
         start_log(&self.verbosity)
     }
 
-    /// How many clients a server may have that starts so many threads for each; with a warning in the
-    /// log when it is fewer than asked for.
+    /// How many clients a server may have that starts so many threads for each; with a warning in
+    /// the log when it is fewer than asked for.
     ///
     /// It is `--max-clients`, or else [`MAX_CLIENTS`] for a server without such threads and
-    /// [`MAX_CLIENTS_THREADS`] for one with them. Threads have a ceiling, [`MAX_THREADS`], for either.
-    /// Each client is a descriptor, so the limit of those (`RLIMIT_NOFILE` in getrlimit(2)) is first
-    /// raised as far as the system allows. If it is still too low, the default is lowered to it; a
-    /// number that was asked for, or a limit with no room to keep some back, is left alone, and accept
-    /// waits when the descriptors run out.
+    /// [`MAX_CLIENTS_THREADS`] for one with them. Threads have a ceiling, [`MAX_THREADS`], for
+    /// either. Each client is a descriptor, so the limit of those (`RLIMIT_NOFILE` in getrlimit(2))
+    /// is first raised as far as the system allows. If it is still too low, the default is lowered
+    /// to it; a number that was asked for, or a limit with no room to keep some back, is left
+    /// alone, and accept waits when the descriptors run out.
+    ///
+    /// ```
+    /// use clap::Parser;
+    /// use tincanchat::cli::ServerArgs;
+    ///
+    /// #[derive(Parser)]
+    /// struct Args {
+    ///     #[command(flatten)]
+    ///     server: ServerArgs,
+    /// }
+    ///
+    /// let args = Args::parse_from(["chat", "--max-clients", "9000"]);
+    /// assert_eq!(args.server.client_limit(0), 9000);
+    /// assert_eq!(args.server.client_limit(2), 7500); // 15,000 threads
+    /// ```
     #[must_use]
     pub fn client_limit(&self, threads_each: usize) -> usize {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)
@@ -111,8 +141,8 @@ pub fn announce(listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a program could not do its job: `main` returns it, and it becomes one line on stderr and exit
-/// code 1.
+/// Why a program could not do its job: `main` returns it, and it becomes one line on stderr and
+/// exit code 1.
 ///
 /// An [`anyhow::Error`] that prints its whole chain of causes in one line, and no backtrace.
 ///

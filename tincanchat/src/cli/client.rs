@@ -12,6 +12,18 @@ impl ClientArgs {
     /// # Errors
     ///
     /// Those of finding the host and of connecting, with the host and the port.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use tincanchat::cli::ClientArgs;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let port = listener.local_addr()?.port();
+    /// let args = ClientArgs { host: "127.0.0.1".to_owned(), port }; // as clap makes them
+    /// let sock = args.connect()?;
+    /// assert_eq!(listener.accept()?.1, sock.local_addr()?);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn connect(&self) -> anyhow::Result<TcpStream> {
         let sock = TcpStream::connect((self.host.as_str(), self.port))
             .with_context(|| format!("cannot connect to {} port {}", self.host, self.port))?;

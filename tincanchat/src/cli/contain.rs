@@ -30,6 +30,28 @@ pub fn caught<T>(handler: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<
 
 /// Runs the handler of one client, and keeps to that client whatever becomes of it: an error, and a
 /// panic too, goes no further than the log. See [`log_end`]. Then the seat is free.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use tincanchat::cli::{Door, contain};
+/// use tincanchat::{recv_msg, send_msg};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let mut door = Door::new(1);
+/// for msg in ["hello", "panic!"] {
+///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+///     send_msg(&mut client, msg)?;
+///     drop(client);
+///     let (mut sock, _, seat) = door.admit(listener.accept()).expect("a seat is free");
+///     contain(seat, || {
+///         assert_ne!(recv_msg(&mut sock)?, "panic!");
+///         recv_msg(&mut sock)?; // an error: the client has gone
+///         Ok(())
+///     });
+///     assert!(door.is_empty());
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
     log_end(&seat, caught(handler));
     drop(seat);
@@ -39,6 +61,26 @@ pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
 ///
 /// Many failures of the same kind within a second become ten lines and a count. Of one that was
 /// turned away nothing more is said.
+///
+/// ```
+/// use tincanchat::cli::{Door, log_end};
+/// # use std::{io, sync::Arc};
+/// # fn logged(f: impl FnOnce()) -> io::Result<Vec<String>> {
+/// #     let (log, stderr) = io::pipe()?;
+/// #     let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+/// #     let lines = lines.without_time().with_target(false).with_ansi(false);
+/// #     tracing::subscriber::with_default(lines.with_writer(Arc::new(stderr)).finish(), f);
+/// #     Ok(io::read_to_string(log)?.lines().map(|line| line.trim().to_owned()).collect())
+/// # }
+///
+/// let addr = "127.0.0.1:50312".parse()?;
+/// let (_, _, seat) = Door::new(1).admit(Ok(("a socket", addr))).expect("a seat is free");
+/// let end = Err(anyhow::anyhow!("the cable is cut"));
+/// let lines = logged(|| log_end(&seat, end))?; // of the log, those that it has written
+/// assert_eq!(lines[0], "WARN 127.0.0.1:50312: the cable is cut");
+/// assert_eq!(lines[1], "INFO Client 127.0.0.1:50312 disconnected");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
     let addr = seat.addr();
     if let Err(err) = end {
@@ -51,8 +93,9 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 
 /// Tells from how the two halves of a client's handler ended why the client is gone.
 ///
-/// When one half ends the connection, the other finds it broken, so the first cause has to be picked
-/// out: that the client did not keep up, or else what the receiving half says, or else the sending one.
+/// When one half ends the connection, the other finds it broken, so the first cause has to be
+/// picked out: that the client did not keep up, or else what the receiving half says, or else the
+/// sending one.
 ///
 /// # Errors
 ///

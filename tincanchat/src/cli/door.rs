@@ -40,8 +40,8 @@ pub struct Door {
     accept_errors: AcceptErrors,
 }
 
-/// A client's place in a server, or the place of one that is being turned away. Dropping it makes it
-/// free for another.
+/// A client's place in a server, or the place of one that is being turned away. Dropping it makes
+/// it free for another.
 #[derive(Debug)]
 pub struct Seat {
     addr: SocketAddr,
@@ -68,6 +68,24 @@ impl Door {
     /// The same for a server that tells a client why it may not come in: up to [`AT_THE_DOOR`]
     /// further connections are let through at a time, with a seat that is not
     /// [inside](Seat::is_inside).
+    ///
+    /// ```
+    /// use std::net::{Shutdown, TcpListener, TcpStream};
+    /// use tincanchat::{cli::Door, recv_answer, turn_away};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut door = Door::with_porch(1);
+    /// let _first = TcpStream::connect(listener.local_addr()?)?;
+    /// let _client = door.admit(listener.accept()).expect("one may come in");
+    ///
+    /// let mut second = TcpStream::connect(listener.local_addr()?)?;
+    /// second.shutdown(Shutdown::Write)?;
+    /// let (sock, _, seat) = door.admit(listener.accept()).expect("the porch is empty");
+    /// assert!(!seat.is_inside());
+    /// turn_away(&sock);
+    /// assert_eq!(recv_answer(&mut second)?, "server: full");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn with_porch(limit: usize) -> Self {
         Door { porch: Places::new(AT_THE_DOOR), ..Self::new(limit) }
@@ -81,8 +99,8 @@ impl Door {
     ///
     /// There is no client to serve; the time to wait before the next `accept`. It is zero after a
     /// refusal, and after an error that belongs to one connection; after a lack of descriptors or
-    /// memory it is 10 ms and doubles up to 1 s, because the next `accept` would fail at once as well
-    /// (accept(2)).
+    /// memory it is 10 ms and doubles up to 1 s, because the next `accept` would fail at once as
+    /// well (accept(2)).
     pub fn admit<S>(
         &mut self,
         accepted: io::Result<(S, SocketAddr)>,
@@ -107,12 +125,35 @@ impl Door {
 
 impl Seat {
     /// Whether this is a client, and not one that is only to be told that the server is full.
+    ///
+    /// ```
+    /// use tincanchat::cli::Door;
+    ///
+    /// let addr = "127.0.0.1:50312".parse()?;
+    /// let mut door = Door::with_porch(1);
+    /// let (_, _, first) = door.admit(Ok(("a socket", addr))).expect("one may come in");
+    /// let (_, _, second) = door.admit(Ok(("a socket", addr))).expect("the porch is empty");
+    /// assert!(first.is_inside());
+    /// assert!(!second.is_inside());
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
     #[must_use]
     pub fn is_inside(&self) -> bool {
         self.is_inside
     }
 
     /// The address of whoever has it.
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use tincanchat::cli::Door;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (_sock, _addr, seat) = Door::new(1).admit(listener.accept()).expect("one may come in");
+    /// assert_eq!(seat.addr(), client.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr

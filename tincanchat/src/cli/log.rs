@@ -1,9 +1,10 @@
 //! The log: lines on stderr that nobody ever waits for.
 //!
-//! A write to stderr blocks when it is a pipe that nobody reads or a terminal that is stopped, and a
-//! server that blocks there serves nobody. So lines go into a queue, which is bounded in bytes, and a
-//! thread of its own writes them, all that are there in one write. (`tracing-appender` does nearly
-//! this; but it bounds lines, not bytes, and at the end it writes to the stuck stderr itself.)
+//! A write to stderr blocks when it is a pipe that nobody reads or a terminal that is stopped, and
+//! a server that blocks there serves nobody. So lines go into a queue, which is bounded in bytes,
+//! and a thread of its own writes them, all that are there in one write. (`tracing-appender` does
+//! nearly this; but it bounds lines, not bytes, and at the end it writes to the stuck stderr
+//! itself.)
 
 use std::io::{self, IsTerminal, Write};
 use std::mem;

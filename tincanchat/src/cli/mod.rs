@@ -1,5 +1,5 @@
-//! What a server or a client needs besides the protocol: its command line, its log, signals, and the
-//! rules for what goes wrong. The same for every stage, so that a stage shows what is its own.
+//! What a server or a client needs besides the protocol: its command line, its log, signals, and
+//! the rules for what goes wrong. The same for every stage, so that a stage shows what is its own.
 
 mod accept;
 mod args;

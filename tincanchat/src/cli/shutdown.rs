@@ -15,10 +15,10 @@ use super::Log;
 
 /// What SIGINT and SIGTERM ask for: an end in good order.
 ///
-/// The first signal is a request, which the server sees by [`requested`](Self::requested); the second
-/// ends the process at once. A signal wakes no thread that blocks in `accept` (Rust calls it again,
-/// signal(7)), so something else must: [`wake`](Self::wake), [`exit`](Self::exit), or on Unix the
-/// descriptor, for a loop that waits for readiness.
+/// The first signal is a request, which the server sees by [`requested`](Self::requested); the
+/// second ends the process at once. A signal wakes no thread that blocks in `accept` (Rust calls it
+/// again, signal(7)), so something else must: [`wake`](Self::wake), [`exit`](Self::exit), or on
+/// Unix the descriptor, for a loop that waits for readiness.
 #[derive(Debug)]
 pub struct Shutdown {
     requested: Arc<AtomicBool>,
@@ -57,6 +57,17 @@ impl Shutdown {
     }
 
     /// Whether a signal has come.
+    ///
+    /// ```standalone_crate
+    /// use signal_hook::{consts::SIGTERM, low_level::raise};
+    /// use tincanchat::cli::Shutdown;
+    ///
+    /// let shutdown = Shutdown::on_signal()?;
+    /// assert!(!shutdown.requested());
+    /// raise(SIGTERM)?; // what `kill` does, from within
+    /// assert!(shutdown.requested());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn requested(&self) -> bool {
         self.requested.load(Ordering::SeqCst)
@@ -68,6 +79,18 @@ impl Shutdown {
     /// # Errors
     ///
     /// Those of starting a thread.
+    ///
+    /// ```standalone_crate
+    /// use std::{thread, time::Duration};
+    /// use signal_hook::{consts::SIGTERM, low_level::raise};
+    /// use tincanchat::cli::Shutdown;
+    ///
+    /// Shutdown::on_signal()?.exit()?;
+    /// raise(SIGTERM)?; // what `kill` does, from within
+    /// thread::park_timeout(Duration::from_mins(1)); // stands for serving
+    /// unreachable!("the process has ended, with exit code 0");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn exit(self) -> io::Result<()> {
         spawn(move || {
             self.wait();
@@ -82,6 +105,23 @@ impl Shutdown {
     /// # Errors
     ///
     /// Those of starting a thread, and of asking the listener for its address.
+    ///
+    /// ```standalone_crate
+    /// use signal_hook::{consts::SIGTERM, low_level::raise};
+    /// use tincanchat::{cli::Shutdown, create_listen_socket};
+    /// # std::thread::spawn(|| {
+    /// #     std::thread::park_timeout(std::time::Duration::from_mins(1));
+    /// #     std::process::exit(1); // an example that hangs has failed
+    /// # });
+    ///
+    /// let listener = create_listen_socket("127.0.0.1", 0)?;
+    /// let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    /// raise(SIGTERM)?; // what `kill` does, from within
+    /// let accepted = listener.accept(); // though nobody connects, it returns
+    /// assert!(shutdown.requested());
+    /// # drop(accepted);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wake(self, listener: &TcpListener) -> io::Result<Arc<Self>> {
         let addr = reachable(listener.local_addr()?);
         let listener = listener.try_clone()?;
