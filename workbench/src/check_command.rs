@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use indicatif::ProgressBar;
 use workbench::check::{
-    Check, Format, Invocation, LADDER, LEAST_PATIENCE, Profile, Subject, Target, climb, list,
-    write_report,
+    Check, Format, Invocation, LADDER, LEAST_PATIENCE, Naming, Profile, Subject, Target, climb,
+    list, write_report,
 };
 use workbench::server;
 
@@ -86,7 +86,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Args { seed, hints, .. } = *args;
     let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as());
     let call = Invocation { profile, seed, hints, target: shown, again };
-    let subject = Subject { profile, target, seed, patience: Duration::from_secs(args.patience) };
+    let patience = Duration::from_secs(args.patience);
+    let subject = Subject { profile, target, naming: Naming::default(), seed, patience };
     let wanted = |check: &Check| {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
@@ -106,7 +107,8 @@ pub fn check_one(
     let again = format!("{} {profile} --only {{id}} {shown}", called_as());
     let call = Invocation { profile, seed: SEED, hints, target: shown, again };
     let target = Target::Command(command);
-    let subject = Subject { profile, target, seed: SEED, patience: LEAST_PATIENCE };
+    let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
+    let subject = Subject { profile, target, naming, seed: SEED, patience };
     Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
 }
 

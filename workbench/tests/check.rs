@@ -40,10 +40,11 @@ fn stderr(output: &Output) -> String {
 struct Programs {
     right: PathBuf,
     wrong: PathBuf,
+    pair: PathBuf,
 }
 
 /// A chat that is right, and an echo server such as one writes in a minute: what a read brings is
-/// sent back, without its ␀.
+/// sent back, without its ␀; and one that writes addresses as Python does.
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -60,6 +61,19 @@ fn programs() -> &'static Programs {
                     sock.write_all(&data[..len.saturating_sub(1)]).unwrap();
                 }
             }"#;
+        const PAIR: &str = r#"
+            use std::io::{BufRead, BufReader, Write};
+            fn main() {
+                let port = std::env::args().nth(1).unwrap();
+                let listener = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+                loop {
+                    let (mut sock, addr) = listener.accept().unwrap();
+                    let mut msg = Vec::new();
+                    BufReader::new(&sock).read_until(0, &mut msg).unwrap();
+                    let name = format!("('{}', {}): ", addr.ip(), addr.port());
+                    sock.write_all(&[name.as_bytes(), &msg].concat()).unwrap();
+                }
+            }"#;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let compiled = |name: &str, text: &str| {
             let source = folder.join(name);
@@ -69,7 +83,8 @@ fn programs() -> &'static Programs {
         let right = mutants::folder().unwrap().join("right/chat.rs");
         let right = compiled("right.rs", &fs::read_to_string(right).unwrap());
         let wrong = compiled("wrong.rs", WRONG);
-        Programs { right, wrong }
+        let pair = compiled("pair.rs", PAIR);
+        Programs { right, wrong, pair }
     })
 }
 
@@ -117,6 +132,18 @@ fn a_failure_tells_all_that_helps() {
     let again = Command::new(&words[0]).args(&words[1..]).output().unwrap();
     assert_eq!(again.status.code(), Some(1));
     assert!(stdout(&again).starts_with("frame-one · "));
+}
+
+#[test]
+fn an_address_may_be_written_as_python_prints_it() {
+    let server = programs().pair.to_str().unwrap();
+    let args = ["check", "echo-multi", "--only", "frame-one", "--", server, "{port}"];
+    let output = run(&args);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("note: it writes a client's address as Python prints a pair"), "{text}");
+    // Not where there is none: an echo-uni server sends the text alone.
+    assert_eq!(run(&[&["check", "echo-uni"], &args[2..]].concat()).status.code(), Some(1));
 }
 
 #[test]

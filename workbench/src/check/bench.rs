@@ -154,8 +154,20 @@ impl Bench {
     pub fn answer(&self, client: SocketAddr, text: &str) -> String {
         match self.profile() {
             Profile::EchoUni => text.to_owned(),
-            _ => events::said(client, text),
+            _ => self.said(client, text),
         }
+    }
+
+    /// How the server relays what a client has said.
+    #[must_use]
+    pub fn said(&self, client: SocketAddr, text: &str) -> String {
+        format!("{}: {text}", self.address(client))
+    }
+
+    /// How the server writes a client's address.
+    #[must_use]
+    pub fn address(&self, client: SocketAddr) -> String {
+        self.subject.naming.of(client)
     }
 
     /// The client says something and must get its answer; of an echo server, the end, too.
@@ -295,7 +307,7 @@ impl<'a> Room<'a> {
     /// others hear it, too.
     pub fn join(&mut self, mut client: Client) -> Result<()> {
         self.bench.exchange_amid_others(&mut client, "hello")?;
-        self.hear(&events::said(client.addr(), "hello"))?;
+        self.hear(&self.bench.said(client.addr(), "hello"))?;
         self.members.push(client);
         Ok(())
     }
@@ -313,7 +325,7 @@ impl<'a> Room<'a> {
     /// One says something, and all hear it next.
     pub fn say(&mut self, who: usize, text: &str) -> Result<()> {
         self.members[who].say(text)?;
-        self.hear(&events::said(self.members[who].addr(), text))
+        self.hear(&self.bench.said(self.members[who].addr(), text))
     }
 
     /// All members hear this next.
@@ -325,7 +337,7 @@ impl<'a> Room<'a> {
     pub fn pour(&mut self, who: usize, text: &str, times: usize) -> Result<()> {
         /// No more than any queue holds: who reads is never cut off.
         const AT_ONCE: usize = 128 * 1024;
-        let relay = events::said(self.members[who].addr(), text);
+        let relay = self.bench.said(self.members[who].addr(), text);
         let batch = (AT_ONCE / relay.len()).clamp(1, 500);
         let mut left = times;
         while left > 0 {

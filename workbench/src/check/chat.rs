@@ -6,7 +6,6 @@ use anyhow::{Result, anyhow};
 
 use super::Bench;
 use super::bench::{Room, while_stopped};
-use crate::contract::events::said;
 use crate::wire::{Client, Heard, framed};
 use crate::{Failure, Said, fail_late, wait_until};
 
@@ -45,7 +44,7 @@ pub(super) fn order_of_each(bench: &Bench) -> Result<()> {
     for i in 0..MESSAGES {
         room.members[0].say(&format!("number {i}"))?;
     }
-    (0..MESSAGES).try_for_each(|i| room.hear(&said(addr, &format!("number {i}"))))?;
+    (0..MESSAGES).try_for_each(|i| room.hear(&bench.said(addr, &format!("number {i}"))))?;
     bench.did("after these, B spoke: nothing may come a second time");
     room.say(1, "and nothing twice")
 }
@@ -117,7 +116,7 @@ pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
     room.pour(0, "long before", 100)?;
     bench.did("A and B talked; then C came and said \"hello\", which it must hear first");
     let mut newcomer = bench.connect(&room.server)?;
-    let hello = said(newcomer.addr(), "hello");
+    let hello = bench.said(newcomer.addr(), "hello");
     newcomer.say("hello")?;
     newcomer.expect(&hello)?;
     room.hear(&hello)?;
@@ -152,7 +151,7 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
         } else {
             act()?;
         }
-        (0..20).try_for_each(|_| room.hear(&said(addr, &text)))?;
+        (0..20).try_for_each(|_| room.hear(&bench.said(addr, &text)))?;
     }
     room.say(1, "all is well")
 }
@@ -161,6 +160,7 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
 pub(super) fn whole_frames(bench: &Bench) -> Result<()> {
     const WRITERS: usize = 8;
     let mut room = Room::of(bench, WRITERS)?;
+    let names: Vec<_> = room.members.iter().map(|it| bench.address(it.addr())).collect();
     for (len, at_once_each, rounds) in [(3000, 5, 30), (20, 100, 30)] {
         bench.did(format!(
             "{WRITERS} clients sent messages of {len} bytes at once, each of one letter"
@@ -170,7 +170,7 @@ pub(super) fn whole_frames(bench: &Bench) -> Result<()> {
             for _ in 0..rounds {
                 member.send(&message.repeat(at_once_each))?;
                 for _ in 0..WRITERS * at_once_each {
-                    expect_whole(&member.frame()?, len)?;
+                    expect_whole(&names, &member.frame()?, len)?;
                 }
             }
             Ok(())
@@ -184,22 +184,22 @@ fn letter_of(name: &str) -> String {
 }
 
 /// `ADDR: ` and so many times the same letter.
-fn expect_whole(frame: &[u8], len: usize) -> Result<()> {
+fn expect_whole(names: &[String], frame: &[u8], len: usize) -> Result<()> {
     let text = String::from_utf8_lossy(frame);
-    let (addr, rest) = text.split_once(": ").unwrap_or_default();
-    let is_one = rest.len() == len && rest.bytes().all(|byte| byte == rest.as_bytes()[0]);
-    if is_one && addr.parse::<std::net::SocketAddr>().is_ok() {
+    let name = names.iter().find(|name| text.starts_with(&format!("{name}: ")));
+    let letter = |name: &String| text[name.len() + 2..].chars().next();
+    let Some((name, letter)) = name.and_then(|name| Some((name, letter(name)?))) else {
+        let expected = Said::words(format!("`ADDR: ` and {len} times one letter"));
+        return Err(unlike(expected, frame));
+    };
+    let whole = format!("{name}: {}", letter.to_string().repeat(len));
+    if text == whole {
         return Ok(());
     }
-    let is_more = frame.len() > len + 100;
-    let what = if is_more { "more than one message" } else { "" };
-    let got = Said::bytes(with_zero(frame), what);
-    Err(Failure {
-        did: String::new(),
-        expected: Said::words(format!("each message whole: `ADDR: ` and {len} times one letter")),
-        got,
-        is_late: false,
-        likely: None,
-    }
-    .into())
+    Err(unlike(Said::bytes(framed(&whole), ""), frame))
+}
+
+fn unlike(expected: Said, frame: &[u8]) -> anyhow::Error {
+    let got = Said::bytes(with_zero(frame), "");
+    Failure { did: String::new(), expected, got, is_late: false, likely: None }.into()
 }

@@ -5,7 +5,6 @@ use anyhow::{Context, Result};
 use super::bench::wait_until_read;
 use super::survival::served_or_refused;
 use super::{Bench, Profile};
-use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard};
 use crate::{fail, fail_late, sockdiag, wait_until};
@@ -130,7 +129,7 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     bench.did(format!("{size} clients connected and stayed; A spoke to all"));
     let Some(speaker) = clients.first_mut() else { return Ok(size) };
     speaker.say("to everybody")?;
-    let last = said(first, "to everybody").into_bytes();
+    let last = bench.said(first, "to everybody").into_bytes();
     for client in clients {
         while client.frame()? != last {}
     }
@@ -157,7 +156,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
         more = threads()?.saturating_sub(before);
         Ok(done(more))
     })?;
-    bench.did(format!("{clients} clients joined a server that had {before} threads"));
+    bench.did(format!("{clients} clients joined; threads before that: {before}"));
     Ok(more)
 }
 

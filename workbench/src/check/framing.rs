@@ -4,7 +4,6 @@ use anyhow::Result;
 
 use super::bench::{wait_until_read, while_stopped};
 use super::{Bench, slow};
-use crate::contract::events::said;
 use crate::server::Server;
 use crate::wire::{Client, Heard, framed};
 use crate::{Failure, Said, fail_late};
@@ -39,7 +38,7 @@ fn guess(failure: &Failure) -> Option<&'static str> {
             (true, _) => {
                 "The server does not answer. Does it wait for a line end, or for the end of the \
                  connection? A message ends with a ␀, and nothing else follows. Does it flush what \
-                 it writes?"
+                 it writes? Does it leave out the sender?"
             }
             (_, "a reset") => {
                 "The server closed the connection with bytes unread, or it broke down: what it \
@@ -138,7 +137,7 @@ pub(super) fn one_write(bench: &Bench) -> Result<()> {
     client.send(b"one\0two\0three\0fo")?;
     expect_in_any_order(bench, &mut client, &["one", "two", "three"])?;
     client.send(b"ur\0")?;
-    client.expect(&said(client.addr(), "four"))
+    client.expect(&bench.said(client.addr(), "four"))
 }
 
 /// The order has a check of its own.
@@ -180,9 +179,9 @@ pub(super) fn empty(bench: &Bench) -> Result<()> {
     }
     bench.did("A sent \"␀␀first␀\", and then \"␀second␀\": three empty messages, two that are not");
     client.send(b"\0\0first\0")?;
-    client.expect(&said(client.addr(), "first"))?;
+    client.expect(&bench.said(client.addr(), "first"))?;
     client.send(b"\0second\0")?;
-    client.expect(&said(client.addr(), "second"))
+    client.expect(&bench.said(client.addr(), "second"))
 }
 
 pub(super) fn long(bench: &Bench) -> Result<()> {
@@ -278,7 +277,7 @@ fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Clien
     bench.exchange(witness, "still here")?;
     let mut newcomer = bench.connect(server)?;
     bench.exchange_amid_others(&mut newcomer, "new here")?;
-    witness.expect(&said(newcomer.addr(), "new here"))
+    witness.expect(&bench.said(newcomer.addr(), "new here"))
 }
 
 /// Sends a message that never ends: a server must not keep all of it.

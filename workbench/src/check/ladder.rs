@@ -73,7 +73,8 @@ pub const LADDER: &[Check] = &[
         rule: "A read may bring three messages and a half: each counts, and the half is kept.",
         after: &["frame-bytewise"],
         hints: [
-            "Only the first message of a read is seen, or what follows the last ␀ is lost.",
+            "Only the first message of a read is seen, or what follows it is taken for part of it, or \
+             what follows the last ␀ is lost.",
             "What happens to the bytes behind the first ␀ of a read, and behind the last?",
             "Split at every ␀; all but the last piece are messages; the last piece is the rest, to \
              be kept for the next read.",

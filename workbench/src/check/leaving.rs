@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use super::Bench;
 use super::bench::Room;
-use crate::contract::events::said;
 use crate::server::{Server, Signal};
 use crate::wire::{Client, Heard};
 use crate::{Said, fail, fail_late, sockdiag, wait_until};
@@ -31,7 +30,7 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     // A server that does not care for its queues has time to end, and one that does, enough to send.
     room.server.wait(Duration::from_secs(1))?;
     late.widen()?;
-    let relay = said(room.members[0].addr(), &text).into_bytes();
+    let relay = bench.said(room.members[0].addr(), &text).into_bytes();
     let late = late.patient(at_most(bench));
     expect_all(late, &relay)
 }

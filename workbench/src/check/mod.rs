@@ -91,6 +91,27 @@ pub enum Target {
     Running(SocketAddr),
 }
 
+/// How a server writes a client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// `127.0.0.1:50312`, as the protocol says.
+    #[default]
+    HostPort,
+    /// `('127.0.0.1', 50312)`, as Python prints a pair, and the servers of many tutorials do.
+    Pair,
+}
+
+impl Naming {
+    /// The address, written so.
+    #[must_use]
+    pub fn of(self, addr: SocketAddr) -> String {
+        match self {
+            Self::HostPort => addr.to_string(),
+            Self::Pair => format!("('{}', {})", addr.ip(), addr.port()),
+        }
+    }
+}
+
 /// The server that is checked: where it comes from, and what it claims to be.
 #[derive(Clone, Debug)]
 pub struct Subject {
@@ -98,6 +119,8 @@ pub struct Subject {
     pub profile: Profile,
     /// Where it comes from.
     pub target: Target,
+    /// How it writes a client's address.
+    pub naming: Naming,
     /// What chance begins with: the same seed picks the same places to cut and moments to leave.
     pub seed: u64,
     /// How long to wait for what must happen, at least: where exchanges take long, it is longer.
@@ -109,7 +132,7 @@ impl Subject {
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
         let words = [program.as_ref().as_os_str(), "--port".as_ref(), "{port}".as_ref()];
         let target = Target::Command(words.map(OsString::from).to_vec());
-        Self { profile, target, seed: 0, patience: PATIENCE }
+        Self { profile, target, naming: Naming::default(), seed: 0, patience: PATIENCE }
     }
 }
 

@@ -115,7 +115,8 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
             Outcome::Passed | Outcome::NotTried(_) => Ok(()),
             Outcome::Failed(_) => writeln!(text, "    {BAD}failed{BAD:#}    {id}"),
             Outcome::Undecided(why) => {
-                writeln!(text, "    {UNSURE}undecided{UNSURE:#} {id}: {why}")
+                let lines = wrapped(&format!("{id}: {why}"), WIDTH);
+                writeln!(text, "    {UNSURE}undecided{UNSURE:#} {}", lines.join("\n              "))
             }
         };
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
-use super::{Asked, Check, Finding, LADDER, Subject, Verdict};
+use super::{Asked, Check, Finding, LADDER, Naming, Subject, Verdict};
+use crate::Failure;
 use crate::server::{NotStarted, end_escaped};
 
 /// What came of one row of the ladder.
@@ -12,7 +13,7 @@ use crate::server::{NotStarted, end_escaped};
 pub enum Outcome {
     /// As asked: passed, or where that is asked, seen to fail.
     Passed,
-    /// It failed; with how often, of how many tries.
+    /// It failed, and if it was by lateness, each time.
     Failed(Box<Finding>),
     /// Some tries failed and others did not, or the check could not find out.
     Undecided(String),
@@ -69,9 +70,18 @@ pub fn climb(
     mut tell: impl FnMut(&Check),
 ) -> Result<Report, NotStarted> {
     let begin = Instant::now();
-    let round_trip = round_trip(&subject)?;
+    let mut notes = Vec::new();
+    let mut measured = round_trip(&subject)?;
+    if matches!(&measured, Err(answer) if answer.starts_with(b"('")) {
+        let paired = Subject { naming: Naming::Pair, ..subject.clone() };
+        if let Ok(time) = round_trip(&paired)? {
+            (subject, measured) = (paired, Ok(time));
+            notes.push(PAIRED.to_owned());
+        }
+    }
+    let round_trip = measured.ok();
     subject.patience = patience(round_trip, subject.patience);
-    let mut climb = Climb { subject, done: HashMap::new(), notes: Vec::new(), tell: &mut tell };
+    let mut climb = Climb { subject, done: HashMap::new(), notes, tell: &mut tell };
     let asked = |check: &&Check| check.asked(climb.subject.profile) != Asked::Nothing;
     let rows: Vec<_> = LADDER.iter().filter(asked).filter(|check| wanted(check)).collect();
     for check in &rows {
@@ -85,8 +95,12 @@ pub fn climb(
     Ok(Report { rows, round_trip, notes, took: begin.elapsed() })
 }
 
-/// The median of a few exchanges, if the server answers at all.
-fn round_trip(subject: &Subject) -> Result<Option<Duration>, NotStarted> {
+/// What is noted of a server that writes addresses as a pair.
+const PAIRED: &str = "it writes a client's address as Python prints a pair, ('127.0.0.1', 50312); \
+                      the protocol has 127.0.0.1:50312. Apart from this note, that is let pass.";
+
+/// The median of a few exchanges; or the bytes that came instead of the right answer, if any.
+fn round_trip(subject: &Subject) -> Result<Result<Duration, Vec<u8>>, NotStarted> {
     const EXCHANGES: usize = 5;
     let bench = Bench::new(subject.clone(), "round-trip");
     let measured = (|| {
@@ -101,13 +115,14 @@ fn round_trip(subject: &Subject) -> Result<Option<Duration>, NotStarted> {
         times.sort_unstable();
         anyhow::Ok(times[EXCHANGES / 2])
     })();
-    match measured {
-        Ok(time) => Ok(Some(time)),
-        Err(err) => match err.downcast::<NotStarted>() {
-            Ok(not_started) => Err(not_started),
-            // That it does not answer is what the checks will tell.
-            Err(_) => Ok(None),
-        },
+    match measured.map_err(anyhow::Error::downcast::<NotStarted>) {
+        Ok(time) => Ok(Ok(time)),
+        Err(Ok(not_started)) => Err(not_started),
+        // That it does not answer well is what the checks will tell.
+        Err(Err(err)) => {
+            let failure = err.downcast::<Failure>().ok();
+            Ok(Err(failure.and_then(|it| it.got.bytes).unwrap_or_default()))
+        }
     }
 }
 
@@ -168,8 +183,7 @@ impl Climb<'_> {
                 Verdict::Undecided(why) => return Ok(Outcome::Undecided(why)),
                 Verdict::Passed if late.is_empty() => return Ok(Outcome::Passed),
                 Verdict::Passed => {
-                    let why = format!("late {} times of {tried}; a busy machine?", late.len());
-                    return Ok(Outcome::Undecided(why));
+                    return Ok(Outcome::Undecided(disagreement(&late, tried)));
                 }
                 Verdict::Failed(finding) if finding.failure.is_late => late.push(finding),
                 Verdict::Failed(finding) => return Ok(Outcome::Failed(Box::new(finding))),
@@ -178,4 +192,14 @@ impl Climb<'_> {
         let last = late.pop().map(Box::new);
         Ok(last.map_or_else(|| Outcome::Undecided("not tried".to_owned()), Outcome::Failed))
     }
+}
+
+/// Tells of a check that failed by lateness and passed then.
+fn disagreement(late: &[Finding], tried: usize) -> String {
+    let last = late.last().map(|finding| {
+        let Failure { did, expected, got, .. } = &finding.failure;
+        format!(" ({did}: expected {expected}, got {got})")
+    });
+    let (times, last) = (late.len(), last.unwrap_or_default());
+    format!("it failed {times} of {tried} tries{last}; on a busy machine, try --patience 10")
 }
