@@ -1,4 +1,4 @@
-//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p chat-async`.
+//! The checks of `workbench` against this stage's real binary: `cargo test -p chat-async`.
 
 use workbench::check::Profile;
 

@@ -1,4 +1,4 @@
-//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p chat-poll`.
+//! The checks of `workbench` against this stage's real binary: `cargo test -p chat-poll`.
 
 use workbench::check::Profile;
 

@@ -1,4 +1,4 @@
-//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p echo-multi`.
+//! The checks of `workbench` against this stage's real binary: `cargo test -p echo-multi`.
 
 use workbench::check::Profile;
 

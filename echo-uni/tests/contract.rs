@@ -1,4 +1,4 @@
-//! The contract of `PROTOCOLS.md`, against this stage's real binary: `cargo test -p echo-uni`.
+//! The checks of `workbench` against this stage's real binary: `cargo test -p echo-uni`.
 
 use workbench::check::Profile;
 

@@ -31,8 +31,9 @@ const fn row(id: &'static str, who: &'static [Profile], run: Run, rule: &'static
     }
 }
 
-/// What this project's own servers promise besides the ladder: name, who has to pass, how it is checked, and the rule in the words of
-/// `PROTOCOLS.md` with what this check makes of it.
+/// What this project's own servers promise besides the ladder: name, who has to pass, how it is
+/// checked, and the rule. §1 is what all our servers have in common, §2 the protocol and the servers
+/// that speak it.
 pub const TABLE: &[Check] = &[
     row("cli-port-zero", EVERY, cli::port_zero, "§1: `0` lets the system pick."),
     row("cli-port-given", EVERY, cli::port_given, "§1: `--port PORT`."),
