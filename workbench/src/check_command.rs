@@ -1,14 +1,14 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::ProgressBar;
 use workbench::check::{
-    Check, Format, Invocation, LADDER, LEAST_PATIENCE, Naming, Profile, Subject, Target, climb,
-    list, write_report,
+    Asked, Check, Event, Format, Invocation, LADDER, LEAST_PATIENCE, Naming, Profile, Subject,
+    Target, climb, list, one_failure, write_report,
 };
 use workbench::server;
 
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     list: bool,
     /// Check the server that runs at this address, and start none
-    #[arg(long, value_name = "ADDR", conflicts_with = "command")]
+    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "command")]
     addr: Option<SocketAddr>,
     /// Run only this check, or this part of the ladder; can be given several times
     #[arg(long, value_name = "ID", value_parser = id_or_theme)]
@@ -54,16 +54,30 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
     /// The command that starts the server
-    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["list", "addr"])]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(required_unless_present_any = ["list", "addr"])]
     command: Vec<OsString>,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|err| {
+        format!("{err}; an address and a port are wanted, such as 127.0.0.1:4040")
+    })?;
+    // IPv4 before IPv6, where a name has both.
+    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| "no such host".to_owned())
+}
+
 fn id_or_theme(text: &str) -> Result<String, String> {
+    let text = text.replace(' ', "-");
     let is_known = |check: &Check| check.id == text || theme_id(check) == text;
     if LADDER.iter().any(is_known) {
-        return Ok(text.to_owned());
+        return Ok(text);
     }
-    Err("no such check; `tincan check --list` shows all".to_owned())
+    let like: Vec<_> =
+        LADDER.iter().map(|check| check.id).filter(|id| id.contains(&text)).collect();
+    let like =
+        if like.is_empty() { String::new() } else { format!("; like it: {}", like.join(", ")) };
+    Err(format!("no such check{like}; `tincan check --list` shows all"))
 }
 
 /// A theme as one writes it on a command line.
@@ -83,6 +97,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(addr) => (Target::Running(addr), format!("--addr {addr}")),
         None => (Target::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
     };
+    if let Some(addr) = args.addr
+        && let Err(err) = TcpStream::connect_timeout(&addr, LEAST_PATIENCE)
+    {
+        eprintln!("tincan: nobody can be reached at {addr}: {err}");
+        return Ok(ExitCode::from(3));
+    }
     let Args { seed, hints, .. } = *args;
     let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as());
     let call = Invocation { profile, seed, hints, target: shown, again };
@@ -92,6 +112,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
     };
+    let asked = |check: &Check| wanted(check) && check.asked(profile) != Asked::Nothing;
+    if !LADDER.iter().any(asked) {
+        eprintln!("tincan: of these checks, {profile} is asked none");
+        return Ok(ExitCode::from(2));
+    }
     check(subject, &call, args.format, wanted).map(ExitCode::from)
 }
 
@@ -122,7 +147,22 @@ fn check(
 ) -> Result<u8> {
     prepare();
     let progress = progress();
-    let tell = |check: &Check| progress.set_message(format!("{} · {}", check.id, check.title));
+    let mut failed = 0;
+    let tell = |event: Event<'_>| match event {
+        Event::Begins { check, nth, of } => {
+            let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+            progress.set_message(format!("{nth} of {of}{failed}: {} · {}", check.id, check.title));
+        }
+        Event::Failed { check, finding } => {
+            failed += 1;
+            if format == Format::Text {
+                // A reader that has seen enough is told the result by the exit code.
+                progress.suspend(|| {
+                    let _ = print(format!("{}\n", one_failure(check, finding, call)).as_bytes());
+                });
+            }
+        }
+    };
     let report = climb(subject, wanted, tell);
     progress.finish_and_clear();
     match report {

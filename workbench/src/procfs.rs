@@ -49,6 +49,18 @@ pub fn group_figures(group: u32) -> Option<Figures> {
     sum
 }
 
+/// Whether a thread of a group's processes runs at this moment, or would if a processor were free.
+#[must_use]
+pub fn is_busy(group: u32) -> bool {
+    let tasks = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let is_running = |stat: &str| {
+        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('R'))
+    };
+    group_members(group).into_iter().flat_map(tasks).flatten().any(|task| {
+        std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| is_running(&stat))
+    })
+}
+
 /// Whether a process runs: it is there, and has not ended unnoticed.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {

@@ -141,7 +141,8 @@ impl Launch {
             tries += 1;
             let port = free_port()?;
             let launch = self.clone().at("127.0.0.1", port);
-            let mut server = launch.spawn().map_err(|err| NotStarted::new(self, &err, ""))?;
+            let mut server =
+                launch.spawn().map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?;
             match server.wait_until_listening(port)? {
                 Ok(addr) => {
                     server.addr = addr;
@@ -150,7 +151,8 @@ impl Launch {
                 // Somebody else took the port in the meantime: that is not this server's fault.
                 Err(_) if tries < TRIES && self.names_port() && is_taken(port) => {}
                 Err(reason) => {
-                    return Err(NotStarted::new(self, &reason, &server.output()).into());
+                    server.wait_for_output()?;
+                    return Err(NotStarted::new(self, &reason, Some(server.output())).into());
                 }
             }
         }
@@ -207,7 +209,7 @@ impl Launch {
         command.stdin(Stdio::null()).stdout(stdio(&self.stdout)?).stderr(stdio(&self.stderr)?);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let begin = || command.spawn().with_context(|| format!("could not start {self}"));
+        let begin = || command.spawn().context("there is no such program, or it cannot be run");
         let mut child = enter(begin, Child::id)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (stdout, unread_out) = outlet(&self.stdout, out);
@@ -313,23 +315,33 @@ impl fmt::Display for Ended {
 pub struct NotStarted {
     command: String,
     reason: String,
-    output: String,
+    /// What it printed, if it came so far.
+    output: Option<String>,
+    names_port: bool,
 }
 
 impl NotStarted {
-    fn new(launch: &Launch, reason: &impl ToString, output: &str) -> Self {
+    fn new(launch: &Launch, reason: &impl ToString, output: Option<String>) -> Self {
         let (command, reason) = (launch.to_string(), reason.to_string());
-        Self { command, reason, output: output.to_owned() }
+        Self { command, reason, output, names_port: launch.names_port() }
     }
 }
 
 impl fmt::Display for NotStarted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "could not start `{}`: {}", self.command, self.reason)?;
-        if self.output.is_empty() {
-            return write!(f, "; it printed nothing");
+        match self.output.as_deref() {
+            None => {}
+            Some("") => f.write_str("\nIt printed nothing.")?,
+            Some(output) => write!(f, "\nThe last that it printed:\n{}", output.trim_end())?,
         }
-        write!(f, "; the last that it printed:\n{}", self.output.trim_end())
+        if self.names_port || self.output.is_none() {
+            return Ok(());
+        }
+        f.write_str(
+            "\nThere is no {port} in the command, where the server is told its port. One that always \
+             takes the same port has to set SO_REUSEADDR, to be started again at once.",
+        )
     }
 }
 
@@ -538,6 +550,12 @@ impl Server {
         &self.stdout
     }
 
+    /// Waits a moment for the rest of what a server printed that has ended.
+    fn wait_for_output(&self) -> Result<()> {
+        const A_MOMENT: Duration = Duration::from_secs(1);
+        wait_until(A_MOMENT, || Ok(self.stdout.state().ended && self.log.state().ended)).map(drop)
+    }
+
     /// The processes that it left behind when it ended: their numbers and names (Linux).
     #[must_use]
     pub fn survivors(&self) -> Vec<String> {
@@ -592,6 +610,12 @@ impl Server {
     #[must_use]
     pub fn figures(&self) -> Option<Figures> {
         procfs::group_figures(self.pid()?)
+    }
+
+    /// Whether it or a child process does something at this moment, if the system tells.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pid().is_some_and(procfs::is_busy)
     }
 
     /// Sends a signal, and waits until the process has taken it where the system tells.

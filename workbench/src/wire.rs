@@ -124,6 +124,11 @@ impl Client {
         self.patience
     }
 
+    /// Tells in the story what happens to the server of this client at this moment.
+    pub fn note(&self, event: &str) {
+        self.record(Step::Note, event.as_bytes());
+    }
+
     fn record(&self, step: Step, bytes: &[u8]) {
         self.tape.add(self.lane, step, bytes);
     }
@@ -281,6 +286,7 @@ impl Client {
 
     /// Leaves with a reset instead of an orderly end, as a program that was killed may.
     pub fn reset(self) -> Result<()> {
+        self.record(Step::Note, b"reset the connection");
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
         Ok(())
     }

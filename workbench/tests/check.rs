@@ -123,7 +123,7 @@ fn a_failure_tells_all_that_helps() {
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",
         "    stdout| got 6 bytes\n",
-        "FAIL: 1 of 16 checks failed",
+        "\nFAIL: 1 of ",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }

@@ -14,8 +14,12 @@ const LONG: usize = 16 * 1024;
 pub(super) fn one(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     bench.did("A connected and sent one message, \"hello␀\", in one write");
-    let exchanged = bench.exchange(&mut bench.connect(&server)?, "hello");
-    exchanged.map_err(|err| match err.downcast::<Failure>() {
+    guessed(bench.exchange(&mut bench.connect(&server)?, "hello"), guess)
+}
+
+/// Adds to a failure what is likely wrong, seeing what it says.
+fn guessed(done: Result<()>, guess: impl Fn(&Failure) -> Option<&'static str>) -> Result<()> {
+    done.map_err(|err| match err.downcast::<Failure>() {
         Ok(failure) => Failure { likely: guess(&failure), ..failure }.into(),
         Err(err) => err,
     })
@@ -59,6 +63,18 @@ fn guess(failure: &Failure) -> Option<&'static str> {
             _ => "The answer is not ended by a ␀ (a byte of value zero).",
         });
     }
+    if came_text.starts_with("::") {
+        return Some(
+            "The server listens on all IPv6 addresses, where a client's address looks another way. Let \
+             it listen on 127.0.0.1: `{host}` in the command, or the variable HOST.",
+        );
+    }
+    if wanted_text == "hello" && came_text.ends_with(": hello") {
+        return Some(
+            "echo-uni answers the text alone, and here an address is in front of it. Is it an \
+             echo-multi?",
+        );
+    }
     if wanted_text.ends_with(": hello") && came_text == "hello" {
         return Some("The client's address is missing: the answer is `ADDR: message`.");
     }
@@ -84,7 +100,13 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
     let mut client = bench.connect(&server)?;
     for text in texts {
         bench.did(format!("A sent \"{text}␀\" when it had got the answers to all before"));
-        bench.exchange(&mut client, text)?;
+        guessed(bench.exchange(&mut client, text), |failure| {
+            let has_ended = failure.got.bytes.is_none() && !failure.is_late;
+            has_ended.then_some(
+                "The connection ends after the first answer. In a chat, clients stay. Is it an echo \
+                 server?",
+            )
+        })?;
     }
     Ok(())
 }
@@ -129,7 +151,12 @@ pub(super) fn one_write(bench: &Bench) -> Result<()> {
         bench.did("A sent \"one␀two␀three␀\" in one write; an echo server answers the first");
         let mut client = bench.connect(&server)?;
         client.send(b"one\0two\0three\0")?;
-        return bench.expect_answer(&mut client, "one");
+        return guessed(bench.expect_answer(&mut client, "one"), |_| {
+            Some(
+                "What follows the first ␀ is answered, too, or is taken for part of the message: an \
+                 echo server answers the first message of a connection, and ignores what follows.",
+            )
+        });
     }
     let server = bench.serve()?;
     let mut client = bench.connect(&server)?;
@@ -243,7 +270,12 @@ pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
         bench.did(format!("a client sent bytes that are not UTF-8: {shown}"));
         let mut client = bench.connect(&server)?;
         client.send_regardless(bytes);
-        expect_turned_away(bench, &mut client)?;
+        guessed(expect_turned_away(bench, &mut client), |failure| {
+            (failure.is_late && failure.got.bytes.is_none()).then_some(
+                "Nothing was sent, and the connection stays open: the error ended what served this \
+                 client, but nobody closed its socket.",
+            )
+        })?;
         expect_undisturbed(bench, &server, witness.as_mut())?;
     }
     Ok(())
@@ -289,7 +321,7 @@ pub(super) fn endless(bench: &Bench) -> Result<()> {
     bench.did(format!("A sent a message without an end, up to {} MiB of \"x\"", MOST >> 20));
     let mut client = bench.connect(&server)?;
     if !client.send_while_open(&[b'x'; PIECE], MOST / PIECE)? {
-        let expected = "the server closes the connection after some kilobytes";
+        let expected = "the server closes the connection, once it has more than 16,384 bytes";
         return fail_late(client.transcript(), expected, "it has taken all and waits for more");
     }
     expect_undisturbed(bench, &server, witness.as_mut())

@@ -19,8 +19,9 @@ pub const LADDER: &[Check] = &[
         id: "frame-one",
         theme: Framing,
         title: "one message",
-        rule: "A message is UTF-8 text ended by one ␀; an echo server answers and closes, a chat \
-               relays it as `ADDR: message` to all, the sender included.",
+        rule: "A message is UTF-8 text ended by one ␀. echo-uni answers the text itself, echo-multi \
+               `ADDR: text` with the client's address; then both close. A chat relays `ADDR: text` to \
+               all, the sender included.",
         who: EVERY,
         limit: NOBODY,
         needs: Needs::Nothing,
@@ -76,8 +77,8 @@ pub const LADDER: &[Check] = &[
             "Only the first message of a read is seen, or what follows it is taken for part of it, or \
              what follows the last ␀ is lost.",
             "What happens to the bytes behind the first ␀ of a read, and behind the last?",
-            "Split at every ␀; all but the last piece are messages; the last piece is the rest, to \
-             be kept for the next read.",
+            "Split at every ␀; all but the last piece are messages (an echo server answers the first \
+             and ignores the others); the last piece is the rest, to be kept for the next read.",
         ],
         read: "protocol.md#The rest",
         run: framing::one_write,
@@ -108,6 +109,7 @@ pub const LADDER: &[Check] = &[
             "Splitting \"␀␀first␀\" gives empty pieces: what is done with them?",
             "Skip a message of no bytes, and go on with the next.",
         ],
+        read: "protocol.md#Errors",
         run: framing::empty,
         ..STANDS_ON_ONE
     },
@@ -171,6 +173,23 @@ pub const LADDER: &[Check] = &[
         ],
         read: "protocol.md#Limits",
         run: framing::endless,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "leave-amid",
+        theme: Survival,
+        title: "a client leaves amid a message",
+        rule: "Bytes left without their ␀ when a client leaves are dropped, and nothing stays of it.",
+        needs: Needs::Figures,
+        after: &["frame-bytewise"],
+        hints: [
+            "A read of no bytes is the end of what the client sends. A loop that goes on reading gets \
+             no bytes again and again, and never ends.",
+            "What happens in the loop around the read when it brings nothing.",
+            "When a read brings nothing, leave the loop, and close that client's connection.",
+        ],
+        read: "protocol.md#Half-close",
+        run: survival::left_amid,
         ..STANDS_ON_ONE
     },
     Check {
@@ -472,7 +491,7 @@ pub const LADDER: &[Check] = &[
             "Handle SIGTERM: accept no more, read no more, write until the queues are empty or 3 s \
              have passed, and end then.",
         ],
-        read: "chat-threads.md#Run it",
+        read: "protocol.md#The server's own end",
         run: leaving::queued_arrives,
         ..CHAT_ROW
     },
@@ -488,7 +507,7 @@ pub const LADDER: &[Check] = &[
             "The handler of SIGTERM, and processes or threads that it does not know of.",
             "At SIGTERM close the listener, end every worker and child process, and end.",
         ],
-        read: "echo-multi.md#Run it",
+        read: "protocol.md#The server's own end",
         run: leaving::port_closes,
         ..STANDS_ON_ONE
     },

@@ -26,6 +26,7 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     // Once this is heard, whatever came before it is queued for everybody.
     room.say(0, &text)?;
     bench.did(format!("{QUEUED} KB waited for C, who did not read yet; SIGTERM; then C read"));
+    late.note("(SIGTERM to the server)");
     room.server.signal(Signal::TERM)?;
     // A server that does not care for its queues has time to end, and one that does, enough to send.
     room.server.wait(Duration::from_secs(1))?;
@@ -61,6 +62,7 @@ pub(super) fn port_closes(bench: &Bench) -> Result<()> {
     silent.send(b"unfinish")?;
     super::bench::wait_until_read(&silent)?;
     bench.did("A was connected, amid a message; SIGTERM");
+    silent.note("(SIGTERM to the server)");
     server.signal(Signal::TERM)?;
     let ended = server.wait(at_most(bench))?.is_some();
     bench.note_survivors(&server);

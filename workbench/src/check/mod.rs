@@ -30,7 +30,7 @@ use crate::{Failure, PATIENCE};
 pub use bench::Bench;
 pub use ladder::LADDER;
 pub use report::{Format, Invocation, list, one_failure, plain, write_report};
-pub use run::{LEAST_PATIENCE, Outcome, Report, climb};
+pub use run::{Event, LEAST_PATIENCE, Outcome, Report, climb};
 
 /// What a server claims to be: which checks it has to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -53,7 +53,7 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const UNSURE: Style = AnsiColor::Yellow.on_default();
 const LABEL: Style = Style::new().dimmed();
 
-/// Writes a report.
+/// Writes a report; as text without the failures, of which [`climb`](super::climb) tells at once.
 ///
 /// # Errors
 ///
@@ -74,12 +74,6 @@ pub fn write_report(
 
 fn text(report: &Report, call: &Invocation) -> String {
     let mut text = String::new();
-    for (check, outcome, _) in &report.rows {
-        if let Outcome::Failed(finding) = outcome {
-            text += &one_failure(check, finding, call);
-            text.push('\n');
-        }
-    }
     let mut theme = None;
     for (check, ..) in &report.rows {
         if theme != Some(check.theme) {

@@ -58,8 +58,28 @@ impl Report {
 /// A failure by lateness counts if it comes again as often.
 const TRIES: usize = 3;
 
-/// Runs the rows that the profile asks for and whose ids `wanted` picks; `tell` hears of each before
-/// it is run.
+/// What happens on a climb.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A check begins.
+    Begins {
+        /// Which one.
+        check: &'a Check,
+        /// How many have begun, with this one.
+        nth: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A check has failed.
+    Failed {
+        /// Which one.
+        check: &'a Check,
+        /// How.
+        finding: &'a Finding,
+    },
+}
+
+/// Runs the rows that the profile asks for and `wanted` picks; `tell` hears of each at once.
 ///
 /// # Errors
 ///
@@ -67,7 +87,7 @@ const TRIES: usize = 3;
 pub fn climb(
     mut subject: Subject,
     wanted: impl Fn(&Check) -> bool,
-    mut tell: impl FnMut(&Check),
+    mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report, NotStarted> {
     let begin = Instant::now();
     let mut notes = Vec::new();
@@ -139,7 +159,7 @@ struct Climb<'a> {
     subject: Subject,
     done: HashMap<&'static str, (Outcome, Duration)>,
     notes: Vec<String>,
-    tell: &'a mut dyn FnMut(&Check),
+    tell: &'a mut dyn FnMut(Event<'_>),
 }
 
 impl Climb<'_> {
@@ -161,14 +181,20 @@ impl Climb<'_> {
                 Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())
             }
             Some(id) => Outcome::NotTried(format!("says nothing new while {id} fails")),
-            None => self.tried(check)?,
+            None => {
+                let (nth, of) = (self.done.len() + 1, rows.len());
+                (self.tell)(Event::Begins { check, nth, of });
+                self.tried(check)?
+            }
         };
+        if let Outcome::Failed(finding) = &outcome {
+            (self.tell)(Event::Failed { check, finding });
+        }
         self.done.insert(check.id, (outcome, begin.elapsed()));
         Ok(())
     }
 
     fn tried(&mut self, check: &Check) -> Result<Outcome, NotStarted> {
-        (self.tell)(check);
         let mut late = Vec::new();
         for tried in 1..=TRIES {
             let mut left = Vec::new();

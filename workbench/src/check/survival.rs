@@ -83,6 +83,32 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     })
 }
 
+/// Clients that end their side in good order, before their message has ended: a server that does not
+/// see the end reads nothing again and again.
+pub(super) fn left_amid(bench: &Bench) -> Result<()> {
+    const LEAVERS: usize = 8;
+    /// So many looks in a row at a server that does nothing: about a tenth of a second.
+    const LOOKS: usize = 20;
+    let server = bench.serve()?;
+    bench.expect_works(&server)?;
+    bench.did(format!("{LEAVERS} clients sent half a message each, and closed their connections"));
+    for _ in 0..LEAVERS {
+        let mut client = bench.connect(&server)?;
+        client.send(b"half a mess")?;
+        wait_until_read(&client)?;
+    }
+    let mut calm = 0;
+    let rests = wait_until(bench.patience(), || {
+        calm = if server.is_busy() { 0 } else { calm + 1 };
+        Ok(calm == LOOKS)
+    })?;
+    if rests {
+        return bench.expect_works(&server);
+    }
+    let got = format!("it is busy all the time, for {:.1} s now", bench.patience().as_secs_f64());
+    fail_late("", "the server rests, as nobody is there", got)
+}
+
 pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
     survives(bench, &mut server, "100 clients in a row reset their connections", |server| {
@@ -138,6 +164,11 @@ const CYCLE_BYTES: u64 = 8 * 1024;
 fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     for i in 0..times {
         let mut client = Client::connect(server.addr())?.patient(bench.patience());
+        if i % 5 == 4 {
+            // One that leaves amid its message.
+            client.send_regardless(b"unfinished");
+            continue;
+        }
         let text = format!("{i:5}{}", "c".repeat(usize::try_from(CYCLE_BYTES)? - 5));
         bench.exchange_amid_others(&mut client, &text)?;
         match bench.chance(4) {
