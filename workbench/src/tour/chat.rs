@@ -35,7 +35,8 @@ pub fn a_room_of_three(stages: &Stages, page: &Page) -> Result<()> {
     speak_at_once(&mut act)?;
     act.lanes.prose(
         "All have heard the three messages in one order, the same for everybody: whoever gets the \
-         lock first is first for all.",
+         lock first is first for all. (The log may have another order: each thread writes its line \
+         before it asks for the lock.)",
     )?;
     act.lanes.page.prose(
         "Next, Cy stops reading. A server that wrote to one client after the other would soon be \
@@ -83,7 +84,9 @@ fn silent_reader(act: &mut Act<'_>) -> Result<()> {
     act.expect_threads(5)?;
     let grown = act.server.figures().zip(before);
     let grown = grown.map(|(now, then)| megabytes(now.resident.saturating_sub(then.resident)));
-    let grown = grown.map(|grown| format!(" Its memory has grown by {grown}.")).unwrap_or_default();
+    let grown = grown
+        .map(|grown| format!(" Since Cy stopped reading, its memory has grown by {grown}."))
+        .unwrap_or_default();
     act.lanes.prose(&format!(
         "Only Cy's own sending thread was stuck. The kernel's buffers took what they could for him; \
          then his queue filled up, and the server let him go rather than keep everything for ever.\
