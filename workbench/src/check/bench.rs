@@ -256,15 +256,21 @@ pub fn wait_until_read(client: &Client) -> Result<()> {
 
 /// Does something while the server stands still, so that it finds all of it at once; where a server
 /// cannot be stopped, while it runs.
+#[cfg(unix)]
 pub fn while_stopped(server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
-    #[cfg(unix)]
-    if server.pid().is_some() {
-        use crate::server::Signal;
-        server.signal_all(Signal::STOP)?;
-        let done = act();
-        server.signal_all(Signal::CONT)?;
-        return done;
+    use crate::server::Signal;
+    if server.pid().is_none() {
+        return act();
     }
+    server.signal_all(Signal::STOP)?;
+    let done = act();
+    server.signal_all(Signal::CONT)?;
+    done
+}
+
+/// Where a server cannot be stopped, it is done while it runs.
+#[cfg(not(unix))]
+pub fn while_stopped(_server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
     act()
 }
 

@@ -7,6 +7,7 @@ mod chat;
 mod concurrency;
 mod framing;
 mod ladder;
+#[cfg(unix)]
 mod leaving;
 mod report;
 mod run;

@@ -30,7 +30,9 @@ pub fn listen() -> Receiver<()> {
     enters
 }
 
-pub use mode::{put_back, take_again};
+pub use mode::put_back;
+#[cfg(unix)]
+pub use mode::take_again;
 
 /// The terminal gives each key at once and does not show it. Ctrl-C and the like stay signals.
 #[cfg(unix)]
@@ -81,6 +83,5 @@ mod mode {
 #[cfg(not(unix))]
 mod mode {
     pub fn take() {}
-    pub fn take_again() {}
     pub fn put_back() {}
 }

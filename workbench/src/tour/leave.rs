@@ -59,6 +59,8 @@ pub fn on_signals() -> Result<()> {
 }
 
 #[cfg(not(unix))]
+// Where there are signals, watching for them may fail.
+#[allow(clippy::unnecessary_wraps)]
 pub fn on_signals() -> Result<()> {
     Ok(())
 }
