@@ -228,7 +228,7 @@ pub const LADDER: &[Check] = &[
         title: "a thousand clients come and go",
         rule: "Clients that have left cost no descriptor, no thread and no memory.",
         needs: Needs::Figures,
-        after: &["frame-long", "reset-hundred"],
+        after: &["frame-long", "reset-hundred", "leave-amid"],
         hints: [
             "Something of each client stays behind: its socket, its thread or process, or what it \
              said.",
