@@ -156,7 +156,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
         more = threads()?.saturating_sub(before);
         Ok(done(more))
     })?;
-    bench.did(format!("{clients} clients joined; threads before that: {before}"));
+    bench.did(format!("{clients} clients joined, and stayed"));
     Ok(more)
 }
 
