@@ -3,6 +3,7 @@
 // In a test that is what should happen when something fails.
 #![allow(clippy::unwrap_used)]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -110,8 +111,8 @@ fn nothing_is_left_when_it_is_killed() {
 fn a_signal_ends_the_build_too() {
     let folder = tempfile::tempdir().unwrap();
     let cargo = folder.path().join("cargo");
-    fs::write(&cargo, "#!/bin/sh\necho building\nsleep 1000 & wait\n").unwrap();
-    make_executable(&cargo);
+    let script = r#"printf '#!/bin/sh\necho building\nsleep 1000 & wait\n' > "$0"; chmod +x "$0""#;
+    by_another_process("sh", &["-c".as_ref(), script.as_ref(), cargo.as_os_str()]);
     let mut tour = Tour::start_with(&["--yes"], &[("CARGO", cargo.to_str().unwrap())]);
     tour.wait_for("building");
     tour.signal(Signal::TERM);
@@ -181,10 +182,10 @@ fn another_behaviour_is_an_error() {
     assert_eq!(built.end(), Some(0), "{}", built.printed());
     let tincan = Path::new(env!("CARGO_BIN_EXE_tincan"));
     let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("tincan");
-    fs::copy(tincan, &copy).unwrap();
-    fs::copy(tincan.with_file_name("echo-multi"), folder.path().join("echo-uni")).unwrap();
-    let mut tour = Tour::spawn(Command::new(copy).args(["tour", "--yes", "--only", "echo-uni"]));
+    let alone = folder.path().join("tincan");
+    copy(tincan, &alone);
+    copy(&tincan.with_file_name("echo-multi"), &folder.path().join("echo-uni"));
+    let mut tour = Tour::spawn(Command::new(alone).args(["tour", "--yes", "--only", "echo-uni"]));
     assert_eq!(tour.end(), Some(1));
     let text = tour.printed();
     assert!(text.contains("not what was expected"), "{text}");
@@ -195,9 +196,9 @@ fn another_behaviour_is_an_error() {
 #[test]
 fn missing_stages_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("tincan");
-    fs::copy(env!("CARGO_BIN_EXE_tincan"), &copy).unwrap();
-    let mut tour = Tour::spawn(Command::new(copy).args(["tour", "--yes", "--only", "chat-poll"]));
+    let alone = folder.path().join("tincan");
+    copy(Path::new(env!("CARGO_BIN_EXE_tincan")), &alone);
+    let mut tour = Tour::spawn(Command::new(alone).args(["tour", "--yes", "--only", "chat-poll"]));
     assert_eq!(tour.end(), Some(1));
     assert!(tour.printed().contains("there is no chat-poll in "), "{}", tour.printed());
 }
@@ -394,7 +395,12 @@ fn collect(
     })
 }
 
-fn make_executable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+/// Lets another process write a program: as long as one that was forked meanwhile by another test has
+/// it open for writing, it cannot be run.
+fn by_another_process(program: &str, args: &[&OsStr]) {
+    assert!(Command::new(program).args(args).status().unwrap().success());
+}
+
+fn copy(from: &Path, to: &Path) {
+    by_another_process("cp", &[from.as_os_str(), to.as_os_str()]);
 }
