@@ -43,8 +43,7 @@ impl Stages {
 /// How this program was built tells how to build the others.
 fn build(folder: &Path, names: &[&str]) -> Result<()> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-    let Some(target) = folder.parent().filter(|target| is_cargos(target) && manifest.exists())
-    else {
+    let Some(target) = folder.parent().filter(|_| is_cargos(folder) && manifest.exists()) else {
         return Ok(());
     };
     let profile = match folder.file_name() {
@@ -66,9 +65,9 @@ fn build(folder: &Path, names: &[&str]) -> Result<()> {
     if status?.success() { Ok(()) } else { bail!("the stages could not be built") }
 }
 
-/// Whether cargo marked the folder, or, after a build for a named target, the one around it, as its own.
-fn is_cargos(target: &Path) -> bool {
-    target.ancestors().take(2).any(|folder| folder.join("CACHEDIR.TAG").exists())
+/// Whether cargo keeps its records of what it has built in the folder.
+fn is_cargos(folder: &Path) -> bool {
+    folder.join(".fingerprint").is_dir()
 }
 
 /// On Linux the kernel ends the server when this program dies, be it by SIGKILL. Whoever wants that
