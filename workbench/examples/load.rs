@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use workbench::lab::load::{Fanout, Figures, Idle, Sessions};
+use workbench::lab::Figures;
+use workbench::lab::load::{Fanout, Idle, Sessions};
 
 /// Puts load on a chat or echo server and prints what it bore. Exit code 1: something was wrong.
 #[derive(Parser)]

@@ -13,7 +13,6 @@
     reason = "counts of messages and bytes become ratios; 52 bits are enough for those"
 )]
 
-use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -23,6 +22,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+
+use super::Figures;
 
 /// What one read can bring. Large, so that a busy connection costs few system calls; small enough
 /// to stay in the second-level cache, from where the counting reads it again.
@@ -36,57 +37,6 @@ pub const MIN_SIZE: usize = 16;
 
 /// Descriptors that an experiment needs besides one for each client.
 const OTHER_DESCRIPTORS: u64 = 32;
-
-/// What an experiment found: numbers, named with their units, in the order to print them.
-#[derive(Debug, Default)]
-pub struct Figures {
-    rows: Vec<(&'static str, f64)>,
-    /// What was wrong; the numbers are not to be trusted unless this is empty.
-    pub faults: Vec<String>,
-}
-
-impl Figures {
-    fn add(&mut self, name: &'static str, value: f64) {
-        self.rows.push((name, value));
-    }
-
-    /// The number of that name, if the experiment measured it.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<f64> {
-        let row = self.rows.iter().find(|(known, _)| *known == name);
-        row.map(|(_, value)| *value)
-    }
-
-    /// One JSON object; what was wrong is the list `faults`.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        let rows = self.rows.iter().map(|(name, value)| format!("\"{name}\": {}", rounded(*value)));
-        // Debug quotes and escapes like JSON does, as far as our own ASCII sentences go.
-        let faults = std::iter::once(format!("\"faults\": {:?}", self.faults));
-        format!("{{{}}}", rows.chain(faults).collect::<Vec<_>>().join(", "))
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in &self.rows {
-            writeln!(f, "{name:<28} {:>14}", rounded(*value))?;
-        }
-        for fault in &self.faults {
-            writeln!(f, "FAULT: {fault}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Large numbers without digits that mean nothing, small ones with three.
-fn rounded(value: f64) -> String {
-    if value.abs() >= 1000.0 || value.fract() == 0.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.3}")
-    }
-}
 
 /// A process, seen through `/proc`.
 #[derive(Debug, Clone)]

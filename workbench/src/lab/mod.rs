@@ -1,3 +1,63 @@
-//! Measured comparisons of servers.
+//! The laboratory: measured comparisons of servers.
+//!
+//! An experiment is one file here and one row of [`EXPERIMENTS`]. It measures one server in one
+//! [`Case`] at a time and gives [`Figures`]; everything else, the order of the runs, the medians,
+//! the table, the page, is the same for all.
 
+mod churn;
+mod connections;
+mod fanout;
+mod figures;
+mod frozen;
+mod idle;
 pub mod load;
+mod machine;
+mod outcome;
+mod rate;
+mod roundtrip;
+mod show;
+mod target;
+
+use anyhow::Result;
+
+pub use figures::{Figures, Series, Spread};
+pub use machine::Machine;
+pub use outcome::{Case, Origin, Outcome, Results, Row};
+pub use show::{Chart, Column, Form, Unit};
+pub use target::{Plan, Target, Tongue, Trade};
+
+/// A question, how it is answered, and how the answer is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Experiment {
+    /// Its name on the command line.
+    pub id: &'static str,
+    /// Its heading.
+    pub title: &'static str,
+    /// The question it answers, in one sentence.
+    pub question: &'static str,
+    /// What the table shows.
+    pub columns: &'static [Column],
+    /// What the page shows.
+    pub charts: &'static [Chart],
+    /// What to see in it: two sentences, with the figures that were found.
+    pub see: fn(&Outcome) -> String,
+    /// Its circumstances, from the smallest to the largest.
+    pub cases: fn(Plan) -> Vec<Case>,
+    /// What is the same in all cases: numbers, sizes, rates, in a sentence.
+    pub setting: fn(Plan) -> String,
+    /// Why it does not ask this of such a server in that case, if it does not.
+    pub unsuited: fn(Trade, &Case) -> Option<&'static str>,
+    /// Measures one server, which has just been started, in one case.
+    pub measure: fn(&Target, &Case, Plan) -> Result<Figures>,
+}
+
+/// All experiments, in the order they run.
+pub const EXPERIMENTS: &[&Experiment] = &[
+    &idle::IDLE,
+    &roundtrip::ROUNDTRIP,
+    &fanout::FANOUT,
+    &rate::RATE,
+    &frozen::FROZEN,
+    &connections::CONNECTIONS,
+    &churn::CHURN,
+];
