@@ -7,6 +7,7 @@ mod diff;
 mod exercise;
 mod output;
 mod signals;
+mod stages;
 mod tour;
 
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ enum Command {
     Check(check_command::Args),
     Diff(diff::Args),
     Exercise(exercise::Args),
+    /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
+    #[command(hide = true)]
+    ChildOf(stages::ChildOf),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Exercise(args) => exercise::run(&args),
+        Command::ChildOf(args) => stages::become_child(&args),
     };
     match done {
         Ok(code) => code,

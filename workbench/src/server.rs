@@ -36,6 +36,8 @@ pub enum Outlet {
 /// A server to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
+    /// What starts the program, without being a part of it.
+    through: Vec<OsString>,
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
@@ -48,6 +50,7 @@ impl Launch {
     /// Prepares to start a program with these arguments.
     pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
         Self {
+            through: Vec::new(),
             program: program.as_ref().to_owned(),
             args: args.to_vec(),
             env: Vec::new(),
@@ -61,6 +64,13 @@ impl Launch {
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(OsString::from));
+        self
+    }
+
+    /// Lets these words start the program; they are not shown.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(OsString::from).collect();
         self
     }
 
@@ -232,9 +242,10 @@ impl Launch {
             if *outlet == Outlet::Closed { closing } else { "" }
         };
         let closing = [closed(&self.stdout, " >&-"), closed(&self.stderr, " 2>&-")].concat();
+        let mut words = self.through.iter().chain([&self.program]).chain(&self.args);
         if script.is_empty() && closing.is_empty() {
-            let mut command = Command::new(&self.program);
-            command.args(&self.args);
+            let mut command = Command::new(words.next().context("no program is named")?);
+            command.args(words);
             return Ok(command);
         }
         if !cfg!(unix) {
@@ -242,7 +253,7 @@ impl Launch {
         }
         script.push(format!("exec \"$@\"{closing}"));
         let mut command = Command::new("sh");
-        command.args(["-c", &script.join("; "), "sh"]).arg(&self.program).args(&self.args);
+        command.args(["-c", &script.join("; "), "sh"]).args(words);
         Ok(command)
     }
 }
