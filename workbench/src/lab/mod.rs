@@ -6,6 +6,7 @@
 
 mod churn;
 mod connections;
+mod cores;
 mod fanout;
 mod figures;
 mod frozen;
@@ -15,15 +16,20 @@ mod machine;
 mod outcome;
 mod rate;
 mod roundtrip;
+mod runner;
 mod show;
+mod subject;
 mod target;
 
 use anyhow::Result;
 
+pub use cores::Cores;
 pub use figures::{Figures, Series, Spread};
-pub use machine::Machine;
+pub use machine::{Machine, Others, load as system_load};
 pub use outcome::{Case, Origin, Outcome, Results, Row};
+pub use runner::{Session, Step, utc};
 pub use show::{Chart, Column, Form, Unit};
+pub use subject::{PEERS, Peer, STAGES, Stage, Subject};
 pub use target::{Plan, Target, Tongue, Trade};
 
 /// A question, how it is answered, and how the answer is shown.
