@@ -5,6 +5,7 @@
 mod check_command;
 mod diff;
 mod exercise;
+mod lab_command;
 mod output;
 mod signals;
 mod stages;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
         cargo tincan tour\n  \
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
         cargo tincan diff echo-uni echo-multi\n  \
+        cargo tincan lab --quick\n  \
         cargo tincan exercise list"
 )]
 struct Args {
@@ -34,6 +36,7 @@ enum Command {
     Tour(tour::Args),
     Check(check_command::Args),
     Diff(diff::Args),
+    Lab(lab_command::Args),
     Exercise(exercise::Args),
     /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
     #[command(hide = true)]
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Tour(args) => tour::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Lab(args) => lab_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
     };

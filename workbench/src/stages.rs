@@ -36,6 +36,11 @@ impl Stages {
         }
     }
 
+    /// Takes what is there.
+    pub fn here() -> Result<Self> {
+        Ok(Self { folder: own_folder()? })
+    }
+
     /// Where the program of a stage is.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}{EXE_SUFFIX}"))

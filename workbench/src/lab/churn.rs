@@ -1,8 +1,23 @@
 //! Does anything stay behind when clients come and go?
 
-use anyhow::{Result, bail};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown as Half, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
+use socket2::SockRef;
+
+use super::load::{PATIENCE, connect, raise_descriptor_limit};
+use super::process::Process;
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
+
+/// Visitors at a time.
+const AT_ONCE: usize = 50;
+
+/// How long threads and descriptors may take to go.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Thousands of clients connect and leave, half of them with a reset.
 pub const CHURN: Experiment = Experiment {
@@ -28,24 +43,129 @@ pub const CHURN: Experiment = Experiment {
     setting,
     unsuited,
     measure,
+    conclude: |_| {},
 };
 
 fn see(_outcome: &Outcome) -> String {
     String::new()
 }
 
-fn cases(_plan: Plan) -> Vec<Case> {
-    Vec::new()
+fn cases(plan: Plan) -> Vec<Case> {
+    let visits = if plan.is_quick { 2000 } else { 10_000 };
+    vec![Case { label: format!("{visits} visits"), at: f64::from(visits) }]
 }
 
 fn setting(_plan: Plan) -> String {
-    String::new()
+    format!(
+        "Clients connect and leave, {AT_ONCE} at a time, every second one with a reset, the others \
+         by closing. What stays is what there is more than before the first, when all have gone; of \
+         memory, also what the second half of them added, which an allocator's reserve does not \
+         explain."
+    )
 }
 
 fn unsuited(_trade: Trade, _case: &Case) -> Option<&'static str> {
     None
 }
 
-fn measure(_target: &Target, _case: &Case, _plan: Plan) -> Result<Figures> {
-    bail!("to be written")
+#[expect(clippy::cast_precision_loss, reason = "counts and bytes, far below 2^52")]
+fn measure(target: &Target, case: &Case, _plan: Plan) -> Result<Figures> {
+    raise_descriptor_limit(AT_ONCE as u64)?;
+    let before = State::settled(target.process, None)?;
+    let visits = case.count();
+    let start = Instant::now();
+    visit(target, visits / 2)?;
+    let mut seconds = start.elapsed();
+    let half = State::settled(target.process, Some(before))?;
+    let start = Instant::now();
+    visit(target, visits - visits / 2)?;
+    seconds += start.elapsed();
+    let after = State::settled(target.process, Some(before))?;
+
+    let mut figures = Figures::default();
+    figures.add("visits_per_s", visits as f64 / seconds.as_secs_f64());
+    figures.add("descriptors_before", before.descriptors as f64);
+    figures.add("descriptors_left", after.descriptors as f64 - before.descriptors as f64);
+    figures.add("threads_before", before.threads as f64);
+    figures.add("threads_left", after.threads as f64 - before.threads as f64);
+    figures.add("resident_bytes_before", before.resident as f64);
+    figures.add("resident_left_bytes", after.resident as f64 - before.resident as f64);
+    figures.add("resident_second_half_bytes", after.resident as f64 - half.resident as f64);
+    if after.descriptors > before.descriptors {
+        let left = after.descriptors - before.descriptors;
+        figures.faults.push(format!("{left} descriptors stayed open"));
+    }
+    Ok(figures)
+}
+
+/// Has so many clients connect and leave.
+///
+/// One that leaves in peace waits until the server has closed as well: by then the server has taken
+/// all who came before, so that no more than a few are ever waiting to be accepted.
+fn visit(target: &Target, visits: usize) -> Result<()> {
+    let mut leaving = VecDeque::new();
+    for nth in 0..visits {
+        let stream =
+            connect(target.addr).with_context(|| format!("visit {nth}: cannot connect"))?;
+        if nth % 2 == 0 {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        } else {
+            stream.shutdown(Half::Write)?;
+            leaving.push_back(stream);
+        }
+        if leaving.len() > AT_ONCE / 2 {
+            see_off(leaving.pop_front())?;
+        }
+    }
+    leaving.into_iter().try_for_each(|stream| see_off(Some(stream)))
+}
+
+fn see_off(stream: Option<TcpStream>) -> Result<()> {
+    let Some(mut stream) = stream else { return Ok(()) };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    match io::copy(&mut stream, &mut io::sink()) {
+        Err(e) if e.kind() != ErrorKind::ConnectionReset => {
+            Err(e).with_context(|| format!("a visitor who left was not let go within {PATIENCE:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the server has at one moment.
+#[derive(Clone, Copy, PartialEq)]
+struct State {
+    descriptors: u64,
+    threads: u64,
+    resident: u64,
+}
+
+impl State {
+    fn now(server: Process) -> Result<Self> {
+        Ok(Self {
+            descriptors: server.descriptors()?,
+            threads: server.threads()?,
+            resident: server.resident_bytes()?,
+        })
+    }
+
+    /// What it has when nothing changes any more, and descriptors and threads are no more than at
+    /// first, or are not going to be.
+    fn settled(server: Process, first: Option<Self>) -> Result<Self> {
+        let start = Instant::now();
+        let mut last = Self::now(server)?;
+        loop {
+            thread::sleep(Duration::from_millis(100));
+            let now = Self::now(server)?;
+            let is_back = first.is_none_or(|first| {
+                now.descriptors <= first.descriptors && now.threads <= first.threads
+            });
+            if now == last && (is_back || start.elapsed() > SETTLING) {
+                return Ok(now);
+            }
+            if start.elapsed() > 2 * SETTLING {
+                return Ok(now);
+            }
+            last = now;
+        }
+    }
 }

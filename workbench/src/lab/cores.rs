@@ -63,7 +63,11 @@ impl Cores {
     /// All that are used, if they were shared out.
     #[must_use]
     pub fn all(&self) -> Vec<usize> {
-        self.apart.iter().flat_map(|(server, generator)| server.iter().chain([generator])).copied().collect()
+        self.apart
+            .iter()
+            .flat_map(|(server, generator)| server.iter().chain([generator]))
+            .copied()
+            .collect()
     }
 
     /// The calling thread, and all that it starts, is the generator from now on.
@@ -121,7 +125,9 @@ mod system {
 
     pub fn go_to(cores: &[usize]) -> Result<(), String> {
         let mut set = CpuSet::new();
-        cores.iter().for_each(|core| set.set(*core));
+        for core in cores {
+            set.set(*core);
+        }
         sched_setaffinity(None, &set)
             .map_err(|err| format!("The system does not let a program choose its cores ({err})"))
     }

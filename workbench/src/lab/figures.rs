@@ -1,6 +1,10 @@
 //! What was measured: numbers whose names carry their units, and what was wrong.
 
 use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
 
 /// What one run of an experiment found.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +74,50 @@ impl fmt::Display for Figures {
 /// Large numbers without digits that mean nothing, small ones with three.
 fn rounded(value: f64) -> f64 {
     if value.abs() >= 1000.0 { value.round() } else { (value * 1000.0).round() / 1000.0 }
+}
+
+/// How long something took, many times.
+#[derive(Clone, Debug)]
+pub struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    /// None yet.
+    pub fn new() -> Result<Self> {
+        // Up to an hour, in nanoseconds, to three digits.
+        Ok(Self(Histogram::new_with_bounds(1, 3_600_000_000_000, 3)?))
+    }
+
+    /// Adds one.
+    pub fn record(&mut self, time: Duration) {
+        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// In microseconds, what this part of them did not exceed: 0.5 is the middle.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of an hour at most, below 2^52")]
+    pub fn quantile_us(&self, part: f64) -> f64 {
+        self.0.value_at_quantile(part) as f64 / 1e3
+    }
+
+    /// Adds the usual ones, from the middle to the longest of all.
+    pub fn tell(&self, figures: &mut Figures) {
+        let parts = [
+            ("p50_us", 0.5),
+            ("p90_us", 0.9),
+            ("p99_us", 0.99),
+            ("p999_us", 0.999),
+            ("max_us", 1.0),
+        ];
+        for (name, part) in parts {
+            figures.add(name, self.quantile_us(part));
+        }
+    }
 }
 
 /// The middle of several values and their extremes: what is told of several runs.

@@ -1,8 +1,29 @@
 //! What does a room notice of one who never reads?
 
-use anyhow::{Result, bail};
+use std::io::Write;
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
+use socket2::{Domain, Socket, Type};
+
+use super::Series;
+use super::accounts::{Clock, Schedule};
+use super::figures::Latencies;
+use super::load::{PATIENCE, Room};
+use super::process::Process;
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
+
+/// How many send, in turns.
+const SENDERS: usize = 10;
+
+/// Bytes of a message.
+const SIZE: usize = 1024;
+
+/// Messages a second.
+const RATE: f64 = 2000.0;
+
+const CALM: [&str; 3] = ["calm_p50_us", "calm_p99_us", "calm_max_us"];
+const FROZEN_NAMES: [&str; 3] = ["frozen_p50_us", "frozen_p99_us", "frozen_max_us"];
 
 /// One client stops reading; the others talk on.
 pub const FROZEN: Experiment = Experiment {
@@ -41,6 +62,7 @@ pub const FROZEN: Experiment = Experiment {
     setting,
     unsuited,
     measure,
+    conclude: |_| {},
 };
 
 fn see(_outcome: &Outcome) -> String {
@@ -48,17 +70,133 @@ fn see(_outcome: &Outcome) -> String {
 }
 
 fn cases(_plan: Plan) -> Vec<Case> {
-    Vec::new()
+    vec![Case::clients(20)]
 }
 
-fn setting(_plan: Plan) -> String {
-    String::new()
+fn setting(plan: Plan) -> String {
+    format!(
+        "{RATE} messages of {SIZE} bytes a second (an open loop) from {SENDERS} senders; after {:.1} \
+         s one more client comes and never reads, for {:.1} s.",
+        calm(plan).as_secs_f64(),
+        frozen(plan).as_secs_f64()
+    )
 }
 
-fn unsuited(_trade: Trade, _case: &Case) -> Option<&'static str> {
-    None
+fn calm(plan: Plan) -> Duration {
+    plan.time(Duration::from_millis(800))
 }
 
-fn measure(_target: &Target, _case: &Case, _plan: Plan) -> Result<Figures> {
-    bail!("to be written")
+fn frozen(plan: Plan) -> Duration {
+    plan.time(Duration::from_millis(3200))
+}
+
+fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {
+    (trade == Trade::Echo).then_some("an echo server relays to nobody")
+}
+
+fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
+    let mut room = Room::open(target.crowd(case.count(), SENDERS, SIZE)?)?;
+    let start = Instant::now();
+    let schedule = Schedule { start, interval: Duration::from_secs_f64(1.0 / RATE) };
+    let mut figures = Figures::default();
+    room.set_clock(Clock::new(schedule)?);
+    let mut watch = Watch::new(target.process, start)?;
+    room.keep_time(schedule, start + calm(plan), || watch.look())?;
+    if let Some(clock) = room.take_clock() {
+        tell(&clock.into_latencies(), &mut figures, CALM);
+    }
+
+    room.set_clock(Clock::new(schedule)?);
+    let _never_reads = freeze(target)?;
+    watch.freeze(Instant::now());
+    room.keep_time(schedule, start + calm(plan) + frozen(plan), || watch.look())?;
+    room.catch_up(Duration::from_secs(1))?;
+    if let Some(clock) = room.settle(&mut figures) {
+        tell(&clock.into_latencies(), &mut figures, FROZEN_NAMES);
+    }
+    watch.tell(&mut figures);
+    Ok(figures)
+}
+
+/// A client that never reads, with as little room for what it is sent as the system allows.
+fn freeze(target: &Target) -> Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target.addr), Type::STREAM, None)?;
+    socket.set_recv_buffer_size(4096)?;
+    socket.connect_timeout(&target.addr.into(), PATIENCE)?;
+    // A few bytes, which it has room for.
+    (&socket).write_all(target.listener_hello())?;
+    Ok(socket)
+}
+
+fn tell(late: &Latencies, figures: &mut Figures, names: [&'static str; 3]) {
+    for (name, part) in names.into_iter().zip([0.5, 0.99, 1.0]) {
+        figures.add(name, late.quantile_us(part));
+    }
+}
+
+/// Looks at the server many times a second.
+struct Watch {
+    server: Process,
+    start: Instant,
+    due: Instant,
+    /// Descriptors before the silent client came.
+    descriptors: u64,
+    frozen_at: Option<Instant>,
+    was_taken: bool,
+    dropped_at: Option<Instant>,
+    resident: Vec<(f64, f64)>,
+}
+
+impl Watch {
+    fn new(server: Process, start: Instant) -> Result<Self> {
+        let descriptors = server.descriptors()?;
+        Ok(Self {
+            server,
+            start,
+            due: start,
+            descriptors,
+            frozen_at: None,
+            was_taken: false,
+            dropped_at: None,
+            resident: Vec::new(),
+        })
+    }
+
+    fn freeze(&mut self, now: Instant) {
+        self.frozen_at = Some(now);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory, far below 2^52")]
+    fn look(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if now < self.due {
+            return Ok(());
+        }
+        self.due = now + Duration::from_millis(50);
+        let resident = self.server.resident_bytes_about()? as f64;
+        self.resident.push(((now - self.start).as_secs_f64(), resident));
+        if self.frozen_at.is_some() && self.dropped_at.is_none() {
+            let descriptors = self.server.descriptors()?;
+            // It was there, and is gone.
+            self.was_taken |= descriptors > self.descriptors;
+            if self.was_taken && descriptors <= self.descriptors {
+                self.dropped_at = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(self, figures: &mut Figures) {
+        let frozen_at = self.frozen_at.map_or(0.0, |at| (at - self.start).as_secs_f64());
+        let calm = self.resident.iter().filter(|(at, _)| *at < frozen_at);
+        let before = calm.map(|(_, bytes)| *bytes).fold(0.0, f64::max);
+        let growth = self.resident.iter().map(|(at, bytes)| (at - frozen_at, bytes - before));
+        let points: Vec<_> = growth.collect();
+        let peak = points.iter().filter(|(at, _)| *at >= 0.0).map(|(_, bytes)| *bytes);
+        figures.add("peak_growth_bytes", peak.fold(0.0, f64::max));
+        if let Some((at, from)) = self.dropped_at.zip(self.frozen_at) {
+            figures.add("dropped_after_s", (at - from).as_secs_f64());
+        }
+        figures.series.push(Series { name: "growth_bytes_over_s", points });
+    }
 }

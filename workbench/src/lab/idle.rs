@@ -1,7 +1,10 @@
 //! What does a client cost that says nothing?
 
-use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
+
+use super::load::{PATIENCE, Room};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
 /// Memory, threads and descriptors for idle clients.
@@ -37,24 +40,64 @@ pub const IDLE: Experiment = Experiment {
     setting,
     unsuited,
     measure,
+    conclude: |_| {},
 };
 
 fn see(_outcome: &Outcome) -> String {
     String::new()
 }
 
-fn cases(_plan: Plan) -> Vec<Case> {
-    Vec::new()
+fn cases(plan: Plan) -> Vec<Case> {
+    let all: &[u32] = if plan.is_quick { &[10, 100, 1000] } else { &[10, 100, 1000, 10_000] };
+    all.iter().map(|n| Case::clients(*n)).collect()
 }
 
 fn setting(_plan: Plan) -> String {
-    String::new()
+    "Clients connect and say nothing. Memory is what the kernel counts as resident, less what the \
+     server had before. At the end one of them says a word to all."
+        .to_owned()
 }
 
-fn unsuited(_trade: Trade, _case: &Case) -> Option<&'static str> {
-    None
+fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {
+    (trade == Trade::Echo).then_some("an echo server keeps nobody")
 }
 
-fn measure(_target: &Target, _case: &Case, _plan: Plan) -> Result<Figures> {
-    bail!("to be written")
+#[expect(clippy::cast_precision_loss, reason = "counts and bytes, far below 2^52")]
+fn measure(target: &Target, case: &Case, _plan: Plan) -> Result<Figures> {
+    let server = target.process;
+    let (resident_before, descriptors_before) = (server.resident_bytes()?, server.descriptors()?);
+    let start = Instant::now();
+    let clients = case.count();
+    let crowd = target.crowd(clients, 1, 64)?;
+    let mut room = Room::listeners(crowd)?;
+    let connected = start.elapsed();
+    // All accepted, and whatever is started for each client has come to rest.
+    let mut before = (0, 0, 0);
+    let start = Instant::now();
+    loop {
+        let now = (server.descriptors()?, server.threads()?, server.resident_bytes()?);
+        if now == before && now.0 >= descriptors_before + clients as u64 {
+            break;
+        }
+        let taken = now.0.saturating_sub(descriptors_before);
+        ensure!(start.elapsed() < PATIENCE, "the server took {taken} of {clients} clients");
+        ensure!(room.are_all_there()?, "the server turned clients away: not all {clients}");
+        before = now;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (descriptors, threads, resident) = before;
+    let mut figures = Figures::default();
+    figures.add("resident_bytes_before", resident_before as f64);
+    figures.add("resident_bytes", resident as f64);
+    figures.add("bytes_per_client", (resident as f64 - resident_before as f64) / clients as f64);
+    figures.add("threads", threads as f64);
+    figures.add("descriptors", descriptors as f64);
+    figures.add("connect_all_ms", connected.as_secs_f64() * 1e3);
+    let (spread, deaf) = room.tell_all(crowd)?;
+    figures.add("broadcast_to_all_us", spread.as_secs_f64() * 1e6);
+    if deaf > 0 {
+        figures.faults.push(format!("{deaf} clients did not get the word to all"));
+    }
+    figures.add("resident_bytes_after_broadcast", server.resident_bytes()? as f64);
+    Ok(figures)
 }

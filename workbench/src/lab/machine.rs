@@ -123,7 +123,10 @@ fn limits() -> Vec<(&'static str, String)> {
     add("descriptors of a process", descriptors.map(|limit| limit.to_string()));
     add("connections that wait for accept", read("/proc/sys/net/core/somaxconn"));
     let ports = read("/proc/sys/net/ipv4/ip_local_port_range");
-    add("ports for clients", ports.map(|ports| ports.split_whitespace().collect::<Vec<_>>().join("-")));
+    add(
+        "ports for clients",
+        ports.map(|ports| ports.split_whitespace().collect::<Vec<_>>().join("-")),
+    );
     add("threads of all programs", read("/proc/sys/kernel/threads-max"));
     add("process numbers", read("/proc/sys/kernel/pid_max"));
     add("threads of this group", cgroup("pids.max").filter(|limit| limit != "max"));
@@ -162,7 +165,7 @@ pub struct Others {
 #[derive(Clone, Copy, Debug)]
 struct Ticks {
     all: u64,
-    used: u64,
+    busy: u64,
     ours: u64,
 }
 
@@ -178,7 +181,7 @@ impl Others {
     #[must_use]
     pub fn percent(&self) -> Option<f64> {
         let (before, now) = (self.before?, Ticks::now(&self.cores)?);
-        let others = (now.used - before.used).saturating_sub(now.ours - before.ours);
+        let others = (now.busy - before.busy).saturating_sub(now.ours - before.ours);
         let all = u32::try_from(now.all - before.all).ok().filter(|all| *all > 0)?;
         Some(f64::from(u32::try_from(others).ok()?) / f64::from(all) * 100.0)
     }
@@ -186,7 +189,7 @@ impl Others {
 
 impl Ticks {
     fn now(cores: &[usize]) -> Option<Self> {
-        let (mut all, mut used) = (0, 0);
+        let (mut all, mut busy) = (0, 0);
         let stat = read("/proc/stat")?;
         for line in stat.lines() {
             let Some(rest) = line.strip_prefix("cpu") else { continue };
@@ -204,12 +207,12 @@ impl Ticks {
                 return None;
             };
             all += times.iter().sum::<u64>();
-            used += user + nice + system + steal;
+            busy += user + nice + system + steal;
         }
         let own = read("/proc/self/stat")?;
         let fields = own.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
         let ours = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
-        Some(Self { all, used, ours })
+        Some(Self { all, busy, ours })
     }
 }
 

@@ -4,16 +4,18 @@
 //! [`Case`] at a time and gives [`Figures`]; everything else, the order of the runs, the medians,
 //! the table, the page, is the same for all.
 
+mod accounts;
 mod churn;
-mod connections;
+pub mod connections;
 mod cores;
-mod fanout;
+pub mod fanout;
 mod figures;
 mod frozen;
 mod idle;
 pub mod load;
 mod machine;
 mod outcome;
+pub mod process;
 mod rate;
 mod roundtrip;
 mod runner;
@@ -55,6 +57,8 @@ pub struct Experiment {
     pub unsuited: fn(Trade, &Case) -> Option<&'static str>,
     /// Measures one server, which has just been started, in one case.
     pub measure: fn(&Target, &Case, Plan) -> Result<Figures>,
+    /// Adds to the figures what follows only from all of them together.
+    pub conclude: fn(&mut Outcome),
 }
 
 /// All experiments, in the order they run.

@@ -130,3 +130,26 @@ impl Results {
         rows.any(|row| row.faults().next().is_some())
     }
 }
+
+impl Case {
+    /// So many clients.
+    #[must_use]
+    pub fn clients(n: u32) -> Self {
+        let label = if n == 1 { "1 client".to_owned() } else { format!("{} clients", grouped(n)) };
+        Self { label, at: f64::from(n) }
+    }
+
+    /// Its place as a number of clients.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made of a count")]
+    pub fn count(&self) -> usize {
+        self.at as usize
+    }
+}
+
+/// With a comma before each three digits.
+fn grouped(n: u32) -> String {
+    let digits = n.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}

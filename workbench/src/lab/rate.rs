@@ -1,8 +1,18 @@
 //! How late are messages when they come at a rate that the server does not choose?
 
-use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
+use super::accounts::{Clock, Schedule};
+use super::load::{Reading, Room};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
+
+/// How many send, in turns.
+const SENDERS: usize = 10;
+
+/// Bytes of a message.
+const SIZE: usize = 64;
 
 /// Latency in an open loop: messages are due at fixed times, and are late from then on.
 pub const RATE: Experiment = Experiment {
@@ -30,24 +40,50 @@ pub const RATE: Experiment = Experiment {
     setting,
     unsuited,
     measure,
+    conclude: |_| {},
 };
 
 fn see(_outcome: &Outcome) -> String {
     String::new()
 }
 
-fn cases(_plan: Plan) -> Vec<Case> {
-    Vec::new()
+fn cases(plan: Plan) -> Vec<Case> {
+    let all: &[u32] = if plan.is_quick { &[500] } else { &[200, 1000, 5000] };
+    all.iter().map(|n| Case { label: format!("{n} messages/s"), at: f64::from(*n) }).collect()
 }
 
-fn setting(_plan: Plan) -> String {
-    String::new()
+fn setting(plan: Plan) -> String {
+    format!(
+        "{} clients, {SENDERS} of which send in turns, messages of {SIZE} bytes, each at its time \
+         whether or not the last has arrived (an open loop). A delivery is late from the moment its \
+         message was due: time that a sender had to wait counts.",
+        clients(plan)
+    )
 }
 
-fn unsuited(_trade: Trade, _case: &Case) -> Option<&'static str> {
-    None
+fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {
+    (trade == Trade::Echo).then_some("an echo server relays to nobody")
 }
 
-fn measure(_target: &Target, _case: &Case, _plan: Plan) -> Result<Figures> {
-    bail!("to be written")
+fn clients(plan: Plan) -> usize {
+    if plan.is_quick { 20 } else { 100 }
+}
+
+fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
+    let mut room = Room::open(target.crowd(clients(plan), SENDERS, SIZE)?)?;
+    let start = Instant::now();
+    let schedule = Schedule { start, interval: Duration::from_secs_f64(1.0 / case.at) };
+    room.set_clock(Clock::new(schedule)?);
+    let before = Reading::take(&room, Some(target.process));
+    let until = start + plan.time(Duration::from_millis(1200));
+    let late = room.keep_time(schedule, until, || Ok(()))?;
+    let after = Reading::take(&room, Some(target.process));
+    room.catch_up(Duration::from_secs(2))?;
+    let mut figures = Figures::default();
+    if let Some(clock) = room.settle(&mut figures) {
+        clock.into_latencies().tell(&mut figures);
+    }
+    after.compare(&before, &mut figures);
+    figures.add("generator_late_max_us", late.as_secs_f64() * 1e6);
+    Ok(figures)
 }

@@ -1,8 +1,16 @@
 //! How long does a client wait for its own words?
 
-use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
+
+use super::Tongue;
+use super::figures::Latencies;
+use super::load::{PATIENCE, Reading, Room};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
+
+/// Bytes of a message.
+const SIZE: usize = 64;
 
 /// From sending a message to receiving one's own copy.
 pub const ROUNDTRIP: Experiment = Experiment {
@@ -29,24 +37,75 @@ pub const ROUNDTRIP: Experiment = Experiment {
     setting,
     unsuited,
     measure,
+    conclude: |_| {},
 };
 
 fn see(_outcome: &Outcome) -> String {
     String::new()
 }
 
-fn cases(_plan: Plan) -> Vec<Case> {
-    Vec::new()
+fn cases(plan: Plan) -> Vec<Case> {
+    let crowd = if plan.is_quick { 20 } else { 100 };
+    vec![
+        Case { label: "alone".to_owned(), at: 1.0 },
+        Case { label: format!("crowd of {crowd}"), at: f64::from(crowd) },
+    ]
 }
 
 fn setting(_plan: Plan) -> String {
-    String::new()
+    format!(
+        "One client sends a message of {SIZE} bytes, and the next when everybody has the last. The \
+         crowd receives and says nothing."
+    )
 }
 
-fn unsuited(_trade: Trade, _case: &Case) -> Option<&'static str> {
-    None
+fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {
+    match trade {
+        Trade::Echo => Some("an echo server ends the conversation after one answer"),
+        Trade::Chat(Tongue::Lines) => Some("it sends nobody his own words"),
+        Trade::Chat(_) => None,
+    }
 }
 
-fn measure(_target: &Target, _case: &Case, _plan: Plan) -> Result<Figures> {
-    bail!("to be written")
+#[expect(clippy::cast_precision_loss, reason = "counts of trips, far below 2^52")]
+fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
+    let crowd = target.crowd(case.count(), 1, SIZE)?;
+    let mut room = Room::open(crowd)?;
+    // Who sends is also who waits; where senders have connections of their own, it is the last.
+    let own = crowd.clients - 1;
+    let mut trips = Latencies::new()?;
+    trip(&mut room, own)?; // whatever is done only once is done now
+    let before = Reading::take(&room, Some(target.process));
+    let until = Instant::now() + plan.time(Duration::from_secs(1));
+    while Instant::now() < until {
+        trips.record(trip(&mut room, own)?);
+    }
+    let after = Reading::take(&room, Some(target.process));
+    let mut figures = Figures::default();
+    trips.tell(&mut figures);
+    let (seconds, server_cpu) = after.since(&before);
+    figures.add("round_trips_per_s", trips.count() as f64 / seconds);
+    if let Some(cpu) = server_cpu {
+        figures.add("server_cpu_us_per_trip", cpu * 1e6 / trips.count() as f64);
+    }
+    after.compare(&before, &mut figures);
+    room.settle(&mut figures);
+    Ok(figures)
+}
+
+/// Sends one message, and waits until everybody has it. Gives when the sender had it.
+fn trip(room: &mut Room, own: usize) -> Result<Duration> {
+    let start = Instant::now();
+    room.send(0, 1);
+    let sent = room.sent();
+    let mut there = None;
+    while room.least() < sent {
+        room.turn(Duration::from_millis(100))?;
+        if there.is_none() && room.received(own) == sent {
+            there = Some(start.elapsed());
+        }
+        ensure!(room.lost() == 0, "the server disconnected {} clients", room.lost());
+        ensure!(start.elapsed() < PATIENCE, "a message had not come to all after {PATIENCE:?}");
+    }
+    Ok(there.unwrap_or_else(|| start.elapsed()))
 }

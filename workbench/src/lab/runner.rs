@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 
-use super::load::Process;
+use super::process::Process;
 use super::{Case, Cores, Experiment, Figures, Origin, Outcome, Plan, Row, Subject, Target};
 use crate::server;
 
@@ -47,6 +47,8 @@ pub enum Step<'a> {
     },
     /// Something went wrong in the run that began last.
     Wrong(&'a str),
+    /// An experiment has ended, be it by an interruption.
+    Ended(&'a Outcome),
 }
 
 impl Session {
@@ -74,7 +76,14 @@ impl Session {
             let mut goes_on = true;
             for case in &(experiment.cases)(self.plan) {
                 goes_on = goes_on
-                    && self.case(experiment, case, &mut rows, &mut done, &is_interrupted, &mut tell);
+                    && self.case(
+                        experiment,
+                        case,
+                        &mut rows,
+                        &mut done,
+                        &is_interrupted,
+                        &mut tell,
+                    );
             }
             if !goes_on {
                 let is_missing = |row: &&mut Row| row.runs.is_empty() && row.note.is_none();
@@ -85,7 +94,10 @@ impl Session {
             let is_begun = rows.iter().any(|row| !row.runs.is_empty());
             if goes_on || is_begun {
                 let setting = (experiment.setting)(self.plan);
-                outcomes.push(Outcome { experiment, setting, rows });
+                let mut outcome = Outcome { experiment, setting, rows };
+                (experiment.conclude)(&mut outcome);
+                tell(Step::Ended(&outcome));
+                outcomes.push(outcome);
             }
             if !goes_on {
                 break;
@@ -102,7 +114,7 @@ impl Session {
             origin: subject.origin,
             case: case.clone(),
             runs: Vec::new(),
-            note: (experiment.unsuited)(subject.trade, case).map(ToOwned::to_owned),
+            note: left_out(subject, experiment, case),
         };
         let of_one = |subject| cases.iter().map(move |case| row(subject, case));
         self.subjects.iter().flat_map(of_one).collect()
@@ -124,9 +136,8 @@ impl Session {
                 let is_its = |row: &&mut Row| row.server == subject.name && row.case == *case;
                 let Some(row) = rows.iter_mut().find(is_its) else { continue };
                 if row.note.is_some() && row.runs.is_empty() {
-                    // Unsuited, which was not counted; or its first run failed.
-                    let counts = (experiment.unsuited)(subject.trade, case).is_none();
-                    *done += usize::from(counts);
+                    // If it was not left out from the beginning, its first run failed.
+                    *done += usize::from(left_out(subject, experiment, case).is_none());
                     continue;
                 }
                 let server = &subject.name;
@@ -181,6 +192,17 @@ impl Session {
     }
 }
 
+/// Why a server is not asked this, if it is not.
+fn left_out(subject: &Subject, experiment: &Experiment, case: &Case) -> Option<String> {
+    if let Some(why) = (experiment.unsuited)(subject.trade, case) {
+        return Some(why.to_owned());
+    }
+    let ceiling = subject.ceiling.filter(|ceiling| {
+        case.label.ends_with(" clients") && case.at > f64::from(ceiling.clients)
+    })?;
+    Some(format!("it takes {} clients at most: {}", ceiling.clients, ceiling.why))
+}
+
 /// Starts a server, measures it, and ends it.
 fn once(
     subject: &Subject,
@@ -193,7 +215,8 @@ fn once(
     let pid = server.pid().ok_or_else(|| anyhow!("the server has no process"))?;
     let process = match subject.origin {
         Origin::Ours | Origin::Peer => Process::new(pid),
-        Origin::Mine => Process::new(pid),
+        // It may have a process for each client.
+        Origin::Mine => Process::group(pid),
     };
     let target = Target { addr: server.addr(), trade: subject.trade, process };
     let measured = (experiment.measure)(&target, case, plan);

@@ -21,32 +21,39 @@ pub struct Stage {
     pub trade: Trade,
     /// Whether it is one of the stages, which are always there. Variations may not be.
     pub is_stage: bool,
-    /// What it has to be told.
-    args: &'static [&'static str],
+    /// Where it ends, which it is told if that is above its default.
+    pub ceiling: Option<Ceiling>,
 }
 
 const CHAT: Trade = Trade::Chat(Tongue::TinCan);
 
 /// All that may be in the workspace, in the order in which they are shown.
-///
-/// Where a design has a ceiling of clients that is above the default, it is told to go there.
 pub const STAGES: &[Stage] = &[
-    Stage { name: "echo-uni", trade: Trade::Echo, is_stage: true, args: &[] },
-    Stage { name: "echo-multi", trade: Trade::Echo, is_stage: true, args: &[] },
-    Stage { name: "echo-mixins", trade: Trade::Echo, is_stage: false, args: &[] },
-    Stage { name: "chat-threads", trade: CHAT, is_stage: true, args: THREADS },
-    Stage { name: "chat-green", trade: CHAT, is_stage: false, args: ROOMY },
-    Stage { name: "chat-poll", trade: CHAT, is_stage: true, args: ROOMY },
-    Stage { name: "chat-uring", trade: CHAT, is_stage: false, args: ROOMY },
-    Stage { name: "chat-async", trade: CHAT, is_stage: true, args: ROOMY },
-    Stage { name: "chat-smol", trade: CHAT, is_stage: false, args: ROOMY },
+    Stage { name: "echo-uni", trade: Trade::Echo, is_stage: true, ceiling: None },
+    Stage { name: "echo-multi", trade: Trade::Echo, is_stage: true, ceiling: None },
+    Stage { name: "echo-mixins", trade: Trade::Echo, is_stage: false, ceiling: None },
+    Stage { name: "chat-threads", trade: CHAT, is_stage: true, ceiling: THREADS },
+    Stage { name: "chat-green", trade: CHAT, is_stage: false, ceiling: ROOMY },
+    Stage { name: "chat-poll", trade: CHAT, is_stage: true, ceiling: ROOMY },
+    Stage { name: "chat-uring", trade: CHAT, is_stage: false, ceiling: ROOMY },
+    Stage { name: "chat-async", trade: CHAT, is_stage: true, ceiling: ROOMY },
+    Stage { name: "chat-smol", trade: CHAT, is_stage: false, ceiling: ROOMY },
 ];
 
 /// Two threads a client; Rust aborts a program that has about 16,000.
-const THREADS: &[&str] = &["--max-clients", "7500"];
+const THREADS: Option<Ceiling> = Some(Ceiling { clients: 7500, why: "each has two threads" });
 
 /// Ten thousand, and those who send besides.
-const ROOMY: &[&str] = &["--max-clients", "12000"];
+const ROOMY: Option<Ceiling> = Some(Ceiling { clients: 12_000, why: "it was told so" });
+
+/// How many clients a server takes at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceiling {
+    /// So many.
+    pub clients: u32,
+    /// In a few words.
+    pub why: &'static str,
+}
 
 impl Stage {
     /// Whether its package is in this workspace.
@@ -66,6 +73,8 @@ pub struct Subject {
     pub origin: Origin,
     /// What it does.
     pub trade: Trade,
+    /// How many clients it takes at most, if that is known.
+    pub ceiling: Option<Ceiling>,
     /// How it is started, as one would type it.
     pub shown: String,
     launch: Launch,
@@ -75,10 +84,15 @@ impl Subject {
     /// A server of this project, whose program is there.
     #[must_use]
     pub fn ours(stage: &Stage, program: &Path) -> Self {
-        let launch = Launch::new(program, &[]).args(&["-qqq"]).args(stage.args);
-        let shown = [&[stage.name, "--port", "0", "-qqq"], stage.args].concat().join(" ");
-        let (name, trade) = (stage.name.to_owned(), stage.trade);
-        Self { name, origin: Origin::Ours, trade, shown, launch }
+        let mut launch = Launch::new(program, &[]).args(&["-qqq"]);
+        let mut shown = format!("{} --port 0 -qqq", stage.name);
+        if let Some(Ceiling { clients, .. }) = stage.ceiling {
+            let clients = clients.to_string();
+            launch = launch.args(&["--max-clients", &clients]);
+            shown = format!("{shown} --max-clients {clients}");
+        }
+        let Stage { name, trade, ceiling, .. } = *stage;
+        Self { name: name.to_owned(), origin: Origin::Ours, trade, ceiling, shown, launch }
     }
 
     /// The reader's own; what it does is found out by talking to it.
@@ -102,7 +116,8 @@ impl Subject {
                  a chat server sends it to all, back to the sender, too, and stays"
             )
         })?;
-        Ok(Self { name: name.to_owned(), origin: Origin::Mine, trade, shown, launch })
+        let (name, origin) = (name.to_owned(), Origin::Mine);
+        Ok(Self { name, origin, trade, ceiling: None, shown, launch })
     }
 
     /// Has this done to how it is started.
@@ -158,6 +173,7 @@ pub struct Peer {
     args: &'static [&'static str],
     /// What it can be told only in a file.
     file: Option<&'static str>,
+    ceiling: Option<Ceiling>,
 }
 
 /// Those for whom there is an adapter: a line relay, Redis and NATS.
@@ -169,6 +185,7 @@ pub const PEERS: &[Peer] = &[
         tongue: Tongue::Lines,
         args: &["-l", "127.0.0.1", "{port}", "--broker", "-k", "--max-conns", "20000"],
         file: None,
+        ceiling: None,
     },
     Peer {
         name: "redis-server",
@@ -188,12 +205,14 @@ pub const PEERS: &[Peer] = &[
             "pubsub 0 0 0",
         ],
         file: None,
+        ceiling: None,
     },
     Peer {
         name: "nats-server",
         tongue: Tongue::Nats,
         args: &["-a", "127.0.0.1", "-p", "{port}", "-c", "{file}"],
         file: Some("max_connections: 20000\nmax_pending: 1GB\nwrite_deadline: \"60s\"\n"),
+        ceiling: None,
     },
 ];
 
@@ -217,6 +236,7 @@ impl Peer {
             name: self.name.to_owned(),
             origin: Origin::Peer,
             trade: Trade::Chat(self.tongue),
+            ceiling: self.ceiling,
             shown: shown.unwrap_or_else(|_| self.name.to_owned()),
             launch: Launch::new(program, &args),
         }))

@@ -1,8 +1,12 @@
 //! What an experiment is pointed at.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::load::Process;
+use anyhow::{Result, bail};
+
+use super::load::Crowd;
+use super::process::Process;
 
 /// The language that a chat server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,4 +46,29 @@ pub struct Target {
 pub struct Plan {
     /// Less of everything: fewer clients, shorter.
     pub is_quick: bool,
+}
+
+impl Plan {
+    /// Less of that time, if there is less of everything.
+    #[must_use]
+    pub fn time(self, time: Duration) -> Duration {
+        if self.is_quick { time / 2 } else { time }
+    }
+}
+
+impl Target {
+    /// So many clients for it, messages of so many bytes.
+    pub fn crowd(&self, clients: usize, senders: usize, size: usize) -> Result<Crowd> {
+        let Trade::Chat(tongue) = self.trade else { bail!("it does not relay") };
+        Ok(Crowd { addr: self.addr, tongue, clients, senders, size })
+    }
+
+    /// What a client says first that wants to receive.
+    #[must_use]
+    pub fn listener_hello(&self) -> &'static [u8] {
+        match self.trade {
+            Trade::Chat(tongue) => tongue.listener_hello(),
+            Trade::Echo => b"",
+        }
+    }
 }
