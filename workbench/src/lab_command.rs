@@ -75,6 +75,9 @@ pub struct Args {
     /// Measure with this build, and with servers built like it (for tests)
     #[arg(long, hide = true)]
     as_built: bool,
+    /// The servers have just been built
+    #[arg(long, hide = true)]
+    built: bool,
     /// The load before anything was built
     #[arg(long, hide = true, value_name = "LOAD")]
     load_before: Option<f64>,
@@ -148,7 +151,7 @@ impl Args {
         {
             return Ok(Prepared::Elsewhere(code));
         }
-        let ours = chosen::ours(&self.only)?;
+        let ours = chosen::ours(&self.only, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();
         let peers = match self.no_peers {
@@ -261,7 +264,9 @@ fn conclude(results: &Results, folder: &Folder) {
     if results.has_faults() {
         eprintln!("Something was wrong with a server: see the tables.");
     }
-    let _ = print(format!("{}\n", folder.told()).as_bytes());
+    let (minutes, seconds) = (results.seconds / 60.0, results.seconds % 60.0);
+    let took = format!("It took {} min {seconds:.0} s.", minutes.floor());
+    let _ = print(format!("{took} {}\n", folder.told()).as_bytes());
 }
 
 /// A command as it was typed, in words.

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 
 use super::process::Process;
 use super::{Case, Cores, Experiment, Figures, Origin, Outcome, Plan, Row, Subject, Target};
-use crate::server;
+use crate::{server, wait_until};
 
 /// How often to look whether it was interrupted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -218,6 +218,7 @@ fn once(
         // It may have a process for each client.
         Origin::Mine => Process::group(pid),
     };
+    come_to_rest(process)?;
     let target = Target { addr: server.addr(), trade: subject.trade, process };
     let measured = (experiment.measure)(&target, case, plan);
     let ended = server.wait(Duration::ZERO)?;
@@ -234,6 +235,22 @@ fn once(
         }
         Err(err) => Err(err.context(fault)),
     }
+}
+
+/// Waits until a server that has just begun to listen has done whatever else it does at first: what
+/// it has then is what it has without clients.
+fn come_to_rest(process: Process) -> Result<()> {
+    const LOOKS: u32 = 5;
+    const AT_MOST: Duration = Duration::from_secs(1);
+    let look = || Some((process.threads().ok()?, process.descriptors().ok()?));
+    let (mut seen, mut alike) = (None, 0);
+    wait_until(AT_MOST, || {
+        let now = look();
+        alike = if now == seen { alike + 1 } else { 0 };
+        seen = now;
+        Ok(alike >= LOOKS)
+    })?;
+    Ok(())
 }
 
 /// A moment as people write it: `2026-11-21 09:29 UTC`.

@@ -84,8 +84,8 @@ fn is_here(stage: &Stage) -> bool {
     }
 }
 
-/// Builds those that are wanted.
-pub fn ours(only: &[String]) -> Result<Vec<Subject>> {
+/// Builds those that are wanted, unless they are.
+pub fn ours(only: &[String], are_built: bool) -> Result<Vec<Subject>> {
     let is_asked = |stage: &&Stage| is_wanted(stage.name, only);
     let asked: Vec<_> = STAGES.iter().filter(is_asked).collect();
     let here: Vec<_> = asked.iter().filter(|stage| is_here(stage)).collect();
@@ -93,7 +93,10 @@ pub fn ours(only: &[String]) -> Result<Vec<Subject>> {
         ensure!(is_here(absent), "there is no {} in this workspace", absent.name);
     }
     let names: Vec<_> = here.iter().map(|stage| stage.name).collect();
-    let programs = if names.is_empty() { Stages::here()? } else { Stages::ready(&names)? };
+    let programs = match are_built || names.is_empty() {
+        true => Stages::here()?,
+        false => Stages::ready(&names)?,
+    };
     let subject = |stage: &Stage| Subject::ours(stage, &programs.program(stage.name));
     Ok(here.into_iter().map(|stage| subject(stage).wrapped(dies_with_us)).collect())
 }

@@ -32,7 +32,7 @@ pub fn instead(load_before: Option<f64>) -> Result<Option<ExitCode>> {
     stages::build(target, "release".as_ref(), &packages)?;
     let program = target.join("release").join(format!("tincan{EXE_SUFFIX}"));
     let mut command = Command::new(&program);
-    command.arg("lab");
+    command.args(["lab", "--built"]);
     if let Some(load) = load_before {
         command.args(["--load-before", &load.to_string()]);
     }
