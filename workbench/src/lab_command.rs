@@ -21,7 +21,7 @@ use anyhow::Result;
 use workbench::lab::{
     Cores, EXPERIMENTS, Experiment, Machine, Others, Plan, Results, Session, system_load, utc,
 };
-use workbench::server;
+use workbench::{Failure, server};
 
 use crate::output::print;
 use crate::signals;
@@ -119,7 +119,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Ok(Prepared::Elsewhere(code)) => Ok(code),
         Ok(Prepared::Here(session, left_out, folder)) => args.measure(&session, left_out, &folder),
         Err(err) => {
-            eprintln!("tincan: {err:#}");
+            match err.downcast_ref::<Failure>() {
+                Some(failure) => eprintln!("tincan: {err}\n{failure}"),
+                None => eprintln!("tincan: {err:#}"),
+            }
             Ok(ExitCode::from(NOT_STARTED))
         }
     }

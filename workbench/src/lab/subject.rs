@@ -185,7 +185,7 @@ pub const PEERS: &[Peer] = &[
         tongue: Tongue::Lines,
         args: &["-l", "127.0.0.1", "{port}", "--broker", "-k", "--max-conns", "20000"],
         file: None,
-        ceiling: None,
+        ceiling: Some(Ceiling { clients: 1000, why: "select(2) ends at descriptor 1,024" }),
     },
     Peer {
         name: "redis-server",

@@ -11,8 +11,8 @@ use crate::output::print;
 pub struct Progress {
     bar: Option<ProgressBar>,
     total: usize,
-    /// The experiment and the case that were told last.
-    told: RefCell<String>,
+    /// The experiment and the case that were told last, and the server.
+    told: RefCell<(String, String)>,
 }
 
 impl Progress {
@@ -36,14 +36,14 @@ impl Progress {
                 if let Some(bar) = &self.bar {
                     bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
                     bar.set_message(format!("{case}: {server}, run {run}"));
-                } else if *self.told.borrow() != case {
+                } else if self.told.borrow().0 != case {
                     eprintln!("{done} of {} runs done · {case}", self.total);
                 }
-                self.told.replace(case);
+                self.told.replace((case, server.to_owned()));
             }
             Step::Wrong(what) => {
-                let line = format!("! {}: {what}", self.told.borrow());
-                self.aside(|| eprintln!("{line}"));
+                let (case, server) = &*self.told.borrow();
+                self.aside(|| eprintln!("! {case}, {server}: {what}"));
             }
             Step::Ended(outcome) => self.aside(|| {
                 // A reader that has seen enough still gets the page.
