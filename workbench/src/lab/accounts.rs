@@ -447,14 +447,14 @@ mod tests {
         let pieces = bytes.iter().map(|bytes| bytes.as_bytes().chunks(piece).collect::<Vec<_>>());
         let pieces: Vec<_> = pieces.collect();
         for nth in 0..pieces[0].len().max(pieces[1].len()) {
-            for client in 0..2 {
-                if let Some(piece) = pieces[client].get(nth) {
+            for (client, pieces) in pieces.iter().enumerate() {
+                if let Some(piece) = pieces.get(nth) {
                     accounts.feed(client, piece, Instant::now());
                 }
             }
         }
-        for client in 0..2 {
-            assert_eq!(accounts.received(client), got[client].len() as u64);
+        for (client, got) in got.iter().enumerate() {
+            assert_eq!(accounts.received(client), got.len() as u64);
         }
         accounts.close(&sent, Instant::now()).0
     }
