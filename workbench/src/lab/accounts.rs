@@ -80,12 +80,16 @@ pub struct Shape {
     pub text_len: usize,
     /// What stands behind it.
     pub tail: &'static [u8],
+    /// What a server may say to one client between two messages, and is not looked at.
+    pub aside: &'static [u8],
 }
 
 impl Shape {
     /// The sender and the number of a whole message.
     fn parse(&self, frame: &[u8]) -> Option<(usize, u64)> {
         let frame = frame.strip_suffix(self.tail)?;
+        let is_aside = !self.aside.is_empty() && frame.starts_with(self.aside);
+        let frame = if is_aside { &frame[self.aside.len()..] } else { frame };
         let (head, text) = frame.split_at_checked(frame.len().checked_sub(self.text_len)?)?;
         let sender = usize::try_from(number(text.get(..3)?)?).ok()?;
         let number = number(text.get(DIGITS)?)?;
@@ -442,19 +446,20 @@ mod tests {
     /// What two clients of two senders get, in pieces of so many bytes, and what each has sent.
     fn balance(got: [&[(usize, u64)]; 2], piece: usize, sent: [u64; 2]) -> Balance {
         let heads = vec![b"a: ".to_vec(), b"b: ".to_vec()];
-        let mut accounts = Accounts::new(2, Shape { heads, text_len: LEN, tail: b"\0" });
+        let mut accounts =
+            Accounts::new(2, Shape { heads, text_len: LEN, tail: b"\0", aside: b"" });
         let bytes = got.map(|got| got.iter().map(|it| message(it.0, it.1)).collect::<String>());
         let pieces = bytes.iter().map(|bytes| bytes.as_bytes().chunks(piece).collect::<Vec<_>>());
         let pieces: Vec<_> = pieces.collect();
         for nth in 0..pieces[0].len().max(pieces[1].len()) {
-            for client in 0..2 {
-                if let Some(piece) = pieces[client].get(nth) {
+            for (client, pieces) in pieces.iter().enumerate() {
+                if let Some(piece) = pieces.get(nth) {
                     accounts.feed(client, piece, Instant::now());
                 }
             }
         }
-        for client in 0..2 {
-            assert_eq!(accounts.received(client), got[client].len() as u64);
+        for (client, got) in got.iter().enumerate() {
+            assert_eq!(accounts.received(client), got.len() as u64);
         }
         accounts.close(&sent, Instant::now()).0
     }
@@ -495,7 +500,8 @@ mod tests {
     #[test]
     fn what_nobody_sent_is_forged() {
         let heads = vec![b"a: ".to_vec()];
-        let mut accounts = Accounts::new(1, Shape { heads, text_len: LEN, tail: b"\0" });
+        let mut accounts =
+            Accounts::new(1, Shape { heads, text_len: LEN, tail: b"\0", aside: b"" });
         accounts.feed(0, format!("c: {}\0", text_of(0, 0, LEN)).as_bytes(), Instant::now());
         let (balance, _) = accounts.close(&[1], Instant::now());
         assert_eq!(balance.wrong, Wrong { forged: 1, late: 1, ..Wrong::default() });
@@ -512,7 +518,8 @@ mod tests {
     #[test]
     fn what_all_have_is_forgotten() {
         let heads = vec![b"a: ".to_vec()];
-        let mut accounts = Accounts::new(2, Shape { heads, text_len: LEN, tail: b"\0" });
+        let mut accounts =
+            Accounts::new(2, Shape { heads, text_len: LEN, tail: b"\0", aside: b"" });
         for number in 0..200_000 {
             let message = format!("a: {}\0", text_of(0, number, LEN));
             let (begin, end) = message.as_bytes().split_at(5);

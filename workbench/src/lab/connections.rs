@@ -10,12 +10,15 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::Tongue;
 use super::figures::Latencies;
-use super::load::raise_descriptor_limit;
+use super::load::{connect, raise_descriptor_limit};
 use super::process::{Process, own_cpu_seconds};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
 /// The server whose cost is taken off the others'.
 const BASELINE: &str = "echo-uni";
+
+/// The case in which a client that says nothing came first.
+const BESIDE_SILENT: &str = "beside a silent one";
 
 /// Connect, one message there, one back, close: the table of Stevens' "UNIX Network Programming".
 pub const CONNECTIONS: Experiment = Experiment {
@@ -60,28 +63,41 @@ fn see(_outcome: &Outcome) -> String {
 
 fn cases(plan: Plan) -> Vec<Case> {
     let all: &[u32] = if plan.is_quick { &[1, 10] } else { &[1, 10, 100] };
-    all.iter().map(|n| Case { label: format!("{n} at once"), at: f64::from(*n) }).collect()
+    let beside = Case { label: BESIDE_SILENT.to_owned(), at: 0.0 };
+    let sessions = all.iter().map(|n| Case { label: format!("{n} at once"), at: f64::from(*n) });
+    std::iter::once(beside).chain(sessions).collect()
 }
 
 fn setting(_plan: Plan) -> String {
     "Connect, send a message of 25 bytes, wait for it to come back, close; so many sessions at any \
      moment. Chat servers, too, but one at a time: with more, each would relay to the others as \
-     well. What a session costs beyond the baseline is the server's processor time less that of \
-     echo-uni in the same case."
+     well. In one case a client that says nothing came first. What a session costs beyond the \
+     baseline is the server's processor time less that of echo-uni in the same case."
         .to_owned()
 }
 
 fn unsuited(trade: Trade, case: &Case) -> Option<&'static str> {
     match trade {
         Trade::Echo => None,
-        Trade::Chat(Tongue::TinCan) if case.count() == 1 => None,
+        Trade::Chat(Tongue::TinCan) if case.count() <= 1 => None,
         Trade::Chat(Tongue::TinCan) => Some("a chat would relay each to all the others"),
         Trade::Chat(_) => Some("it answers nobody with his own words"),
     }
 }
 
 fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
-    run(target.addr, case.count(), plan.time(Duration::from_millis(900)), Some(target.process))
+    let silent = (case.label == BESIDE_SILENT).then(|| connect(target.addr)).transpose()?;
+    let at_once = case.count().max(1);
+    let time = plan.time(Duration::from_millis(900));
+    let mut figures = run(target.addr, at_once, time, Some(target.process))?;
+    if figures.get("sessions_per_s") == Some(0.0) {
+        match silent {
+            // Not a fault: it is what a server that serves one client at a time is known for.
+            Some(_) => figures.add("stalled", 1.0),
+            None => figures.faults.push(format!("no session was over within {time:?}")),
+        }
+    }
+    Ok(figures)
 }
 
 /// Adds to each run what its sessions cost beyond those of the baseline, if that was measured.
@@ -157,17 +173,19 @@ pub fn run(
     let answered = times.count() as f64;
     figures.add("sessions_per_s", answered / seconds);
     if let Some(cpu) = server_cpu().zip(server_before).map(|(now, then)| now - then) {
-        figures.add("server_cpu_us_per_session", cpu * 1e6 / answered.max(1.0));
+        if answered > 0.0 {
+            figures.add("server_cpu_us_per_session", cpu * 1e6 / answered);
+        }
         figures.add("server_cpu_percent", cpu / seconds * 100.0);
     }
     if let Some(cpu) = own_cpu_seconds().zip(own_before).map(|(now, then)| now - then) {
         figures.add("generator_cpu_percent", cpu / seconds * 100.0);
     }
-    times.tell(&mut figures);
+    if times.count() > 0 {
+        times.tell(&mut figures);
+    }
     if failed > 0 {
         figures.faults.push(format!("{failed} sessions failed, the last: {last_failure}"));
-    } else if times.count() == 0 {
-        figures.faults.push(format!("no session was over within {time:?}"));
     }
     Ok(figures)
 }

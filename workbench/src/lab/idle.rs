@@ -81,7 +81,8 @@ fn measure(target: &Target, case: &Case, _plan: Plan) -> Result<Figures> {
         }
         let taken = now.0.saturating_sub(descriptors_before);
         ensure!(start.elapsed() < PATIENCE, "the server took {taken} of {clients} clients");
-        ensure!(room.are_all_there()?, "the server turned clients away: not all {clients}");
+        let away = room.turned_away()?;
+        ensure!(away == 0, "the server turned {away} of {clients} clients away");
         before = now;
         std::thread::sleep(Duration::from_millis(100));
     }

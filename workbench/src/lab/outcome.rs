@@ -99,6 +99,43 @@ impl Outcome {
     }
 }
 
+impl Row {
+    fn add_note(&mut self, note: String) {
+        match &mut self.note {
+            Some(before) => *before = format!("{before}; {note}"),
+            None => self.note = Some(note),
+        }
+    }
+}
+
+/// Percent of a core from which on the generator has no time left.
+const ALL_OF_A_CORE: f64 = 90.0;
+
+/// How late the generator may be with its own sending, in microseconds.
+const LATE: f64 = 1000.0;
+
+impl Outcome {
+    /// Notes where the generator was the limit, and not the server.
+    pub fn note_limits(&mut self) {
+        let mut columns = self.experiment.columns.iter();
+        let own = columns.find(|column| column.figure.starts_with("generator_"));
+        for row in &mut self.rows {
+            let share = own.and_then(|column| row.median(column.figure));
+            let server = row.median("server_cpu_percent").unwrap_or_default();
+            if let Some(share) = share.filter(|it| *it > ALL_OF_A_CORE && server < ALL_OF_A_CORE) {
+                row.add_note(format!(
+                    "the generator was the limit: it used {share:.0} % of its core, the server \
+                     {server:.0} %"
+                ));
+            }
+            if let Some(late) = row.median("generator_late_max_us").filter(|late| *late > LATE) {
+                let millis = late / 1000.0;
+                row.add_note(format!("the generator itself was up to {millis:.1} ms late"));
+            }
+        }
+    }
+}
+
 /// What the reports are made of.
 #[derive(Clone, Debug)]
 pub struct Results {
