@@ -96,6 +96,7 @@ impl Session {
                 let setting = (experiment.setting)(self.plan);
                 let mut outcome = Outcome { experiment, setting, rows };
                 (experiment.conclude)(&mut outcome);
+                outcome.note_limits();
                 tell(Step::Ended(&outcome));
                 outcomes.push(outcome);
             }

@@ -167,8 +167,10 @@ fn recognize(server: &Server) -> Result<Trade> {
 /// Somebody else's server, which speaks another language.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// What it is called, which is its program.
+    /// What it is called.
     pub name: &'static str,
+    /// Its program.
+    pub program: &'static str,
     tongue: Tongue,
     args: &'static [&'static str],
     /// What it can be told only in a file.
@@ -182,13 +184,15 @@ pub struct Peer {
 pub const PEERS: &[Peer] = &[
     Peer {
         name: "ncat",
+        program: "ncat",
         tongue: Tongue::Lines,
         args: &["-l", "127.0.0.1", "{port}", "--broker", "-k", "--max-conns", "20000"],
         file: None,
         ceiling: Some(Ceiling { clients: 1000, why: "select(2) ends at descriptor 1,024" }),
     },
     Peer {
-        name: "redis-server",
+        name: "redis",
+        program: "redis-server",
         tongue: Tongue::Redis,
         args: &[
             "--bind",
@@ -208,7 +212,8 @@ pub const PEERS: &[Peer] = &[
         ceiling: None,
     },
     Peer {
-        name: "nats-server",
+        name: "nats",
+        program: "nats-server",
         tongue: Tongue::Nats,
         args: &["-a", "127.0.0.1", "-p", "{port}", "-c", "{file}"],
         file: Some("max_connections: 20000\nmax_pending: 1GB\nwrite_deadline: \"60s\"\n"),
@@ -219,7 +224,7 @@ pub const PEERS: &[Peer] = &[
 impl Peer {
     /// Prepares to start it, if it is installed; a file that it needs is put into the folder.
     pub fn find(&self, folder: &Path) -> Result<Option<Subject>> {
-        let Some(program) = installed(self.name) else { return Ok(None) };
+        let Some(program) = installed(self.program) else { return Ok(None) };
         let file = folder.join(format!("{}.conf", self.name));
         if let Some(text) = self.file {
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -227,9 +232,9 @@ impl Peer {
         let path = file.to_string_lossy();
         let args: Vec<OsString> =
             self.args.iter().map(|arg| arg.replace("{file}", &path).into()).collect();
-        let words = [self.name].into_iter().chain(self.args.iter().copied());
+        let words = [self.program].into_iter().chain(self.args.iter().copied());
         let shown = shlex::try_join(words.map(|word| match word {
-            "{file}" => "nats-server.conf",
+            "{file}" => "nats.conf",
             other => other,
         }));
         Ok(Some(Subject {

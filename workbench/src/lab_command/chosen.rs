@@ -116,7 +116,7 @@ pub fn peers(only: &[String], folder: &Path, left_out: &mut Vec<String>) -> Resu
     for peer in PEERS.iter().filter(|peer| is_wanted(peer.name, only)) {
         match peer.find(folder)? {
             Some(subject) => peers.push(subject.wrapped(dies_with_us)),
-            None => left_out.push(format!("{} is not installed: left out.", peer.name)),
+            None => left_out.push(format!("{} is not installed: left out.", peer.program)),
         }
     }
     Ok(peers)

@@ -88,19 +88,20 @@ impl Folder {
 }
 
 fn data(results: &Results) -> String {
-    let rows = results.outcomes.iter().flat_map(|outcome| {
-        outcome.rows.iter().map(|row| {
-            let runs: Vec<_> = row.runs.iter().map(workbench::lab::Figures::to_json).collect();
-            serde_json::json!({
-                "experiment": outcome.experiment.id, "server": row.server,
-                "case": row.case.label, "note": row.note, "runs": runs,
-            })
+    let row = |row: &workbench::lab::Row| {
+        let runs: Vec<_> = row.runs.iter().map(workbench::lab::Figures::to_json).collect();
+        serde_json::json!({
+            "server": row.server, "case": row.case.label, "note": row.note, "runs": runs,
         })
+    };
+    let experiments = results.outcomes.iter().map(|outcome| {
+        let rows: Vec<_> = outcome.rows.iter().map(row).collect();
+        serde_json::json!({ "id": outcome.experiment.id, "rows": rows })
     });
-    let rows: Vec<_> = rows.collect();
+    let experiments: Vec<_> = experiments.collect();
     let all = serde_json::json!({
         "began": results.began, "machine": results.machine.processor,
-        "left_out": results.left_out, "rows": rows,
+        "left_out": results.left_out, "experiments": experiments,
     });
     format!("{all:#}\n")
 }
