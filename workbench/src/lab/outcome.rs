@@ -151,6 +151,8 @@ pub struct Results {
     pub is_quick: bool,
     /// Where the server and the generator ran, in a sentence.
     pub cores: String,
+    /// What has to be typed to do it again.
+    pub again: String,
     /// The servers' names, where they come from, and how they were started.
     pub servers: Vec<(String, Origin, String)>,
     /// What was left out and why, a sentence each: a peer that is not installed, an interruption.

@@ -100,7 +100,7 @@ fn data(results: &Results) -> String {
     });
     let experiments: Vec<_> = experiments.collect();
     let all = serde_json::json!({
-        "began": results.began, "machine": results.machine.processor,
+        "began": results.began, "again": results.again, "machine": results.machine.processor,
         "left_out": results.left_out, "experiments": experiments,
     });
     format!("{all:#}\n")
