@@ -14,9 +14,15 @@ pub mod load;
 mod machine;
 mod outcome;
 mod rate;
+mod remarks;
 mod roundtrip;
+#[cfg(test)]
+mod sample;
+mod scale;
 mod show;
+mod table;
 mod target;
+mod units;
 
 use anyhow::Result;
 
@@ -24,6 +30,7 @@ pub use figures::{Figures, Series, Spread};
 pub use machine::Machine;
 pub use outcome::{Case, Origin, Outcome, Results, Row};
 pub use show::{Chart, Column, Form, Unit};
+pub use table::table;
 pub use target::{Plan, Target, Tongue, Trade};
 
 /// A question, how it is answered, and how the answer is shown.
