@@ -4,15 +4,19 @@
 //! [`Case`] at a time and gives [`Figures`]; everything else, the order of the runs, the medians,
 //! the table, the page, is the same for all.
 
+mod chart;
 mod churn;
 mod connections;
+mod data;
 mod fanout;
 mod figures;
 mod frozen;
 mod idle;
 pub mod load;
 mod machine;
+mod markup;
 mod outcome;
+mod page;
 mod rate;
 mod remarks;
 mod roundtrip;
@@ -26,9 +30,11 @@ mod units;
 
 use anyhow::Result;
 
+pub use data::data;
 pub use figures::{Figures, Series, Spread};
 pub use machine::Machine;
 pub use outcome::{Case, Origin, Outcome, Results, Row};
+pub use page::page;
 pub use show::{Chart, Column, Form, Unit};
 pub use table::table;
 pub use target::{Plan, Target, Tongue, Trade};

@@ -4,6 +4,10 @@
 
 use super::Unit;
 
+/// Nothing that is measured here is larger, or as near to zero; an axis for it would have no ticks.
+const HUGE: f64 = 1e18;
+const TINY: f64 = 1e-12;
+
 /// An axis from one round number to another.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
@@ -17,8 +21,8 @@ impl Scale {
     /// An axis for these numbers. A linear one begins at zero, or has it within; a logarithmic one
     /// begins below the smallest positive number. None if there is nothing to show on it.
     pub fn new(values: impl IntoIterator<Item = f64>, is_log: bool, unit: Unit) -> Option<Self> {
-        let values = values.into_iter().filter(|value| value.is_finite());
-        let values: Vec<f64> = values.filter(|value| !is_log || *value > 0.0).collect();
+        let values = values.into_iter().filter(|value| value.abs() < HUGE);
+        let values: Vec<f64> = values.filter(|value| !is_log || *value > TINY).collect();
         let least = values.iter().copied().reduce(f64::min)?;
         let most = values.iter().copied().reduce(f64::max)?;
         Some(match is_log {
@@ -43,7 +47,7 @@ impl Scale {
 
     /// Its place, from 0 to 1; none for what a logarithmic axis does not have.
     pub fn at(&self, value: f64) -> Option<f64> {
-        if !value.is_finite() || (self.is_log && value <= 0.0) {
+        if !value.is_finite() || (self.is_log && value <= TINY) {
             return None;
         }
         let part = match self.is_log {
