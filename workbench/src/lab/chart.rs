@@ -49,12 +49,17 @@ pub fn figure(outcome: &Outcome, chart: &Chart, looks: &Looks, id: &str) -> Stri
 impl Drawing<'_> {
     fn figure(&self, panels: &[Panel], signs: &[String]) -> String {
         let Chart { title, axis, is_log, .. } = self.chart;
-        let log = if *is_log { ", logarithmic" } else { "" };
+        // A heading need not be said twice.
+        let axis = if axis.eq_ignore_ascii_case(title) { "" } else { axis };
+        let axis: Vec<&str> = [axis, if *is_log { "logarithmic" } else { "" }]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect();
         let wide = if panels.len() > 1 { " wide" } else { "" };
         let mut html = format!(
-            "<figure class=\"chart{wide}\">\n<figcaption><h3>{}</h3><p>{}{log}</p></figcaption>\n",
+            "<figure class=\"chart{wide}\">\n<figcaption><h3>{}</h3><p>{}</p></figcaption>\n",
             escape(title),
-            escape(axis)
+            escape(&axis.join(", "))
         );
         if panels.is_empty() {
             html += "<p class=\"nothing\">Nothing to draw: no server has this figure.</p>\n";

@@ -27,6 +27,7 @@ mod show;
 mod table;
 mod target;
 mod units;
+mod words;
 
 use anyhow::Result;
 

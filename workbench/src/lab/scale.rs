@@ -91,6 +91,15 @@ impl Scale {
         if ticks.len() <= most {
             return ticks;
         }
+        let begins =
+            |tick: &f64, digit| (tick / 10_f64.powf(tick.log10().floor())).round() == digit;
+        let few: Vec<f64> = (ticks.iter().filter(|it| begins(it, 1.0) || begins(it, 2.0)))
+            .map(|tick| if begins(tick, 2.0) { tick * 1.5 } else { *tick })
+            .filter(|tick| *tick <= self.high)
+            .collect();
+        if few.len() <= most {
+            return few;
+        }
         self.log_ticks(&[10.0, 100.0, 1000.0, 1e4, 1e6], most)
     }
 

@@ -19,14 +19,14 @@ impl Unit {
     /// The number with its suffix: `22.4 KiB`, `410 µs`, `1.23 M`.
     #[must_use]
     pub fn show(self, value: f64) -> String {
-        let (value, suffix) = self.scaled(value);
+        let (value, suffix) = self.scaled(value, TOO_LONG);
         joined(&self.digits(value, suffix), suffix)
     }
 
-    /// The same, with no zeros at the end: for an axis.
+    /// The same as short as it gets, for an axis: `2 ms`.
     #[must_use]
     pub fn tick(self, value: f64) -> String {
-        let (value, suffix) = self.scaled(value);
+        let (value, suffix) = self.scaled(value, 999.5);
         let digits = self.digits(value, suffix);
         let digits = match digits.contains('.') {
             true => digits.trim_end_matches('0').trim_end_matches('.'),
@@ -66,8 +66,8 @@ impl Unit {
     /// Both, the suffix once if it is the same: `12..310 µs`.
     #[must_use]
     pub fn show_range(self, min: f64, max: f64) -> String {
-        let (low, low_suffix) = self.scaled(min);
-        let (high, suffix) = self.scaled(max);
+        let (low, low_suffix) = self.scaled(min, TOO_LONG);
+        let (high, suffix) = self.scaled(max, TOO_LONG);
         if low_suffix == suffix {
             let (low, high) = (self.digits(low, suffix), self.digits(high, suffix));
             return joined(&format!("{low}..{high}"), suffix);
@@ -75,14 +75,15 @@ impl Unit {
         format!("{}..{}", self.show(min), self.show(max))
     }
 
-    fn scaled(self, value: f64) -> (f64, &'static str) {
-        let (steps, first) = match self {
+    /// In the unit that suits it; in the first unit below `first`.
+    fn scaled(self, value: f64, first: f64) -> (f64, &'static str) {
+        let steps = match self {
             Self::Count => return (value, ""),
             Self::Seconds => return (value, "s"),
             Self::Percent => return (value, "%"),
-            Self::Bytes => (BYTES, TOO_LONG),
-            Self::Micros => (MICROS, TOO_LONG),
-            Self::PerSecond => (RATE, TOO_LONG),
+            Self::Bytes => BYTES,
+            Self::Micros => MICROS,
+            Self::PerSecond => RATE,
         };
         let size = value.abs();
         let fits = |pair: &&[(&str, f64)]| {
@@ -188,6 +189,7 @@ mod tests {
         assert_eq!(Unit::Bytes.tick(2_097_152.0), "2 MiB");
         assert_eq!(Unit::PerSecond.tick(200_000.0), "200 k");
         assert_eq!(Unit::Micros.tick(0.5), "0.5 µs");
+        assert_eq!(Unit::Micros.tick(2_000.0), "2 ms");
         assert_eq!(Unit::Count.tick(1000.0), "1,000");
     }
 

@@ -43,7 +43,7 @@ pub fn over_cases(drawing: &Drawing<'_>, figure: &str) -> (Vec<Panel>, Vec<Strin
     let mut svg = heights(&scale, chart.unit);
     svg += &case_axis(&cases, &places);
     let mut lines = Vec::new();
-    let (mut signs, mut words) = (String::new(), Vec::new());
+    let (mut signs, mut words) = (Vec::new(), Vec::new());
     for server in &drawing.servers {
         let rows: Vec<_> = cases.iter().map(|case| drawing.outcome.row(server, case)).collect();
         let spread = |row: &Option<&Row>| row.and_then(|row| row.spread(figure));
@@ -52,16 +52,16 @@ pub fn over_cases(drawing: &Drawing<'_>, figure: &str) -> (Vec<Panel>, Vec<Strin
             let known = spread(row).map(|spread| (*x, spread));
             points.push(known.map(|(x, spread)| (x, height(&scale, spread.median))));
             if let (Some((x, spread)), Some(row)) = (known, row) {
-                signs += &point(drawing, &scale, row, x, spread);
+                signs.push(point(drawing, &scale, row, x, spread));
             }
         }
         words.push(told(server, &rows, figure, chart.unit));
         lines.push(Line { server, points });
     }
-    for line in &lines {
-        svg += &drawn(drawing, line);
-    }
-    svg = svg + &signs + &names(drawing, &lines);
+    svg += &all_drawn(drawing, &lines);
+    // Of signs on one place the first server's is to be seen, and the points of a star around it.
+    signs.reverse();
+    svg = svg + &signs.concat() + &names(drawing, &lines);
     let mut meanings = Vec::new();
     if spreads.iter().any(|spread| spread.min < spread.max) {
         let whisker = "<path class=\"whisker\" d=\"M8 1V13M5 1H11M5 13H11\"/>";
@@ -180,6 +180,12 @@ fn point(drawing: &Drawing<'_>, scale: &Scale, row: &Row, x: f64, spread: Spread
         let _ = writeln!(svg, "<text class=\"fault\" x=\"{x}\" y=\"{y}\">!</text>");
     }
     svg + "</g>\n"
+}
+
+/// All lines, the wide one of the reader's own server below the others, which it would hide.
+fn all_drawn(drawing: &Drawing<'_>, lines: &[Line<'_>]) -> String {
+    let of = |mine: bool| lines.iter().filter(move |it| drawing.looks.is_mine(it.server) == mine);
+    of(true).chain(of(false)).map(|line| drawn(drawing, line)).collect()
 }
 
 /// The line itself, with a gap where nothing was measured.
@@ -302,9 +308,7 @@ fn course(drawing: &Drawing<'_>, case: &Case, series: &str, mark: Moment) -> Opt
         words.push(said);
         lines.push(Line { server, points: thinned(points).iter().map(place).collect() });
     }
-    for line in &lines {
-        svg += &drawn(drawing, line);
-    }
+    svg += &all_drawn(drawing, &lines);
     svg = svg + &crosses + &names(drawing, &lines);
     let several = drawing.outcome.cases().len() > 1;
     let heading = if several { case.label.clone() } else { String::new() };

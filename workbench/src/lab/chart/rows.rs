@@ -37,8 +37,7 @@ pub fn bars(drawing: &Drawing<'_>, figure: &str) -> (Vec<Panel>, Vec<String>) {
     };
     let mut signs = Vec::new();
     if has_spread(drawing, &mark) {
-        let whisker = "<path class=\"whisker\" d=\"M2 7H14M2 3V11M14 3V11\"/>";
-        signs.push(sign(whisker, "from the lowest to the highest run"));
+        signs.push(spread_sign());
     }
     (panels(drawing, &scale, draw, tell), with_warnings(drawing, &mark, signs))
 }
@@ -65,8 +64,7 @@ pub fn strips(drawing: &Drawing<'_>, marks: &[Mark]) -> (Vec<Panel>, Vec<String>
     let mut signs: Vec<String> =
         marks.iter().enumerate().map(|(nth, (_, name))| sign(&glyph(nth), name)).collect();
     if has_spread(drawing, &figures) {
-        let band = "<rect class=\"band plain\" x=\"2\" y=\"2\" width=\"12\" height=\"10\"/>";
-        signs.push(sign(band, "from the lowest to the highest run"));
+        signs.push(spread_sign());
     }
     (panels(drawing, &scale, draw, tell), with_warnings(drawing, &figures, signs))
 }
@@ -202,50 +200,41 @@ fn bar(drawing: &Drawing<'_>, scale: &Scale, row: &Row, spread: Spread, y: f64) 
     let class = drawing.class(&row.server);
     let middle = y + BAR + THICK / 2.0;
     let faulty = if is_faulty(row) { " doubtful" } else { "" };
-    let mut svg = match (scale.at(0.0), scale.at(spread.median)) {
-        (None, None) => return drawing.sign(&row.server, "6", middle, " hollow"),
+    let band = band(scale, &class, spread, middle);
+    match (scale.at(0.0), scale.at(spread.median)) {
+        (None, None) => drawing.sign(&row.server, "6", middle, " hollow"),
         (None, Some(at)) => {
             let y = px(middle);
             let track =
-                format!("<line class=\"track\" x1=\"0\" x2=\"100%\" y1=\"{y}\" y2=\"{y}\"/>\n");
-            track
-                + &whisker(scale, spread, middle)
-                + &drawing.sign(&row.server, &percent(at), middle, faulty)
+                format!("<line class=\"track\" x1=\"0\" x2=\"100%\" y1=\"{y}\" y2=\"{y}\"/>");
+            track + &band + &drawing.sign(&row.server, &percent(at), middle, faulty)
         }
         (Some(zero), at) => {
             let at = at.unwrap_or(zero);
             let (x, width) = (percent(zero.min(at)), percent((at - zero).abs()));
             let y = px(y + BAR);
             format!(
-                "<rect class=\"bar {class}{faulty}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" \
+                "{band}<rect class=\"bar {class}{faulty}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" \
                  height=\"{THICK}\"/>\n"
             )
         }
-    };
-    if !scale.is_log() {
-        svg += &whisker(scale, spread, middle);
     }
-    svg
 }
 
 /// From the lowest run to the highest.
-fn whisker(scale: &Scale, spread: Spread, y: f64) -> String {
-    let edge = scale.at(spread.median).unwrap_or(0.0);
-    let (low, high) = (scale.at(spread.min).unwrap_or(edge.min(0.0)), scale.at(spread.max));
-    let Some(high) = high.filter(|_| spread.min < spread.max) else {
+fn band(scale: &Scale, class: &str, spread: Spread, middle: f64) -> String {
+    let from = scale.at(spread.min).unwrap_or(0.0);
+    let width = scale.at(spread.max).unwrap_or(0.0) - from;
+    if width <= 0.0 {
         return String::new();
-    };
-    let (low, high) = (percent(low), percent(high));
-    let (top, bottom, y) = (px(y - 4.0), px(y + 4.0), px(y));
-    let lines = format!(
-        "x1=\"{low}\" x2=\"{high}\" y1=\"{y}\" y2=\"{y}\"|x1=\"{low}\" x2=\"{low}\" y1=\"{top}\" \
-         y2=\"{bottom}\"|x1=\"{high}\" x2=\"{high}\" y1=\"{top}\" y2=\"{bottom}\""
-    );
-    let drawn = |class: &str| -> String {
-        lines.split('|').map(|line| format!("<line class=\"{class}\" {line}/>")).collect()
-    };
-    // The wide one keeps it apart from the bar that it lies on.
-    drawn("halo") + &drawn("whisker") + "\n"
+    }
+    let (x, width, y) = (percent(from), percent(width), px(middle - 7.0));
+    format!("<rect class=\"band {class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"14\"/>\n")
+}
+
+fn spread_sign() -> String {
+    let band = "<rect class=\"band plain\" x=\"2\" y=\"0\" width=\"12\" height=\"14\"/>";
+    sign(band, "from the lowest to the highest run")
 }
 
 /// From the lowest mark to the highest, with a sign at each, and around each where the runs lay.
@@ -265,16 +254,10 @@ fn strip(
         .collect();
     let ats = || places.iter().map(|(_, spread)| scale.at(spread.median).unwrap_or(0.0));
     let (low, high) = (ats().reduce(f64::min)?, ats().reduce(f64::max)?);
-    let (line, top) = (px(middle), px(middle - 5.0));
+    let line = px(middle);
     let mut svg = String::new();
     for (_, spread) in &places {
-        let from = scale.at(spread.min).unwrap_or(0.0);
-        let width = percent(scale.at(spread.max).unwrap_or(0.0) - from);
-        let x = percent(from);
-        let _ = writeln!(
-            svg,
-            "<rect class=\"band {class}\" x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"10\"/>"
-        );
+        svg += &band(scale, &class, *spread, middle);
     }
     let (low, high) = (percent(low), percent(high));
     let _ = writeln!(
