@@ -39,7 +39,7 @@ fn see(outcome: &Outcome) -> String {
     let memory = case.and_then(|case| memory(outcome, case));
     let yours =
         words::yours(outcome, "resident_left_bytes", Unit::Bytes, "has grown by", "chat-poll");
-    words::sentences(left, general, [memory, yours])
+    words::sentences(left, general, [memory], yours)
 }
 
 /// Who has more descriptors or threads than before.
@@ -51,11 +51,11 @@ fn left(outcome: &Outcome, case: &Case) -> Option<String> {
             clean.push(found.server);
             continue;
         }
-        let (descriptors, threads) = (Unit::Count.show(found.median()), Unit::Count.show(threads));
-        leaky.push(format!(
-            "{} keeps {descriptors} descriptors and {threads} threads",
-            found.server
-        ));
+        let kept = [(found.median(), "descriptors"), (threads, "threads")];
+        let kept = kept.into_iter().filter(|(count, _)| *count > 0.0);
+        let kept: Vec<String> =
+            kept.map(|(count, what)| format!("{} {what}", Unit::Count.show(count))).collect();
+        leaky.push(format!("{} has {} more than before", found.server, kept.join(" and ")));
     }
     match (clean.is_empty(), leaky.is_empty()) {
         (true, true) => None,

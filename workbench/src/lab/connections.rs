@@ -62,7 +62,7 @@ fn see(outcome: &Outcome) -> String {
     let is_new = claim.is_none() || outcome.servers().len() > 2;
     let more = more.filter(|_| is_new).or_else(|| generator(outcome));
     let yours = words::yours(outcome, figure, Unit::Micros, "takes", "echo-uni");
-    words::sentences(claim, general, [more, yours])
+    words::sentences(claim, general, [more], yours)
 }
 
 /// Why sessions a second are not the whole truth.

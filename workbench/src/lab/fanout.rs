@@ -60,7 +60,7 @@ fn see(outcome: &Outcome) -> String {
     let yours = words::yours(outcome, "deliveries_per_s", Unit::PerSecond, "delivers", "chat-poll");
     // Of one server the sentence before has said it.
     let yours = yours.filter(|_| outcome.servers().len() > 1);
-    words::sentences(claim, general, [fastest(outcome), yours])
+    words::sentences(claim, general, [fastest(outcome)], yours)
 }
 
 /// Who delivers most, and whether the generator could have asked for more.

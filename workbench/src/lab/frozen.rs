@@ -63,7 +63,7 @@ fn see(outcome: &Outcome) -> String {
         "makes the healthy ones wait, at p99,",
         "chat-poll",
     );
-    words::sentences(noticed, general, [memory, yours])
+    words::sentences(noticed, general, [memory], yours)
 }
 
 /// Whose healthy clients wait longer, and whose do not.

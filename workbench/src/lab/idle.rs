@@ -64,7 +64,7 @@ fn see(outcome: &Outcome) -> String {
     let general = "Look at the slope: a server that gives each client threads of its own pays for \
                    their stacks, one that keeps its clients in a table for an entry each.";
     let yours = words::yours(outcome, "bytes_per_client", Unit::Bytes, "needs", "chat-poll");
-    words::sentences(claim, general, [more, yours])
+    words::sentences(claim, general, [more], yours)
 }
 
 /// What the other chart has to do with it.

@@ -21,6 +21,25 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
+/// Units that stay on one line with their number.
+const UNITS: [&str; 13] =
+    ["B", "KiB", "MiB", "GiB", "µs", "ms", "s", "k", "M", "G", "%", "times", "a"];
+
+/// Escaped text whose numbers are not parted from their units.
+pub fn prose(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for word in text.split(' ') {
+        let is_unit = UNITS.contains(&word.trim_end_matches([',', ';', '.', ')', ':']));
+        if is_unit && safe.ends_with(|last: char| last.is_ascii_digit()) {
+            safe.push('\u{a0}');
+        } else if !safe.is_empty() {
+            safe.push(' ');
+        }
+        safe += &escape(word);
+    }
+    safe
+}
+
 /// At most so many letters, the last an ellipsis if there were more.
 pub fn clipped(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
@@ -51,6 +70,7 @@ const PEERS: usize = 3;
 const MINE: usize = STAGES.len() + VARIATIONS + PEERS;
 
 /// How many looks there are.
+#[cfg(test)]
 pub const LOOKS: usize = MINE + 1;
 
 /// Which server looks how: the same in all charts, and for a stage in all reports.
@@ -113,6 +133,11 @@ mod tests {
             "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;\u{fffd}[m"
         );
         assert_eq!(escape("\u{202e}abc"), "\u{fffd}abc");
+    }
+
+    #[test]
+    fn numbers_stay_with_their_units() {
+        assert_eq!(prose("<a> 22.4 KiB (3 ms; so)"), "&lt;a&gt; 22.4\u{a0}KiB (3\u{a0}ms; so)");
     }
 
     #[test]

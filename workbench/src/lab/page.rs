@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::markup::{Looks, escape};
+use super::markup::{Looks, escape, prose};
 use super::remarks::{Kind, Remark, is_absent, is_faulty, remarks};
 use super::{Column, Machine, Origin, Outcome, Results, Row, Unit, chart};
 
@@ -51,23 +51,28 @@ pub fn page(results: &Results) -> String {
     for outcome in &results.outcomes {
         html += &section(outcome, &looks);
     }
-    html += &circumstances(results);
     html + "</main>\n</body>\n</html>\n"
 }
 
 fn header(results: &Results) -> String {
     let mut html = format!(
         "<header>\n<p class=\"kicker\">Tin Can Chat, the laboratory</p>\n<h1>What servers cost</h1>\n\
-         <p class=\"when\">Measured on {} in {}, on {}.</p>\n",
+         <p class=\"when\">Measured on {} in {}.</p>\n",
         escape(&results.began),
         duration(results.seconds),
-        escape(&results.machine.processor)
     );
     html += &warnings(results);
+    html += "<div class=\"top\">\n";
+    html += &contents(results);
+    html += &circumstances(results);
+    html + "</div>\n</header>\n"
+}
+
+fn contents(results: &Results) -> String {
     if results.outcomes.is_empty() {
-        return html + "<p>Nothing was measured.</p>\n</header>\n";
+        return "<p>Nothing was measured.</p>\n".to_owned();
     }
-    html += "<nav aria-label=\"Experiments\"><ol>\n";
+    let mut html = String::from("<nav aria-label=\"Experiments\"><ol>\n");
     for outcome in &results.outcomes {
         let experiment = outcome.experiment;
         let _ = writeln!(
@@ -78,7 +83,7 @@ fn header(results: &Results) -> String {
             escape(experiment.question)
         );
     }
-    html + "</ol></nav>\n</header>\n"
+    html + "</ol></nav>\n"
 }
 
 /// What a reader has to know before any figure.
@@ -171,8 +176,8 @@ fn section(outcome: &Outcome, looks: &Looks) -> String {
         return html + "<p class=\"nothing\">No server was measured.</p>\n</section>\n";
     }
     let see = (experiment.see)(outcome);
-    if !see.is_empty() {
-        let _ = writeln!(html, "<p class=\"see\">{}</p>", escape(&see));
+    for paragraph in see.lines() {
+        let _ = writeln!(html, "<p class=\"see\">{}</p>", prose(paragraph));
     }
     html += "<div class=\"charts\">\n";
     for (nth, chart) in experiment.charts.iter().enumerate() {
@@ -261,7 +266,7 @@ fn circumstances(results: &Results) -> String {
     if !results.cores.is_empty() {
         let _ = writeln!(html, "<dt>Who ran where</dt><dd>{}</dd>", escape(&results.cores));
     }
-    html += "</dl>\n</section>\n<section class=\"again\">\n<h2>Do it again</h2>\n";
+    html += "</dl>\n<h2>Do it again</h2>\n";
     if !results.again.is_empty() {
         let _ = writeln!(html, "<pre><code>{}</code></pre>", escape(&results.again));
     }

@@ -50,7 +50,7 @@ fn see(outcome: &Outcome) -> String {
                    them.";
     let behind = behind(outcome);
     let yours = words::yours(outcome, "p99_us", Unit::Micros, "has a p99 of", "chat-poll");
-    words::sentences(claim, general, [growth(outcome, behind.is_some()), behind, yours])
+    words::sentences(claim, general, [growth(outcome, behind.is_some()), behind], yours)
 }
 
 /// Whose latency grows most from the lowest rate to the highest; that none grows says something only

@@ -48,7 +48,7 @@ fn see(outcome: &Outcome) -> String {
                    the slowest in a thousand: each thread that has to be woken on the way adds to \
                    both.";
     let yours = words::yours(outcome, "p50_us", Unit::Micros, "has a p50 of", "chat-poll");
-    words::sentences(claim, general, [longest(outcome), yours])
+    words::sentences(claim, general, [longest(outcome)], yours)
 }
 
 /// Whose slowest trips are furthest from its usual ones.

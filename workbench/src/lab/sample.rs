@@ -134,7 +134,9 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
             add("server_cpu_us_per_delivery", 0.7 * slow);
             add("server_cpu_percent", 97.0);
             add("generator_cpu_percent", 97.0 / slow);
-            ["lost", "twice", "out_of_order"].iter().for_each(|name| add(name, 0.0));
+            for name in ["lost", "twice", "out_of_order"] {
+                add(name, 0.0);
+            }
         }
         "frozen" => {
             frozen(&mut add, name, slow);

@@ -32,7 +32,7 @@ impl Scale {
     }
 
     fn linear(least: f64, most: f64, unit: Unit) -> Self {
-        let most = if least == most { least + 1.0 } else { most };
+        let most = if least < most { most } else { least + 1.0 };
         let step = linear_step(most - least, 4.0, unit);
         let (low, high) = ((least / step).floor() * step, (most / step).ceil() * step);
         Self { low, high, is_log: false, unit }
@@ -91,12 +91,12 @@ impl Scale {
         if ticks.len() <= most {
             return ticks;
         }
-        let begins =
-            |tick: &f64, digit| (tick / 10_f64.powf(tick.log10().floor())).round() == digit;
-        let few: Vec<f64> = (ticks.iter().filter(|it| begins(it, 1.0) || begins(it, 2.0)))
-            .map(|tick| if begins(tick, 2.0) { tick * 1.5 } else { *tick })
-            .filter(|tick| *tick <= self.high)
-            .collect();
+        let few = ticks.iter().filter_map(|tick| match digit(*tick) {
+            ..1.5 => Some(*tick),
+            1.5..3.5 => Some(tick * 1.5),
+            _ => None,
+        });
+        let few: Vec<f64> = few.filter(|tick| *tick <= self.high).collect();
         if few.len() <= most {
             return few;
         }
@@ -120,6 +120,11 @@ impl Scale {
         let ticks = std::iter::successors(Some(first), |tick| Some(next(*tick)));
         ticks.take_while(|tick| *tick <= self.high * 1.001).take(200).collect()
     }
+}
+
+/// The digit that a round number begins with.
+fn digit(round: f64) -> f64 {
+    round / 10_f64.powf((round.log10() + 1e-9).floor())
 }
 
 /// The round step that covers the range in at most so many.
@@ -179,6 +184,7 @@ mod tests {
             labels(&[0.0, 41.0, 310.0], true, Unit::Micros, 5),
             ["20 µs", "50 µs", "100 µs", "200 µs", "500 µs"]
         );
+        assert_eq!(labels(&[0.7, 14.7], true, Unit::Micros, 4), ["1 µs", "3 µs", "10 µs"]);
         assert_eq!(labels(&[3.0, 41e6], true, Unit::Micros, 5), ["100 µs", "10 ms", "1 s"]);
         assert_eq!(
             labels(&[2e6, 80e6], true, Unit::Bytes, 5),
@@ -197,7 +203,7 @@ mod tests {
                     let (low, high) = (scale.at(least).unwrap(), scale.at(most).unwrap());
                     assert!((0.0..=1.0).contains(&low) && high <= 1.0, "{least} {most} {scale:?}");
                     assert!(low > 0.0 && high < 1.0 || !is_log, "{least} {most} {scale:?}");
-                    assert!(low <= high && scale.ticks(5).len() >= 1, "{scale:?}");
+                    assert!(low <= high && !scale.ticks(5).is_empty(), "{scale:?}");
                     assert!(scale.ticks(5).len() <= 7, "{scale:?} {:?}", scale.ticks(5));
                 }
             }

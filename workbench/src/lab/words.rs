@@ -183,13 +183,11 @@ pub fn yours(
 
 /// How many times: `52 times`, `1.3 times`.
 pub fn times(ratio: f64) -> String {
-    match ratio {
-        9.95.. => format!("{} times", Unit::Count.show(ratio.round())),
-        _ => {
-            let text = format!("{ratio:.1}");
-            format!("{} times", text.strip_suffix(".0").unwrap_or(&text))
-        }
+    if ratio >= 9.95 {
+        return format!("{} times", Unit::Count.show(ratio.round()));
     }
+    let text = format!("{ratio:.1}");
+    format!("{} times", text.strip_suffix(".0").unwrap_or(&text))
 }
 
 /// One after the other: `a, b and c`.
@@ -206,15 +204,18 @@ pub fn s(names: &[&str]) -> &'static str {
     if names.len() == 1 { "s" } else { "" }
 }
 
-/// The sentences that there are, and if the first is missing, what holds in general before them.
-pub fn sentences(
+/// The sentences that there are, and if the first is missing, what holds in general before them;
+/// what is about the reader's own server in a paragraph of its own.
+pub fn sentences<const N: usize>(
     first: Option<String>,
     general: &str,
-    others: impl IntoIterator<Item = Option<String>>,
+    others: [Option<String>; N],
+    yours: Option<String>,
 ) -> String {
     let first = first.unwrap_or_else(|| general.to_owned());
     let all: Vec<String> = [first].into_iter().chain(others.into_iter().flatten()).collect();
-    all.join(" ")
+    let text = all.join(" ");
+    yours.map_or(text.clone(), |yours| format!("{text}\n{yours}"))
 }
 
 #[cfg(test)]

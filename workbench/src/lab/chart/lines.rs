@@ -23,6 +23,9 @@ const TICKS: usize = 5;
 /// More points than a screen has dots say nothing.
 const POINTS: usize = 240;
 
+/// Seconds, and the number then.
+type Points = Vec<(f64, f64)>;
+
 /// What one server's line goes through: places and what is known there.
 struct Line<'a> {
     server: &'a str,
@@ -46,10 +49,10 @@ pub fn over_cases(drawing: &Drawing<'_>, figure: &str) -> (Vec<Panel>, Vec<Strin
     let (mut signs, mut words) = (Vec::new(), Vec::new());
     for server in &drawing.servers {
         let rows: Vec<_> = cases.iter().map(|case| drawing.outcome.row(server, case)).collect();
-        let spread = |row: &Option<&Row>| row.and_then(|row| row.spread(figure));
+        let spread = |row: Option<&Row>| row.and_then(|row| row.spread(figure));
         let mut points = Vec::new();
         for (row, x) in rows.iter().zip(&places) {
-            let known = spread(row).map(|spread| (*x, spread));
+            let known = spread(*row).map(|spread| (*x, spread));
             points.push(known.map(|(x, spread)| (x, height(&scale, spread.median))));
             if let (Some((x, spread)), Some(row)) = (known, row) {
                 signs.push(point(drawing, &scale, row, x, spread));
@@ -284,7 +287,7 @@ pub fn over_time(drawing: &Drawing<'_>, series: &str, mark: Moment) -> (Vec<Pane
 fn course(drawing: &Drawing<'_>, case: &Case, series: &str, mark: Moment) -> Option<Panel> {
     let unit = drawing.chart.unit;
     let rows = drawing.servers.iter().filter_map(|server| drawing.outcome.row(server, case));
-    let runs: Vec<(&str, &Figures, Vec<(f64, f64)>)> = rows
+    let runs: Vec<(&str, &Figures, Points)> = rows
         .filter_map(|row| {
             let (run, points) = middle_run(row, series)?;
             Some((row.server.as_str(), run, points))
@@ -316,11 +319,11 @@ fn course(drawing: &Drawing<'_>, case: &Case, series: &str, mark: Moment) -> Opt
 }
 
 /// Of the runs that have the series, the one whose peak is the middle one.
-fn middle_run<'a>(row: &'a Row, series: &str) -> Option<(&'a Figures, Vec<(f64, f64)>)> {
+fn middle_run<'a>(row: &'a Row, series: &str) -> Option<(&'a Figures, Points)> {
     let points = |run: &'a Figures| {
         let found = run.series.iter().find(|it| it.name == series)?;
         let finite = |(at, value): &&(f64, f64)| at.is_finite() && value.is_finite();
-        let points: Vec<(f64, f64)> = found.points.iter().filter(finite).copied().collect();
+        let points: Points = found.points.iter().filter(finite).copied().collect();
         (!points.is_empty()).then_some((run, points))
     };
     let peak = |points: &[(f64, f64)]| points.iter().map(|it| it.1).fold(f64::MIN, f64::max);
