@@ -12,6 +12,9 @@ const RATE: Steps = &[("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)];
 /// From here on a number is told in the next larger unit.
 const TOO_LONG: f64 = 9_999.5;
 
+/// From here on nobody counts digits.
+const TOO_LARGE: f64 = 1e15;
+
 /// From here on a spread in percent says less than the extremes do.
 const WIDE: f64 = 0.5;
 
@@ -110,6 +113,9 @@ impl Unit {
             0.095.. => 2,
             _ => 3,
         };
+        if value.abs() >= TOO_LARGE {
+            return format!("{value:.0e}");
+        }
         grouped(&format!("{value:.decimals$}"))
     }
 }
@@ -210,5 +216,6 @@ mod tests {
         assert_eq!(Unit::Micros.show(-0.0001), "0.000 µs");
         assert_eq!(Unit::Count.show(-0.0), "0");
         assert_eq!(Unit::Count.show(-1234.0), "−1,234");
+        assert_eq!(Unit::Count.show(1e300), "1e300");
     }
 }

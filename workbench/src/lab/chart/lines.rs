@@ -163,10 +163,10 @@ fn point(drawing: &Drawing<'_>, scale: &Scale, row: &Row, x: f64, spread: Spread
     let unit = drawing.chart.unit;
     let wide = unit.show_spread(spread, row.runs.len()).unwrap_or_default();
     let mut svg = format!(
-        "<g><title>{}, {}: {} {wide}</title>\n",
+        "<g><title>{}, {}: {}</title>\n",
         escape(&row.server),
         escape(&row.case.label),
-        escape(&unit.show(spread.median)),
+        escape(format!("{} {wide}", unit.show(spread.median)).trim()),
     );
     if spread.min < spread.max {
         let (top, bottom) = (px(height(scale, spread.max)), px(height(scale, spread.min)));
