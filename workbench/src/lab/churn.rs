@@ -80,9 +80,9 @@ fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
         return Some("No server takes more memory than before.".to_owned());
     }
     Some(format!(
-        "Most memory stays with {}, {}: what an allocator keeps for the next clients is no leak, \
+        "Most memory stays with {}, up to {}: what an allocator keeps for the next clients is no leak, \
          what grows with every round is.",
-        most.server,
+        words::list(&words::names(&words::largest(&found))),
         Unit::Bytes.show(most.median())
     ))
 }

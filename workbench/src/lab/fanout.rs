@@ -79,9 +79,14 @@ fn fastest(outcome: &Outcome) -> Option<String> {
         ),
         _ => String::new(),
     };
-    Some(match found.len() {
-        1 => format!("{server} delivers {most} ({label}){limit}."),
-        _ => format!("Most is delivered by {server}, {most} ({label}){limit}."),
+    let most_of_all = words::names(&words::largest(&found));
+    Some(match (found.len(), most_of_all.as_slice()) {
+        (1, _) => format!("{server} delivers {most} ({label}){limit}."),
+        (_, [_]) => format!("Most is delivered by {server}, {most} ({label}){limit}."),
+        (_, all) => format!(
+            "Most is delivered by {}, with no clear difference: up to {most} ({label}){limit}.",
+            words::list(all)
+        ),
     })
 }
 

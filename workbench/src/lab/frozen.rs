@@ -70,19 +70,30 @@ fn see(outcome: &Outcome) -> String {
 fn noticed(outcome: &Outcome, case: &Case) -> Option<String> {
     let (mut calm, mut late, mut most) = (Vec::new(), Vec::new(), 1.0_f64);
     for with in words::ranked(outcome, case, "frozen_p99_us") {
-        let without = words::find(outcome, with.server, case, "calm_p99_us")?;
-        match Ratio::of(with.spread, without.spread)? {
-            Ratio::More(ratio) if ratio >= NOTICED => {
+        let Some(without) = words::find(outcome, with.server, case, "calm_p99_us") else {
+            continue;
+        };
+        let ratio = with.median() / without.median();
+        match Ratio::of(with.spread, without.spread) {
+            Some(_) if ratio < NOTICED => calm.push(with.server),
+            Some(Ratio::More(_)) => {
                 late.push(with.server);
                 most = most.max(ratio);
             }
-            _ => calm.push(with.server),
+            // The runs differ too much to tell.
+            _ => {}
         }
     }
+    let ours = ["chat-threads", "chat-poll", "chat-async"].iter().any(|it| calm.contains(it));
     let held = format!(
         "With {} the healthy clients hardly notice the one that never reads (p99 less than twice \
-         as long as without it): what it does not take waits apart from what is theirs",
-        words::list(&calm)
+         as long as without it){}",
+        words::list(&calm),
+        if ours {
+            ": in our servers what it does not take waits in a queue of its own"
+        } else {
+            ""
+        }
     );
     let up_to = if late.len() > 1 { "up to " } else { "" };
     let waits =
@@ -97,16 +108,12 @@ fn noticed(outcome: &Outcome, case: &Case) -> Option<String> {
     }
 }
 
-fn names_of<'a>(found: &[&Found<'a>]) -> Vec<&'a str> {
-    found.iter().map(|found| found.server).collect()
-}
-
 /// Who gives up on the silent one, when, and how much memory that took.
 fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
     let all = words::ranked(outcome, case, "frozen_p99_us");
-    let (gave_up, kept): (Vec<&Found<'_>>, Vec<&Found<'_>>) =
-        all.iter().partition(|found| found.row.median("dropped_after_s").is_some());
-    let grew = |found: &[&Found<'_>]| {
+    let (gave_up, kept): (Vec<Found<'_>>, Vec<Found<'_>>) =
+        all.into_iter().partition(|found| found.row.median("dropped_after_s").is_some());
+    let grew = |found: &[Found<'_>]| {
         let growths = found.iter().filter_map(|found| found.row.median("peak_growth_bytes"));
         growths.reduce(f64::max).map(|most| Unit::Bytes.show(most.max(0.0)))
     };
@@ -115,7 +122,7 @@ fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
         let times = Spread::of(gave_up.iter().filter_map(|it| it.row.median("dropped_after_s")))?;
         let after = Unit::Seconds.show_range(times.min, times.max).replace("..", " to ");
         let after = if gave_up.len() > 1 { after } else { Unit::Seconds.show(times.median) };
-        let names = names_of(&gave_up);
+        let names = words::names(&gave_up);
         let (drop, s) = (words::list(&names), words::s(&names));
         parts.push(format!(
             "{drop} drop{s} it after {after} and grow{s} by at most {}",
@@ -123,7 +130,7 @@ fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
         ));
     }
     if !kept.is_empty() {
-        let names = names_of(&kept);
+        let names = words::names(&kept);
         let (keep, s) = (words::list(&names), words::s(&names));
         parts.push(format!("{keep} keep{s} it to the end and grow{s} by up to {}", grew(&kept)?));
     }

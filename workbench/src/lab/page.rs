@@ -250,11 +250,17 @@ fn table_row(row: &Row, columns: &[Column], looks: &Looks) -> String {
         };
         let wide = column.unit.show_spread(spread, row.runs.len());
         let wide = wide.filter(|_| spread.min < spread.max).map_or_else(String::new, |wide| {
-            format!(" <span class=\"soft\">{}</span>", escape(&wide))
+            format!(" <span class=\"soft\">{}</span>", escape(&unbroken(&wide)))
         });
-        let _ = write!(html, "<td>{}{wide}</td>", escape(&column.unit.show(spread.median)));
+        let _ =
+            write!(html, "<td>{}{wide}</td>", escape(&unbroken(&column.unit.show(spread.median))));
     }
     html + "</tr>\n"
+}
+
+/// A number that stays with its unit.
+fn unbroken(number: &str) -> String {
+    number.replace(' ', "\u{a0}")
 }
 
 /// The machine's card, and how to do it again.

@@ -43,6 +43,9 @@ const THREADS_AGAINST_POLL: Claim = Claim {
           goes on with what is there",
 };
 
+/// From so many times on a latency has grown.
+const GROWN: f64 = 3.0;
+
 fn see(outcome: &Outcome) -> String {
     let claim = THREADS_AGAINST_POLL.tell(outcome);
     let general = "Look at how the right ends move from one rate to the next: as long as a server \
@@ -60,25 +63,22 @@ fn growth(outcome: &Outcome, is_behind: bool) -> Option<String> {
     let (first, last) = (cases.first()?, cases.last().filter(|_| cases.len() > 1)?);
     let grown = words::ranked(outcome, last, "p99_us").into_iter().filter_map(|found| {
         let before = words::find(outcome, found.server, first, "p99_us")?;
-        Some((found.server, Ratio::of(found.spread, before.spread)?))
+        let is_clear = matches!(Ratio::of(found.spread, before.spread)?, Ratio::More(_));
+        Some((found.server, found.median() / before.median(), is_clear))
     });
-    let factor = |ratio| match ratio {
-        Ratio::More(ratio) => ratio,
-        _ => 1.0,
-    };
-    let (server, most) = grown.max_by(|a, b| factor(a.1).total_cmp(&factor(b.1)))?;
+    let (server, ratio, is_clear) = grown.max_by(|a, b| a.1.total_cmp(&b.1))?;
     let (from, to) = (&first.label, &last.label);
-    match factor(most) {
-        3.0.. => Some(format!(
+    match ratio {
+        GROWN.. if is_clear => Some(format!(
             "From {from} to {to} p99 grows most for {server}, to {} what it was: near a server’s \
              limit messages wait for those before them.",
-            words::times(factor(most))
+            words::times(ratio)
         )),
-        _ if is_behind => None,
-        _ => Some(format!(
+        ..GROWN if !is_behind => Some(format!(
             "From {from} to {to} no p99 grows to three times what it was: none of these rates is \
              near a limit."
         )),
+        _ => None,
     }
 }
 

@@ -116,18 +116,10 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
     let (name, _, slow) = *server;
     let shake = 1.0 + (nth - 1.0) * 0.03 * slow.sqrt();
     let slow = slow * shake;
-    let is_threads = name == "chat-threads" || name == "mine";
     let mut figures = Figures::default();
     let mut add = |name, value| figures.add(name, value);
     match id {
-        "idle" => {
-            let each = if is_threads { 22_900.0 * shake } else { 440.0 * slow };
-            add("bytes_per_client", each);
-            add("resident_bytes", 2.4e6 * slow.min(6.0) + each * at);
-            add("threads", if is_threads { 2.0 * at + 1.0 } else { 1.0 });
-            add("descriptors", at + 9.0);
-            add("broadcast_to_all_us", at * 2.1 * slow);
-        }
+        "idle" => idle(&mut add, name, slow, shake, at),
         "roundtrip" | "rate" => latencies(&mut add, id, slow, at),
         "fanout" => {
             add("deliveries_per_s", 1.4e6 / slow * (1.0 - (at - 100.0).abs() / 2e3));
@@ -157,6 +149,16 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
         }
     }
     figures
+}
+
+fn idle(add: &mut impl FnMut(&'static str, f64), name: &str, slow: f64, shake: f64, at: f64) {
+    let is_threads = name == "chat-threads" || name == "mine";
+    let each = if is_threads { 22_900.0 * shake } else { 440.0 * slow };
+    add("bytes_per_client", each);
+    add("resident_bytes", 2.4e6 * slow.min(6.0) + each * at);
+    add("threads", if is_threads { 2.0 * at + 1.0 } else { 1.0 });
+    add("descriptors", at + 9.0);
+    add("broadcast_to_all_us", at * 2.1 * slow);
 }
 
 fn latencies(add: &mut impl FnMut(&'static str, f64), id: &str, slow: f64, at: f64) {

@@ -31,6 +31,7 @@ pub fn table(outcome: &Outcome, width: usize) -> String {
         text += &dimmed(&paragraph(&outcome.setting, width, ""));
     }
     let grid = Grid::new(outcome);
+    text += &dimmed(&paragraph(&grid.legend(width), width, ""));
     if grid.rows.is_empty() {
         text += "\nNo server was measured.\n";
     }
@@ -68,6 +69,27 @@ impl<'a> Grid<'a> {
         let names = rows.iter().map(|(row, _)| row.server.width() + 2);
         let name_width = names.max().unwrap_or(0).max("1,000 clients".len());
         Self { columns, rows, cases: outcome.cases(), name_width }
+    }
+
+    /// What the numbers are, as far as that is not told above them.
+    fn legend(&self, width: usize) -> String {
+        let runs = self.rows.iter().map(|(row, _)| row.runs.len()).max().unwrap_or(0);
+        let has_spread = |full: bool| {
+            let shown = self.fitting(0, width);
+            shown.iter().enumerate().any(|(i, it)| *it == full && self.parts(i).1 > 0)
+        };
+        match (runs, has_spread(true), has_spread(false)) {
+            (0 | 1, ..) => String::new(),
+            (_, true, false) => format!("Medians of {runs} runs; ± is how far the furthest is."),
+            (_, true, true) => format!(
+                "Medians of {runs} runs; ± is how far the furthest is, for more columns in a wider \
+                 terminal."
+            ),
+            (_, false, true) => {
+                format!("Medians of {runs} runs; a wider terminal shows how far these are apart.")
+            }
+            (_, false, false) => format!("Medians of {runs} runs, which all found the same."),
+        }
     }
 
     /// From this column on, those that fit, and whether each has its spread: at least one.
@@ -224,6 +246,9 @@ fn paragraph(words: &str, width: usize, indent: &str) -> String {
 }
 
 fn dimmed(text: &str) -> String {
+    if text.trim().is_empty() {
+        return String::new();
+    }
     format!("{DIM}{}{DIM:#}\n", text.trim_end_matches('\n'))
 }
 
@@ -241,11 +266,37 @@ mod tests {
     }
 
     #[test]
+    fn a_table_has_medians_spreads_gaps_and_faults() {
+        let text = plain("idle", 90);
+        let line = |start: &str| {
+            let found = text.lines().rev().find(|line| line.trim_start().starts_with(start));
+            found.unwrap_or_else(|| panic!("no line begins with {start}:\n{text}")).to_owned()
+        };
+        assert_eq!(
+            line("chat-poll"),
+            "  chat-poll        440 B  ±3 %  2.71 MiB  ±3 %        1        1,009  2,100 µs  ±3 %"
+        );
+        assert_eq!(line("ncat "), "ncat (1,000 clients): not measured: takes 990 clients at most");
+        assert!(text.contains("\n  ncat  not measured\n"), "{text}");
+        assert!(line("mine !").contains("22.4 KiB"));
+        assert!(line("fault:").starts_with("fault: mine (1,000 clients): 3 clients were closed"));
+        assert!(text.contains("Medians of 3 runs; ± is how far the furthest is.\n"), "{text}");
+        assert!(!text.contains("echo-uni  "), "who was not measured at all has no line:\n{text}");
+    }
+
+    #[test]
+    fn an_outcome_without_rows_says_so() {
+        let mut outcome = sample::outcome("idle");
+        outcome.rows.clear();
+        let text = anstream::adapter::strip_str(&table(&outcome, 80)).to_string();
+        assert!(text.ends_with("\nNo server was measured.\n"), "{text}");
+    }
+
+    #[test]
     fn tables_fit() {
         for id in ["idle", "roundtrip", "fanout", "rate", "frozen", "connections", "churn"] {
             for width in [40, 60, 80, 100, 120, 200] {
                 let text = plain(id, width);
-                println!("{text}");
                 let widest = text.lines().map(str::width).max().unwrap();
                 assert!(widest <= width, "{id} is {widest} wide at {width}:\n{text}");
             }

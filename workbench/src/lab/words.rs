@@ -73,25 +73,22 @@ impl Claim {
         let [first, second] = self.servers.map(|server| find(outcome, server, case, self.figure));
         let (first, second) = (first?, second?);
         let Self { servers: [more, less], unit, what, than, why, .. } = self;
-        let figures = format!(
-            "({} and {}; {})",
-            unit.say(first.median()),
-            unit.say(second.median()),
-            case.label
-        );
+        let figures = |a: &Found<'_>, b: &Found<'_>| {
+            format!("({} and {}; {})", unit.say(a.median()), unit.say(b.median()), case.label)
+        };
+        let (in_order, turned) = (figures(&first, &second), figures(&second, &first));
         Some(match Ratio::of(first.spread, second.spread)? {
             Ratio::More(ratio) => {
-                format!("{what} {more} {} {than} {less} {figures}: {why}.", times(ratio))
+                format!("{what} {more} {} {than} {less} {in_order}: {why}.", times(ratio))
             }
             Ratio::Alike => format!(
-                "{what} {more} about {than} {less} {figures}, though the designs suggest more: \
+                "{what} {more} about {than} {less} {in_order}, though the designs suggest more: \
                  {why}."
             ),
             Ratio::Less(ratio) => format!(
-                "{what} {less} {} {than} {more} (the other way round: {}), which the designs do \
-                 not suggest; look at the spread and at the machine’s load before you believe it.",
-                times(ratio),
-                figures.trim_matches(['(', ')'])
+                "{what} {less} {} {than} {more} {turned}, the opposite of what the designs \
+                 suggest; look at the spread and at the machine’s load before you believe it.",
+                times(ratio)
             ),
         })
     }
@@ -115,6 +112,22 @@ pub fn ranked<'a>(outcome: &'a Outcome, case: &Case, figure: &str) -> Vec<Found<
         servers.filter_map(|server| find(outcome, server, case, figure)).collect();
     found.sort_by(|a, b| a.median().total_cmp(&b.median()));
     found
+}
+
+/// Of those in the order of their figures, the largest, and those that are not apart from it.
+pub fn largest<'a>(ranked: &[Found<'a>]) -> Vec<Found<'a>> {
+    let Some(most) = ranked.last() else {
+        return Vec::new();
+    };
+    let is_alike = |found: &Found<'_>| {
+        found.server == most.server || Ratio::of(most.spread, found.spread) == Some(Ratio::Alike)
+    };
+    ranked.iter().rev().copied().filter(is_alike).collect()
+}
+
+/// Their names.
+pub fn names<'a>(found: &[Found<'a>]) -> Vec<&'a str> {
+    found.iter().map(|found| found.server).collect()
 }
 
 /// The last case in which all of these servers have the figure.
@@ -260,8 +273,8 @@ mod tests {
             Claim { servers: ["chat-poll", "chat-threads"], ..CLAIM }.tell(&outcome).unwrap();
         assert!(
             turned.starts_with(
-                "A client costs chat-threads 52 times as much as chat-poll (the other way round: "
-            ),
+                "A client costs chat-threads 52 times as much as chat-poll (22.4 KiB and 440 B; "
+            ) && turned.contains("the opposite"),
             "{turned}"
         );
         let same = Claim { servers: ["chat-threads", "mine"], ..CLAIM }.tell(&outcome).unwrap();

@@ -65,17 +65,23 @@ pub fn over_cases(drawing: &Drawing<'_>, figure: &str) -> (Vec<Panel>, Vec<Strin
     // Of signs on one place the first server's is to be seen, and the points of a star around it.
     signs.reverse();
     svg = svg + &signs.concat() + &names(drawing, &lines);
+    let heading = String::new();
+    let panel = Panel { heading, height: HEIGHT, svg, words: words.join("; ") };
+    (vec![panel], meanings(drawing, &spreads))
+}
+
+/// What the signs in it mean.
+fn meanings(drawing: &Drawing<'_>, spreads: &[Spread]) -> Vec<String> {
     let mut meanings = Vec::new();
     if spreads.iter().any(|spread| spread.min < spread.max) {
         let whisker = "<path class=\"whisker\" d=\"M8 1V13M5 1H11M5 13H11\"/>";
         meanings.push(sign(whisker, "from the lowest to the highest run"));
     }
-    if chart.is_log && spreads.iter().any(|spread| spread.median <= 0.0) {
+    if drawing.chart.is_log && spreads.iter().any(|spread| spread.median <= 0.0) {
         meanings.push(zero_sign());
     }
     meanings.extend(fault_sign(drawing));
-    let heading = String::new();
-    (vec![Panel { heading, height: HEIGHT, svg, words: words.join("; ") }], meanings)
+    meanings
 }
 
 /// Where the cases stand; evenly if their own places do not tell them apart.

@@ -181,8 +181,8 @@ fn axis(scale: &Scale, drawing: &Drawing<'_>, height: f64) -> String {
         let x = percent(at);
         let (bottom, foot) = (px(bottom), px(height - 6.0));
         let anchor = match at {
-            ..0.1 => "start",
-            0.9.. => "end",
+            ..0.07 => "start",
+            0.93.. => "end",
             _ => "middle",
         };
         let _ = writeln!(
