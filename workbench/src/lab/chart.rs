@@ -62,7 +62,7 @@ impl Drawing<'_> {
             escape(&axis.join(", "))
         );
         if panels.is_empty() {
-            html += "<p class=\"nothing\">Nothing to draw: no server has this figure.</p>\n";
+            html += "<p class=\"nothing\">Nothing to draw: no server has a figure that this axis can show.</p>\n";
         }
         html += "<div class=\"panels\">\n";
         for (nth, panel) in panels.iter().enumerate() {

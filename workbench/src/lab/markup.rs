@@ -105,7 +105,9 @@ impl Looks {
             (Origin::Ours, Some(stage)) => stage,
             (Origin::Ours, None) => STAGES.len() + nth % VARIATIONS,
             (Origin::Peer, _) => STAGES.len() + VARIATIONS + nth % PEERS,
-            (Origin::Mine, _) => MINE,
+            (Origin::Mine, _) if nth == 0 => MINE,
+            // A second one of the reader's takes what variations take last.
+            (Origin::Mine, _) => STAGES.len() + VARIATIONS - 1 - (nth - 1) % VARIATIONS,
         };
         self.servers.push((name.to_owned(), origin, look));
     }
@@ -117,7 +119,7 @@ impl Looks {
 
     /// Whether it is the reader's own.
     pub fn is_mine(&self, server: &str) -> bool {
-        self.of(server) == MINE
+        self.servers.iter().any(|(name, origin, _)| name == server && *origin == Origin::Mine)
     }
 }
 

@@ -200,8 +200,6 @@ impl Cell {
             return Self { median: median.to_owned(), spread: String::new() };
         };
         let shown = column.unit.show_spread(spread, row.runs.len());
-        // That a count is always the same needs no saying.
-        let shown = shown.filter(|_| spread.min < spread.max);
         Self { median: column.unit.show(spread.median), spread: shown.unwrap_or_default() }
     }
 }

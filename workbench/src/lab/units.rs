@@ -48,16 +48,13 @@ impl Unit {
     }
 
     /// How far the extremes are from the median: `±4 %`; both extremes where they are far away;
-    /// nothing if there was one run.
+    /// nothing if there was one run, or if all found the same.
     #[must_use]
     pub fn show_spread(self, spread: Spread, runs: usize) -> Option<String> {
         let Spread { median, min, max } = spread;
         let far = (max - median).max(median - min);
-        if runs < 2 {
+        if runs < 2 || far <= 0.0 {
             return None;
-        }
-        if far == 0.0 {
-            return Some("±0 %".to_owned());
         }
         if median == 0.0 || far / median.abs() > WIDE {
             return Some(self.show_range(min, max));
@@ -204,7 +201,7 @@ mod tests {
         let told = |min, median, max| Unit::Micros.show_spread(spread(min, median, max), 3);
         assert_eq!(told(96.0, 100.0, 103.0).as_deref(), Some("±4 %"));
         assert_eq!(told(99.9, 100.0, 100.2).as_deref(), Some("±<1 %"));
-        assert_eq!(told(7.0, 7.0, 7.0).as_deref(), Some("±0 %"));
+        assert_eq!(told(7.0, 7.0, 7.0), None);
         assert_eq!(told(12.0, 41.0, 310.0).as_deref(), Some("12.0..310 µs"));
         assert_eq!(told(12.0, 41.0, 31_000.0).as_deref(), Some("12.0 µs..31.0 ms"));
         assert_eq!(told(0.0, 0.0, 5.0).as_deref(), Some("0..5.00 µs"));
