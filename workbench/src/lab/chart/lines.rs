@@ -396,9 +396,11 @@ mod tests {
 
     #[test]
     fn names_keep_their_distance_and_their_order() {
-        let at = apart(&[250.0, 255.0, 258.0, 259.0]);
-        assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= LINE - 1e-9), "{at:?}");
-        assert!(at.iter().all(|y| *y <= BOTTOM));
+        for wanted in [[250.0, 255.0, 258.0, 259.0], [20.0, 20.0, 21.0, 200.0]] {
+            let at = apart(&wanted);
+            assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= LINE - 1e-9), "{at:?}");
+            assert!(at.iter().all(|y| *y <= BOTTOM));
+        }
         assert_eq!(apart(&[20.0, 100.0]), [20.0, 100.0]);
     }
 
