@@ -399,7 +399,7 @@ mod tests {
         for wanted in [[250.0, 255.0, 258.0, 259.0], [20.0, 20.0, 21.0, 200.0]] {
             let at = apart(&wanted);
             assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= LINE - 1e-9), "{at:?}");
-            assert!(at.iter().all(|y| *y <= BOTTOM));
+            assert!(at.iter().all(|y| (TOP..=BOTTOM).contains(y)), "{at:?}");
         }
         assert_eq!(apart(&[20.0, 100.0]), [20.0, 100.0]);
     }
