@@ -41,7 +41,8 @@ impl Row {
     /// The median of a figure over the runs, with its extremes.
     #[must_use]
     pub fn spread(&self, figure: &str) -> Option<Spread> {
-        Spread::of(self.runs.iter().filter_map(|run| run.get(figure)))
+        let values = self.runs.iter().filter_map(|run| run.get(figure));
+        Spread::of(values.filter(|value| value.is_finite()))
     }
 
     /// The median of a figure over the runs.
@@ -151,6 +152,8 @@ pub struct Results {
     pub is_quick: bool,
     /// Where the server and the generator ran, in a sentence.
     pub cores: String,
+    /// What has to be typed to do it again.
+    pub again: String,
     /// The servers' names, where they come from, and how they were started.
     pub servers: Vec<(String, Origin, String)>,
     /// What was left out and why, a sentence each: a peer that is not installed, an interruption.
