@@ -95,11 +95,18 @@ fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
     if most.median() <= 0.0 {
         return Some("No server takes more memory than before.".to_owned());
     }
+    let names = words::list(&words::names(&words::largest(&found)));
+    let half = most.row.median("resident_second_half_bytes").map(|half| match half > 0.0 {
+        true => {
+            format!(", of which the second half of the visits added {}", Unit::Bytes.show(half))
+        }
+        false => ", of which the second half of the visits added nothing".to_owned(),
+    });
     Some(format!(
-        "Most memory stays with {}, up to {}: what an allocator keeps for the next clients is no leak, \
-         what grows with every round is.",
-        words::list(&words::names(&words::largest(&found))),
-        Unit::Bytes.show(most.median())
+        "Most memory stays with {names}, up to {}{}: what an allocator keeps for the next clients \
+         is no leak, what every round adds is.",
+        Unit::Bytes.show(most.median()),
+        half.unwrap_or_default()
     ))
 }
 

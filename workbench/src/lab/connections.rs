@@ -79,7 +79,18 @@ fn see(outcome: &Outcome) -> String {
     let is_new = claim.is_none() || outcome.servers().len() > 2;
     let more = more.filter(|_| is_new).or_else(|| generator(outcome));
     let yours = words::yours(outcome, figure, Unit::Micros, "takes", "echo-uni");
-    words::sentences(claim, general, [more], yours)
+    words::sentences(claim, general, [more, stalled(outcome)], yours)
+}
+
+/// Who answers nobody while a client says nothing.
+fn stalled(outcome: &Outcome) -> Option<String> {
+    let cases = outcome.cases().into_iter();
+    let all = cases.flat_map(|case| words::ranked(outcome, case, "stalled"));
+    let mut such: Vec<&str> = words::names(&all.collect::<Vec<_>>());
+    such.dedup();
+    let (list, s) = (words::list(&such), words::s(&such));
+    (!such.is_empty())
+        .then(|| format!("While a client that came first says nothing, {list} answer{s} nobody."))
 }
 
 /// Why sessions a second are not the whole truth.

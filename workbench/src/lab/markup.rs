@@ -22,8 +22,8 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Units that stay on one line with their number.
-const UNITS: [&str; 13] =
-    ["B", "KiB", "MiB", "GiB", "µs", "ms", "s", "k", "M", "G", "%", "times", "a"];
+const UNITS: [&str; 14] =
+    ["B", "KiB", "MiB", "GiB", "ns", "µs", "ms", "s", "k", "M", "G", "%", "times", "a"];
 
 /// Escaped text whose numbers are not parted from their units.
 pub fn prose(text: &str) -> String {

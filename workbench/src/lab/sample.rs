@@ -89,7 +89,10 @@ fn cases(id: &str) -> Vec<Case> {
         "roundtrip" => [1.0, 100.0].map(|at| case(at, "clients")).into(),
         "rate" => [1e3, 5e3, 2e4].map(|at| case(at, "messages/s")).into(),
         "frozen" => vec![case(50.0, "clients")],
-        "connections" => vec![case(8.0, "at once")],
+        "connections" => {
+            let silent = Case { label: "beside a silent one".into(), at: 0.0 };
+            vec![silent, case(1.0, "at once"), case(8.0, "at once")]
+        }
         _ => vec![case(10_000.0, "visits")],
     }
 }
@@ -134,6 +137,10 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
             frozen(&mut add, name, slow);
             figures.series.push(growth(name, slow));
         }
+        "connections" if name == "echo-uni" && at <= 0.0 => {
+            add("sessions_per_s", 0.0);
+            add("stalled", 1.0);
+        }
         "connections" => {
             add("sessions_per_s", 24_000.0 / slow.sqrt());
             add("server_cpu_us_per_session", 31.0 * slow.sqrt());
@@ -146,6 +153,7 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
             add("descriptors_left", if name == "mine" { 14.0 } else { 0.0 });
             add("threads_left", 0.0);
             add("resident_left_bytes", 90_000.0 * (slow - 1.2));
+            add("resident_second_half_bytes", 8_000.0 * (slow - 1.2));
         }
     }
     figures

@@ -82,6 +82,7 @@ impl Unit {
             Self::Seconds => return (value, "s"),
             Self::Percent => return (value, "%"),
             Self::Bytes => BYTES,
+            Self::Micros if value != 0.0 && value.abs() < 0.0995 => return (value * 1e3, "ns"),
             Self::Micros => MICROS,
             Self::PerSecond => RATE,
         };
@@ -160,7 +161,7 @@ mod tests {
     fn times_grow_into_milliseconds_and_seconds() {
         let values = [0.042, 0.42, 4.2, 41.23, 410.0, 9_999.4, 9_999.6, 999_600.0, 4.2e7];
         let texts = [
-            "0.042 µs",
+            "42.0 ns",
             "0.42 µs",
             "4.20 µs",
             "41.2 µs",
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_zero_has_no_sign() {
-        assert_eq!(Unit::Micros.show(-0.0001), "0.000 µs");
+        assert_eq!(Unit::Seconds.show(-0.0001), "0.000 s");
         assert_eq!(Unit::Count.show(-0.0), "0");
         assert_eq!(Unit::Count.show(-1234.0), "−1,234");
         assert_eq!(Unit::Count.show(1e300), "1e300");

@@ -169,7 +169,7 @@ pub fn extremes(
     })
 }
 
-/// The reader's own server, beside one of ours if there is one. `does` stands before its figure.
+/// The reader's own servers, beside one of ours if there is one. `does` stands before the figure.
 pub fn yours(
     outcome: &Outcome,
     figure: &str,
@@ -177,8 +177,23 @@ pub fn yours(
     does: &str,
     beside: &str,
 ) -> Option<String> {
-    let mine = outcome.rows.iter().find(|row| row.origin == Origin::Mine)?;
-    let name = mine.server.as_str();
+    let is_mine = |name: &&str| {
+        outcome.rows.iter().any(|row| row.server == *name && row.origin == Origin::Mine)
+    };
+    let mine = outcome.servers().into_iter().filter(is_mine);
+    let told = mine.filter_map(|name| one_of_yours(outcome, name, figure, unit, does, beside));
+    let told = told.collect::<Vec<_>>().join(" ");
+    (!told.is_empty()).then_some(told)
+}
+
+fn one_of_yours(
+    outcome: &Outcome,
+    name: &str,
+    figure: &str,
+    unit: Unit,
+    does: &str,
+    beside: &str,
+) -> Option<String> {
     let shared = last_case(outcome, &[name, beside], figure);
     let case = shared.or_else(|| last_case(outcome, &[name], figure))?;
     let found = find(outcome, name, case, figure)?;
@@ -302,6 +317,13 @@ mod tests {
             let outcome = sample::outcome(id);
             assert!((outcome.experiment.see)(&outcome).contains("Your server, mine, "), "{id}");
         }
+    }
+
+    #[test]
+    fn a_server_that_stalls_is_named() {
+        let outcome = sample::outcome("connections");
+        let said = (outcome.experiment.see)(&outcome);
+        assert!(said.contains("says nothing, echo-uni answers nobody."), "{said}");
     }
 
     #[test]
