@@ -23,6 +23,7 @@ use workbench::lab::{
 };
 use workbench::{Failure, server};
 
+use crate::check_command::{called_as, quoted};
 use crate::output::print;
 use crate::signals;
 use chosen::Mine;
@@ -100,6 +101,10 @@ fn list() -> String {
     let line = |it: &&Experiment| format!("  {:<12} {}\n", it.id, it.question);
     EXPERIMENTS.iter().map(line).collect()
 }
+
+/// What a debug build tells the release build that it becomes.
+const BUILT: &str = "--built";
+const LOAD_BEFORE: &str = "--load-before";
 
 /// Something that could not be started, built or written.
 const NOT_STARTED: u8 = 3;
@@ -209,6 +214,7 @@ impl Args {
             runs: session.runs,
             is_quick: self.quick,
             cores: session.cores.told().to_owned(),
+            again: again(),
             servers: servers.map(|it| (it.name.clone(), it.origin, it.shown.clone())).collect(),
             left_out,
             outcomes,
@@ -217,6 +223,20 @@ impl Args {
         conclude(&results, folder);
         Ok(exit_code(&results))
     }
+}
+
+/// What was typed.
+fn again() -> String {
+    let mut words = std::env::args_os().skip(2).peekable();
+    // What a debug build has put there comes first.
+    while let Some(word) = words.next_if(|word| *word == BUILT || *word == LOAD_BEFORE) {
+        if word == LOAD_BEFORE {
+            words.next();
+        }
+    }
+    let words: Vec<_> = words.collect();
+    let space = if words.is_empty() { "" } else { " " };
+    format!("{}{space}{}", called_as("lab"), quoted(&words))
 }
 
 fn exit_code(results: &Results) -> ExitCode {

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use workbench::lab::STAGES;
 
+use super::{BUILT, LOAD_BEFORE};
 use crate::stages;
 
 /// Has a release build of this program do it instead, if this is none.
@@ -32,9 +33,9 @@ pub fn instead(load_before: Option<f64>) -> Result<Option<ExitCode>> {
     stages::build(target, "release".as_ref(), &packages)?;
     let program = target.join("release").join(format!("tincan{EXE_SUFFIX}"));
     let mut command = Command::new(&program);
-    command.args(["lab", "--built"]);
+    command.args(["lab", BUILT]);
     if let Some(load) = load_before {
-        command.args(["--load-before", &load.to_string()]);
+        command.args([LOAD_BEFORE, &load.to_string()]);
     }
     let words: Vec<OsString> = env::args_os().skip(2).collect();
     become_it(command.args(words))
