@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::load::{Crowd, PATIENCE, Reading, Room};
 use super::process::Process;
+use super::words::{self, Claim};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
 /// How many send.
@@ -55,8 +56,52 @@ pub const FANOUT: Experiment = Experiment {
     conclude: |_| {},
 };
 
-fn see(_outcome: &Outcome) -> String {
-    String::new()
+const THREADS_AGAINST_POLL: Claim = Claim {
+    servers: ["chat-threads", "chat-poll"],
+    figure: "server_cpu_us_per_delivery",
+    unit: Unit::Micros,
+    what: "A delivery costs",
+    than: "as much processor time as",
+    why: "a lock, and a thread to wake for each client that has something to get, against one loop \
+          that appends to queues and writes each once in a turn",
+};
+
+fn see(outcome: &Outcome) -> String {
+    let claim = THREADS_AGAINST_POLL.tell(outcome);
+    let general = "Look at the processor time for one delivery: it falls where a server takes many \
+                   messages at once and writes them in one call, and rises with every thread that \
+                   has to be woken.";
+    let yours = words::yours(outcome, "deliveries_per_s", Unit::PerSecond, "delivers", "chat-poll");
+    // Of one server the sentence before has said it.
+    let yours = yours.filter(|_| outcome.servers().len() > 1);
+    words::sentences(claim, general, [fastest(outcome)], yours)
+}
+
+/// Who delivers most, and whether the generator could have asked for more.
+fn fastest(outcome: &Outcome) -> Option<String> {
+    let case = words::fullest_case(outcome, "deliveries_per_s")?;
+    let found = words::ranked(outcome, case, "deliveries_per_s");
+    let best = found.last()?;
+    let most = Unit::PerSecond.say(best.median());
+    let (server, label) = (best.server, &case.label);
+    let busy = |figure| best.row.median(figure);
+    let limit = match (busy("server_cpu_percent"), busy("generator_cpu_percent")) {
+        (Some(own), Some(generator)) if own < 90.0 && generator >= 90.0 => format!(
+            "; there the generator was the limit ({} of a core, the server {}), so it may do more",
+            Unit::Percent.show(generator),
+            Unit::Percent.show(own)
+        ),
+        _ => String::new(),
+    };
+    let most_of_all = words::names(&words::largest(&found));
+    Some(match (found.len(), most_of_all.as_slice()) {
+        (1, _) => format!("{server} delivers {most} ({label}){limit}."),
+        (_, [_]) => format!("Most is delivered by {server}, {most} ({label}){limit}."),
+        (_, all) => format!(
+            "Most is delivered by {}, with no clear difference: up to {most} ({label}){limit}.",
+            words::list(all)
+        ),
+    })
 }
 
 fn cases(plan: Plan) -> Vec<Case> {

@@ -72,7 +72,7 @@ impl fmt::Display for Figures {
 }
 
 /// Large numbers without digits that mean nothing, small ones with three.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     if value.abs() >= 1000.0 { value.round() } else { (value * 1000.0).round() / 1000.0 }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::load::{PATIENCE, Room};
+use super::words::{self, Claim};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
 /// Memory, threads and descriptors for idle clients.
@@ -43,8 +44,47 @@ pub const IDLE: Experiment = Experiment {
     conclude: |_| {},
 };
 
-fn see(_outcome: &Outcome) -> String {
-    String::new()
+const THREADS_AGAINST_POLL: Claim = Claim {
+    servers: ["chat-threads", "chat-poll"],
+    figure: "bytes_per_client",
+    unit: Unit::Bytes,
+    what: "An idle client costs",
+    than: "as much as",
+    why: "two threads, each with a stack, against an entry in a table",
+};
+
+fn see(outcome: &Outcome) -> String {
+    let claim = THREADS_AGAINST_POLL.tell(outcome);
+    let more = match claim {
+        Some(_) => threads(outcome),
+        None => words::extremes(
+            outcome,
+            "bytes_per_client",
+            Unit::Bytes,
+            "An idle client costs",
+            "as much as",
+        ),
+    };
+    let general = "Look at the slope: a server that gives each client threads of its own pays for \
+                   their stacks, one that keeps its clients in a table for an entry each.";
+    let yours = words::yours(outcome, "bytes_per_client", Unit::Bytes, "needs", "chat-poll");
+    words::sentences(claim, general, [more], yours)
+}
+
+/// What the other chart has to do with it.
+fn threads(outcome: &Outcome) -> Option<String> {
+    let servers = ["chat-threads", "chat-poll"];
+    let case = words::last_case(outcome, &servers, "threads")?;
+    let [many, few] = servers.map(|server| words::find(outcome, server, case, "threads"));
+    let (many, few) = (many?.median(), few?.median());
+    let (many_shown, few_shown) = (Unit::Count.show(many), Unit::Count.show(few));
+    (many > few).then(|| {
+        format!(
+            "Compare the two charts: with {} chat-threads has {many_shown} threads and chat-poll \
+             has {few_shown}.",
+            case.label
+        )
+    })
 }
 
 fn cases(plan: Plan) -> Vec<Case> {

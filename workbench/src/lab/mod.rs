@@ -5,33 +5,47 @@
 //! the table, the page, is the same for all.
 
 mod accounts;
+mod chart;
 mod churn;
 pub mod connections;
 mod cores;
+mod data;
 pub mod fanout;
 mod figures;
 mod frozen;
 mod idle;
 pub mod load;
 mod machine;
+mod markup;
 mod outcome;
+mod page;
 pub mod process;
 mod rate;
+mod remarks;
 mod roundtrip;
 mod runner;
+#[cfg(test)]
+mod sample;
+mod scale;
 mod show;
 mod subject;
+mod table;
 mod target;
+mod units;
+mod words;
 
 use anyhow::Result;
 
 pub use cores::Cores;
+pub use data::data;
 pub use figures::{Figures, Series, Spread};
 pub use machine::{Machine, Others, load as system_load};
 pub use outcome::{Case, Origin, Outcome, Results, Row};
+pub use page::page;
 pub use runner::{Session, Step, utc};
 pub use show::{Chart, Column, Form, Unit};
 pub use subject::{PEERS, Peer, STAGES, Stage, Subject};
+pub use table::table;
 pub use target::{Plan, Target, Tongue, Trade};
 
 /// A question, how it is answered, and how the answer is shown.

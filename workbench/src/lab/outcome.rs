@@ -41,7 +41,8 @@ impl Row {
     /// The median of a figure over the runs, with its extremes.
     #[must_use]
     pub fn spread(&self, figure: &str) -> Option<Spread> {
-        Spread::of(self.runs.iter().filter_map(|run| run.get(figure)))
+        let values = self.runs.iter().filter_map(|run| run.get(figure));
+        Spread::of(values.filter(|value| value.is_finite()))
     }
 
     /// The median of a figure over the runs.

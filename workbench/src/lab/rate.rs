@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::accounts::{Clock, Schedule};
 use super::load::{Reading, Room};
+use super::words::{self, Claim, Ratio};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
 /// How many send, in turns.
@@ -43,8 +44,68 @@ pub const RATE: Experiment = Experiment {
     conclude: |_| {},
 };
 
-fn see(_outcome: &Outcome) -> String {
-    String::new()
+const THREADS_AGAINST_POLL: Claim = Claim {
+    servers: ["chat-threads", "chat-poll"],
+    figure: "p99_us",
+    unit: Unit::Micros,
+    what: "The slowest message in a hundred takes",
+    than: "as long as",
+    why: "each message wakes threads, which wait for their turn on the processor, where one loop \
+          goes on with what is there",
+};
+
+/// From so many times on a latency has grown.
+const GROWN: f64 = 3.0;
+
+fn see(outcome: &Outcome) -> String {
+    let claim = THREADS_AGAINST_POLL.tell(outcome);
+    let general = "Look at how the right ends move from one rate to the next: as long as a server \
+                   has time left they stay, and near its limit messages wait for those before \
+                   them.";
+    let behind = behind(outcome);
+    let yours = words::yours(outcome, "p99_us", Unit::Micros, "has a p99 of", "chat-poll");
+    words::sentences(claim, general, [growth(outcome, behind.is_some()), behind], yours)
+}
+
+/// Whose latency grows most from the lowest rate to the highest; that none grows says something only
+/// if nobody is behind.
+fn growth(outcome: &Outcome, is_behind: bool) -> Option<String> {
+    let cases = outcome.cases();
+    let (first, last) = (cases.first()?, cases.last().filter(|_| cases.len() > 1)?);
+    let grown = words::ranked(outcome, last, "p99_us").into_iter().filter_map(|found| {
+        let before = words::find(outcome, found.server, first, "p99_us")?;
+        let is_clear = matches!(Ratio::of(found.spread, before.spread)?, Ratio::More(_));
+        Some((found.server, found.median() / before.median(), is_clear))
+    });
+    let (server, ratio, is_clear) = grown.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (from, to) = (&first.label, &last.label);
+    match ratio {
+        GROWN.. if is_clear => Some(format!(
+            "From {from} to {to} p99 grows most for {server}, to {} what it was: near a server’s \
+             limit messages wait for those before them.",
+            words::times(ratio)
+        )),
+        ..GROWN if !is_behind => Some(format!(
+            "From {from} to {to} no p99 grows to three times what it was: none of these rates is \
+             near a limit."
+        )),
+        _ => None,
+    }
+}
+
+/// Who could not keep up.
+fn behind(outcome: &Outcome) -> Option<String> {
+    let case = *outcome.cases().last()?;
+    let found = words::ranked(outcome, case, "undelivered");
+    let late: Vec<&str> =
+        found.iter().filter(|found| found.median() > 0.0).map(|found| found.server).collect();
+    (!late.is_empty()).then(|| {
+        format!(
+            "At {} {} did not keep up: messages were missing at the end.",
+            case.label,
+            words::list(&late)
+        )
+    })
 }
 
 fn cases(plan: Plan) -> Vec<Case> {

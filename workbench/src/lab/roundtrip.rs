@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::Tongue;
 use super::figures::Latencies;
 use super::load::{PATIENCE, Reading, Room};
+use super::words::{self, Claim, Found};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
 /// Bytes of a message.
@@ -40,8 +41,39 @@ pub const ROUNDTRIP: Experiment = Experiment {
     conclude: |_| {},
 };
 
-fn see(_outcome: &Outcome) -> String {
-    String::new()
+const THREADS_AGAINST_POLL: Claim = Claim {
+    servers: ["chat-threads", "chat-poll"],
+    figure: "p50_us",
+    unit: Unit::Micros,
+    what: "The middle one of all round trips takes",
+    than: "as long as",
+    why: "each copy goes through a queue to another thread, which has to be woken, where one loop \
+          writes it in the turn in which it has read the message",
+};
+
+fn see(outcome: &Outcome) -> String {
+    let claim = THREADS_AGAINST_POLL.tell(outcome);
+    let general = "Look at the left end of each strip for the usual trip and at its right end for \
+                   the slowest in a thousand: each thread that has to be woken on the way adds to \
+                   both.";
+    let yours = words::yours(outcome, "p50_us", Unit::Micros, "has a p50 of", "chat-poll");
+    words::sentences(claim, general, [longest(outcome)], yours)
+}
+
+/// Whose slowest trips are furthest from its usual ones.
+fn longest(outcome: &Outcome) -> Option<String> {
+    let case = words::fullest_case(outcome, "p999_us")?;
+    let tail = |found: &Found<'_>| Some(found.median() / found.row.median("p50_us")?);
+    let found = words::ranked(outcome, case, "p999_us");
+    let tails = found.iter().filter_map(|found| Some((found.server, tail(found)?)));
+    let (server, ratio) =
+        tails.filter(|(_, ratio)| ratio.is_finite()).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some(format!(
+        "The strip is longest for {server}: its slowest trip in a thousand takes {} as long as \
+         the middle one ({}).",
+        words::times(ratio),
+        case.label
+    ))
 }
 
 fn cases(plan: Plan) -> Vec<Case> {

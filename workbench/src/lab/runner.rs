@@ -97,6 +97,7 @@ impl Session {
                 let mut outcome = Outcome { experiment, setting, rows };
                 (experiment.conclude)(&mut outcome);
                 outcome.note_limits();
+                outcome.note_limits();
                 tell(Step::Ended(&outcome));
                 outcomes.push(outcome);
             }

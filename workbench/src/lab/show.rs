@@ -7,7 +7,7 @@ pub enum Unit {
     Count,
     /// Bytes: with a suffix such as KiB from 10,000 on.
     Bytes,
-    /// Microseconds: from 10,000 on in milliseconds, and so on.
+    /// Microseconds: from 10,000 on in milliseconds, and so on; below a tenth in nanoseconds.
     Micros,
     /// Seconds.
     Seconds,

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use workbench::lab::{Results, utc};
+use workbench::lab::{Results, data, page, utc};
 
 use crate::stages;
 
@@ -75,7 +75,7 @@ impl Folder {
             let path = self.path.join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
         };
-        write(DATA, data(results))?;
+        write(DATA, format!("{:#}\n", data(results)))?;
         write(PAGE, page(results))
     }
 
@@ -85,27 +85,4 @@ impl Folder {
         let near = self.path.strip_prefix(&here).unwrap_or(&self.path);
         format!("The page is {}; all figures are in {DATA} beside it.", near.join(PAGE).display())
     }
-}
-
-fn data(results: &Results) -> String {
-    let row = |row: &workbench::lab::Row| {
-        let runs: Vec<_> = row.runs.iter().map(workbench::lab::Figures::to_json).collect();
-        serde_json::json!({
-            "server": row.server, "case": row.case.label, "note": row.note, "runs": runs,
-        })
-    };
-    let experiments = results.outcomes.iter().map(|outcome| {
-        let rows: Vec<_> = outcome.rows.iter().map(row).collect();
-        serde_json::json!({ "id": outcome.experiment.id, "rows": rows })
-    });
-    let experiments: Vec<_> = experiments.collect();
-    let all = serde_json::json!({
-        "began": results.began, "again": results.again, "machine": results.machine.processor,
-        "left_out": results.left_out, "experiments": experiments,
-    });
-    format!("{all:#}\n")
-}
-
-fn page(results: &Results) -> String {
-    format!("<!doctype html><title>tincan lab</title><p>{}\n", results.began)
 }

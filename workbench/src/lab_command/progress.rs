@@ -3,7 +3,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use workbench::lab::{Outcome, Step};
+use workbench::lab::{Step, table};
 
 use crate::output::print;
 
@@ -47,7 +47,7 @@ impl Progress {
             }
             Step::Ended(outcome) => self.aside(|| {
                 // A reader that has seen enough still gets the page.
-                let _ = print(format!("\n{}\n", shown(outcome)).as_bytes());
+                let _ = print(format!("\n{}\n", table(outcome, width())).as_bytes());
             }),
         }
     }
@@ -66,19 +66,7 @@ impl Progress {
     }
 }
 
-/// An outcome as the terminal shows it.
-#[allow(clippy::format_push_string)]
-fn shown(outcome: &Outcome) -> String {
-    let mut text = format!("{}\n{}\n", outcome.experiment.title, outcome.experiment.question);
-    for row in &outcome.rows {
-        text += &format!("{} · {}:", row.case.label, row.server);
-        for column in outcome.experiment.columns {
-            if let Some(median) = row.median(column.figure) {
-                text += &format!(" {} {median:.3}", column.head);
-            }
-        }
-        text += &row.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-        text.push('\n');
-    }
-    text
+/// Columns of the terminal, or as many as are easy to read where there is none.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| width.0.into())
 }
