@@ -165,7 +165,8 @@ fn servers_of_ones_own_stand_beside_ours() {
         assert!(found.contains(&format!("\"{name}\"")), "{name}: {found}");
     }
     assert!(text.contains("report.html"), "{text}");
-    assert!(fs::read_to_string(out.join("report.html")).unwrap().starts_with("<!doctype html>"));
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.to_lowercase().starts_with("<!doctype html>") && page.contains("salon"));
     let idle = runs(&data(&out), "idle", "salon");
     assert!(idle.iter().any(|run| run.get("bytes_per_client").is_some()), "{idle:?}");
     for row in rows(&data(&out), "idle", "parrot") {

@@ -86,17 +86,13 @@ impl Session {
                     );
             }
             if !goes_on {
-                let is_missing = |row: &&mut Row| row.runs.is_empty() && row.note.is_none();
-                for row in rows.iter_mut().filter(is_missing) {
-                    row.note = Some("interrupted before its turn".to_owned());
-                }
+                note_missing(&mut rows);
             }
             let is_begun = rows.iter().any(|row| !row.runs.is_empty());
             if goes_on || is_begun {
                 let setting = (experiment.setting)(self.plan);
                 let mut outcome = Outcome { experiment, setting, rows };
                 (experiment.conclude)(&mut outcome);
-                outcome.note_limits();
                 outcome.note_limits();
                 tell(Step::Ended(&outcome));
                 outcomes.push(outcome);
@@ -191,6 +187,13 @@ impl Session {
                 Err(_) => return Err(anyhow!("interrupted")),
             }
         }
+    }
+}
+
+/// After an interruption.
+fn note_missing(rows: &mut [Row]) {
+    for row in rows.iter_mut().filter(|row| row.runs.is_empty() && row.note.is_none()) {
+        row.note = Some("interrupted before its turn".to_owned());
     }
 }
 
