@@ -133,7 +133,7 @@ fn unsuited(trade: Trade, case: &Case) -> Option<&'static str> {
 fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let silent = (case.label == BESIDE_SILENT).then(|| connect(target.addr)).transpose()?;
     let at_once = case.count().max(1);
-    let time = plan.time(Duration::from_millis(900));
+    let time = plan.time(Duration::from_millis(600));
     let mut figures = run(target.addr, at_once, time, Some(target.process))?;
     if figures.get("sessions_per_s") == Some(0.0) {
         match silent {

@@ -173,12 +173,12 @@ fn setting(plan: Plan) -> String {
 }
 
 fn calm(plan: Plan) -> Duration {
-    plan.time(Duration::from_millis(800))
+    plan.time(Duration::from_millis(600))
 }
 
 fn frozen(plan: Plan) -> Duration {
     // By then the kernel's buffers have long been full, and the server has had to decide.
-    Duration::from_millis(if plan.is_quick { 2400 } else { 3200 })
+    Duration::from_millis(if plan.is_quick { 2200 } else { 2600 })
 }
 
 fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {
