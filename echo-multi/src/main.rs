@@ -27,7 +27,7 @@ struct Args {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log();
+    let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Shutdown::on_signal()?.exit()?;
     announce(&listener)?;
