@@ -19,8 +19,8 @@ use async_std::channel::{self, Receiver, Sender};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use clap::Parser;
-use tincanchat::asynchronous::{caught, close_gently, recv_msgs, send_frames, turn_away};
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, log_end};
+use tincanchat::asynchronous::{caught, close_gently, contain, recv_msgs, send_frames, turn_away};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
@@ -107,7 +107,7 @@ async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         let clients = Arc::clone(&clients);
         task::spawn(async move {
             match seat.is_inside() {
-                true => log_end(&seat, caught(handle_client(sock, addr, id, &clients)).await),
+                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
                 false => turn_away(&sock, task::sleep).await,
             }
         });
