@@ -22,7 +22,7 @@ const LAST_SPANS: Duration = Duration::from_millis(500);
 /// The most bytes of a trace: as many as a viewer may just be able to open.
 const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// How much text is written in one call.
+/// How much text waits until it is written.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn wait() -> bool {
 struct Writer {
     output: Output,
     most_bytes: u64,
-    /// Events that are to be written, and how many.
+    /// Events that are to be written, one a line, and how many.
     text: String,
     events: u64,
     /// How many spans have been left out as far as the trace says.
@@ -183,16 +183,13 @@ impl Writer {
 
     /// Adds an event; the values of the fields are JSON.
     fn put(&mut self, name: &str, phase: &str, lane: u32, fields: &[(&str, &str)]) {
-        let comma = if self.text.is_empty() { "" } else { ",\n" };
         let (name, pid) = (json_string(name), process::id());
-        let _ = write!(
-            self.text,
-            "{comma}{{\"name\":{name},\"ph\":\"{phase}\",\"pid\":{pid},\"tid\":{lane}"
-        );
+        let _ =
+            write!(self.text, "{{\"name\":{name},\"ph\":\"{phase}\",\"pid\":{pid},\"tid\":{lane}");
         for (key, value) in fields {
             let _ = write!(self.text, ",\"{key}\":{value}");
         }
-        self.text.push('}');
+        self.text.push_str("}\n");
         self.events += 1;
     }
 
