@@ -8,7 +8,6 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::{Context as _, Result};
 
@@ -55,6 +54,7 @@ impl Output {
         }
         // Where a link leads to, so that no copy takes the link's place.
         let path = fs::canonicalize(&path).with_context(why)?;
+        let _ = fs::remove_file(growing(&path));
         let end = PAGE - END.len() as u64;
         let output =
             Output { path, file: Some(file), is_stream: false, len: 2, end, is_empty: true };
@@ -163,8 +163,8 @@ impl Output {
     /// Puts a copy of all events, with something behind them, in the place of the file.
     fn replace(&self, behind: &mut impl Read) -> io::Result<File> {
         let Some(mut old) = self.file.as_ref() else { return Err(ErrorKind::NotFound.into()) };
-        let mut path = self.path.clone().into_os_string();
-        path.push(format!(".{}", process::id()));
+        let path = growing(&self.path);
+        let _ = fs::remove_file(&path);
         let mut new = File::options().read(true).write(true).create_new(true).open(&path)?;
         let mut copy = || {
             new.set_permissions(old.metadata()?.permissions())?;
@@ -196,6 +196,13 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Where a file's copy is made. It stays when the process is killed meanwhile.
+fn growing(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".growing");
+    path.into()
 }
 
 #[cfg(unix)]
