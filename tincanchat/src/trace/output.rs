@@ -215,3 +215,66 @@ fn is_fifo(path: &Path) -> bool {
 fn is_fifo(_path: &Path) -> bool {
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Appends events of many lengths, and reads the file after each.
+    fn fill(path: &Path) {
+        let mut output = Output::create(path).unwrap();
+        let mut events = Vec::new();
+        assert_eq!(array(path), events);
+        for len in (1..3000).step_by(37) {
+            let event = "x".repeat(len);
+            output.append(&format!("\"{event}\"\n")).unwrap();
+            events.push(Value::String(event));
+            assert_eq!(array(path), events);
+        }
+        output.append(&"\"short\"\n".repeat(2000)).unwrap();
+        events.extend(vec!["short".into(); 2000]);
+        assert_eq!(array(path), events);
+        output.end().unwrap();
+        assert_eq!(array(path), events);
+    }
+
+    fn array(path: &Path) -> Vec<Value> {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_file_is_an_array_after_every_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        fill(&path);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fill(&path); // again, over the old one
+        assert!(fs::read_to_string(&path).unwrap().ends_with("\"short\"\n]\n")); // no blanks
+    }
+
+    #[test]
+    fn the_file_grows_also_where_no_second_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        fs::create_dir_all(growing(&path).join("in the way")).unwrap();
+        // What has been put into one write is still whole; only its end keeps its blanks.
+        let mut output = Output::create(&path).unwrap();
+        for _ in 0..10_000 {
+            output.append("\"event\"\n").unwrap();
+        }
+        assert_eq!(array(&path).len(), 10_000);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("trace.json"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::write(&path, "").unwrap();
+        fill(&link);
+        assert!(link.is_symlink() && path.is_file());
+    }
+}
