@@ -19,8 +19,8 @@ use async_std::channel::{self, Receiver, Sender};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use clap::Parser;
-use tincanchat::asynchronous::{caught, close_gently, recv_msgs, send_frames, turn_away};
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, log_end};
+use tincanchat::asynchronous::{caught, close_gently, contain, recv_msgs, send_frames, turn_away};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
@@ -37,7 +37,7 @@ struct Args {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log();
+    let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
@@ -60,6 +60,7 @@ struct Client {
 impl Clients {
     /// Queues frames for some of the clients. The lock makes one order of them for all.
     fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
+        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
         self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
     }
 
@@ -72,7 +73,7 @@ impl Clients {
 
     fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
         // A handler that panics while it holds the lock leaves a whole table behind.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        tincanchat::span("lock").over(self.table.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +94,7 @@ async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
-        let accepted = listener.accept().await;
+        let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
             break;
         }
@@ -107,7 +108,7 @@ async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         let clients = Arc::clone(&clients);
         task::spawn(async move {
             match seat.is_inside() {
-                true => log_end(&seat, caught(handle_client(sock, addr, id, &clients)).await),
+                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
                 false => turn_away(&sock, task::sleep).await,
             }
         });

@@ -43,7 +43,7 @@ struct Args {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log();
+    let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?;
     announce(&listener)?;
@@ -92,7 +92,7 @@ impl Clients {
     /// Says whether somebody is at the door.
     fn turn(&mut self, poll: &mut Poll, events: &mut Events) -> Result<bool> {
         let timeout = if self.readable.is_empty() { TICK } else { Duration::ZERO };
-        match poll.poll(events, Some(timeout)) {
+        match tincanchat::span("poll").over(poll.poll(events, Some(timeout))) {
             Err(err) if err.kind() != ErrorKind::Interrupted => return Err(err.into()),
             _ => {}
         }
@@ -114,9 +114,9 @@ impl Clients {
 
     /// Queues frames for everyone. One thread does it, so there is one order for all.
     fn broadcast_msg(&mut self, from: usize, frames: &Frame) {
-        let is_for = |id| id != from || !self.others_only;
+        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
         for (id, client) in &mut self.table {
-            if is_for(id) && client.leaving.is_none() {
+            if (id != from || !self.others_only) && client.leaving.is_none() {
                 client.queue(frames);
             }
         }
@@ -177,7 +177,7 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
         let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
         if clients.turn(&mut poll, &mut events)? || is_due {
             accept_at = loop {
-                let accepted = listener.accept();
+                let accepted = tincanchat::span("accept").over(listener.accept());
                 if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
                     break None;
                 }

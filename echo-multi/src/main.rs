@@ -27,7 +27,7 @@ struct Args {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log();
+    let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Shutdown::on_signal()?.exit()?;
     announce(&listener)?;
@@ -38,7 +38,8 @@ fn main() -> Result<(), Failure> {
 fn serve(listener: &TcpListener, args: &Args) {
     let mut door = Door::new(args.server.client_limit(1));
     loop {
-        let (sock, addr, seat) = match door.admit(listener.accept()) {
+        let accepted = tincanchat::span("accept").over(listener.accept());
+        let (sock, addr, seat) = match door.admit(accepted) {
             Ok(client) => client,
             Err(pause) => {
                 thread::sleep(pause);

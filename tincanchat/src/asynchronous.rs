@@ -17,6 +17,9 @@ use std::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::SockRef;
 
+#[cfg(feature = "cli")]
+use crate::cli::{Seat, log_end};
+use crate::trace::{TaskLane, span};
 use crate::{Frames, LINGER, Msgs, QueueGauge, Rest, SERVER_FULL, parse_recvd_data};
 
 /// Receives until there is at least one whole message, and gives all that are there: as
@@ -46,27 +49,30 @@ pub async fn recv_msgs<'a>(
     sock: &mut (impl AsyncRead + Unpin),
     rest: &'a mut Rest,
 ) -> io::Result<Option<Msgs<'a>>> {
-    let has_msgs = poll_fn(|cx| poll_has_msgs(Pin::new(sock), rest, cx)).await?;
-    Ok(has_msgs.then(|| parse_recvd_data(rest)))
-}
-
-fn poll_has_msgs(
-    mut sock: Pin<&mut impl AsyncRead>,
-    rest: &mut Rest,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<bool>> {
     while !rest.has_msg() {
-        match sock.as_mut().poll_read(cx, rest.room_to_read()) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
-            Poll::Ready(Ok(n)) => rest.has_read(n),
-            Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::Interrupted => {}
-            not_now => {
-                rest.release();
-                return not_now.map_ok(|_| false);
-            }
+        let span = span("read");
+        let read = poll_fn(|cx| poll_read(Pin::new(sock), rest, cx)).await;
+        span.has_result(&read);
+        match read {
+            Ok(0) => return Ok(None),
+            Ok(n) => rest.has_read(n),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
         }
     }
-    Poll::Ready(Ok(true))
+    Ok(Some(parse_recvd_data(rest)))
+}
+
+fn poll_read(
+    sock: Pin<&mut impl AsyncRead>,
+    rest: &mut Rest,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let read = sock.poll_read(cx, rest.room_to_read());
+    if !matches!(read, Poll::Ready(Ok(_))) {
+        rest.release();
+    }
+    read
 }
 
 /// How long the kernel may refuse everything before the gauge is asked whether the client is still
@@ -105,11 +111,17 @@ pub async fn send_frames<S: Future>(
     gauge: &QueueGauge,
     sleep: impl Fn(Duration) -> S,
 ) -> io::Result<()> {
+    gauge.name_lane();
+    let (span, mut sent) = (span("write"), 0);
     let mut tick = None;
     poll_fn(|cx| {
         while !frames.is_empty() {
             match poll_write(Pin::new(sock), frames, cx) {
-                Poll::Ready(Ok(n)) => gauge.took(n),
+                Poll::Ready(Ok(n)) => {
+                    gauge.took(n);
+                    sent += n;
+                    span.has_bytes(sent);
+                }
                 Poll::Ready(Err(err)) => {
                     gauge.check()?;
                     return Poll::Ready(Err(err));
@@ -176,6 +188,7 @@ where
     if SockRef::from(sock).shutdown(Shutdown::Write).is_err() {
         return;
     }
+    let _span = span("close");
     let mut time_is_up = pin!(sleep(LINGER));
     poll_fn(|cx| {
         // Here and not outside, where it would make every waiting task bigger.
@@ -223,13 +236,25 @@ where
     for<'a> &'a S: AsyncRead + AsyncWrite,
     T: Future,
 {
-    let (mut frames, gauge) = (Frames::new(), QueueGauge::new());
-    frames.push(SERVER_FULL.into());
-    let is_queued = gauge.queue(SERVER_FULL.len()).is_ok();
-    gauge.close();
-    if is_queued && send_frames(&mut sock, &mut frames, &gauge, &sleep).await.is_ok() {
-        close_gently(sock, &sleep).await;
-    }
+    let telling = async {
+        let (mut frames, gauge) = (Frames::new(), QueueGauge::new());
+        frames.push(SERVER_FULL.into());
+        let is_queued = gauge.queue(SERVER_FULL.len()).is_ok();
+        gauge.close();
+        if is_queued && send_frames(&mut sock, &mut frames, &gauge, &sleep).await.is_ok() {
+            close_gently(sock, &sleep).await;
+        }
+    };
+    in_lane(TaskLane::named(|| "turned away".to_owned()), telling).await;
+}
+
+/// Polls a future in a lane of the trace.
+fn in_lane<F: Future>(mut lane: TaskLane, future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| {
+        let _entered = lane.enter();
+        future.as_mut().poll(cx)
+    })
 }
 
 /// Runs something for one client, and turns a panic in it into an error: as
@@ -251,11 +276,46 @@ where
 pub fn caught<T>(
     handler: impl Future<Output = anyhow::Result<T>>,
 ) -> impl Future<Output = anyhow::Result<T>> {
+    caught_in(TaskLane::default(), handler)
+}
+
+#[cfg(feature = "cli")]
+fn caught_in<T>(
+    mut lane: TaskLane,
+    handler: impl Future<Output = anyhow::Result<T>>,
+) -> impl Future<Output = anyhow::Result<T>> {
     // In a box of its own: an async fn would keep room for it twice, as argument and as variable.
     let mut handler = Box::pin(handler);
     // After a panic the handler is not polled again, only dropped.
-    poll_fn(move |cx| match crate::cli::caught(|| Ok(handler.as_mut().poll(cx))) {
-        Ok(poll) => poll,
-        Err(panic) => Poll::Ready(Err(panic)),
+    poll_fn(move |cx| {
+        let _entered = lane.enter();
+        match crate::cli::caught(|| Ok(handler.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
     })
+}
+
+/// Runs the handler of one client, and keeps to that client whatever becomes of it: as
+/// [`contain`](crate::cli::contain).
+///
+/// ```
+/// use async_std::task;
+/// use tincanchat::{asynchronous::contain, cli::Door};
+///
+/// # task::block_on(async {
+/// let addr = "127.0.0.1:50312".parse().unwrap();
+/// let mut door = Door::new(1);
+/// let (_, _, seat) = door.admit(Ok(("a socket", addr))).expect("a seat is free");
+/// contain(seat, async { panic!("of this client only") }).await;
+/// assert!(door.is_empty());
+/// # });
+/// ```
+#[cfg(feature = "cli")]
+pub fn contain(
+    seat: Seat,
+    handler: impl Future<Output = anyhow::Result<()>>,
+) -> impl Future<Output = ()> {
+    let end = caught_in(TaskLane::of_client(seat.addr()), handler);
+    async move { log_end(&seat, end.await) }
 }

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::trace::{name_lane, span};
 use crate::{
     Frames, LINGER, Msgs, QueueGauge, Rest, SERVER_FULL, append_msg, parse_recvd_data, prep_msg,
 };
@@ -22,7 +23,7 @@ use crate::{
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn send_msg(sock: &mut impl Write, msg: &str) -> io::Result<()> {
-    sock.write_all(&prep_msg(msg)?)
+    write_all(sock, &prep_msg(msg)?)
 }
 
 /// Sends one message with its sender's address in front, `ADDR: message`: blocks until the kernel
@@ -43,7 +44,11 @@ pub fn send_msg(sock: &mut impl Write, msg: &str) -> io::Result<()> {
 pub fn relay_msg(sock: &mut impl Write, addr: SocketAddr, msg: &str) -> io::Result<()> {
     let mut frame = Vec::new();
     append_msg(&mut frame, &format!("{addr}: "), msg);
-    sock.write_all(&frame)
+    write_all(sock, &frame)
+}
+
+fn write_all(sock: &mut impl Write, frame: &[u8]) -> io::Result<()> {
+    span("write").of_bytes(frame.len()).over(sock.write_all(frame))
 }
 
 /// Receives one message: blocks until all of it is there, and gives its text.
@@ -84,7 +89,7 @@ pub fn recv_answer(sock: &mut impl Read) -> io::Result<String> {
 
 fn recv_one(sock: &mut impl Read, mut rest: Rest) -> io::Result<String> {
     while let Some(mut msgs) = recv_msgs(sock, &mut rest)? {
-        if let Some(msg) = msgs.next() {
+        if let Some(msg) = span("split").over(msgs.next()) {
             return Ok(msg?.to_owned());
         }
     }
@@ -119,7 +124,7 @@ fn recv_one(sock: &mut impl Read, mut rest: Rest) -> io::Result<String> {
 pub fn recv_msgs<'a>(sock: &mut impl Read, rest: &'a mut Rest) -> io::Result<Option<Msgs<'a>>> {
     rest.shrink();
     while !rest.has_msg() {
-        match sock.read(rest.room_to_read()) {
+        match read(sock, rest.room_to_read()) {
             Ok(0) => return Ok(None),
             Ok(n) => rest.has_read(n),
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
@@ -130,6 +135,13 @@ pub fn recv_msgs<'a>(sock: &mut impl Read, rest: &'a mut Rest) -> io::Result<Opt
         }
     }
     Ok(Some(parse_recvd_data(rest)))
+}
+
+fn read(sock: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    let span = span("read");
+    let read = sock.read(room);
+    span.has_result(&read);
+    read
 }
 
 /// How long one write may block before the gauge is asked whether the client is still worth it.
@@ -176,11 +188,17 @@ pub fn send_frames(
     frames: &mut Frames,
     gauge: &QueueGauge,
 ) -> io::Result<()> {
+    gauge.name_lane();
+    let (span, mut sent) = (span("write"), 0);
     sock.set_write_timeout(Some(WRITE_TICK))?;
     while !frames.is_empty() {
         gauge.check()?;
-        match frames.write_to(&mut sock, WRITE_SLICE) {
-            Ok(n) => gauge.took(n),
+        match frames.offer_to(&mut sock, WRITE_SLICE) {
+            Ok(n) => {
+                gauge.took(n);
+                sent += n;
+                span.has_bytes(sent);
+            }
             // The timeout passed, and the kernel took nothing; Windows has its own name for it.
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 gauge.refused()?;
@@ -253,6 +271,7 @@ pub fn hang_up(mut sock: TcpStream) {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn close_gently(mut sock: &TcpStream) {
+    let _span = span("close");
     let deadline = Instant::now() + LINGER;
     let mut thrown_away = [0; 4096];
     let mut is_open = sock.shutdown(Shutdown::Write).is_ok();
@@ -287,7 +306,8 @@ pub fn close_gently(mut sock: &TcpStream) {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn turn_away(mut sock: &TcpStream) {
-    if sock.set_write_timeout(Some(LINGER)).is_ok() && sock.write_all(SERVER_FULL).is_ok() {
+    name_lane(|| "turned away".to_owned());
+    if sock.set_write_timeout(Some(LINGER)).is_ok() && write_all(&mut sock, SERVER_FULL).is_ok() {
         close_gently(sock);
     }
 }

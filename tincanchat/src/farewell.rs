@@ -44,13 +44,14 @@ const READS: usize = 16;
 #[derive(Debug)]
 pub struct Farewell {
     gone_by: Instant,
+    is_shut_down: bool,
 }
 
 impl Farewell {
     /// The end of a connection that works: there is time for what is queued.
     #[must_use]
     pub fn begin() -> Self {
-        Farewell { gone_by: Instant::now() + DRAIN }
+        Farewell { gone_by: Instant::now() + DRAIN, is_shut_down: false }
     }
 
     /// The end of a connection that has failed: it is over.
@@ -70,19 +71,20 @@ impl Farewell {
     /// ```
     #[must_use]
     pub fn at_once() -> Self {
-        Farewell { gone_by: Instant::now() }
+        Farewell { gone_by: Instant::now(), is_shut_down: false }
     }
 
     /// Takes the next step, if its time has come, and says whether the socket can be closed. To be
     /// asked from time to time, and when something has arrived or has been sent.
     pub fn is_over<S: AsSock + Read>(&mut self, sock: &mut S, has_sent_all: bool) -> bool {
         let now = Instant::now();
-        let is_closed = has_sent_all && {
-            // Again is no harm: the first time counts.
+        if has_sent_all && !self.is_shut_down {
+            // Once: to the loop, each shutdown is an event, and the next turn would come at once.
+            self.is_shut_down = true;
             let _ = SockRef::from(&*sock).shutdown(Shutdown::Write);
             self.gone_by = self.gone_by.min(now + LINGER);
-            has_peer_closed(sock)
-        };
+        }
+        let is_closed = self.is_shut_down && has_peer_closed(sock);
         is_closed || now >= self.gone_by
     }
 }

@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 
+use crate::trace::span;
+
 /// One message or several as bytes, ready to be sent, and shared by the queues of all who get it:
 /// one allocation, however many they are.
 pub type Frame = Arc<[u8]>;
@@ -88,6 +90,14 @@ impl Frames {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn write_to(&mut self, sock: &mut impl Write, most: usize) -> io::Result<usize> {
+        let span = span("write");
+        let written = self.offer_to(sock, most);
+        span.has_result(&written);
+        written
+    }
+
+    /// The same without a span of its own.
+    pub(crate) fn offer_to(&mut self, sock: &mut impl Write, most: usize) -> io::Result<usize> {
         self.write_with(most, |slices| {
             loop {
                 match sock.write_vectored(slices) {

@@ -3,6 +3,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::trace::Origin;
 use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADLINE};
 
 /// Measures what waits for one client, and says when that client is too slow to be kept.
@@ -27,7 +28,10 @@ use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADL
 /// # Ok::<(), tincanchat::SlowConsumer>(())
 /// ```
 #[derive(Debug, Default)]
-pub struct QueueGauge(Mutex<State>);
+pub struct QueueGauge {
+    state: Mutex<State>,
+    origin: Origin,
+}
 
 /// All counts begin with the connection, so what is in the queue is the difference.
 #[derive(Debug, Default)]
@@ -76,7 +80,7 @@ impl QueueGauge {
     /// A gauge for an empty queue.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        QueueGauge { state: Mutex::default(), origin: Origin::here() }
     }
 
     /// Counts an entry of so many bytes that is about to go into the queue.
@@ -247,9 +251,14 @@ impl QueueGauge {
         self.waiting() == 0
     }
 
+    /// Names the lane of the trace in which this client is sent to, if it has no name.
+    pub(crate) fn name_lane(&self) {
+        self.origin.name_sender();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No step of any method leaves the counts half-changed, so a panic elsewhere is no harm.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,6 +14,7 @@
 //! | the same for async code (feature `async`) | [`asynchronous`] |
 //! | who is too slow | [`QueueGauge`] |
 //! | a stranger's text on a terminal | [`printable`] |
+//! | what a thread or task does, in a trace (feature `cli`) | [`span`] |
 //! | a server's or client's command line, log and signals (feature `cli`) | [`cli`] |
 //!
 //! ```
@@ -42,6 +43,11 @@ mod gauge;
 mod limits;
 mod listen;
 mod printable;
+#[cfg(feature = "cli")]
+mod trace;
+#[cfg(not(feature = "cli"))]
+#[path = "trace/off.rs"]
+mod trace;
 
 #[cfg(feature = "async")]
 pub mod asynchronous;
@@ -59,3 +65,5 @@ pub use gauge::{QueueGauge, SlowConsumer};
 pub use limits::*;
 pub use listen::{canonical, create_listen_socket};
 pub use printable::printable;
+#[cfg(feature = "cli")]
+pub use trace::{Span, span};

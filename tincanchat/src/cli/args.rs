@@ -1,12 +1,13 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use clap_verbosity_flag::{InfoLevel, Verbosity};
 use tracing::warn;
 
 use super::{Log, start_log};
-use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS};
+use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS, trace};
 
 // Documented where it is re-exported: clap would take a comment here for the description of every
 // program that flattens it.
@@ -25,6 +26,11 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: Option<u32>,
 
+    /// Write a timeline of what each thread or task does to FILE, for ui.perfetto.dev; it grows with
+    /// the traffic, to 1 GiB at most
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
     #[command(flatten)]
     verbosity: Verbosity<InfoLevel>,
 }
@@ -33,9 +39,15 @@ pub struct ServerArgs {
 const DESCRIPTORS_KEPT: usize = 64;
 
 impl ServerArgs {
-    /// Starts the log on stderr, at the level that `-v`, `-q` or `RUST_LOG` ask for.
+    /// Starts the log on stderr, at the level that `-v`, `-q` or `RUST_LOG` ask for; and the trace, if
+    /// `--trace` asks for one: the [spans](crate::span()) of all threads and tasks, in a file that can
+    /// be read at any time, also when the process has been killed.
     ///
     /// Keep the result until the program ends.
+    ///
+    /// # Errors
+    ///
+    /// Those of creating the trace's file. Later ones stop or stall nobody; the log tells them.
     ///
     /// ```
     /// use clap::Parser;
@@ -48,12 +60,14 @@ impl ServerArgs {
     /// }
     ///
     /// let args = Args::parse_from(["echo", "-v"]); // up to debug
-    /// let _log = args.server.start_log(); // not `_`, which would end it here
+    /// let _log = args.server.start_log()?; // not `_`, which would end it here
     /// tracing::debug!("a line on stderr");
+    /// # Ok::<(), anyhow::Error>(())
     /// ```
-    #[must_use]
-    pub fn start_log(&self) -> Log {
-        start_log(&self.verbosity)
+    pub fn start_log(&self) -> anyhow::Result<Log> {
+        let log = start_log(&self.verbosity);
+        self.trace.as_deref().map_or(Ok(()), trace::start)?;
+        Ok(log)
     }
 
     /// How many clients a server may have that starts so many threads for each; with a warning in

@@ -8,6 +8,7 @@ use tracing::info;
 use super::Seat;
 use super::log_limit::{Reason, warn_limited};
 use crate::SlowConsumer;
+use crate::trace::{CLIENT, name_lane, span};
 
 /// Runs something for one client, and turns a panic in it into an error.
 ///
@@ -53,6 +54,8 @@ pub fn caught<T>(handler: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
+    name_lane(|| seat.addr().to_string());
+    let _span = span(CLIENT).of_client(seat.addr());
     log_end(&seat, caught(handler));
     drop(seat);
 }

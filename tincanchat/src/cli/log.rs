@@ -21,7 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::log_limit;
-use crate::printable;
+use crate::{printable, trace};
 
 /// The bytes of log that wait for a reader; lines beyond them are counted and left out.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
@@ -68,8 +68,9 @@ pub fn start_log(verbosity: &Verbosity<impl LogLevel>) -> Log {
 pub struct Log(());
 
 impl Log {
-    /// Waits until all lines so far are written, but not long: stderr may be stuck.
+    /// Waits until all lines so far are written, and the trace, but not long: they may be stuck.
     pub(super) fn see_off() {
+        trace::finish();
         log_limit::log_left_out();
         let lines = QUEUE.lines();
         let is_busy = |lines: &mut Lines| lines.is_writing || !lines.text.is_empty();

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use tracing::{debug, info};
 
+use crate::trace::span;
 use crate::{Frame, FrameError, Msgs, Rest, append_msg, prep_msg, printable};
 
 /// Makes of the messages that a client has sent the frames that the others get: `ADDR: message`,
@@ -21,9 +22,11 @@ use crate::{Frame, FrameError, Msgs, Rest, append_msg, prep_msg, printable};
 /// assert_eq!(wrong, Err(FrameError::NotUtf8 { len: 1, valid_up_to: 0 }));
 /// ```
 pub fn relay_msgs(addr: SocketAddr, msgs: Msgs<'_>) -> (Vec<u8>, Result<(), FrameError>) {
+    let span = span("split").of_client(addr);
     let prefix = format!("{addr}: ");
     let mut frames = Vec::new();
-    for msg in msgs {
+    for (count, msg) in (1..).zip(msgs) {
+        span.has_messages(count);
         match msg {
             Ok(msg) => {
                 info!("{addr}: {}", printable(msg));

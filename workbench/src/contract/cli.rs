@@ -154,7 +154,7 @@ fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
     refuses_to_start(&bench.launch(args), names)
 }
 
-fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
+pub(super) fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
     for backtrace in [None, Some("1"), Some("full")] {
         let launch = backtrace
             .into_iter()
@@ -202,6 +202,7 @@ pub(super) fn help(bench: &Bench) -> Result<()> {
         "4040",
         "127.0.0.1",
         "--max-clients",
+        "--trace",
         "--help",
         "--version",
         "-v",

@@ -29,6 +29,8 @@ mod slow;
 mod stopping;
 mod survival;
 mod table;
+#[cfg(unix)]
+mod trace;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 

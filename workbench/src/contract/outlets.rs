@@ -42,7 +42,7 @@ pub(super) fn disk_full(bench: &Bench) -> Result<()> {
 }
 
 /// The server must serve so many messages, and others after a client's error, and end well.
-fn goes_on(bench: &Bench, server: Server, messages: usize) -> Result<()> {
+pub(super) fn goes_on(bench: &Bench, server: Server, messages: usize) -> Result<()> {
     let mut server = if bench.profile().is_chat() {
         let mut room = Room::around(bench, server, 2)?;
         room.pour(0, "filling the log", messages)?;

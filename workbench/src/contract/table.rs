@@ -3,13 +3,18 @@ use anyhow::Result;
 
 use super::{chat, cli, echo, framing, leaving, limits, log, outlets, slow, survival};
 #[cfg(unix)]
-use super::{exhaustion, stopping};
+use super::{exhaustion, stopping, trace};
 use crate::check::{Bench, Check, Needs, Profile, Theme};
 
 const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync];
 const SEVERAL: &[Profile] = &[EchoMulti, ChatThreads, ChatPoll, ChatAsync];
 const CHAT: &[Profile] = &[ChatThreads, ChatPoll, ChatAsync];
 const ECHO: &[Profile] = &[EchoUni, EchoMulti];
+/// Those in which a client has a lane of its own in the trace.
+#[cfg(unix)]
+const LANES: &[Profile] = &[ChatThreads, ChatAsync];
+#[cfg(unix)]
+const POLL: &[Profile] = &[ChatPoll];
 const UNI: &[Profile] = &[EchoUni];
 const MULTI: &[Profile] = &[EchoMulti];
 
@@ -488,5 +493,68 @@ pub const TABLE: &[Check] = &[
         EVERY,
         log::broken_connection_told,
         "§1: the log: for what went wrong the address, what was being done, and why.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-tells-all",
+        EVERY,
+        trace::tells_all,
+        "§1: `--trace FILE`: spans of what each thread or task does, whole after SIGINT or SIGTERM.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-waiting",
+        LANES,
+        trace::waiting_shows,
+        "§1: `--trace FILE`: a lane for each thread or task, and its waiting shows.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-one-at-a-time",
+        UNI,
+        trace::one_after_the_other,
+        "§1: `--trace FILE`. §2: One client at a time.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-killed",
+        EVERY,
+        trace::killed,
+        "§1: `--trace FILE`: whole even when the server is killed.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-no-such-folder",
+        EVERY,
+        trace::no_such_folder,
+        "§1: 1 with a one-line reason on stderr when it cannot start (the trace cannot be made).",
+    ),
+    #[cfg(target_os = "linux")]
+    row(
+        "trace-disk-full",
+        EVERY,
+        trace::disk_full,
+        "§1: a full disk never stops or stalls a server.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-unread",
+        EVERY,
+        trace::unread,
+        "§1: a trace that nobody reads never stops or stalls a server.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-fifo",
+        EVERY,
+        trace::read_from_a_fifo,
+        "§1: `--trace FILE`: whole at the end, also as a stream.",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-loop-rests",
+        POLL,
+        trace::loop_rests,
+        "§1: never spin the processor; and `--trace FILE` would show it.",
     ),
 ];

@@ -1,0 +1,376 @@
+//! The trace: whole however the server ends, and telling what each thread or task did.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::cli::refuses_to_start;
+use super::outlets::goes_on;
+use crate::check::{Bench, Profile};
+use crate::server::{Server, Signal};
+use crate::wire::{Client, Heard};
+use crate::{PATIENCE, fail, wait_until};
+
+/// A server with a trace in a folder of its own.
+struct Traced {
+    server: Server,
+    folder: TempDir,
+}
+
+impl Traced {
+    fn start(bench: &Bench) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let server = bench.start(&["--trace", &path_in(&folder)])?;
+        Ok(Traced { server, folder })
+    }
+
+    fn end(mut self, signal: Signal) -> Result<Trace> {
+        self.server.signal(signal)?;
+        self.server.expect_exit(&format!("traced a server and sent {signal:?}"))?;
+        self.read()
+    }
+
+    fn read(&self) -> Result<Trace> {
+        Trace::parse(&fs::read_to_string(path_in(&self.folder))?)
+    }
+}
+
+fn path_in(folder: &TempDir) -> String {
+    folder.path().join("trace.json").display().to_string()
+}
+
+/// What a trace tells.
+#[derive(Debug, Default)]
+struct Trace {
+    lanes: BTreeMap<u64, String>,
+    spans: Vec<Span>,
+}
+
+#[derive(Debug)]
+struct Span {
+    lane: u64,
+    name: String,
+    /// What it lies in, from the outermost.
+    within: Vec<String>,
+    begin: u64,
+    /// None if it was not over when the server was killed.
+    end: Option<u64>,
+}
+
+impl Trace {
+    fn parse(text: &str) -> Result<Self> {
+        let events: Vec<Value> = match serde_json::from_str(text) {
+            Ok(events) => events,
+            Err(err) => {
+                let end = text.chars().rev().take(200).collect::<Vec<_>>();
+                let end = end.iter().rev().collect::<String>();
+                return fail("read the trace", "a JSON array", format!("{err}; it ends {end:?}"));
+            }
+        };
+        let mut trace = Trace::default();
+        let mut marks: BTreeMap<u64, Vec<(u64, Mark, String)>> = BTreeMap::new();
+        for event in &events {
+            let name = event["name"].as_str().unwrap_or_default().to_owned();
+            let lane = event["tid"].as_u64().unwrap_or_default();
+            let at = nanos(&event["ts"]);
+            let marks = marks.entry(lane).or_default();
+            match event["ph"].as_str() {
+                Some("X") => {
+                    marks.push((at, Mark::Begin, name.clone()));
+                    marks.push((at + nanos(&event["dur"]), Mark::End, name));
+                }
+                Some("B") => marks.push((at, Mark::Begin, name)),
+                Some("E") => marks.push((at, Mark::End, name)),
+                Some("M") if name == "thread_name" => {
+                    let name = event["args"]["name"].as_str().unwrap_or_default();
+                    trace.lanes.insert(lane, name.to_owned());
+                }
+                _ => {}
+            }
+        }
+        for (lane, mut marks) in marks {
+            marks.sort();
+            trace.nest(lane, &marks)?;
+        }
+        Ok(trace)
+    }
+
+    /// In a lane, spans lie within one another or beside one another, and no two marks are at the
+    /// same time, where a viewer could not tell.
+    fn nest(&mut self, lane: u64, marks: &[(u64, Mark, String)]) -> Result<()> {
+        let mut open: Vec<usize> = Vec::new();
+        let mut last = None;
+        for (at, mark, name) in marks {
+            if last.replace(*at) == Some(*at) {
+                return fail("read the trace", "one mark at a time", format!("two at {at} ns"));
+            }
+            match mark {
+                Mark::Begin => {
+                    let within = open.iter().map(|&at| self.spans[at].name.clone()).collect();
+                    open.push(self.spans.len());
+                    let (name, begin, end) = (name.clone(), *at, None);
+                    self.spans.push(Span { lane, name, within, begin, end });
+                }
+                Mark::End => match open.pop() {
+                    Some(top) if self.spans[top].name == *name => self.spans[top].end = Some(*at),
+                    top => {
+                        let top = top.map(|top| &self.spans[top]);
+                        let got = format!("in lane {lane}, `{name}` ends within {top:?}");
+                        return fail("read the trace", "spans within one another", got);
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn lane(&self, name: &str) -> Result<u64> {
+        let mut found = self.lanes.iter().filter(|(_, it)| *it == name);
+        match (found.next(), found.next()) {
+            (Some((lane, _)), None) => Ok(*lane),
+            _ => fail("read the trace", format!("one lane `{name}`"), format!("{:?}", self.lanes)),
+        }
+    }
+
+    /// All spans of this name in a lane that lie directly in one of the other name; in none, if it
+    /// is empty.
+    fn spans(&self, lane: &str, within: &str, name: &str) -> Result<Vec<&Span>> {
+        let id = self.lane(lane)?;
+        let is_it = |span: &&Span| {
+            let directly = span.within.last().map_or("", String::as_str);
+            span.lane == id && span.name == name && directly == within
+        };
+        let spans: Vec<_> = self.spans.iter().filter(is_it).collect();
+        if spans.is_empty() {
+            let names: Vec<_> = self.spans.iter().filter(|span| span.lane == id).collect();
+            let expected = format!("`{name}` within `{within}` in the lane `{lane}`");
+            return fail("read the trace", expected, format!("{names:#?}"));
+        }
+        Ok(spans)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Begin,
+    End,
+}
+
+/// Of a number of microseconds with three decimals.
+fn nanos(micros: &Value) -> u64 {
+    let text = micros.to_string();
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    format!("{whole}{part:0<3}").parse().unwrap_or(u64::MAX)
+}
+
+/// The spans that a client must have left: lane, what it lies in, name.
+fn spans_of(profile: Profile, client: &str) -> Vec<(String, &'static str, &'static str)> {
+    let sends = format!("{client} sends");
+    let spans: &[(&str, &str, &str)] = match profile {
+        Profile::EchoUni => &[
+            ("main", "", "client"),
+            ("main", "client", "read"),
+            ("main", "client", "split"),
+            ("main", "client", "write"),
+        ],
+        Profile::EchoMulti => &[
+            (client, "", "client"),
+            (client, "client", "read"),
+            (client, "client", "split"),
+            (client, "client", "write"),
+        ],
+        Profile::ChatPoll => &[
+            ("main", "", "poll"),
+            ("main", "", "read"),
+            ("main", "", "split"),
+            ("main", "", "broadcast"),
+            ("main", "", "write"),
+        ],
+        _ => &[
+            (client, "", "client"),
+            (client, "client", "read"),
+            (client, "client", "split"),
+            (client, "client", "broadcast"),
+            (client, "broadcast", "lock"),
+            (&sends, "", "write"),
+        ],
+    };
+    spans.iter().map(|(lane, within, name)| ((*lane).to_owned(), *within, *name)).collect()
+}
+
+/// Clients come, talk and leave, and one stays; then the trace has to tell all of it.
+pub(super) fn tells_all(bench: &Bench) -> Result<()> {
+    for signal in [Signal::TERM, Signal::INT] {
+        let traced = Traced::start(bench)?;
+        let mut addrs = Vec::new();
+        for text in ["one", "two", "three"] {
+            let mut client = Client::connect(traced.server.addr())?;
+            bench.exchange_amid_others(&mut client, text)?;
+            addrs.push(client.addr().to_string());
+        }
+        let stays = bench.known_client(&traced.server)?;
+        let trace = traced.end(signal)?;
+        drop(stays);
+        trace.spans("main", "", "accept")?;
+        for addr in addrs {
+            for (lane, within, name) in spans_of(bench.profile(), &addr) {
+                trace.spans(&lane, within, name)?;
+            }
+        }
+        if let Some(open) = trace.spans.iter().find(|span| span.end.is_none()) {
+            return fail(
+                "read the trace of a server that ended",
+                "no open span",
+                format!("{open:?}"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// While one client is silent, its read goes on, whatever becomes of the others.
+pub(super) fn waiting_shows(bench: &Bench) -> Result<()> {
+    let traced = Traced::start(bench)?;
+    let mut silent = bench.known_client(&traced.server)?;
+    let mut other = Client::connect(traced.server.addr())?;
+    bench.exchange_amid_others(&mut other, "meanwhile")?;
+    bench.exchange_amid_others(&mut silent, "at last")?;
+    let (silent, other) = (silent.addr().to_string(), other.addr().to_string());
+    let trace = traced.end(Signal::TERM)?;
+    let split = trace.spans(&other, "client", "split")?[0];
+    let reads = trace.spans(&silent, "client", "read")?;
+    if reads.iter().any(|read| read.begin < split.begin && split.end < read.end) {
+        return Ok(());
+    }
+    fail("let one wait while another talked", "a read around that", format!("{reads:?}, {split:?}"))
+}
+
+/// In echo-uni, the next accept comes only after the silent client's read.
+pub(super) fn one_after_the_other(bench: &Bench) -> Result<()> {
+    let traced = Traced::start(bench)?;
+    let mut first = bench.known_client(&traced.server)?;
+    let mut second = Client::connect(traced.server.addr())?;
+    second.say("I was waiting")?;
+    bench.exchange(&mut first, "at last")?;
+    bench.expect_answer(&mut second, "I was waiting")?;
+    let trace = traced.end(Signal::TERM)?;
+    let reads = trace.spans("main", "client", "read")?;
+    let accepts = trace.spans("main", "", "accept")?;
+    if accepts.len() >= 2 && reads[0].end < Some(accepts[1].begin) {
+        return Ok(());
+    }
+    fail("let the first wait", "an accept after its read", format!("{reads:?}, {accepts:?}"))
+}
+
+/// Killed amid traffic, at a different moment each time.
+pub(super) fn killed(bench: &Bench) -> Result<()> {
+    for round in 1..=4 {
+        let mut traced = Traced::start(bench)?;
+        let path = path_in(&traced.folder);
+        let (server, addr) = (&traced.server, traced.server.addr());
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(move || while talk(addr).is_ok() {});
+            }
+            let enough = 300 * round + bench.chance(1000);
+            let told = || Ok(fs::read_to_string(&path)?.matches("\"ph\"").count() > enough);
+            let has_grown = wait_until(PATIENCE, told);
+            server.signal(Signal::KILL)?;
+            match has_grown? {
+                true => Ok(()),
+                false => fail("talked and talked", "the trace to grow", "it did not"),
+            }
+        })?;
+        traced.server.wait(PATIENCE)?;
+        let trace = traced.read()?;
+        trace.spans("main", "", "accept")?;
+        let all = trace.spans.len();
+        if all < 100 {
+            return fail("killed a server amid traffic", "its spans", format!("{all} of them"));
+        }
+    }
+    Ok(())
+}
+
+/// A client that comes, talks and leaves.
+fn talk(server: SocketAddr) -> Result<()> {
+    let mut client = Client::connect(server)?;
+    for _ in 0..10 {
+        client.say("talking")?;
+        if !matches!(client.hear(PATIENCE)?, Heard::Frame(_)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A file that cannot be made is a reason not to start.
+pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let missing = folder.path().join("no-such-folder").join("trace.json").display().to_string();
+    for path in [missing, folder.path().display().to_string()] {
+        refuses_to_start(&bench.launch(&["--port", "0", "--trace", &path]), &path)?;
+    }
+    Ok(())
+}
+
+/// So many messages that no pipe holds their spans.
+const MANY: usize = 10_000;
+
+#[cfg(target_os = "linux")]
+pub(super) fn disk_full(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["--trace", "/dev/full"])?;
+    server.wait_for_log("that the trace cannot be written", |line| {
+        line.contains("/dev/full") && line.contains("WARN")
+    })?;
+    goes_on(bench, server, MANY)
+}
+
+/// A FIFO that nobody opens, and one that somebody opens and does not read.
+pub(super) fn unread(bench: &Bench) -> Result<()> {
+    let (_folder, path) = fifo()?;
+    goes_on(bench, bench.start(&["--trace", &path])?, MANY)?;
+    let (_folder, path) = fifo()?;
+    let server = bench.start(&["--trace", &path])?;
+    let _reader = fs::File::open(&path)?;
+    goes_on(bench, server, MANY)
+}
+
+/// What a FIFO has given by the end is whole as well.
+pub(super) fn read_from_a_fifo(bench: &Bench) -> Result<()> {
+    let (_folder, path) = fifo()?;
+    let mut server = bench.start(&["--trace", &path])?;
+    let reader = thread::spawn(move || fs::read_to_string(path));
+    bench.expect_works(&server)?;
+    server.signal(Signal::TERM)?;
+    server.expect_exit("traced into a FIFO and sent SIGTERM")?;
+    let text = reader.join().ok().context("the reader of the FIFO panicked")??;
+    Trace::parse(&text)?.spans("main", "", "accept").map(drop)
+}
+
+fn fifo() -> Result<(TempDir, String)> {
+    let folder = tempfile::tempdir()?;
+    let path = path_in(&folder);
+    let made = std::process::Command::new("mkfifo").arg(Path::new(&path)).status()?;
+    anyhow::ensure!(made.success(), "mkfifo {path}: {made}");
+    Ok((folder, path))
+}
+
+/// While a client that broke the protocol is waited for to close, the loop rests.
+pub(super) fn loop_rests(bench: &Bench) -> Result<()> {
+    let traced = Traced::start(bench)?;
+    let mut bad = Client::connect(traced.server.addr())?;
+    bad.send(b"\xff\0")?;
+    super::events::wait_for(&traced.server, &super::events::left(bad.addr()))?;
+    let trace = traced.end(Signal::TERM)?;
+    let polls = trace.spans("main", "", "poll")?.len();
+    if polls < 100 {
+        return Ok(());
+    }
+    fail("broke the protocol, and stayed", "a turn for each event", format!("{polls} turns"))
+}
