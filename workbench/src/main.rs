@@ -8,6 +8,7 @@ mod exercise;
 mod output;
 mod signals;
 mod tour;
+mod watch_command;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
         cargo tincan tour\n  \
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
         cargo tincan diff echo-uni echo-multi\n  \
+        cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
         cargo tincan exercise list"
 )]
 struct Args {
@@ -33,6 +35,7 @@ enum Command {
     Tour(tour::Args),
     Check(check_command::Args),
     Diff(diff::Args),
+    Watch(watch_command::Args),
     Exercise(exercise::Args),
 }
 
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Tour(args) => tour::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
     };
     match done {

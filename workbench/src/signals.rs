@@ -23,3 +23,27 @@ pub fn end_servers_at_signals() {
 pub fn end_servers_at_signals() {
     let _ = server::end_all;
 }
+
+/// The signals that have come since [`note_signals`].
+#[derive(Debug)]
+pub struct Noted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Noted {
+    /// The number of the last signal.
+    pub fn signal(&self) -> Option<u8> {
+        let number = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        u8::try_from(number).ok().filter(|number| *number > 0)
+    }
+}
+
+/// Notes SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on, for one that ends by itself then.
+#[cfg(unix)]
+pub fn note_signals() -> std::io::Result<Noted> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let noted = Noted(std::sync::Arc::default());
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, std::sync::Arc::clone(&noted.0), number)?;
+    }
+    Ok(noted)
+}
