@@ -13,8 +13,7 @@ use anyhow::{Context, Result};
 use workbench::procfs;
 use workbench::server::{self, Launch, NotStarted, Outlet, Server};
 use workbench::watch::{
-    About, EVERY, Frame, Lanes, Sampler, Seen, Sight, Span, Whom, fit_to, is_possible, picture,
-    svg, wrap,
+    About, EVERY, Frame, Lanes, Sampler, Sight, Span, Whom, fit_to, is_possible, picture, svg, wrap,
 };
 use workbench::wire::show_text;
 
@@ -149,7 +148,6 @@ struct Watch<'a> {
     screen: Option<Screen>,
     sampler: Sampler,
     lanes: Lanes,
-    seen: Seen,
     /// Where it listens, and when that was looked up.
     addrs: Vec<String>,
     addrs_at: Option<Instant>,
@@ -183,7 +181,6 @@ impl<'a> Watch<'a> {
             screen,
             sampler: Sampler::new(whom),
             lanes: Lanes::default(),
-            seen: Seen::default(),
             addrs: Vec::new(),
             addrs_at: None,
             cpu: Vec::new(),
@@ -314,13 +311,12 @@ impl<'a> Watch<'a> {
         let pace = self.sampler.pace().as_nanos().div_ceil(COLUMN.as_nanos());
         let column = COLUMN * u32::try_from(pace).unwrap_or(1).max(1);
         let drawn = picture(&self.lanes, &Frame { span: Span::Last(column), width, rows });
-        self.seen.add(&drawn.seen);
         lines.extend(drawn.lanes);
-        lines.extend(self.seen.legend(width));
-        let notes = self.seen.notes(width).into_iter().chain(self.sight(width));
+        lines.extend(drawn.seen.legend(width));
+        let notes = drawn.seen.notes(width).into_iter().chain(self.sight(width));
         lines.extend(notes.map(|line| format!("{DIM}{line}{DIM:#}")));
         let printed = self.printed(width);
-        let room = height.saturating_sub(lines.len() + 2).min(5);
+        let room = height.saturating_sub(lines.len() + 2).min(8);
         if room > 0 && !printed.is_empty() {
             lines.push(format!("{DIM}It printed last:{DIM:#}"));
             lines.extend(printed.into_iter().rev().take(room).rev());
@@ -350,7 +346,7 @@ impl<'a> Watch<'a> {
     fn printed(&self, width: usize) -> Vec<String> {
         let Some(server) = &self.server else { return Vec::new() };
         let output = anstream::adapter::strip_str(&server.output()).to_string();
-        output.lines().map(|line| fit_to(&show_text(line.as_bytes()), width)).collect()
+        output.lines().flat_map(|line| wrap(&show_text(line.as_bytes()), width)).collect()
     }
 
     /// Ends what was started, and tells how it went; gives the exit code.

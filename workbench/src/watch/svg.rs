@@ -1,7 +1,8 @@
 //! Lanes as an SVG file that stands by itself: light and dark, wide and narrow.
 //!
 //! Without a `viewBox`: that would make letters smaller where the window is narrow. The bars are as
-//! wide as there is room; what has to be broken into lines is there twice, for either kind of window.
+//! wide as there is room; what has to be broken into lines is there twice, for either kind of window;
+//! and the bars, which begin where the longest name ends, are placed for three.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -27,8 +28,7 @@ const LANES: usize = 64;
 /// Of how many parts the bar of a lane is made.
 const PARTS: u32 = 300;
 
-/// Where the bars begin, how much is left beside them, and how far lanes and lines are apart.
-const LEFT: usize = 128;
+/// How much is left beside everything, how far lanes and lines are apart, how high a bar is.
 const MARGIN: usize = 12;
 const LANE: usize = 30;
 const LINE: usize = 17;
@@ -164,17 +164,16 @@ fn shares(lane: &Lane) -> String {
 fn style(drawn: &Drawn<'_>, wide: &Layout, narrow: &Layout) -> String {
     let mut text = "<style>\n\
         .watch { max-width: 100%; background: #fff; font-family: system-ui, sans-serif; }\n\
-        .bars { width: calc(100% - 140px); }\n\
         .page { fill: #fff; }\n\
         .title { font-size: 15px; font-weight: 600; fill: #1c1e21; }\n\
         .text { font-size: 12.5px; fill: #3c4043; }\n\
         .name { font: 12px ui-monospace, monospace; fill: #1c1e21; }\n\
         .id, .time { font-size: 11px; fill: #5f6368; }\n\
         .grid { stroke: #dadce0; }\n\
-        .free { fill: #f1f3f4; }\n\
+        .free { fill: #c4c7cb; }\n\
         .letter { font: 600 11px ui-monospace, monospace; }\n\
-        .ran { fill: #009e73; stroke: #fff; stroke-width: 0.5; }\n\
-        .narrow { display: none; }\n"
+        .ran { stroke: #111; stroke-width: 4; stroke-linecap: square; }\n\
+        .narrow, .medium, .slim { display: none; }\n"
         .to_owned();
     for state in &drawn.states {
         let (class, fill, ink) = (class(*state), state.fill(), state.ink());
@@ -187,17 +186,20 @@ fn style(drawn: &Drawn<'_>, wide: &Layout, narrow: &Layout) -> String {
         .text { fill: #d2d5d9; }\n\
         .id, .time { fill: #a8adb4; }\n\
         .grid { stroke: #3c4043; }\n\
-        .free { fill: #24272b; }\n\
-        .ran { stroke: #17191c; }\n\
         }\n";
     let count = drawn.lanes.len();
-    text += "@media (max-width: 720px) {\n.wide { display: none; }\n.narrow { display: inline; }\n";
+    text += "@media (max-width: 720px) {\n\
+        .wide, .broad { display: none; }\n\
+        .narrow, .medium { display: inline; }\n";
     let _ = writeln!(text, ".watch {{ height: {}px; }}", narrow.height(count));
     let _ = writeln!(text, ".body {{ transform: translate(0, {}px); }}", narrow.head());
     for nth in 0..wide.entries {
         let (x, y) = narrow.entry(nth);
         let _ = writeln!(text, "#k{nth} {{ transform: translate({x}px, {y}px); }}");
     }
+    text += "}\n@media (max-width: 520px) {\n\
+        .medium { display: none; }\n\
+        .slim { display: inline; }\n";
     text + "}\n</style>\n"
 }
 
@@ -224,28 +226,35 @@ fn lines(text: &mut String, class: &str, lines: &[String], first: usize, apart: 
 fn body(drawn: &Drawn<'_>) -> String {
     let mut text = String::new();
     let bottom = drawn.lanes.len() * LANE;
-    let bars = format!(
-        "<svg class=\"bars\" x=\"{LEFT}\" width=\"820\" height=\"{}\" overflow=\"visible\">\n",
-        bottom + 34
-    );
-    text += &bars;
+    text += "<symbol id=\"bars\" overflow=\"visible\">\n";
     text += &axis(drawn, bottom);
-    text += "</svg>\n";
     for (nth, (lane, cells)) in drawn.lanes.iter().enumerate() {
+        let (name, id, shares) = (escaped(&lane.name), lane.id, shares(lane));
+        let _ = writeln!(text, "<g><title>{name} {id}: {shares}</title>");
+        text += &bar(cells, nth * LANE + (LANE - BAR) / 2);
+        text += "</g>\n";
+    }
+    text += "</symbol>\n";
+    for (nth, (lane, _)) in drawn.lanes.iter().enumerate() {
         let y = nth * LANE;
-        let (name, id) = (escaped(&lane.name), lane.id);
+        let (name, id, shares) = (escaped(&lane.name), lane.id, shares(lane));
         let _ = writeln!(
             text,
-            "<g><title>{name} {id}: {}</title>\n\
+            "<g><title>{name} {id}: {shares}</title>\
              <text class=\"name\" x=\"{MARGIN}\" y=\"{}\">{name}</text>\
-             <text class=\"id\" x=\"{MARGIN}\" y=\"{}\">{id}</text>",
-            shares(lane),
+             <text class=\"id\" x=\"{MARGIN}\" y=\"{}\">{id}</text></g>",
             y + 12,
             y + 24
         );
-        text += &bars;
-        text += &bar(cells, y + (LANE - BAR) / 2);
-        text += "</svg></g>\n";
+    }
+    for (class, left) in [("broad", 17.5), ("medium", 24.0), ("slim", 36.5)] {
+        let width = 97.5 - left;
+        let height = bottom + 34;
+        let _ = writeln!(
+            text,
+            "<use class=\"{class}\" href=\"#bars\" x=\"{left}%\" width=\"{width}%\" \
+             height=\"{height}\"/>"
+        );
     }
     text
 }
@@ -304,13 +313,13 @@ fn bar(cells: &[Option<Cell>], y: usize) -> String {
     }
     let mut at = 0.0;
     for run in cells.chunk_by(|a, b| has_run(*a) == has_run(*b)) {
-        let (x, width) = (at, percent(run.len()));
-        at += width;
+        let (from, to) = (at, at + percent(run.len()));
+        at = to;
         if has_run(run[0]) {
+            let y = y + BAR - 3;
             let _ = writeln!(
                 text,
-                "<rect class=\"ran\" x=\"{x:.2}%\" y=\"{}\" width=\"{width:.2}%\" height=\"4\"/>",
-                y + BAR - 3
+                "<line class=\"ran\" x1=\"{from:.2}%\" x2=\"{to:.2}%\" y1=\"{y}\" y2=\"{y}\"/>"
             );
         }
     }
@@ -346,7 +355,7 @@ fn legend(drawn: &Drawn<'_>, layout: &Layout) -> String {
     if drawn.ran {
         let swatch = format!(
             "<rect class=\"free\" width=\"20\" height=\"{BAR}\"/>\
-             <rect class=\"ran\" y=\"{}\" width=\"20\" height=\"4\"/>",
+             <line class=\"ran\" x1=\"3\" x2=\"17\" y1=\"{0}\" y2=\"{0}\"/>",
             BAR - 3
         );
         entry(drawn.states.len(), &swatch, "ran in between");

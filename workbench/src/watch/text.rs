@@ -287,14 +287,6 @@ pub(super) fn shown_seconds(seconds: f64, step: f64) -> String {
 }
 
 impl Seen {
-    /// Takes in what was seen at another time.
-    pub fn add(&mut self, other: &Self) {
-        let new = other.states.iter().filter(|state| !self.states.contains(state));
-        let new: Vec<_> = new.copied().collect();
-        self.states.extend(new);
-        self.ran |= other.ran;
-    }
-
     /// What the letters mean, in lines with colours.
     #[must_use]
     pub fn legend(&self, width: usize) -> Vec<String> {
@@ -419,8 +411,8 @@ mod tests {
     fn text(lanes: &Lanes, frame: &Frame) -> Vec<String> {
         let picture = picture(lanes, frame);
         let legend = picture.seen.legend(frame.width);
-        let lines = picture.lanes.iter().chain(&legend);
-        lines.map(|line| anstream::adapter::strip_str(line).to_string()).collect()
+        let both = picture.lanes.iter().chain(&legend);
+        both.map(|line| anstream::adapter::strip_str(line).to_string()).collect()
     }
 
     #[test]
