@@ -269,7 +269,7 @@ impl<'a> Watch<'a> {
 
     /// What stands above the lanes.
     fn head(&self, width: usize) -> Vec<String> {
-        let mut parts = vec![fit_to(&self.name, width)];
+        let mut parts = vec![fit_to(&self.name, width.min(40))];
         parts.push(match self.addrs.as_slice() {
             [] => "does not listen".to_owned(),
             addrs => format!("listens on {}", addrs.join(", ")),
@@ -306,6 +306,7 @@ impl<'a> Watch<'a> {
     fn live(&mut self, width: usize, height: usize) -> Vec<String> {
         let mut lines: Vec<_> =
             self.head(width).iter().map(|line| format!("{BOLD}{line}{BOLD:#}")).collect();
+        lines.truncate((height / 3).max(1));
         // Below the lanes: those that have no room, the times, the letters.
         let rows = height.saturating_sub(lines.len() + 3).max(1);
         let pace = self.sampler.pace().as_nanos().div_ceil(COLUMN.as_nanos());

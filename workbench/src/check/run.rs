@@ -224,7 +224,10 @@ impl Climb<'_> {
     fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
         let tells = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
         if tells && is_possible() && matches!(self.subject.target, Target::Command(_)) {
-            if let Verdict::Failed(again) = check.judge_watching(&self.subject, &mut Vec::new()) {
+            let mut subject = self.subject.clone();
+            // That it fails is known; this is to see how.
+            subject.patience = subject.patience.min(LEAST_PATIENCE);
+            if let Verdict::Failed(again) = check.judge_watching(&subject, &mut Vec::new()) {
                 finding.threads = again.threads;
             }
             // Of what this server has left behind, the first has told.

@@ -25,6 +25,8 @@ pub enum State {
     Sleep,
     /// It waits for a child process to end.
     Child,
+    /// It waits for a signal.
+    Signal,
     /// It is in a wait that nothing interrupts, as reading from a disk is.
     Disk,
     /// It waits for something else.
@@ -56,7 +58,7 @@ const fn look(
 
 impl State {
     /// All of them, in the order of a legend.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Running,
         Self::Accept,
         Self::Read,
@@ -66,6 +68,7 @@ impl State {
         Self::Lock,
         Self::Sleep,
         Self::Child,
+        Self::Signal,
         Self::Disk,
         Self::Other,
         Self::Waiting,
@@ -86,6 +89,7 @@ impl State {
             Self::Lock => look('l', "lock or queue", A::Red, "#d55e00", "#fff"),
             Self::Sleep => look('s', "sleep", A::White, "#a9adb3", DARK),
             Self::Child => look('c', "child process", A::BrightYellow, "#f0e442", DARK),
+            Self::Signal => look('g', "signal", A::BrightMagenta, "#c9b8e8", DARK),
             Self::Disk => look('d', "disk", A::BrightRed, "#b07d4f", DARK),
             Self::Other => look('o', "other", A::BrightBlack, "#6b7178", "#fff"),
             Self::Waiting => look('u', "waiting", A::BrightBlack, "#6b7178", "#fff"),
@@ -191,9 +195,9 @@ const CALLS: &[(i64, i64, &str, State)] = &[
     (230, 115, "clock_nanosleep", State::Sleep),
     (61, 260, "wait4", State::Child),
     (247, 95, "waitid", State::Child),
-    (34, -1, "pause", State::Other),
-    (130, 133, "rt_sigsuspend", State::Other),
-    (128, 137, "rt_sigtimedwait", State::Other),
+    (34, -1, "pause", State::Signal),
+    (130, 133, "rt_sigsuspend", State::Signal),
+    (128, 137, "rt_sigtimedwait", State::Signal),
     (42, 203, "connect", State::Other),
     (72, 25, "fcntl", State::Other),
     (73, 32, "flock", State::Other),
@@ -256,6 +260,8 @@ const PLACES: &[(&str, State)] = &[
     ("futex", State::Lock),
     ("nanosleep", State::Sleep),
     ("do_wait", State::Child),
+    ("sigtimedwait", State::Signal),
+    ("sigsuspend", State::Signal),
 ];
 
 /// What a thread waits for that waits there, in the kernel.

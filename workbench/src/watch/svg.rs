@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::lanes::{Cell, Lane, Lanes};
 use super::state::State;
-use super::text::{nice, shown_seconds, summary, wrap};
+use super::text::{Span, nice, shown_seconds, summary, wrap};
 
 /// What a picture says above its lanes.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl<'a> Drawn<'a> {
     fn layout(&self, about: &About, class: &'static str) -> Layout {
         let (title, text, columns, column) =
             if class == "wide" { (90, 135, 5, 184) } else { (36, 50, 2, 164) };
-        let rest = (!self.rest.is_empty()).then(|| summary(&self.rest, false));
+        let rest = (!self.rest.is_empty()).then(|| summary(&self.rest, Span::All, false));
         let ran = self.ran.then(|| RAN_HERE.to_owned());
         let states = self.states.iter().filter_map(|it| it.note().map(str::to_owned));
         let notes = rest.into_iter().chain(ran).chain(states).chain(about.notes.iter().cloned());

@@ -120,8 +120,7 @@ pub fn picture(lanes: &Lanes, frame: &Frame) -> Picture {
     let mut drawn: Vec<_> =
         shown.iter().map(|lane| row(lane, &layout, window, &mut seen)).collect();
     if !rest.is_empty() {
-        drawn.push(fit_to(&summary(&rest, drawn.is_empty()), frame.width));
-        seen.states.extend(rest.iter().filter(|lane| lane.lives).filter_map(|lane| lane.state()));
+        drawn.push(fit_to(&summary(&rest, frame.span, drawn.is_empty()), frame.width));
     }
     drawn.push(axis(&layout, window, frame.span));
     Picture { lanes: drawn, seen }
@@ -145,23 +144,28 @@ fn chosen<'a>(there: &[&'a Lane], frame: &Frame) -> (Vec<&'a Lane>, Vec<&'a Lane
     })
 }
 
-/// What lanes that have no room do, in a line: "12 more: read 10, ended 2".
+/// What lanes that have no room do, in a line: "12 more: read 10, ended 2"; of all the time, what
+/// each did most.
 #[must_use]
-pub fn summary(rest: &[&Lane], are_all: bool) -> String {
-    let mut counts: Vec<_> = State::ALL
-        .into_iter()
-        .map(|state| {
-            let does = |lane: &&&Lane| lane.lives && lane.state() == Some(state);
-            (state.name(), rest.iter().filter(does).count())
-        })
-        .collect();
-    counts.push(("ended", rest.iter().filter(|lane| !lane.lives).count()));
-    counts.retain(|(_, count)| *count > 0);
+pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
+    let does = |lane: &Lane| match span {
+        Span::All => lane.shares().first().map(|(state, _)| *state),
+        Span::Last(_) => lane.state().filter(|_| lane.lives),
+    };
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for lane in rest {
+        let name = does(lane).map_or("ended", State::name);
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let counts: Vec<_> =
         counts.into_iter().map(|(name, count)| format!("{name} {}", grouped(count))).collect();
     let more = if are_all { "threads" } else { "more" };
-    format!("{} {more}: {}", grouped(rest.len()), counts.join(", "))
+    let when = if span == Span::All { ", most of the time" } else { "" };
+    format!("{} {more}{when}: {}", grouped(rest.len()), counts.join(", "))
 }
 
 /// A number with a comma between thousands.
@@ -442,10 +446,10 @@ mod tests {
 
     #[test]
     fn lanes_without_room_are_counted() {
-        let frame = Frame { span: Span::All, width: 40, rows: 2 };
+        let frame = Frame { span: Span::All, width: 60, rows: 2 };
         let lines = text(&reading(2000), &frame);
         assert_eq!(lines.len(), 5);
-        assert_eq!(lines[2], "1,998 more: read 1,998");
+        assert_eq!(lines[2], "1,998 more, most of the time: read 1,998");
     }
 
     #[test]

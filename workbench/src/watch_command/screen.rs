@@ -61,12 +61,14 @@ impl Screen {
             let _ = write!(bytes, "\x1b[{}A", self.drawn);
         }
         for line in lines {
+            // Not behind it: in the last column, that would take the last letter away.
+            bytes += "\x1b[2K";
             if self.coloured {
                 bytes += line;
             } else {
                 bytes += &anstream::adapter::strip_str(line).to_string();
             }
-            bytes += "\x1b[K\r\n";
+            bytes += "\r\n";
         }
         bytes += "\x1b[J";
         bytes += WRAP;
