@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anstyle::{AnsiColor, Color, Style};
+use anstyle::{AnsiColor, Style};
 
 /// What a thread does at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,15 +82,15 @@ impl State {
         match self {
             Self::Running => look('#', "running", A::Green, "#009e73", "#fff"),
             Self::Accept => look('a', "accept", A::BrightBlue, "#0072b2", "#fff"),
-            Self::Read => look('r', "read", A::Cyan, "#56b4e9", DARK),
-            Self::Write => look('w', "write", A::Yellow, "#e69f00", DARK),
+            Self::Read => look('r', "read", A::BrightCyan, "#56b4e9", DARK),
+            Self::Write => look('w', "write", A::BrightYellow, "#e69f00", DARK),
             Self::ReadOrWrite => look('b', "read or write", A::Cyan, "#a3c4bc", DARK),
-            Self::Poll => look('p', "poll or epoll", A::Magenta, "#cc79a7", DARK),
-            Self::Lock => look('l', "lock or queue", A::Red, "#d55e00", "#fff"),
+            Self::Poll => look('p', "poll or epoll", A::BrightMagenta, "#cc79a7", DARK),
+            Self::Lock => look('l', "lock or queue", A::BrightRed, "#d55e00", "#fff"),
             Self::Sleep => look('s', "sleep", A::White, "#a9adb3", DARK),
-            Self::Child => look('c', "child process", A::BrightYellow, "#f0e442", DARK),
-            Self::Signal => look('g', "signal", A::BrightMagenta, "#c9b8e8", DARK),
-            Self::Disk => look('d', "disk", A::BrightRed, "#b07d4f", DARK),
+            Self::Child => look('c', "child process", A::BrightGreen, "#f0e442", DARK),
+            Self::Signal => look('g', "signal", A::Magenta, "#c9b8e8", DARK),
+            Self::Disk => look('d', "disk", A::Red, "#b07d4f", DARK),
             Self::Other => look('o', "other", A::BrightBlack, "#6b7178", "#fff"),
             Self::Waiting => look('u', "waiting", A::BrightBlack, "#6b7178", "#fff"),
         }
@@ -108,11 +108,14 @@ impl State {
         self.look().name
     }
 
-    /// Its colour in a terminal.
+    /// Its colours in a terminal.
     pub(super) fn style(self) -> Style {
-        Style::new()
-            .fg_color(Some(Color::Ansi(AnsiColor::Black)))
-            .bg_color(Some(Color::Ansi(self.look().ansi)))
+        let fill = self.look().ansi;
+        let ink = match fill {
+            AnsiColor::BrightBlack => AnsiColor::BrightWhite,
+            _ => AnsiColor::Black,
+        };
+        ink.on(fill)
     }
 
     /// Its colour in an SVG.

@@ -201,7 +201,7 @@ fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String 
                 }
                 seen.ran |= cell.ran;
                 let style = cell.state.style();
-                let style = if cell.ran { style.bold() } else { style };
+                let style = if cell.ran { style.bold().underline() } else { style };
                 let letters = letter(cell).to_string().repeat(run.len());
                 let _ = write!(drawn, "{style}{letters}{style:#}");
             }
