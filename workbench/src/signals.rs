@@ -1,6 +1,9 @@
 //! However this program ends, its servers end first: they are in process groups of their own, which
 //! a terminal's Ctrl-C does not reach.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use workbench::server;
 
 /// Ends all servers and this program at SIGINT, SIGTERM, SIGHUP and SIGQUIT.
@@ -24,26 +27,33 @@ pub fn end_servers_at_signals() {
     let _ = server::end_all;
 }
 
-/// The signals that have come since [`note_signals`].
-#[derive(Debug)]
-pub struct Noted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+/// The last signal that has come since [`note_signals`].
+#[derive(Debug, Default)]
+pub struct Noted(Arc<AtomicUsize>);
 
 impl Noted {
-    /// The number of the last signal.
+    /// Its number.
     pub fn signal(&self) -> Option<u8> {
-        let number = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        let number = self.0.load(Ordering::Relaxed);
         u8::try_from(number).ok().filter(|number| *number > 0)
     }
 }
 
-/// Notes SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on, for one that ends by itself then.
+/// Notes SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on, for one that then ends by itself.
 #[cfg(unix)]
 pub fn note_signals() -> std::io::Result<Noted> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    let noted = Noted(std::sync::Arc::default());
+    let noted = Noted::default();
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         let number = usize::try_from(signal).unwrap_or_default();
-        signal_hook::flag::register_usize(signal, std::sync::Arc::clone(&noted.0), number)?;
+        signal_hook::flag::register_usize(signal, Arc::clone(&noted.0), number)?;
     }
     Ok(noted)
+}
+
+#[cfg(not(unix))]
+// Where there are signals, watching for them may fail.
+#[allow(clippy::unnecessary_wraps)]
+pub fn note_signals() -> std::io::Result<Noted> {
+    Ok(Noted::default())
 }

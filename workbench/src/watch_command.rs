@@ -119,8 +119,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// What is said where there is no `/proc`.
-const ELSEWHERE: &str = "what a thread waits for is told by Linux alone, in /proc; this system shows \
-                         neither that nor the threads of another process";
+const ELSEWHERE: &str = "what a thread waits for is told by Linux alone, in /proc; on this system, \
+                         tincan can neither see that nor count the threads of a server";
 
 fn start(command: &[OsString]) -> Result<Server> {
     let (program, args) = command.split_first().context("there is no command")?;

@@ -83,5 +83,6 @@ pub mod mode {
 #[cfg(not(unix))]
 pub mod mode {
     pub fn take() {}
+    pub fn take_again() {}
     pub fn put_back() {}
 }
