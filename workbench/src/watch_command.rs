@@ -282,7 +282,8 @@ impl<'a> Watch<'a> {
         parts.extend(self.percent().map(|it| format!("CPU {it:.0} %")));
         let pace = self.sampler.pace();
         if pace > EVERY * 2 {
-            parts.push(format!("so many that they are looked at every {} ms", pace.as_millis()));
+            let (now, usual) = (pace.as_millis(), EVERY.as_millis());
+            parts.push(format!("looked at every {now} ms instead of {usual}"));
         }
         if self.screen.is_some() {
             parts.push("q: quit".to_owned());

@@ -19,6 +19,9 @@ const PROCESSES_EVERY: Duration = Duration::from_millis(100);
 /// they were.
 const FEW: usize = 200;
 
+/// How many looks decide how often to look.
+const LOOKS: usize = 4;
+
 /// How much the system lets us see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sight {
@@ -41,7 +44,8 @@ pub struct Sampler {
     rounds: u64,
     sight: Sight,
     cpu: Option<Duration>,
-    took: Duration,
+    /// How long the last looks took.
+    took: [Duration; LOOKS],
 }
 
 /// What is known of a thread since the last look.
@@ -81,7 +85,7 @@ impl Sampler {
             rounds: 0,
             sight: Sight::Calls,
             cpu: None,
-            took: Duration::ZERO,
+            took: [Duration::ZERO; LOOKS],
         }
     }
 
@@ -107,7 +111,8 @@ impl Sampler {
             thread.round == round
         });
         lanes.looked(at);
-        self.took = begin.elapsed();
+        self.took.rotate_left(1);
+        self.took[LOOKS - 1] = begin.elapsed();
     }
 
     fn look_at(&mut self, pid: u32, tid: u32, at: Duration, lanes: &mut Lanes) {
@@ -197,7 +202,8 @@ impl Sampler {
     /// quarter of one processor.
     #[must_use]
     pub fn pace(&self) -> Duration {
-        EVERY.max(self.took * 4)
+        // One that took long because others had the processor says nothing.
+        EVERY.max(self.took.into_iter().min().unwrap_or_default() * 4)
     }
 
     /// How long since this began.
