@@ -2,7 +2,7 @@
 //! a terminal's Ctrl-C does not reach.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use workbench::server;
 
@@ -27,27 +27,36 @@ pub fn end_servers_at_signals() {
     let _ = server::end_all;
 }
 
-/// The last signal that has come since [`note_signals`].
+/// The signals that have come since [`note_signals`].
 #[derive(Debug, Default)]
-pub struct Noted(Arc<AtomicUsize>);
+pub struct Noted {
+    last: Arc<AtomicUsize>,
+    resumed: Arc<AtomicBool>,
+}
 
 impl Noted {
-    /// Its number.
+    /// The number of the last that asks for the end.
     pub fn signal(&self) -> Option<u8> {
-        let number = self.0.load(Ordering::Relaxed);
+        let number = self.last.load(Ordering::Relaxed);
         u8::try_from(number).ok().filter(|number| *number > 0)
+    }
+
+    /// Whether this process was suspended and goes on, since that was last asked.
+    pub fn resumed(&self) -> bool {
+        self.resumed.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Notes SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on, for one that then ends by itself.
+/// Notes SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGCONT from now on, for one that then ends by itself.
 #[cfg(unix)]
 pub fn note_signals() -> std::io::Result<Noted> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     let noted = Noted::default();
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         let number = usize::try_from(signal).unwrap_or_default();
-        signal_hook::flag::register_usize(signal, Arc::clone(&noted.0), number)?;
+        signal_hook::flag::register_usize(signal, Arc::clone(&noted.last), number)?;
     }
+    signal_hook::flag::register(SIGCONT, Arc::clone(&noted.resumed))?;
     Ok(noted)
 }
 

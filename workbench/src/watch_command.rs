@@ -197,8 +197,7 @@ impl<'a> Watch<'a> {
             self.look_up_address();
             self.note_cpu();
             if drawn.is_none_or(|it| it.elapsed() >= DRAWN_EVERY) {
-                // It was suspended in between.
-                if drawn.is_some_and(|it| it.elapsed() > 20 * DRAWN_EVERY)
+                if self.noted.resumed()
                     && let Some(screen) = &mut self.screen
                 {
                     screen.begin_anew();
@@ -270,10 +269,12 @@ impl<'a> Watch<'a> {
     /// What stands above the lanes.
     fn head(&self, width: usize) -> Vec<String> {
         let mut parts = vec![fit_to(&self.name, width.min(40))];
-        parts.push(match self.addrs.as_slice() {
-            [] => "does not listen".to_owned(),
-            addrs => format!("listens on {}", addrs.join(", ")),
-        });
+        match self.addrs.as_slice() {
+            // Its descriptors may not be read either.
+            [] if self.sampler.sight() == Sight::Running => {}
+            [] => parts.push("does not listen".to_owned()),
+            addrs => parts.push(format!("listens on {}", addrs.join(", "))),
+        }
         parts.push(format!("{:.1} s", self.lanes.now().as_secs_f64()));
         parts.push(match self.lanes.living() {
             1 => "1 thread".to_owned(),

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::lanes::{Cell, Lanes};
 use super::state::{self, State};
 use crate::procfs::{self, Whom};
+use crate::sockdiag;
 
 /// How often threads are looked at, as long as that takes little time.
 pub const EVERY: Duration = Duration::from_millis(20);
@@ -43,6 +45,7 @@ pub struct Sampler {
     threads: HashMap<u32, Thread>,
     rounds: u64,
     sight: Sight,
+    peers: Peers,
     cpu: Option<Duration>,
     /// How long the last looks took.
     took: [Duration; LOOKS],
@@ -84,6 +87,7 @@ impl Sampler {
             threads: HashMap::new(),
             rounds: 0,
             sight: Sight::Calls,
+            peers: Peers::default(),
             cpu: None,
             took: [Duration::ZERO; LOOKS],
         }
@@ -164,7 +168,7 @@ impl Sampler {
             _ => {}
         }
         let (state, detail) = match fs::read_to_string(format!("{folder}/syscall")) {
-            Ok(text) if state::knows_calls() => match in_call(pid, &text) {
+            Ok(text) if state::knows_calls() => match in_call(pid, &text, &mut self.peers) {
                 Some(found) => found,
                 None => place(folder),
             },
@@ -221,7 +225,7 @@ fn place(folder: &str) -> (State, String) {
 }
 
 /// What a thread does by what `/proc/PID/task/TID/syscall` says; nothing where that does not tell.
-fn in_call(pid: u32, text: &str) -> Option<(State, String)> {
+fn in_call(pid: u32, text: &str, peers: &mut Peers) -> Option<(State, String)> {
     let mut words = text.split_whitespace();
     let first = words.next()?;
     if first == "running" {
@@ -237,26 +241,65 @@ fn in_call(pid: u32, text: &str) -> Option<(State, String)> {
     let descriptor =
         words.next().and_then(|it| u32::from_str_radix(it.strip_prefix("0x")?, 16).ok());
     let about = match (call.state, descriptor) {
-        (State::Read | State::Write, Some(number)) => kind(pid, number),
+        (State::Read | State::Write, Some(number)) => kind(pid, number, peers),
         _ => None,
     };
     let detail = about.map_or_else(|| call.name.to_owned(), |it| format!("{} {it}", call.name));
     Some((call.state, detail))
 }
 
-/// What a descriptor is.
-fn kind(pid: u32, descriptor: u32) -> Option<&'static str> {
+/// What a descriptor is, or who is at the other end.
+fn kind(pid: u32, descriptor: u32, peers: &mut Peers) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
     let path = path.to_string_lossy();
-    Some(match &*path {
-        path if path.starts_with("socket:") => "socket",
+    let kind = match &*path {
+        path if path.starts_with("socket:") => {
+            let inode = path.trim_start_matches("socket:[").trim_end_matches(']').parse().ok();
+            return Some(inode.and_then(|it| peers.of(it)).unwrap_or_else(|| "socket".to_owned()));
+        }
         path if path.starts_with("pipe:") => "pipe",
         path if path.starts_with("/dev/pts/") || path.starts_with("/dev/tty") => "terminal",
         path if path.starts_with('/') => "file",
         path if path.contains("eventfd") => "eventfd",
         path if path.contains("inotify") => "inotify",
         _ => return None,
-    })
+    };
+    Some(kind.to_owned())
+}
+
+/// Who is at the other end of which connection.
+#[derive(Debug, Default)]
+struct Peers {
+    /// By the socket's number; nothing for one that is no connection.
+    known: HashMap<u64, Option<SocketAddr>>,
+    asked_at: Option<Instant>,
+}
+
+impl Peers {
+    /// How the other end of a socket is written: that of this machine by its port alone.
+    fn of(&mut self, inode: u64) -> Option<String> {
+        /// The kernel lists all connections of the machine.
+        const ASKED_EVERY: Duration = Duration::from_millis(200);
+        const MANY: usize = 10_000;
+        if !self.known.contains_key(&inode)
+            && self.asked_at.is_none_or(|it| it.elapsed() >= ASKED_EVERY)
+        {
+            // What is no connection, a Unix socket say, never becomes one.
+            self.known.retain(|_, peer| peer.is_none());
+            if self.known.len() > MANY {
+                self.known.clear();
+            }
+            self.known.extend(sockdiag::peers().into_iter().map(|(it, peer)| (it, Some(peer))));
+            self.known.entry(inode).or_default();
+            self.asked_at = Some(Instant::now());
+        }
+        let peer = self.known.get(&inode).copied().flatten()?;
+        Some(if peer.ip().to_canonical().is_loopback() {
+            format!(":{}", peer.port())
+        } else {
+            peer.to_string()
+        })
+    }
 }
 
 fn ran(folder: &str) -> Option<Ran> {
