@@ -139,6 +139,16 @@ enum End {
     Ended(Option<ExitStatus>),
 }
 
+impl End {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Signal(signal) => 128 + signal,
+            Self::Ended(Some(status)) => u8::from(!status.success()),
+            Self::Wanted | Self::Ended(None) => 0,
+        }
+    }
+}
+
 struct Watch<'a> {
     args: &'a Args,
     /// The server, if it was started here.
@@ -268,7 +278,7 @@ impl<'a> Watch<'a> {
 
     /// What stands above the lanes.
     fn head(&self, width: usize) -> Vec<String> {
-        let mut parts = vec![fit_to(&self.name, width.min(40))];
+        let mut parts = vec![fit_to(&self.name, (width / 2).max(40).min(width))];
         match self.addrs.as_slice() {
             // Its descriptors may not be read either.
             [] if self.sampler.sight() == Sight::Running => {}
@@ -277,6 +287,7 @@ impl<'a> Watch<'a> {
         }
         parts.push(format!("{:.1} s", self.lanes.now().as_secs_f64()));
         parts.push(match self.lanes.living() {
+            0 => "no thread is left".to_owned(),
             1 => "1 thread".to_owned(),
             many => format!("{many} threads"),
         });
@@ -354,28 +365,24 @@ impl<'a> Watch<'a> {
 
     /// Ends what was started, and tells how it went; gives the exit code.
     fn finish(mut self, end: &End) -> Result<u8> {
-        let began_to_print = self.server.as_ref().filter(|_| matches!(end, End::Ended(_)));
-        if let Some(server) = began_to_print {
+        let has_ended = matches!(end, End::Ended(_));
+        if let (true, Some(server)) = (has_ended, &self.server) {
             server.wait_for_output()?;
         }
         self.draw()?;
         let is_live = self.screen.take().is_some();
         let mut lines = if is_live { Vec::new() } else { self.whole() };
-        let by_itself = match end {
+        if self.lanes.all().is_empty() {
+            lines.push("It ended before it could be seen.".to_owned());
+        }
+        match end {
             End::Ended(Some(status)) => {
                 lines.push(format!("The server has ended by itself: {status}."));
-                !status.success()
             }
-            End::Ended(None) => {
-                lines.push("The process has ended.".to_owned());
-                false
-            }
-            End::Wanted | End::Signal(_) => {
-                lines.extend(self.end_server()?);
-                false
-            }
-        };
-        if matches!(end, End::Ended(_)) && !is_live {
+            End::Ended(None) => lines.push("The process has ended.".to_owned()),
+            End::Wanted | End::Signal(_) => lines.extend(self.end_server()?),
+        }
+        if has_ended && !is_live {
             lines.extend(self.printed(WIDTH).into_iter().map(|line| format!("  {line}")));
         }
         if let Some(path) = &self.args.svg {
@@ -386,16 +393,13 @@ impl<'a> Watch<'a> {
             lines.push(format!("It left a process behind, which is ended now: {left}"));
         }
         print(format!("{}\n", lines.join("\n")).as_bytes())?;
-        Ok(match end {
-            End::Signal(signal) => 128 + signal,
-            _ => u8::from(by_itself),
-        })
+        Ok(end.code())
     }
 
     /// All that was seen, for those who could not look on.
     fn whole(&self) -> Vec<String> {
         if self.lanes.all().is_empty() {
-            return vec!["It ended before it could be seen.".to_owned()];
+            return Vec::new();
         }
         let mut lines = self.head(WIDTH);
         let drawn = picture(&self.lanes, &Frame { span: Span::All, width: WIDTH, rows: LANES });

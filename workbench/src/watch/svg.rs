@@ -161,32 +161,38 @@ fn shares(lane: &Lane) -> String {
     shares.join(", ")
 }
 
+/// The colours of a light page, and whatever does not depend on that.
+const LIGHT: &str = r"
+.watch { max-width: 100%; background: #fff; font-family: system-ui, sans-serif; }
+.page { fill: #fff; }
+.title { font-size: 15px; font-weight: 600; fill: #1c1e21; }
+.text { font-size: 12.5px; fill: #3c4043; }
+.name { font: 12px ui-monospace, monospace; fill: #1c1e21; }
+.id, .time { font-size: 11px; fill: #5f6368; }
+.grid { stroke: #dadce0; }
+.free { fill: #c4c7cb; }
+.letter { font: 600 11px ui-monospace, monospace; }
+.ran { stroke: #111; stroke-width: 4; stroke-linecap: square; }
+.narrow, .medium, .slim { display: none; }
+";
+
+const DARK: &str = r"@media (prefers-color-scheme: dark) {
+.watch { background: #17191c; }
+.page { fill: #17191c; }
+.title, .name { fill: #f1f3f4; }
+.text { fill: #d2d5d9; }
+.id, .time { fill: #a8adb4; }
+.grid { stroke: #3c4043; }
+}
+";
+
 fn style(drawn: &Drawn<'_>, wide: &Layout, narrow: &Layout) -> String {
-    let mut text = "<style>\n\
-        .watch { max-width: 100%; background: #fff; font-family: system-ui, sans-serif; }\n\
-        .page { fill: #fff; }\n\
-        .title { font-size: 15px; font-weight: 600; fill: #1c1e21; }\n\
-        .text { font-size: 12.5px; fill: #3c4043; }\n\
-        .name { font: 12px ui-monospace, monospace; fill: #1c1e21; }\n\
-        .id, .time { font-size: 11px; fill: #5f6368; }\n\
-        .grid { stroke: #dadce0; }\n\
-        .free { fill: #c4c7cb; }\n\
-        .letter { font: 600 11px ui-monospace, monospace; }\n\
-        .ran { stroke: #111; stroke-width: 4; stroke-linecap: square; }\n\
-        .narrow, .medium, .slim { display: none; }\n"
-        .to_owned();
+    let mut text = format!("<style>{LIGHT}");
     for state in &drawn.states {
         let (class, fill, ink) = (class(*state), state.fill(), state.ink());
         let _ = writeln!(text, ".{class} {{ fill: {fill}; }}\n.on-{class} {{ fill: {ink}; }}");
     }
-    text += "@media (prefers-color-scheme: dark) {\n\
-        .watch { background: #17191c; }\n\
-        .page { fill: #17191c; }\n\
-        .title, .name { fill: #f1f3f4; }\n\
-        .text { fill: #d2d5d9; }\n\
-        .id, .time { fill: #a8adb4; }\n\
-        .grid { stroke: #3c4043; }\n\
-        }\n";
+    text += DARK;
     let count = drawn.lanes.len();
     text += "@media (max-width: 720px) {\n\
         .wide, .broad { display: none; }\n\
@@ -311,12 +317,17 @@ fn bar(cells: &[Option<Cell>], y: usize) -> String {
             );
         }
     }
+    text + &strips(cells, y + BAR - 3)
+}
+
+/// A strip where a thread ran in between.
+fn strips(cells: &[Option<Cell>], y: usize) -> String {
+    let mut text = String::new();
     let mut at = 0.0;
     for run in cells.chunk_by(|a, b| has_run(*a) == has_run(*b)) {
         let (from, to) = (at, at + percent(run.len()));
         at = to;
         if has_run(run[0]) {
-            let y = y + BAR - 3;
             let _ = writeln!(
                 text,
                 "<line class=\"ran\" x1=\"{from:.2}%\" x2=\"{to:.2}%\" y1=\"{y}\" y2=\"{y}\"/>"

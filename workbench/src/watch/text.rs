@@ -122,7 +122,9 @@ pub fn picture(lanes: &Lanes, frame: &Frame) -> Picture {
     if !rest.is_empty() {
         drawn.push(fit_to(&summary(&rest, frame.span, drawn.is_empty()), frame.width));
     }
-    drawn.push(axis(&layout, window, frame.span));
+    if !drawn.is_empty() {
+        drawn.push(axis(&layout, window, frame.span));
+    }
     Picture { lanes: drawn, seen }
 }
 
