@@ -9,6 +9,7 @@
 //! | servers to try the checker on | [`mutants`] |
 //! | both as the tests of a stage | [`contract::run`] |
 //! | measure it | [`lab`] |
+//! | see what each of its threads does | [`watch`] |
 //!
 //! No check waits a fixed time for something to happen: it waits for what can be observed, with a
 //! deadline that is far longer than a loaded machine needs.
@@ -24,6 +25,7 @@ pub mod server;
 pub mod sockdiag;
 pub mod tape;
 mod wait;
+pub mod watch;
 pub mod wire;
 
 pub use failure::{Failure, Said, fail, fail_late};

@@ -10,6 +10,7 @@ mod output;
 mod signals;
 mod stages;
 mod tour;
+mod watch_command;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ use clap::{Parser, Subcommand};
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
         cargo tincan diff echo-uni echo-multi\n  \
         cargo tincan lab --quick\n  \
+        cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
         cargo tincan exercise list"
 )]
 struct Args {
@@ -37,6 +39,7 @@ enum Command {
     Check(check_command::Args),
     Diff(diff::Args),
     Lab(lab_command::Args),
+    Watch(watch_command::Args),
     Exercise(exercise::Args),
     /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
     #[command(hide = true)]
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Lab(args) => lab_command::run(&args),
+        Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
     };

@@ -1,7 +1,8 @@
 //! However this program ends, its servers end first: they are in process groups of their own, which
 //! a terminal's Ctrl-C does not reach.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use workbench::server;
 
@@ -46,4 +47,44 @@ pub fn end_servers_at_signals() {
 pub fn end_servers_at_signals() {
     let _ = server::end_all;
     let _ = (&SPARES_US, &NOTED);
+}
+
+/// The signals that have come since [`note_signals`].
+#[derive(Debug, Default)]
+pub struct Noted {
+    last: Arc<AtomicUsize>,
+    resumed: Arc<AtomicBool>,
+}
+
+impl Noted {
+    /// The number of the last that asks for the end.
+    pub fn signal(&self) -> Option<u8> {
+        let number = self.last.load(Ordering::Relaxed);
+        u8::try_from(number).ok().filter(|number| *number > 0)
+    }
+
+    /// Whether this process was suspended and goes on, since that was last asked.
+    pub fn resumed(&self) -> bool {
+        self.resumed.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Notes SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGCONT from now on, for one that then ends by itself.
+#[cfg(unix)]
+pub fn note_signals() -> std::io::Result<Noted> {
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let noted = Noted::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(&noted.last), number)?;
+    }
+    signal_hook::flag::register(SIGCONT, Arc::clone(&noted.resumed))?;
+    Ok(noted)
+}
+
+#[cfg(not(unix))]
+// Where there are signals, watching for them may fail.
+#[allow(clippy::unnecessary_wraps)]
+pub fn note_signals() -> std::io::Result<Noted> {
+    Ok(Noted::default())
 }

@@ -153,10 +153,11 @@ const VARY: &[&str] = &[
 ];
 
 /// A failure's text without what differs from run to run: addresses, and numbers where it says what
-/// was expected and got; where that varies, all about it. The picture tells of times, and what
+/// was expected and got; where that varies, all about it. The pictures tell of times, and what
 /// the server prints depends on its language's version.
 fn what_stays(text: &str, varies: bool) -> String {
     let (text, _) = text.split_once("\n  who sent what when").unwrap_or((text, ""));
+    let (text, _) = text.split_once("\n  what each thread did").unwrap_or((text, ""));
     let (did, rest) = text.split_once("\n expected").unwrap();
     let (came, rest) = rest.split_once("\n     rule").unwrap();
     if varies {

@@ -14,7 +14,7 @@ mod act;
 mod chat;
 mod echo;
 mod idle;
-mod keys;
+pub mod keys;
 mod lanes;
 mod leave;
 mod page;
