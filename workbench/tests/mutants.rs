@@ -147,9 +147,11 @@ const VARY: &[&str] = &[
     "chat-one-order",
     "chat-sender-order",
     "chat-whole-frames",
+    "crowd-1100",
     "frame-half-close",
     "reset-any-moment",
     "reset-hundred",
+    "slow-pause",
 ];
 
 /// A failure's text without what differs from run to run: addresses, and numbers where it says what
