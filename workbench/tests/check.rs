@@ -2,21 +2,21 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
+mod harness;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use workbench::check::{Asked, Check, LADDER, Profile};
 use workbench::mutants;
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+use harness::{marked, stderr, stdout, wait_until};
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
@@ -26,14 +26,6 @@ fn tincan(args: &[&str]) -> Command {
 
 fn run(args: &[&str]) -> Output {
     tincan(args).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Programs compiled once for all tests.
@@ -245,14 +237,6 @@ fn a_server_that_runs_already_is_checked_where_it_is() {
     assert!(TcpStream::connect(addr).is_ok(), "it must still run");
 }
 
-fn wait_until(mut cond: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !cond() {
-        assert!(Instant::now() < until, "waited in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn wrong_calls_are_usage_errors() {
     for args in [
@@ -270,18 +254,6 @@ fn wrong_calls_are_usage_errors() {
             "{args:?}"
         );
     }
-}
-
-/// The processes that have a word in their environment (Linux).
-#[cfg(target_os = "linux")]
-fn marked(mark: &str) -> Vec<u32> {
-    let pids = fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        String::from_utf8_lossy(&environ).contains(mark)
-    })
-    .collect()
 }
 
 #[test]

@@ -2,24 +2,20 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
+mod harness;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use workbench::mutants;
 
+use harness::{stderr, stdout};
+
 fn exercise(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
     command.arg("exercise").args(args).current_dir(folder).env("NO_COLOR", "1");
     command.output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]

@@ -3,16 +3,19 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use harness::{Printed, collect, marked, stderr, stdout};
 
 /// How long anything may take before a test fails; a first build of the stages is part of it.
 const DEADLINE: Duration = Duration::from_mins(4);
@@ -76,14 +79,6 @@ fn tincan(args: &[&str]) -> Command {
 
 fn run(args: &[&str]) -> Output {
     tincan(args).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// A Python server in that folder, as `--mine` takes it.
@@ -241,7 +236,7 @@ fn nothing_is_left_when_it_is_killed() {
 struct Lab {
     child: Child,
     mark: String,
-    printed: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    printed: Printed,
     readers: Vec<thread::JoinHandle<()>>,
 }
 
@@ -293,29 +288,4 @@ impl Lab {
         }
         (status.code(), self.printed())
     }
-}
-
-fn collect(
-    mut pipe: impl Read + Send + 'static,
-    printed: &Arc<(Mutex<Vec<u8>>, Condvar)>,
-) -> thread::JoinHandle<()> {
-    let printed = Arc::clone(printed);
-    thread::spawn(move || {
-        let mut buf = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut buf) {
-            printed.0.lock().unwrap().extend_from_slice(&buf[..n]);
-            printed.1.notify_all();
-        }
-    })
-}
-
-/// The processes with this mark in their environment.
-fn marked(mark: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let has_mark = |path: &Path| {
-        let environ = fs::read(path.join("environ")).unwrap_or_default();
-        environ.windows(mark.len()).any(|part| part == mark.as_bytes())
-    };
-    let name = |path: &Path| fs::read_to_string(path.join("comm")).unwrap_or_default();
-    processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
 }

@@ -3,19 +3,23 @@
 // In a test that is what should happen when something fails.
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+
+use harness::{Printed, collect, marked};
 
 /// How long anything may take before a test fails; a first build of the stages is part of it.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -233,7 +237,7 @@ fn place(rows: &[Vec<String>], lane: usize, fits: impl Fn(&str) -> bool) -> usiz
 struct Tour {
     child: Child,
     mark: String,
-    printed: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    printed: Printed,
     readers: Vec<thread::JoinHandle<()>>,
     /// Both ends of its terminal, if it has one.
     terminal: Option<(File, File)>,
@@ -368,31 +372,6 @@ impl Drop for Tour {
 
 fn mark() -> String {
     format!("{:x}", fastrand::u128(..))
-}
-
-/// The processes with this mark in their environment.
-fn marked(mark: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let has_mark = |path: &Path| {
-        let environ = fs::read(path.join("environ")).unwrap_or_default();
-        environ.windows(mark.len()).any(|part| part == mark.as_bytes())
-    };
-    let name = |path: &Path| fs::read_to_string(path.join("comm")).unwrap_or_default();
-    processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
-}
-
-fn collect(
-    mut pipe: impl Read + Send + 'static,
-    printed: &Arc<(Mutex<Vec<u8>>, Condvar)>,
-) -> thread::JoinHandle<()> {
-    let printed = Arc::clone(printed);
-    thread::spawn(move || {
-        let mut buf = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut buf) {
-            printed.0.lock().unwrap().extend_from_slice(&buf[..n]);
-            printed.1.notify_all();
-        }
-    })
 }
 
 /// Lets another process write a program: as long as one that was forked meanwhile by another test has

@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use harness::{marked, wait_until};
 
 /// How long anything may take before a test fails; building the stages is part of it.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -172,28 +176,9 @@ fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-fn wait_until(mut cond: impl FnMut() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !cond() {
-        assert!(Instant::now() < until, "waited in vain");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn wait_for_end(child: &mut Child) -> Option<i32> {
     wait_until(|| child.try_wait().unwrap().is_some());
     child.wait().unwrap().code()
-}
-
-/// The processes with this mark in their environment.
-fn marked(mark: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let has_mark = |path: &Path| {
-        let environ = fs::read(path.join("environ")).unwrap_or_default();
-        environ.windows(mark.len()).any(|part| part == mark.as_bytes())
-    };
-    let name = |path: &Path| fs::read_to_string(path.join("comm")).unwrap_or_default();
-    processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
 }
 
 #[test]
