@@ -267,3 +267,35 @@ impl Origin {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_ends_with_the_last_of_those_within_it() {
+        let mut lane = State::default();
+        let (outer, inner) = (lane.begin("outer"), lane.begin("inner"));
+        lane.end(outer);
+        assert!(lane.done.is_empty());
+        lane.end(inner);
+        let ends: Vec<_> = lane.done.iter().map(|event| (event.name, event.end)).collect();
+        assert!(matches!(ends[..], [("inner", inner), ("outer", outer)] if inner < outer));
+        WAITING.fetch_sub(2 * size_of::<Event>(), Ordering::Relaxed);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_but_for_ends() {
+        let before = LEFT_OUT.load(Ordering::Relaxed);
+        let mut lane = State::default();
+        let told = lane.begin("told");
+        lane.open[0].is_told = true;
+        let untold = lane.begin("untold");
+        WAITING.fetch_add(WAITING_BYTES, Ordering::Relaxed);
+        lane.end(untold);
+        lane.end(told);
+        WAITING.fetch_sub(WAITING_BYTES + size_of::<Event>(), Ordering::Relaxed);
+        assert!(matches!(lane.done[..], [Event { name: "told", begin: None, .. }]));
+        assert!(LEFT_OUT.load(Ordering::Relaxed) > before);
+    }
+}

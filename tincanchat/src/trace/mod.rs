@@ -32,6 +32,7 @@ static IS_ON: AtomicBool = AtomicBool::new(false);
 /// When the trace began: the zero of its clock.
 static BEGAN: OnceLock<Instant> = OnceLock::new();
 
+#[inline]
 fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }

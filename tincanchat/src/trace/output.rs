@@ -8,7 +8,6 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::{Context as _, Result};
 
@@ -55,6 +54,7 @@ impl Output {
         }
         // Where a link leads to, so that no copy takes the link's place.
         let path = fs::canonicalize(&path).with_context(why)?;
+        let _ = fs::remove_file(growing(&path));
         let end = PAGE - END.len() as u64;
         let output =
             Output { path, file: Some(file), is_stream: false, len: 2, end, is_empty: true };
@@ -163,8 +163,8 @@ impl Output {
     /// Puts a copy of all events, with something behind them, in the place of the file.
     fn replace(&self, behind: &mut impl Read) -> io::Result<File> {
         let Some(mut old) = self.file.as_ref() else { return Err(ErrorKind::NotFound.into()) };
-        let mut path = self.path.clone().into_os_string();
-        path.push(format!(".{}", process::id()));
+        let path = growing(&self.path);
+        let _ = fs::remove_file(&path);
         let mut new = File::options().read(true).write(true).create_new(true).open(&path)?;
         let mut copy = || {
             new.set_permissions(old.metadata()?.permissions())?;
@@ -198,6 +198,13 @@ impl Output {
     }
 }
 
+/// Where a file's copy is made. It stays when the process is killed meanwhile.
+fn growing(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".growing");
+    path.into()
+}
+
 #[cfg(unix)]
 fn is_fifo(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
@@ -207,4 +214,67 @@ fn is_fifo(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_fifo(_path: &Path) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Appends events of many lengths, and reads the file after each.
+    fn fill(path: &Path) {
+        let mut output = Output::create(path).unwrap();
+        let mut events = Vec::new();
+        assert_eq!(array(path), events);
+        for len in (1..3000).step_by(37) {
+            let event = "x".repeat(len);
+            output.append(&format!("\"{event}\"\n")).unwrap();
+            events.push(Value::String(event));
+            assert_eq!(array(path), events);
+        }
+        output.append(&"\"short\"\n".repeat(2000)).unwrap();
+        events.extend(vec!["short".into(); 2000]);
+        assert_eq!(array(path), events);
+        output.end().unwrap();
+        assert_eq!(array(path), events);
+    }
+
+    fn array(path: &Path) -> Vec<Value> {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_file_is_an_array_after_every_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        fill(&path);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fill(&path); // again, over the old one
+        assert!(fs::read_to_string(&path).unwrap().ends_with("\"short\"\n]\n")); // no blanks
+    }
+
+    #[test]
+    fn the_file_grows_also_where_no_second_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        fs::create_dir_all(growing(&path).join("in the way")).unwrap();
+        // What has been put into one write is still whole; only its end keeps its blanks.
+        let mut output = Output::create(&path).unwrap();
+        for _ in 0..10_000 {
+            output.append("\"event\"\n").unwrap();
+        }
+        assert_eq!(array(&path).len(), 10_000);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("trace.json"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::write(&path, "").unwrap();
+        fill(&link);
+        assert!(link.is_symlink() && path.is_file());
+    }
 }

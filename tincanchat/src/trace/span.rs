@@ -40,6 +40,13 @@ impl Span {
         }))
     }
 
+    #[cold]
+    fn end(&mut self) {
+        if let Some((lane, id)) = self.0.take() {
+            lane.state().end(id);
+        }
+    }
+
     /// Ends the span, and hands through what was computed or awaited meanwhile: an argument is
     /// computed after what it is an argument of.
     ///
@@ -107,8 +114,8 @@ impl Span {
 impl Drop for Span {
     #[inline]
     fn drop(&mut self) {
-        if let Some((lane, id)) = self.0.take() {
-            lane.state().end(id);
+        if self.0.is_some() {
+            self.end();
         }
     }
 }

@@ -166,7 +166,7 @@ impl Writer {
         let all = LEFT_OUT.load(Ordering::Relaxed);
         let more = all - self.left_out;
         if more > 0 {
-            let why = "they came faster than they could be written";
+            let why = "there was no room for them";
             if self.left_out == 0 {
                 let path = self.output.path().display();
                 warn!("The trace {path} lacks {more} spans, and maybe more: {why}");
@@ -238,4 +238,32 @@ fn json_string(text: &str) -> String {
     }
     json.push('"');
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_trace_ends_at_its_limit_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        let mut writer = Writer::new(Output::create(&path).unwrap());
+        writer.most_bytes = 10_000;
+        let args = Args::default();
+        let event = Event { name: "read", begin: Some(1500), end: Some(2001), args };
+        let news = News { lane: 1, name: Some("a \"name\"".to_owned()), events: vec![event; 20] };
+        while writer.flush(false) {
+            writer.tell(&news);
+        }
+        let events: Vec<Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let has = |text: &str| events.iter().any(|event| event.to_string().contains(text));
+        assert!(has("the trace ends here: it has 10000 bytes") && has("a \\\"name\\\""));
+        assert!(has("\"dur\":0.501") && has("\"ts\":1.5"));
+        assert!(fs::metadata(&path).unwrap().len() < 20_000);
+    }
 }
