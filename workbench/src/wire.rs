@@ -325,9 +325,12 @@ impl Client {
 
     /// Reads to the end of the connection: all bytes, and how it ended.
     pub fn bytes_to_end(&mut self) -> Result<(Vec<u8>, Heard)> {
+        let mut until = Instant::now() + self.patience;
         loop {
-            match self.read(self.patience)? {
-                Heard::Frame(_) => {}
+            let left = until.saturating_duration_since(Instant::now());
+            match self.read(left.max(Duration::from_millis(1)))? {
+                Heard::Silence if !left.is_zero() => {}
+                Heard::Frame(_) => until = Instant::now() + self.patience,
                 Heard::Silence => {
                     return Err(self.raw_failure(Said::words("an end"), &Heard::Silence));
                 }
