@@ -105,7 +105,6 @@ fn who_does_not_read_is_read_from_no_more_and_holds_up_nobody() -> Result<()> {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_thousand_clients_share_a_few_threads() -> Result<()> {
     let server = start()?;
     let mut clients = Vec::new();
@@ -118,7 +117,8 @@ fn a_thousand_clients_share_a_few_threads() -> Result<()> {
     for client in &mut clients {
         client.expect_bytes(b"You said: hello\n")?;
     }
-    let threads = server.figures().unwrap().threads;
+    // Where the system tells.
+    let threads = server.figures().map_or(0, |it| it.threads);
     let processors = std::thread::available_parallelism()?.get() as u64;
     assert!(threads <= processors + 4, "{threads} threads");
     drop(clients);
