@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap_verbosity_flag::{InfoLevel, Verbosity};
 use tracing::warn;
 
+use super::log::start_log_to;
 use super::{Log, start_log};
 use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS, trace};
 
@@ -68,6 +69,32 @@ impl ServerArgs {
         let log = start_log(&self.verbosity);
         self.trace.as_deref().map_or(Ok(()), trace::start)?;
         Ok(log)
+    }
+
+    /// Starts the log with each of its lines going to `write`, and no thread: for a server that forks,
+    /// which must have only one. `write` must not block.
+    ///
+    /// There is no trace then, since that needs a thread; `--trace` is for the server to refuse.
+    ///
+    /// ```
+    /// use clap::Parser;
+    /// use tincanchat::cli::ServerArgs;
+    ///
+    /// #[derive(Parser)]
+    /// struct Args {
+    ///     #[command(flatten)]
+    ///     server: ServerArgs,
+    /// }
+    ///
+    /// let (lines, log) = std::sync::mpsc::channel();
+    /// let args = Args::parse_from(["echo"]);
+    /// let _log = args.server.start_log_to(move |line| _ = lines.send(line.to_vec()));
+    /// tracing::info!("a line");
+    /// assert!(log.recv()?.ends_with(b"a line\n"));
+    /// # Ok::<(), std::sync::mpsc::RecvError>(())
+    /// ```
+    pub fn start_log_to(&self, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Log {
+        start_log_to(&self.verbosity, write)
     }
 
     /// How many clients a server may have that starts so many threads for each; with a warning in

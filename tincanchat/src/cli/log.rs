@@ -45,6 +45,14 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// ```
 #[must_use]
 pub fn start_log(verbosity: &Verbosity<impl LogLevel>) -> Log {
+    start_log_to(verbosity, |line| QUEUE.push(line))
+}
+
+/// The same, but each line goes to `write`, which must not block.
+pub(super) fn start_log_to(
+    verbosity: &Verbosity<impl LogLevel>,
+    write: impl Fn(&[u8]) + Send + Sync + 'static,
+) -> Log {
     let from_env = || std::env::var("RUST_LOG").ok()?.parse::<Targets>().ok();
     let levels = (!verbosity.is_present()).then(from_env).flatten();
     let levels =
@@ -52,7 +60,7 @@ pub fn start_log(verbosity: &Verbosity<impl LogLevel>) -> Log {
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(ToQueue);
+        .with_writer(To(write));
     // It fails if there is a log already, which then goes on.
     let _ = tracing_subscriber::registry().with(lines).with(levels).try_init();
     panic::set_hook(Box::new(|panic| {
@@ -150,19 +158,20 @@ impl Queue {
     }
 }
 
-struct ToQueue;
+/// Hands each line to a function.
+struct To<F>(F);
 
-impl MakeWriter<'_> for ToQueue {
-    type Writer = ToQueue;
+impl<'a, F: Fn(&[u8]) + 'a> MakeWriter<'a> for To<F> {
+    type Writer = To<&'a F>;
 
-    fn make_writer(&self) -> Self::Writer {
-        ToQueue
+    fn make_writer(&'a self) -> Self::Writer {
+        To(&self.0)
     }
 }
 
-impl Write for ToQueue {
+impl<F: Fn(&[u8])> Write for To<&F> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        QUEUE.push(line);
+        (self.0)(line);
         Ok(line.len())
     }
 

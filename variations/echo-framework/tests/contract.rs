@@ -1,0 +1,14 @@
+//! What every server of this project keeps: `cargo test -p echo-framework --test contract`.
+
+use workbench::contract::common::{self, Speech};
+use workbench::wire::Client;
+
+fn one_line(client: &mut Client) -> anyhow::Result<()> {
+    client.send(b"hello\r\n")?;
+    client.expect_bytes(b"You said: hello\r\n")
+}
+
+fn main() {
+    let server = Speech::new(env!("CARGO_BIN_EXE_echo-framework"), 8800, one_line);
+    common::run(&[server.text(|text| format!("{text}\n").into_bytes())]);
+}

@@ -1,0 +1,26 @@
+//! What every server of this project keeps: `cargo test -p echo-mixins --test contract`.
+
+#[cfg(unix)]
+fn main() {
+    use workbench::contract::common::{self, Speech};
+    use workbench::fail;
+    use workbench::wire::{Client, Heard, show};
+
+    fn hello(client: &mut Client) -> anyhow::Result<()> {
+        client.send(b" hello\r\n")?;
+        let (answer, ending) = client.bytes_to_end()?;
+        if answer.ends_with(b": hello") && ending == Heard::Eof {
+            return Ok(());
+        }
+        let got = format!("{}, then {ending}", show(&answer));
+        fail(client.transcript(), "`WORKER: hello`, then the end", got)
+    }
+
+    let server = Speech::new(env!("CARGO_BIN_EXE_echo-mixins"), 8800, hello).once();
+    let server = server.text(|text| text.as_bytes().to_vec());
+    let fork = server.args(&["--mixin", "fork"]).has_processes();
+    common::run(&[fork, server.args(&["--mixin", "thread"])]);
+}
+
+#[cfg(not(unix))]
+fn main() {}

@@ -1,0 +1,288 @@
+//! What the server says and does, over raw sockets: `cargo test -p echo-mixins --test wire`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, kill_process};
+use workbench::server::{Launch, Server, Signal};
+use workbench::wire::{Client, Heard};
+use workbench::{PATIENCE, fail, procfs, wait_until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
+
+fn start(mixin: &str) -> Result<Server> {
+    Launch::new(PROGRAM, &[]).args(&["--mixin", mixin, "-v"]).start()
+}
+
+/// Sends bytes, and gives who answered, and what, up to the end that must come.
+fn ask(client: &mut Client, bytes: &[u8]) -> Result<(String, Vec<u8>)> {
+    client.send(bytes)?;
+    answer(client)
+}
+
+fn answer(client: &mut Client) -> Result<(String, Vec<u8>)> {
+    let (answer, ending) = client.bytes_to_end()?;
+    assert_eq!(ending, Heard::Eof, "{}", client.transcript());
+    let at = answer.windows(2).position(|two| two == b": ").context("no worker in the answer")?;
+    Ok((String::from_utf8(answer[..at].to_vec())?, answer[at + 2..].to_vec()))
+}
+
+/// The processes that serve clients now: children of the server but for the one that writes its log.
+fn workers(server: &Server) -> Vec<u32> {
+    let mut children = procfs::children(server.pid().unwrap());
+    children.sort_unstable();
+    // The log's is older than any other, and no number has come round since.
+    children.split_off(1)
+}
+
+/// Connects, and gives the worker as well.
+fn connect(server: &Server) -> Result<(Client, u32)> {
+    let before = workers(server);
+    let client = Client::connect(server.addr())?;
+    let mut new = None;
+    wait_until(PATIENCE, || {
+        new = workers(server).into_iter().find(|pid| !before.contains(pid));
+        Ok(new.is_some())
+    })?;
+    Ok((client, new.context("no process for a client")?))
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+fn wait_for_workers(server: &Server, wanted: usize) -> Result<()> {
+    if wait_until(PATIENCE, || Ok(workers(server).len() == wanted))? {
+        return Ok(());
+    }
+    fail("waited", format!("{wanted} workers"), format!("{:?}", workers(server)))
+}
+
+#[cfg(target_os = "linux")]
+fn threads(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_thread_is_called_by_its_number_from_1() -> Result<()> {
+    let server = start("thread")?;
+    for n in 1..=3 {
+        let asked = ask(&mut Client::connect(server.addr())?, b"hello")?;
+        assert_eq!(asked, (format!("Thread-{n}"), b"hello".to_vec()));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_request_is_one_read_of_up_to_1024_bytes_and_the_rest_is_ignored() -> Result<()> {
+    for mixin in ["fork", "thread"] {
+        let server = start(mixin)?;
+        let long = [b"x".repeat(1024), b"y".repeat(300_000)].concat();
+        let (_, text) = ask(&mut Client::connect(server.addr())?, &long)?;
+        assert_eq!(text, b"x".repeat(1024), "{mixin}");
+    }
+    Ok(())
+}
+
+#[test]
+fn white_space_at_the_ends_is_stripped_and_other_bytes_are_kept() -> Result<()> {
+    let server = start("thread")?;
+    let requests: [(&[u8], &[u8]); 7] = [
+        (b"\t  hello  world \r\n", b"hello  world"),
+        ("\u{a0}Grüße\u{2003}\u{b}".as_bytes(), "Grüße".as_bytes()),
+        (b"\0 \x1b[2J\0", b"\0 \x1b[2J\0"),
+        (b" half a \xc3 ", b"half a \xc3"),
+        (b"\xff\xfe", b"\xff\xfe"),
+        (b"\r\n", b""),
+        (b"a: b", b"a: b"),
+    ];
+    for (request, wanted) in requests {
+        let (_, text) = ask(&mut Client::connect(server.addr())?, request)?;
+        assert_eq!(text, wanted, "{request:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_leaves_without_a_request_gets_no_answer() -> Result<()> {
+    for mixin in ["fork", "thread"] {
+        let server = start(mixin)?;
+        let mut client = Client::connect(server.addr())?;
+        client.half_close()?;
+        assert_eq!(client.bytes_to_end()?, (Vec::new(), Heard::Eof), "{mixin}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_mixin_is_a_usage_error_and_so_is_a_trace_of_processes() -> Result<()> {
+    for args in [&["--mixin", "task"][..], &["--trace", "/nowhere/trace"]] {
+        let ended = Launch::new(PROGRAM, &[]).args(&["--port", "0"]).args(args).run_to_end()?;
+        assert_eq!(ended.status.code(), Some(2), "{ended}");
+        assert!(ended.stdout.is_empty(), "{ended}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_that_fails_is_logged_with_the_reason() -> Result<()> {
+    for mixin in ["fork", "thread"] {
+        let server = start(mixin)?;
+        let client = Client::connect(server.addr())?;
+        let addr = client.addr();
+        server
+            .wait_for_log("a client", |line| line.ends_with(&format!("Connection from {addr}")))?;
+        client.reset()?;
+        server.wait_for_log("the reason", |line| {
+            line.contains("WARN") && line.contains(&format!("{addr}: ")) && line.contains("reset")
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+mod processes {
+    use super::*;
+
+    #[test]
+    fn are_the_default_and_the_answer_has_the_number_of_the_worker() -> Result<()> {
+        let server = Launch::new(PROGRAM, &[]).start()?;
+        let (mut one, worker_of_one) = connect(&server)?;
+        let (mut two, worker_of_two) = connect(&server)?;
+        assert_eq!(ask(&mut two, b"hello")?, (worker_of_two.to_string(), b"hello".to_vec()));
+        assert_eq!(ask(&mut one, b"hello")?, (worker_of_one.to_string(), b"hello".to_vec()));
+        Ok(())
+    }
+
+    #[test]
+    fn are_reaped_while_nobody_comes() -> Result<()> {
+        let server = start("fork")?;
+        for _ in 0..50 {
+            ask(&mut Client::connect(server.addr())?, b"hello")?;
+        }
+        // A zombie is a child, too.
+        wait_for_workers(&server, 0)
+    }
+
+    #[test]
+    fn that_crash_are_alone() -> Result<()> {
+        let server = start("fork")?;
+        let (mut before, _) = connect(&server)?;
+        for how in [Signal::KILL, Signal::ILL, Signal::ABORT, Signal::TERM, Signal::INT] {
+            let (mut client, worker) = connect(&server)?;
+            signal(worker, how);
+            client.expect_closed()?;
+            let addr = client.addr();
+            server.wait_for_log("how it ended", |line| {
+                line.contains("WARN")
+                    && line.contains(&addr.to_string())
+                    && line.contains(&format!("process {worker} ended by SIG"))
+            })?;
+            server.wait_for_log("its end", |line| {
+                line.ends_with(&format!("Client {addr} disconnected"))
+            })?;
+            ask(&mut Client::connect(server.addr())?, b"hello")?;
+        }
+        assert_eq!(ask(&mut before, b"hello")?.1, b"hello");
+        wait_for_workers(&server, 0)
+    }
+
+    #[test]
+    fn free_their_place_also_when_they_crash() -> Result<()> {
+        let server = Launch::new(PROGRAM, &[]).args(&["--max-clients", "1"]).start()?;
+        let (_client, worker) = connect(&server)?;
+        Client::connect(server.addr())?.expect_closed()?;
+        signal(worker, Signal::KILL);
+        wait_for_workers(&server, 0)?;
+        ask(&mut Client::connect(server.addr())?, b"hello").map(drop)
+    }
+
+    #[test]
+    fn have_one_thread_and_so_has_the_server() -> Result<()> {
+        let server = start("fork")?;
+        let pid = server.pid().unwrap();
+        let (_one, worker) = connect(&server)?;
+        for _ in 0..50 {
+            let mut client = Client::connect(server.addr())?;
+            assert_eq!(threads(pid), 1);
+            ask(&mut client, b"hello")?;
+        }
+        assert_eq!(threads(worker), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn end_with_the_server() -> Result<()> {
+        for how in [Signal::TERM, Signal::INT] {
+            let mut server = start("fork")?;
+            let (mut client, _) = connect(&server)?;
+            let (mut of_stopped, stopped) = connect(&server)?;
+            signal(stopped, Signal::STOP);
+            server.signal(how)?;
+            server.expect_exit("sent a signal with workers there")?;
+            assert_eq!(server.survivors(), Vec::<String>::new());
+            client.expect_closed()?;
+            of_stopped.expect_closed()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn end_with_the_server_when_all_get_the_signal() -> Result<()> {
+        let mut server = start("fork")?;
+        let (mut client, _) = connect(&server)?;
+        // As a terminal does with Ctrl-C.
+        server.signal_all(Signal::INT)?;
+        server.expect_exit("sent SIGINT to all processes")?;
+        client.expect_closed()?;
+        let (_, log) = server.printed()?;
+        assert!(log.iter().any(|line| line.ends_with("Shutting down")), "{log:?}");
+        assert_eq!(server.survivors(), Vec::<String>::new());
+        Ok(())
+    }
+
+    #[test]
+    fn hold_neither_the_port_nor_another_client() -> Result<()> {
+        let server = start("fork")?;
+        let (mut one, worker_of_one) = connect(&server)?;
+        let (_two, worker_of_two) = connect(&server)?;
+        let sockets = |pid| {
+            let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+            let links = links.map(|link| std::fs::read_link(link.unwrap().path()).unwrap());
+            links.filter(|link| link.to_string_lossy().starts_with("socket:")).collect::<Vec<_>>()
+        };
+        // The client's; the log's; the signals' pair, which no worker uses.
+        assert_eq!((sockets(worker_of_one).len(), sockets(worker_of_two).len()), (5, 5));
+        // The first is closed once its own worker has answered, though the second was born later.
+        ask(&mut one, b"hello")?;
+        let port = server.addr().port().to_string();
+        signal(server.pid().unwrap(), Signal::KILL);
+        wait_until(PATIENCE, || Ok(!procfs::is_running(server.pid().unwrap())))?;
+        assert!(procfs::is_running(worker_of_two));
+        Launch::new(PROGRAM, &[]).args(&["--port", &port]).start_as_given().map(drop)
+    }
+}
+
+#[test]
+fn the_log_of_a_server_that_is_killed_comes_to_an_end() -> Result<()> {
+    let mut server = start("fork")?;
+    ask(&mut Client::connect(server.addr())?, b"hello")?;
+    server.signal(Signal::KILL)?;
+    server.wait(PATIENCE)?;
+    let (_, log) = server.printed()?;
+    assert!(log.iter().any(|line| line.ends_with(": hello")), "{log:?}");
+    Ok(())
+}
+
+#[test]
+fn a_stuck_stderr_does_not_hold_the_end() -> Result<()> {
+    let outlet = workbench::server::Outlet::Unread;
+    let mut server = Launch::new(PROGRAM, &[]).args(&["-v"]).stderr(outlet).start()?;
+    for _ in 0..1000 {
+        ask(&mut Client::connect(server.addr())?, &b"x".repeat(1000))?;
+    }
+    server.signal(Signal::TERM)?;
+    server.expect_exit("filled stderr, sent SIGTERM")?;
+    assert_eq!(server.survivors(), Vec::<String>::new());
+    Ok(())
+}
