@@ -7,11 +7,11 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::select::{FdSet, select};
-use nix::unistd;
 use tincanchat::cli::{ClientArgs, say};
 use tincanchat::{MAX_MSG_LEN, printable};
 
 use crate::frame::{MAX_RELAY_LEN, Rest, frame};
+use crate::keyboard::typed;
 
 /// The longest line that is read at all: what a message may have, and much white space around it.
 const MAX_LINE: usize = 4 * MAX_MSG_LEN;
@@ -62,12 +62,9 @@ impl Chat<'_> {
     }
 
     fn take_typed(&mut self) -> Result<()> {
-        let mut chunk = [0; 4096];
-        // Not through `Stdin`'s own buffer: what that holds, select does not see.
-        match unistd::read(io::stdin(), &mut chunk) {
-            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(()),
-            Ok(0) => self.end()?,
-            read => self.typed.extend_from_slice(&chunk[..read.context("reading what is typed")?]),
+        match typed(&io::stdin()) {
+            Some(text) => self.typed.extend_from_slice(&text),
+            None => return self.end(),
         }
         while let Some(end) = self.typed.iter().position(|byte| *byte == b'\n') {
             let line: Vec<_> = self.typed.drain(..=end).collect();
@@ -79,9 +76,12 @@ impl Chat<'_> {
 
     /// The last line may have no end. What others say is printed until the server closes as well.
     fn end(&mut self) -> Result<()> {
+        self.has_typed_all = true;
         let line = std::mem::take(&mut self.typed);
         self.say(&line)?;
-        self.has_typed_all = true;
+        if self.is_interactive {
+            say("\n")?;
+        }
         // That the server is gone already, the next receive shows.
         let _ = self.sock.shutdown(Shutdown::Write);
         Ok(())

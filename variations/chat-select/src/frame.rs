@@ -48,7 +48,7 @@ impl Rest {
     /// Receives once; gives how many bytes came.
     pub fn recv(&mut self, sock: &mut impl Read) -> io::Result<usize> {
         let mut chunk = [0; 16 * 1024];
-        let n = sock.read(&mut chunk)?;
+        let n = tincanchat::span("read").over(sock.read(&mut chunk))?;
         self.0.extend_from_slice(&chunk[..n]);
         Ok(n)
     }

@@ -27,6 +27,8 @@ mod client;
 #[cfg(unix)]
 mod frame;
 #[cfg(unix)]
+mod keyboard;
+#[cfg(unix)]
 mod server;
 
 #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! The server.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Stdin, Write as _};
+use std::io::{self, ErrorKind, Stdin, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::time::{Duration, Instant};
@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use nix::unistd;
 use slab::Slab;
 use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce, caught, log_end};
 use tincanchat::{AT_THE_DOOR, DRAIN, Farewell, Frame, Frames, MAX_MSG_LEN, QueueGauge};
@@ -17,6 +16,7 @@ use tincanchat::{canonical, create_listen_socket, printable};
 use tracing::{info, warn};
 
 use crate::frame::{MAX_NAME_LEN, Rest, Wrong, append_frame, frame};
+use crate::keyboard::{is_ours, typed};
 
 /// The longest wait, in milliseconds: time passes for a client that is slow or leaving without any
 /// descriptor becoming ready.
@@ -91,7 +91,14 @@ impl Clients {
             writable.insert(client.sock.as_fd());
         }
         let mut timeout = TimeVal::milliseconds(TICK);
-        match select(None, &mut readable, &mut writable, None, &mut timeout) {
+        let waited = tincanchat::span("poll").over(select(
+            None,
+            &mut readable,
+            &mut writable,
+            None,
+            &mut timeout,
+        ));
+        match waited {
             Err(Errno::EINTR) => return Ok(Ready::default()), // a signal; the sets mean nothing now
             result => result.context("select")?,
         };
@@ -125,6 +132,7 @@ impl Clients {
 
     /// Queues frames for everyone in the room but the client they are from.
     fn broadcast_msg(&mut self, from: Option<usize>, frames: &Frame) {
+        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
         for (id, client) in &mut self.table {
             if client.name.is_some() && client.leaving.is_none() && Some(id) != from {
                 client.queue(frames);
@@ -165,7 +173,7 @@ impl Clients {
     /// Lets in everyone who is at the door; gives when to look again, if not at once.
     fn accept(&mut self, listener: &TcpListener, door: &mut Door) -> Option<Instant> {
         loop {
-            let accepted = match listener.accept() {
+            let accepted = match tincanchat::span("accept").over(listener.accept()) {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => return None,
                 Ok((sock, addr)) => self.watch(sock, addr),
                 Err(err) => Err(err),
@@ -319,22 +327,4 @@ fn unwatchable(sock: &impl AsFd) -> Option<String> {
     let fd = sock.as_fd().as_raw_fd();
     let has_bit = usize::try_from(fd).is_ok_and(|fd| fd < FD_SETSIZE);
     (!has_bit).then(|| format!("select(2) watches {FD_SETSIZE} descriptors, this is number {fd}"))
-}
-
-/// Whether what is typed is for this program: one in the background that reads from its terminal is
-/// stopped by the kernel (SIGTTIN).
-fn is_ours(keyboard: &Stdin) -> bool {
-    let in_front = || unistd::tcgetpgrp(keyboard).is_ok_and(|group| group == unistd::getpgrp());
-    !keyboard.is_terminal() || in_front()
-}
-
-/// What has been typed; nothing, if nothing more will be.
-fn typed(keyboard: &Stdin) -> Option<Vec<u8>> {
-    // Not through `Stdin`'s own buffer: what that holds, select does not see.
-    let mut text = [0; 1024];
-    match unistd::read(keyboard, &mut text) {
-        Err(Errno::EINTR | Errno::EAGAIN) => Some(Vec::new()),
-        Err(_) | Ok(0) => None,
-        Ok(n) => Some(text[..n].to_vec()),
-    }
 }

@@ -93,7 +93,12 @@ impl Clients {
     fn turn(&mut self, events: &mut Vec<Event>) -> Result<bool> {
         let timeout = Timespec::try_from(TICK)?;
         events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
+        let waited = tincanchat::span("poll").over(epoll::wait(
+            &self.epoll,
+            spare_capacity(events),
+            Some(&timeout),
+        ));
+        match waited {
             Err(Errno::INTR) => {}
             result => _ = result.context("epoll_wait")?,
         }
@@ -158,7 +163,7 @@ impl Clients {
     /// Lets in everyone who is at the door; gives when to look again, if not when epoll says so.
     fn accept(&mut self, listener: &TcpListener, door: &mut Door) -> Option<Instant> {
         loop {
-            let accepted = listener.accept();
+            let accepted = tincanchat::span("accept").over(listener.accept());
             if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
                 return None;
             }
@@ -196,7 +201,7 @@ impl Client {
 
     fn receive(&mut self) -> Result<()> {
         let mut chunk = [0; MAX_HEAD];
-        match self.sock.read(&mut chunk) {
+        match tincanchat::span("read").over(self.sock.read(&mut chunk)) {
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(err) => return Err(err).context("receiving"),
             Ok(0) => self.has_ended = true,
@@ -322,7 +327,8 @@ fn handle_client(client: &mut Client, date: &str) -> Result<()> {
 /// Sends what is queued until the kernel takes no more; says whether it has taken all.
 fn handle_client_send(client: &mut Client) -> Result<bool> {
     while client.sent < client.send_queue.len() {
-        match client.sock.write(&client.send_queue[client.sent..]) {
+        let unsent = &client.send_queue[client.sent..];
+        match tincanchat::span("write").over(client.sock.write(unsent)) {
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
             Err(err) if err.kind() == ErrorKind::WouldBlock => {
                 client.gauge.refused()?;
