@@ -16,11 +16,11 @@
 //! A frame here is four bytes of length, the highest first, and UTF-8. The Python program that this one
 //! answers to puts a pickled object in its frames instead. A pickle is not data but a program: its
 //! instructions import modules and call what is in them, and `pickle.loads` runs it. Whoever can
-//! connect can send a frame that calls `os.system`, and no check comes too late only because none can
-//! come early enough: by the time there is an object to look at, its instructions have run. What a
-//! stranger sends has to be a form that can say nothing but what is expected; here, that is text with
-//! a length. (The length of the original is a C `long`, eight bytes on one system and four on another,
-//! so its programs do not even understand each other everywhere.)
+//! connect can send a frame that calls `os.system`, and looking at the object first is no help: before
+//! there is one to look at, its instructions have run. What a stranger sends has to be in a form that
+//! can say nothing but what is expected; here, that is text with a length. (The original's length is a
+//! C `long`, eight bytes on one system and four on another, so that its programs do not even understand
+//! each other everywhere.)
 
 #[cfg(unix)]
 mod client;
