@@ -1,0 +1,137 @@
+//! The client, against the server and against others: `cargo test -p chat-select --test client`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+
+use anyhow::{Context as _, Result};
+use workbench::server::{Launch, Server};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
+
+fn start() -> Result<Server> {
+    Launch::new(PROGRAM, &[]).args(&["--name", "server"]).start()
+}
+
+/// A client at work, which is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn start(name: &str, port: u16) -> Result<Self> {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--name", name, "--port", &port.to_string()]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self(command.spawn()?))
+    }
+
+    fn keyboard(&mut self) -> Result<&mut ChildStdin> {
+        self.0.stdin.as_mut().context("its keyboard")
+    }
+
+    /// Nothing more is typed: waits for its end.
+    fn end(mut self) -> Result<Output> {
+        drop(self.0.stdin.take());
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<Output> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        self.0.stdout.take().context("its stdout")?.read_to_end(&mut stdout)?;
+        self.0.stderr.take().context("its stderr")?.read_to_end(&mut stderr)?;
+        Ok(Output { status: self.0.wait()?, stdout, stderr })
+    }
+}
+
+fn stdout(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn frame(text: &str) -> Vec<u8> {
+    let len = u32::try_from(text.len()).unwrap();
+    [&len.to_be_bytes(), text.as_bytes()].concat()
+}
+
+#[test]
+fn two_clients_hear_each_other_and_the_end() -> Result<()> {
+    let server = start()?;
+    let port = server.addr().port();
+    let ann = Running::start("ann", port)?;
+    server.wait_for_log("ann", |line| line.ends_with("NAME: ann"))?;
+    let mut bob = Running::start("bob", port)?;
+    bob.keyboard()?.write_all(b"  hello \n\n\x1b[2Jgone\nno line end")?;
+    let bob = bob.end()?;
+    assert_eq!((bob.status.code(), stdout(&bob)), (Some(0), vec![]), "{}", stderr(&bob));
+    server.wait_for_log("bob's last", |line| line.ends_with("no line end"))?;
+    let ann = ann.end()?;
+    assert_eq!(ann.status.code(), Some(0), "{}", stderr(&ann));
+    let expected = [
+        "(Connected: New client (2) from bob@127.0.0.1)",
+        "#bob@127.0.0.1>>hello",
+        r"#bob@127.0.0.1>>\u{1b}[2Jgone",
+        "#bob@127.0.0.1>>no line end",
+        "(Now hung up: Client from bob@127.0.0.1)",
+    ];
+    assert_eq!(stdout(&ann), expected);
+    Ok(())
+}
+
+#[test]
+fn a_line_that_is_too_long_is_not_sent() -> Result<()> {
+    let server = start()?;
+    let mut ann = Running::start("ann", server.addr().port())?;
+    let lines = ["x".repeat(16 * 1024 + 1).as_bytes(), b"\nfits\n"].concat();
+    ann.keyboard()?.write_all(&lines)?;
+    let ann = ann.end()?;
+    assert_eq!(ann.status.code(), Some(0));
+    let why = "not sent: 16385 bytes, and 16384 are allowed";
+    assert!(stderr(&ann).contains(why), "{}", stderr(&ann));
+    server.wait_for_log("the next line", |line| line.ends_with(": fits")).map(drop)
+}
+
+#[test]
+fn when_the_server_goes_it_says_so_and_exits_1() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut ann = Running::start("ann", listener.local_addr()?.port())?;
+    let (mut sock, _) = listener.accept()?;
+    let mut name = [0; 13];
+    sock.read_exact(&mut name)?;
+    assert_eq!(name[..], frame("NAME: ann"));
+    // In pieces, as the network may bring it.
+    sock.set_nodelay(true)?;
+    for byte in [frame("CLIENT: 127.0.0.1"), frame("#bob@127.0.0.1>>hi\nthere")].concat() {
+        sock.write_all(&[byte])?;
+    }
+    drop(sock);
+    let ann = ann.wait()?;
+    assert_eq!(ann.status.code(), Some(1));
+    assert_eq!(stdout(&ann), [r"#bob@127.0.0.1>>hi\nthere"]);
+    assert!(stderr(&ann).ends_with("the server has closed the connection\n"), "{}", stderr(&ann));
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_is_told_in_one_line() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(); // and nobody listens there
+    let output = Running::start("ann", port)?.end()?;
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = stderr(&output);
+    let why = format!("cannot connect to 127.0.0.1 port {port}");
+    assert!(stderr.contains(&why) && stderr.lines().count() == 1, "{stderr}");
+    for name in ["", &"n".repeat(256)] {
+        assert_eq!(Running::start(name, port)?.end()?.status.code(), Some(2), "{name:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! What every server of this project keeps: `cargo test -p chat-select --test contract`.
+
+#[cfg(unix)]
+fn main() {
+    use workbench::contract::common::{Speech, run};
+    use workbench::server::Server;
+    use workbench::wire::Client;
+
+    fn frame(text: &str) -> Vec<u8> {
+        let len = u32::try_from(text.len()).expect("a short text");
+        [&len.to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    fn told_its_address(client: &mut Client) -> anyhow::Result<()> {
+        client.send(&frame("NAME: ann"))?;
+        client.expect_bytes(&frame(&format!("CLIENT: {}", client.addr().ip())))?;
+        // A client that is alone hears nothing more, so this is all that can be asked of one.
+        client.half_close()?;
+        client.expect_eof()
+    }
+
+    /// One that does not read what the other has said.
+    fn much_queued(server: &Server) -> anyhow::Result<Vec<Client>> {
+        let mut never = Client::connect_narrow(server.addr())?;
+        never.send(&frame("NAME: never"))?;
+        server.wait_for_log("its name", |line| line.ends_with("NAME: never"))?;
+        let mut talker = Client::connect(server.addr())?;
+        talker.send(&frame("NAME: talker"))?;
+        for _ in 0..179 {
+            talker.send(&frame(&"q".repeat(1000)))?;
+        }
+        talker.send(&frame("that is all"))?;
+        server.wait_for_log("the last text", |line| line.ends_with("that is all"))?;
+        Ok(vec![never, talker])
+    }
+
+    let server = Speech::new(env!("CARGO_BIN_EXE_chat-select"), 8800, told_its_address);
+    let server = server.args(&["--name", "server"]).once().held_by(much_queued);
+    run(&[server.text(|text| frame(&format!("NAME: {text}")))]);
+}
+
+#[cfg(not(unix))]
+fn main() {}

@@ -1,0 +1,430 @@
+//! What the server answers, byte for byte: `cargo test -p web-epoll --test web`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use workbench::server::{Launch, Server, Signal};
+use workbench::wire::Client;
+use workbench::{PATIENCE, fail, wait_until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_web-epoll");
+const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const PAGE: &str = "Hello from Epoll Server!";
+
+fn start(args: &[&str]) -> Result<Server> {
+    Launch::new(PROGRAM, &[]).args(args).start()
+}
+
+#[derive(Debug, PartialEq)]
+struct Answer {
+    code: u16,
+    fields: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn field(&self, name: &str) -> Option<&str> {
+        let mut found = self.fields.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));
+        let value = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "two of {name}: {self:?}");
+        value
+    }
+
+    fn is_kept(&self) -> bool {
+        self.field("Connection") != Some("close")
+    }
+}
+
+/// The next answer; that of a HEAD has no body.
+fn answer(client: &mut Client, has_body: bool) -> Result<Answer> {
+    let head = client.take_when("the head of an answer", |bytes| {
+        bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
+    })?;
+    let head = String::from_utf8(head)?;
+    let mut lines = head.trim_end().split("\r\n");
+    let status =
+        lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).context("a status")?;
+    let field = |line: &str| {
+        let (name, value) = line.split_once(": ")?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    let fields = lines.map(|line| field(line).context("a field")).collect::<Result<_>>()?;
+    let code = status.split(' ').next().unwrap().parse()?;
+    let mut answer = Answer { code, fields, body: String::new() };
+    let len = answer.field("Content-Length").context("a length")?.parse()?;
+    if has_body {
+        answer.body = String::from_utf8(client.take(len)?)?;
+    }
+    Ok(answer)
+}
+
+fn expect(client: &mut Client, code: u16) -> Result<Answer> {
+    let answer = answer(client, true)?;
+    if answer.code == code {
+        return Ok(answer);
+    }
+    fail(client.transcript(), code, format!("{answer:?}"))
+}
+
+fn ask(server: &Server, request: impl AsRef<[u8]>) -> Result<Client> {
+    let mut client = Client::connect(server.addr())?;
+    client.send(request.as_ref())?;
+    Ok(client)
+}
+
+/// Another request on the same connection.
+fn is_kept(client: &mut Client) -> Result<()> {
+    client.send(GET.as_bytes())?;
+    expect(client, 200).map(drop)
+}
+
+#[test]
+fn any_path_is_answered_with_the_page() -> Result<()> {
+    let server = start(&[])?;
+    for target in ["/", "/a/b?c=d%20e", "/%", "//", "http://example.org/x", "HTTP://example.org"] {
+        let before = SystemTime::now() - Duration::from_secs(1);
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut client = ask(&server, request)?;
+        let got = expect(&mut client, 200)?;
+        assert_eq!(got.body, PAGE);
+        assert_eq!(got.field("Content-Type"), Some("text/plain"));
+        assert_eq!(got.field("Content-Length"), Some("24"));
+        assert_eq!(got.field("Connection"), None);
+        let date = httpdate::parse_http_date(got.field("Date").unwrap())?;
+        assert!(before <= date && date <= SystemTime::now(), "{got:?}");
+        assert!(got.field("Date").unwrap().ends_with(" GMT"));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_date_goes_on() -> Result<()> {
+    let server = start(&[])?;
+    let mut client = ask(&server, GET)?;
+    let first = expect(&mut client, 200)?.field("Date").map(str::to_owned);
+    let has_changed = wait_until(PATIENCE, || {
+        client.send(GET.as_bytes())?;
+        Ok(expect(&mut client, 200)?.field("Date").map(str::to_owned) != first)
+    })?;
+    assert!(has_changed, "{first:?}");
+    Ok(())
+}
+
+#[test]
+fn head_is_get_without_the_body() -> Result<()> {
+    let server = start(&[])?;
+    let request = GET.replace("GET", "HEAD");
+    let mut client = ask(&server, [request.as_str(), GET].concat())?;
+    let head = answer(&mut client, false)?;
+    assert_eq!((head.code, head.field("Content-Length")), (200, Some("24")));
+    assert_eq!(expect(&mut client, 200)?.body, PAGE); // so nothing came between
+    // An answer to a wrong HEAD has none either.
+    let mut client = ask(&server, "HEAD / HTTP/1.1\r\n\r\n")?;
+    assert_eq!(answer(&mut client, false)?.code, 400);
+    client.expect_eof()
+}
+
+#[test]
+fn a_connection_is_kept_or_closed_as_asked() -> Result<()> {
+    let server = start(&[])?;
+    let kept = [
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, x\r\n\r\n",
+        "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+    ];
+    for request in kept {
+        let mut client = ask(&server, request)?;
+        let got = expect(&mut client, 200)?;
+        // HTTP/1.0 keeps nothing unless told so.
+        let told = request.contains("1.0").then_some("keep-alive");
+        assert_eq!(got.field("Connection"), told);
+        is_kept(&mut client)?;
+    }
+    let closed = [
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: x\r\nConnection: y, CLOSE\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive, close\r\n\r\n",
+    ];
+    for request in closed {
+        // What follows is no longer heard.
+        let mut client = ask(&server, [request, GET].concat())?;
+        assert!(!expect(&mut client, 200)?.is_kept());
+        client.expect_eof()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn requests_in_one_packet_are_answered_in_order() -> Result<()> {
+    let server = start(&[])?;
+    let post = "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut client = ask(&server, [GET, post, GET, "\r\n\r\n", post, GET].concat())?;
+    for code in [200, 405, 200, 405, 200] {
+        expect(&mut client, code)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn requests_in_any_pieces_are_answered_once_whole() -> Result<()> {
+    let server = start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    for byte in [GET, GET].concat().bytes() {
+        client.send(&[byte])?;
+    }
+    expect(&mut client, 200)?;
+    expect(&mut client, 200)?;
+    client.half_close()?;
+    client.expect_eof()
+}
+
+#[test]
+fn thousands_of_requests_whose_answers_wait_are_all_answered() -> Result<()> {
+    const COUNT: usize = 3000;
+    let server = start(&["-q"])?;
+    let mut client = Client::connect_narrow(server.addr())?;
+    client.send(&GET.repeat(COUNT).into_bytes())?;
+    client.half_close()?;
+    for _ in 0..COUNT {
+        expect(&mut client, 200)?;
+    }
+    client.expect_eof()
+}
+
+#[test]
+fn a_body_is_passed_over_or_the_connection_closed() -> Result<()> {
+    let server = start(&[])?;
+    let kept = [
+        ("GET", "Content-Length: 5\r\n", "hello".to_owned(), 200),
+        ("GET", "Content-Length: 0\r\n", String::new(), 200),
+        ("POST", "Content-Length: 65536\r\n", "GET ".repeat(16 * 1024), 405),
+    ];
+    for (method, field, body, code) in kept {
+        let request = format!("{method} / HTTP/1.1\r\nHost: localhost\r\n{field}\r\n{body}");
+        let mut client = ask(&server, request + GET)?;
+        assert!(expect(&mut client, code)?.is_kept());
+        expect(&mut client, 200)?;
+        is_kept(&mut client)?;
+    }
+    let closed = [
+        ("Content-Length: 65537\r\n", 200),
+        ("Content-Length: 18446744073709551615\r\n", 200),
+        ("Transfer-Encoding: chunked\r\n", 200),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 200),
+        ("Expect: 100-continue\r\nContent-Length: 5\r\n", 200),
+        ("Expect: the unexpected\r\nConnection: close\r\n", 417),
+    ];
+    for (field, code) in closed {
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{field}\r\n");
+        let mut client = ask(&server, request + GET)?;
+        assert!(!expect(&mut client, code)?.is_kept(), "{field:?}");
+        client.expect_eof()?;
+    }
+    // Who expects to go on and has nothing to say can be kept.
+    let expects = "GET / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-Continue\r\n\r\n";
+    let mut client = ask(&server, expects)?;
+    expect(&mut client, 200)?;
+    is_kept(&mut client)
+}
+
+#[test]
+fn another_method_is_answered_with_405_and_the_two_that_are_allowed() -> Result<()> {
+    let server = start(&[])?;
+    let lines = ["POST /", "OPTIONS *", "OPTIONS /", "CONNECT localhost:80", "DELETE /x", "get /"];
+    for line in lines {
+        let mut client = ask(&server, format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n"))?;
+        let got = expect(&mut client, 405)?;
+        assert_eq!(got.field("Allow"), Some("GET, HEAD"));
+        is_kept(&mut client)?;
+    }
+    Ok(())
+}
+
+/// The answer must come, and then the end.
+fn refused(server: &Server, request: impl AsRef<[u8]>, code: u16) -> Result<()> {
+    let mut client = ask(server, request.as_ref())?;
+    let got = expect(&mut client, code)?;
+    assert!(!got.is_kept());
+    let why = format!("{code} ");
+    assert!(got.body.starts_with(&why) && got.body.ends_with('\n'), "{got:?}");
+    client.expect_eof()
+}
+
+#[test]
+fn what_is_no_request_is_answered_with_400() -> Result<()> {
+    let server = start(&[])?;
+    let field = |fields: &str| format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let wrong = [
+        "GET / HTTP/1.1\r\n\r\n".to_owned(), // no Host
+        "GET / HTTP/1.1\r\nHost: one\r\nHost: two\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: two words\r\n\r\n".to_owned(),
+        "GET /\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET index.html HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / HTTP/x.y\r\nHost: localhost\r\n\r\n".to_owned(),
+        "hello\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\r\n".to_owned(), // TLS
+        field("no colon\r\n"),
+        field("Space : before the colon\r\n"),
+        field("Folded: one\r\n two\r\n"),
+        field("Bare: \r carriage return\r\n"),
+        field("Zero: \0\r\n"),
+        field("Content-Length: 1\r\nContent-Length: 2\r\n"),
+        field("Content-Length: 1, 1\r\n"),
+        field("Content-Length: +1\r\n"),
+        field("Content-Length: -1\r\n"),
+        field("Content-Length: \r\n"),
+        field("Content-Length: 18446744073709551616\r\n"),
+        field("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+        field("Transfer-Encoding: gzip\r\n"),
+        field("Transfer-Encoding: chunked, gzip\r\n"),
+        "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+    ];
+    for request in wrong {
+        refused(&server, &request, 400).with_context(|| format!("{request:?}"))?;
+    }
+    refused(&server, field("").replace("1.1", "2.0"), 505)?;
+    let mut cut = ask(&server, &GET[..GET.len() - 2])?;
+    cut.half_close()?;
+    expect(&mut cut, 400)?;
+    cut.expect_eof()
+}
+
+#[test]
+fn lines_may_end_in_lf_alone_as_the_original_takes_them() -> Result<()> {
+    let server = start(&[])?;
+    let mut client = ask(&server, GET.replace('\r', ""))?;
+    expect(&mut client, 200)?;
+    is_kept(&mut client)
+}
+
+#[test]
+fn heads_have_limits_of_size_and_count() -> Result<()> {
+    let server = start(&[])?;
+    let target = |len| format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(len));
+    let field = |len| GET.replace("\r\n\r\n", &format!("\r\nLong: {}\r\n\r\n", "a".repeat(len)));
+    let fields =
+        |count| GET.replace("\r\n\r\n", &["\r\n", &"N: 1\r\n".repeat(count), "\r\n"].concat());
+    for request in [target(8000), field(15 * 1024), fields(99)] {
+        expect(&mut ask(&server, request)?, 200)?;
+    }
+    for (request, code) in [
+        (target(8 * 1024), 414),
+        (target(1 << 20), 414),
+        (field(16 * 1024), 431),
+        (field(1 << 20), 431),
+        (fields(100), 431),
+        (fields(100_000), 431),
+        ("a".repeat(8 * 1024 + 1), 414), // before its end has come
+        (format!("GET / HTTP/1.1\r\n{}", "b".repeat(16 * 1024)), 431),
+    ] {
+        let mut client = Client::connect(server.addr())?;
+        client.send_regardless(request.as_bytes());
+        let got = expect(&mut client, code)?;
+        assert!(!got.is_kept());
+        client.expect_closed()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn one_byte_a_second_is_answered_with_408_and_others_do_not_wait() -> Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let server = start(&["--timeout", "2"])?;
+    let mut slow = Client::connect(server.addr())?.patient(Duration::from_secs(1));
+    let begin = Instant::now();
+    let mut bytes = GET.bytes();
+    let got = loop {
+        slow.send(&[bytes.next().unwrap()])?;
+        expect(&mut ask(&server, GET)?, 200)?;
+        match expect(&mut slow, 408) {
+            Ok(got) => break got,
+            Err(_) if begin.elapsed() < PATIENCE => {} // a second has passed, or its patience
+            Err(err) => return Err(err),
+        }
+    };
+    assert!(begin.elapsed() >= TIMEOUT, "after {:?}", begin.elapsed());
+    assert!(!got.is_kept());
+    slow.patient(PATIENCE).expect_eof()
+}
+
+#[test]
+fn who_is_silent_is_let_go_without_a_word() -> Result<()> {
+    let server = start(&["--timeout", "1"])?;
+    let mut never = Client::connect(server.addr())?;
+    let mut once = ask(&server, GET)?;
+    let mut dribbles = ask(&server, "\r\n")?;
+    let body = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nno more";
+    let mut stops = ask(&server, body)?;
+    expect(&mut once, 200)?;
+    expect(&mut stops, 405)?;
+    for client in [&mut never, &mut once, &mut dribbles, &mut stops] {
+        client.expect_eof()?;
+    }
+    // Empty lines are no beginning of a request.
+    let mut dribbles = Client::connect(server.addr())?;
+    let has_ended = wait_until(PATIENCE, || Ok(!dribbles.send_regardless(b"\r\n")))?;
+    assert!(has_ended);
+    Ok(())
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_let_go_and_fills_no_memory() -> Result<()> {
+    let server = start(&["-q"])?;
+    let mut never = Client::connect_narrow(server.addr())?;
+    never.send_regardless(GET.repeat(5000).as_bytes());
+    expect(&mut ask(&server, GET)?, 200)?;
+    let is_it = |line: &str| line.contains("does not keep up");
+    let line = server.wait_for_log("how much was queued", is_it)?;
+    let queued = line.split(' ').find_map(|word| word.parse().ok()).unwrap_or(u64::MAX);
+    assert!(queued < 66_000, "{line}");
+    Ok(())
+}
+
+#[test]
+fn without_descriptors_it_waits_and_then_goes_on_as_before() -> Result<()> {
+    let launch = Launch::new(PROGRAM, &[]).args(&["--max-clients", "2000"]).descriptors(40);
+    let server = launch.start()?;
+    let crowd: Vec<_> = (0..60).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
+    server.wait_for_log("a lack of descriptors", |line| line.contains("trying again"))?;
+    drop(crowd);
+    for _ in 0..3 {
+        expect(&mut ask(&server, GET)?, 200)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_that_was_sent_is_in_an_answer_or_drives_a_terminal() -> Result<()> {
+    let server = start(&[])?;
+    let bad = "GET /\u{1b}[2J\u{7}\r\nSet-Cookie: a=b\r\n\r\n";
+    let got = expect(&mut ask(&server, bad)?, 400)?;
+    assert!(!format!("{got:?}").contains("Cookie"), "{got:?}");
+    let injected = "GET /%0d%0aSet-Cookie:%20a=b HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let got = expect(&mut ask(&server, injected)?, 200)?;
+    assert!(!format!("{got:?}").contains("Cookie"), "{got:?}");
+    let shown = r"GET /\u{1b}[2J\u{7} 400";
+    server.wait_for_log(shown, |line| line.ends_with(shown)).map(drop)
+}
+
+#[test]
+fn answers_that_wait_at_the_end_are_still_delivered() -> Result<()> {
+    const COUNT: usize = 700;
+    let mut server = start(&["-v"])?;
+    let mut late = Client::connect_narrow(server.addr())?;
+    late.send(GET.repeat(COUNT).as_bytes())?;
+    let asked = || Ok(server.log().count(|line| line.ends_with("GET / 200")) == COUNT);
+    assert!(wait_until(PATIENCE, asked)?);
+    late.widen()?;
+    server.signal(Signal::TERM)?;
+    for _ in 0..COUNT {
+        expect(&mut late, 200)?;
+    }
+    late.expect_eof()?;
+    drop(late);
+    server.expect_exit("sent SIGTERM").map(drop)
+}
