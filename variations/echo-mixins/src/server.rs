@@ -50,8 +50,11 @@ fn serve(
     let mut listener = Some(listener);
     let mut door = Door::new(args.client_limit(1));
     let mut pause = Duration::ZERO;
-    while !signals.ask_for_the_end() {
+    loop {
         wait(listener.as_ref(), pause)?;
+        if signals.ask_for_the_end() {
+            break; // Ctrl-C ends the workers, too: that is nothing to warn of
+        }
         mixin.service_actions();
         let Some(accepted) = listener.as_ref().map(TcpListener::accept) else { break };
         if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
