@@ -158,15 +158,18 @@ async fn decimal(number: BigInt, pace: &mut Pace) -> String {
 
 /// The value of a decimal digit in any script.
 fn digit(c: char) -> Option<u8> {
-    let value = |zero: &u32| u32::from(c).checked_sub(*zero).filter(|value| *value < 10);
-    ZEROS.iter().find_map(value).and_then(|value| u8::try_from(value).ok())
+    let code = u32::from(c);
+    let zero = match c {
+        '0'..='9' => u32::from('0'),
+        _ => *ZEROS[..ZEROS.partition_point(|zero| *zero <= code)].last()?,
+    };
+    u8::try_from(code - zero).ok().filter(|value| *value < 10)
 }
 
-/// The zeros of all scripts, each followed by its one to nine (Unicode 14, category Nd, which is
-/// what the original's Python has).
+/// The zeros of all other scripts, each followed by its one to nine (Unicode 14, category Nd).
 #[rustfmt::skip]
-const ZEROS: [u32; 66] = [
-    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6,
+const ZEROS: [u32; 65] = [
+    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6,
     0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50,
     0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0,
     0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0,

@@ -20,7 +20,7 @@ use tracing::info;
 
 /// Variation: an echo server for lines, one client at a time
 #[derive(Parser)]
-#[command(version, about, mut_arg("port", |arg| arg.default_value(PORT)))]
+#[command(version, mut_arg("port", |arg| arg.default_value(PORT)))]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 struct Args {
     #[command(flatten)]

@@ -37,7 +37,7 @@ const GOODBYE_TICK: Duration = Duration::from_millis(10);
 
 /// Variation: a calculator for all clients at once, in one thread
 #[derive(Parser)]
-#[command(version, about, mut_arg("port", |arg| arg.default_value(PORT)))]
+#[command(version, mut_arg("port", |arg| arg.default_value(PORT)))]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 struct Args {
     #[command(flatten)]
