@@ -9,7 +9,7 @@
 //! | work | steps |
 //! |---|---|
 //! | the numbers of the list | one by one, as they are read |
-//! | a number with many digits | [`PIECE`] digits at a time, in both directions |
+//! | a number with many digits | 4,096 digits at a time, in both directions |
 //! | the sum | one addition for each number |
 //! | the product | of neighbours, of neighbours of these, …: factors are of a like length |
 

@@ -3,9 +3,9 @@
 //! 1. An `async fn` is a function that can be left in the middle, at an `.await`, with all its
 //!    variables, and be gone on with later. It never goes on by itself: somebody calls `poll`.
 //! 2. A **task** is such a function that nobody awaits. Its **waker** is a note with its number, and
-//!    to wake it is to put the note into the queue of those who can go on ([`Note`]).
-//! 3. Who has to wait puts a waker into one table, under the [`Event`] that is waited for, and
-//!    returns `Pending`: so do all its callers, up to the loop ([`Reactor::wait_for`]).
+//!    to wake it is to put the note into the queue of those who can go on (`Note`).
+//! 3. Who has to wait puts a waker into one table, under the `Event` that is waited for, and
+//!    returns `Pending`: so do all its callers, up to the loop (`Reactor::wait_for`).
 //! 4. The loop goes on with every task in the queue, then asks the kernel what has happened, and
 //!    wakes who waited for that ([`Reactor::run`]). It is the loop of `chat-poll`; but what that
 //!    one keeps in a table of clients is here in the variables of functions that have been left.
@@ -17,8 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,7 @@ use crate::pace::{SLICE, suspend};
 /// wait, and waits. One too few, and it never goes on.
 struct Note {
     task: usize,
-    queue: Sender<usize>, // a waker may be sent to other threads, though here there are none
+    queue: mpsc::Sender<usize>, // a waker may be sent to other threads, though here there are none
 }
 
 impl Wake for Note {
@@ -53,18 +52,19 @@ struct Task {
     is_slow: bool,
 }
 
+/// Who can go on, and who waits for what.
 pub struct Reactor {
     poll: RefCell<mio::Poll>,
     waiting: RefCell<BTreeMap<Event, Waker>>,
     tasks: RefCell<BTreeMap<usize, Task>>,
-    queue: (Sender<usize>, Receiver<usize>),
+    queue: (mpsc::Sender<usize>, mpsc::Receiver<usize>),
     numbers: Cell<usize>,
 }
 
 impl Reactor {
     pub fn new() -> io::Result<Rc<Self>> {
         let (waiting, tasks, numbers) = Default::default();
-        let (poll, queue) = (RefCell::new(mio::Poll::new()?), channel());
+        let (poll, queue) = (RefCell::new(mio::Poll::new()?), mpsc::channel());
         Ok(Rc::new(Reactor { poll, waiting, tasks, queue, numbers }))
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calc::SLICE;
 use workbench::procfs::Figures;
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
@@ -49,11 +50,7 @@ fn long_lines() -> Vec<Vec<u8>> {
 
 /// Has clients calculate products of long lines, so many at a time, and calls `meanwhile` again and
 /// again until they are done; gives how long they took, all of them.
-fn while_others_calculate(
-    server: &Server,
-    clients: usize,
-    mut meanwhile: impl FnMut(),
-) -> Duration {
+fn while_others_calculate(server: &Server, clients: u32, mut meanwhile: impl FnMut()) -> Duration {
     let lines = long_lines();
     let is_over = AtomicBool::new(false);
     let calculators = (0..clients).map(|_| connect(server)).collect::<Vec<_>>();
@@ -87,38 +84,25 @@ fn while_others_calculate(
     })
 }
 
-/// The bound is 50 ms for the longest wait; what is measured here is that of every second one, so
-/// that a busy machine cannot fail the test. A server that does not slice waits for all the
-/// calculators in each turn, and for a line of each at a time.
+/// Nobody is to wait for more than 50 ms. What is measured is every second wait, since any program
+/// may be kept waiting by others on its machine. A slice is 1 ms, and a turn has one of these, so an
+/// exchange takes little more; where each calculator has its slice in each turn, it takes
+/// `CALCULATORS` times as long, and where lines are calculated in one go, ten times that.
 #[test]
 fn products_do_not_stall_the_others() {
-    const CALCULATORS: usize = 8;
+    const CALCULATORS: u32 = 16;
     let server = start();
     let mut client = connect(&server);
     let mut waits = Vec::new();
     let all = while_others_calculate(&server, CALCULATORS, || {
-        let begin = Instant::now();
+        let began = Instant::now();
         exchange(&mut client);
-        waits.push(begin.elapsed());
+        waits.push(began.elapsed());
     });
     waits.sort();
     let median = waits[waits.len() / 2];
-    let told = format!("{} exchanges in {all:?}, median {median:?}", waits.len());
-    // Of the work, an exchange waits for a small part.
-    assert!(waits.len() >= 60 && median < Duration::from_millis(50), "{told}");
-    println!("{told}");
-}
-
-#[test]
-fn one_product_does_not_stall_the_others() {
-    let server = start();
-    let mut client = connect(&server);
-    let mut exchanges = 0;
-    while_others_calculate(&server, 1, || {
-        exchange(&mut client);
-        exchanges += 1;
-    });
-    assert!(exchanges >= 15, "{exchanges} exchanges while five lines were calculated");
+    println!("{} exchanges in {all:?}, median {median:?}", waits.len());
+    assert!(median < SLICE * (CALCULATORS / 2), "half of {} waited for {median:?}", waits.len());
 }
 
 #[test]
@@ -178,7 +162,8 @@ fn a_client_that_says_much_at_once_does_not_stall_the_others() {
             exchanges += 1;
         }
     });
-    assert!(exchanges >= 20, "{exchanges} exchanges while {LINES} lines were answered");
+    println!("{exchanges} exchanges");
+    assert!(exchanges >= 200, "{exchanges} exchanges while {LINES} lines were answered");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn no_step_of_the_longest_lines_is_long() {
     ] {
         let trial = |_| longest_slice(mode, &list).1;
         let longest = (0..5).map(trial).min().unwrap();
-        let kind = format!("{mode} of {:.9}…", list);
+        let kind = format!("{mode} of {list:.9}…");
         println!("{longest:?} {kind}");
         assert!(longest < 10 * SLICE, "{longest:?} without being left, in {kind}");
     }
