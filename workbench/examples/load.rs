@@ -9,7 +9,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use workbench::lab::load::{Fanout, Figures, Idle, Sessions};
+use workbench::lab::load::Crowd;
+use workbench::lab::process::Process;
+use workbench::lab::{Case, EXPERIMENTS, Figures, Plan, Target, Tongue, Trade};
+use workbench::lab::{connections, fanout};
 
 /// Puts load on a chat or echo server and prints what it bore. Exit code 1: something was wrong.
 #[derive(Parser)]
@@ -27,12 +30,16 @@ enum Experiment {
     Fanout(FanoutArgs),
     /// The same through Redis, publish and subscribe
     Redis(FanoutArgs),
+    /// The same through NATS
+    Nats(FanoutArgs),
+    /// The same through a relay of lines
+    Lines(FanoutArgs),
     /// Memory for clients that say nothing, and the time until all have one message
     Idle {
         /// The server
         addr: SocketAddr,
         #[arg(long, default_value_t = 1000)]
-        clients: usize,
+        clients: u32,
         /// The server's process
         #[arg(long)]
         pid: u32,
@@ -46,9 +53,6 @@ enum Experiment {
         at_once: usize,
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
-        /// The answer is "ADDR: message", not the message itself
-        #[arg(long)]
-        answer_prefix: bool,
         /// The server's process: reports its processor time
         #[arg(long)]
         pid: Option<u32>,
@@ -63,7 +67,7 @@ struct FanoutArgs {
     clients: usize,
     #[arg(long, default_value_t = 10)]
     senders: usize,
-    /// Bytes of a message with its zero byte
+    /// Bytes of a message with its ending
     #[arg(long, default_value_t = 64)]
     size: usize,
     #[arg(long, default_value_t = 3.0)]
@@ -72,51 +76,43 @@ struct FanoutArgs {
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
     /// Bytes that each sender may be ahead of the slowest reader
-    #[arg(long, default_value_t = 64 * 1024)]
+    #[arg(long, default_value_t = 4096)]
     window: usize,
-    /// The server's process: reports its processor time and memory
+    /// The server's process: reports its processor time
     #[arg(long)]
     pid: Option<u32>,
-    /// Look into each message: order, loss, duplicates (costs speed)
-    #[arg(long)]
-    check: bool,
-    /// The server relays messages as they are, without the sender's address
-    #[arg(long)]
-    raw: bool,
 }
 
-impl From<FanoutArgs> for Fanout {
-    fn from(args: FanoutArgs) -> Self {
-        Self {
-            addr: args.addr,
-            clients: args.clients,
-            senders: args.senders,
-            size: args.size,
-            time: Duration::from_secs_f64(args.seconds),
-            warm_up: Duration::from_secs_f64(args.warm_up),
-            window: args.window,
-            pid: args.pid,
-            check: args.check,
-            raw: args.raw,
-        }
-    }
+fn fan_out(args: &FanoutArgs, tongue: Tongue) -> Result<Figures> {
+    let &FanoutArgs { addr, clients, senders, size, .. } = args;
+    let crowd = Crowd { addr, tongue, clients, senders, size };
+    let seconds = Duration::from_secs_f64;
+    let window = (args.window / size).max(1) as u64;
+    let server = args.pid.map(Process::new);
+    fanout::run(crowd, window, seconds(args.warm_up), seconds(args.seconds), server)
 }
 
-fn run(experiment: Experiment) -> Result<Figures> {
+fn run(experiment: &Experiment) -> Result<Figures> {
     match experiment {
-        Experiment::Fanout(args) => Fanout::from(args).run(),
-        Experiment::Redis(args) => Fanout::from(args).run_redis(),
-        Experiment::Idle { addr, clients, pid } => Idle { addr, clients, pid }.run(),
-        Experiment::Sessions { addr, at_once, seconds, answer_prefix, pid } => {
+        Experiment::Fanout(args) => fan_out(args, Tongue::TinCan),
+        Experiment::Redis(args) => fan_out(args, Tongue::Redis),
+        Experiment::Nats(args) => fan_out(args, Tongue::Nats),
+        Experiment::Lines(args) => fan_out(args, Tongue::Lines),
+        &Experiment::Idle { addr, clients, pid } => {
+            let process = Process::new(pid);
+            let target = Target { addr, trade: Trade::Chat(Tongue::TinCan), process };
+            (EXPERIMENTS[0].measure)(&target, &Case::clients(clients), Plan { is_quick: false })
+        }
+        &Experiment::Sessions { addr, at_once, seconds, pid } => {
             let time = Duration::from_secs_f64(seconds);
-            Sessions { addr, at_once, time, answer_prefix, pid }.run()
+            connections::run(addr, at_once, time, pid.map(Process::new))
         }
     }
 }
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let figures = run(cli.experiment)?;
+    let figures = run(&cli.experiment)?;
     if cli.json {
         println!("{}", figures.to_json());
     } else {

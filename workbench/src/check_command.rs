@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(3));
     }
     let Args { seed, hints, .. } = *args;
-    let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as());
+    let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as("check"));
     let call = Invocation { profile, seed, hints, target: shown, again };
     let patience = Duration::from_secs(args.patience);
     let naming = Naming::default();
@@ -129,8 +129,8 @@ pub fn check_one(
     command: Vec<OsString>,
 ) -> Result<(u8, String)> {
     let shown = format!("-- {}", quoted(&command));
-    let all = format!("{} {profile} {shown}", called_as());
-    let again = format!("{} {profile} --only {{id}} {shown}", called_as());
+    let all = format!("{} {profile} {shown}", called_as("check"));
+    let again = format!("{} {profile} --only {{id}} {shown}", called_as("check"));
     let call = Invocation { profile, seed: SEED, hints, target: shown, again };
     let target = Target::Command(command);
     let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
@@ -216,11 +216,11 @@ fn is_plain(ch: char) -> bool {
     ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch)
 }
 
-/// As it was called: through cargo, or by itself.
-fn called_as() -> String {
+/// A subcommand as it was called: through cargo, or by itself.
+pub fn called_as(subcommand: &str) -> String {
     if std::env::var_os("CARGO").is_some() {
-        return "cargo tincan check".to_owned();
+        return format!("cargo tincan {subcommand}");
     }
     let program = std::env::args_os().next().unwrap_or_else(|| "tincan".into());
-    format!("{} check", quoted(&[program]))
+    format!("{} {subcommand}", quoted(&[program]))
 }

@@ -10,6 +10,7 @@
 //! | both as the tests of a stage | [`contract::run`] |
 //! | what every server promises, as tests | [`contract::common::run`] |
 //! | measure it | [`lab`] |
+//! | see what each of its threads does | [`watch`] |
 //!
 //! No check waits a fixed time for something to happen: it waits for what can be observed, with a
 //! deadline that is far longer than a loaded machine needs.
@@ -25,6 +26,7 @@ pub mod server;
 pub mod sockdiag;
 pub mod tape;
 mod wait;
+pub mod watch;
 pub mod wire;
 
 pub use failure::{Failure, Said, fail, fail_late};

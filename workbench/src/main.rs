@@ -5,9 +5,12 @@
 mod check_command;
 mod diff;
 mod exercise;
+mod lab_command;
 mod output;
 mod signals;
+mod stages;
 mod tour;
+mod watch_command;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,8 @@ use clap::{Parser, Subcommand};
         cargo tincan tour\n  \
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
         cargo tincan diff echo-uni echo-multi\n  \
+        cargo tincan lab --quick\n  \
+        cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
         cargo tincan exercise list"
 )]
 struct Args {
@@ -33,7 +38,12 @@ enum Command {
     Tour(tour::Args),
     Check(check_command::Args),
     Diff(diff::Args),
+    Lab(lab_command::Args),
+    Watch(watch_command::Args),
     Exercise(exercise::Args),
+    /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
+    #[command(hide = true)]
+    ChildOf(stages::ChildOf),
 }
 
 fn main() -> ExitCode {
@@ -41,7 +51,10 @@ fn main() -> ExitCode {
         Command::Tour(args) => tour::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Lab(args) => lab_command::run(&args),
+        Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
+        Command::ChildOf(args) => stages::become_child(&args),
     };
     match done {
         Ok(code) => code,

@@ -98,6 +98,61 @@ pub fn group(pid: u32) -> Option<u32> {
     u32::try_from(stat_field(pid, GROUP)?).ok()
 }
 
+/// Which processes are meant, besides all that they have started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Those of a group.
+    Group(u32),
+    /// One.
+    Process(u32),
+    /// The children of one, but not that one itself.
+    Children(u32),
+}
+
+/// The processes that are meant and their descendants, the first one first.
+#[must_use]
+pub fn family(whom: Whom) -> Vec<u32> {
+    let place = |pid: u32| {
+        let stat = read(&format!("/proc/{pid}/stat"))?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace();
+        let parent: u32 = fields.nth(PARENT)?.parse().ok()?;
+        let group: u32 = fields.next()?.parse().ok()?;
+        Some((pid, parent, group))
+    };
+    let mut others: Vec<_> = all_processes().into_iter().filter_map(place).collect();
+    let mut family = Vec::new();
+    let mut more = true;
+    while std::mem::take(&mut more) {
+        others.retain(|&(pid, parent, group)| {
+            let is_meant = match whom {
+                Whom::Group(it) => group == it,
+                Whom::Process(it) => pid == it,
+                Whom::Children(it) => parent == it,
+            };
+            let is_new = is_meant || family.contains(&parent);
+            if is_new {
+                family.push(pid);
+                more = true;
+            }
+            !is_new
+        });
+    }
+    let (Whom::Group(first) | Whom::Process(first) | Whom::Children(first)) = whom;
+    family.sort_by_key(|pid| *pid != first);
+    family
+}
+
+/// The threads of a process, by number.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<u32> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// What a process is called, if it lives.
 #[must_use]
 pub fn name(pid: u32) -> Option<String> {
@@ -107,8 +162,14 @@ pub fn name(pid: u32) -> Option<String> {
 /// The sockets that the processes of a group have open, by number.
 #[must_use]
 pub fn group_sockets(group: u32) -> Vec<u64> {
+    sockets(&group_members(group))
+}
+
+/// The sockets that processes have open, by number.
+#[must_use]
+pub fn sockets(processes: &[u32]) -> Vec<u64> {
     let mut sockets = Vec::new();
-    for pid in group_members(group) {
+    for pid in processes {
         let Ok(links) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
         for link in links.flatten().filter_map(|link| std::fs::read_link(link.path()).ok()) {
             let name = link.to_string_lossy();

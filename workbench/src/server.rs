@@ -23,6 +23,8 @@ use crate::{PATIENCE, fail, sockdiag, wait_until};
 pub enum Outlet {
     /// It is read at once, line by line.
     Collected,
+    /// It is read at once, and only the last lines are kept.
+    LastLines,
     /// It goes into a pipe that nobody reads, which is soon full.
     Unread,
     /// It goes into a pipe whose other end is closed already.
@@ -36,6 +38,8 @@ pub enum Outlet {
 /// A server to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
+    /// What starts the program, without being a part of it.
+    through: Vec<OsString>,
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
@@ -48,6 +52,7 @@ impl Launch {
     /// Prepares to start a program with these arguments.
     pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
         Self {
+            through: Vec::new(),
             program: program.as_ref().to_owned(),
             args: args.to_vec(),
             env: Vec::new(),
@@ -61,6 +66,13 @@ impl Launch {
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(OsString::from));
+        self
+    }
+
+    /// Lets these words start the program; they are not shown.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(OsString::from).collect();
         self
     }
 
@@ -158,6 +170,18 @@ impl Launch {
         }
     }
 
+    /// Starts any program and waits for nothing; `{host}` and `{port}` become what they do in
+    /// [`Self::start_anything`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`], if the program cannot be run.
+    pub fn start_at_once(&self) -> Result<Server> {
+        let launch = self.clone().at("127.0.0.1", free_port()?);
+        let started = launch.spawn();
+        Ok(started.map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?)
+    }
+
     fn names_port(&self) -> bool {
         self.args.iter().any(|arg| arg.to_string_lossy().contains("{port}"))
     }
@@ -232,9 +256,10 @@ impl Launch {
             if *outlet == Outlet::Closed { closing } else { "" }
         };
         let closing = [closed(&self.stdout, " >&-"), closed(&self.stderr, " 2>&-")].concat();
+        let mut words = self.through.iter().chain([&self.program]).chain(&self.args);
         if script.is_empty() && closing.is_empty() {
-            let mut command = Command::new(&self.program);
-            command.args(&self.args);
+            let mut command = Command::new(words.next().context("no program is named")?);
+            command.args(words);
             return Ok(command);
         }
         if !cfg!(unix) {
@@ -242,7 +267,7 @@ impl Launch {
         }
         script.push(format!("exec \"$@\"{closing}"));
         let mut command = Command::new("sh");
-        command.args(["-c", &script.join("; "), "sh"]).arg(&self.program).args(&self.args);
+        command.args(["-c", &script.join("; "), "sh"]).args(words);
         Ok(command)
     }
 }
@@ -270,7 +295,7 @@ impl fmt::Display for Launch {
 
 fn stdio(outlet: &Outlet) -> Result<Stdio> {
     Ok(match outlet {
-        Outlet::Collected | Outlet::Unread => Stdio::piped(),
+        Outlet::Collected | Outlet::LastLines | Outlet::Unread => Stdio::piped(),
         Outlet::ReaderGone => std::io::pipe()?.1.into(),
         Outlet::Closed => Stdio::null(),
         Outlet::File(path) => {
@@ -287,6 +312,7 @@ fn outlet<R: Read + Send + 'static>(
 ) -> (Lines, Option<Box<dyn Read + Send>>) {
     match (outlet, pipe) {
         (Outlet::Collected, Some(pipe)) => (Lines::collect(pipe), None),
+        (Outlet::LastLines, Some(pipe)) => (Lines::collect_last(pipe), None),
         (_, Some(pipe)) => (Lines::default(), Some(Box::new(pipe))),
         (_, None) => (Lines::default(), None),
     }
@@ -551,7 +577,7 @@ impl Server {
     }
 
     /// Waits a moment for the rest of what a server printed that has ended.
-    fn wait_for_output(&self) -> Result<()> {
+    pub fn wait_for_output(&self) -> Result<()> {
         const A_MOMENT: Duration = Duration::from_secs(1);
         wait_until(A_MOMENT, || Ok(self.stdout.state().ended && self.log.state().ended)).map(drop)
     }
@@ -571,6 +597,22 @@ impl Server {
         let group = rustix::process::Pid::from_child(child);
         rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
         self.wait_until_signal_taken()
+    }
+
+    /// Asks it and the processes that it has started to end, and waits for that.
+    #[cfg(unix)]
+    pub fn end_gently(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        let Some(child) = &self.child else { bail!("cannot end a server elsewhere") };
+        let group = rustix::process::Pid::from_child(child);
+        // Whoever is gone already need not be asked.
+        let _ = rustix::process::kill_process_group(group, Signal::TERM);
+        self.wait(within)
+    }
+
+    /// Without signals, it is not asked, but killed when it is dropped.
+    #[cfg(not(unix))]
+    pub fn end_gently(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
+        self.ended()
     }
 
     #[cfg(unix)]
@@ -724,6 +766,50 @@ impl Lines {
         self.0.changed.notify_all();
     }
 
+    /// Keeps the last lines alone, and of each only its beginning: whoever prints for days fills no
+    /// memory.
+    fn collect_last(pipe: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        lines.state().collected = true;
+        let collected = lines.clone();
+        std::thread::spawn(move || collected.read_last(pipe));
+        lines
+    }
+
+    fn read_last(&self, mut pipe: impl Read) {
+        const LINES: usize = 100;
+        const BYTES: usize = 1000;
+        let mut line = Vec::new();
+        let mut buffer = [0; 8192];
+        let keep = |text: &[u8]| {
+            let mut state = self.state();
+            if state.lines.len() >= LINES {
+                state.lines.remove(0);
+            }
+            state.lines.push(String::from_utf8_lossy(text).into_owned());
+        };
+        loop {
+            let len = match pipe.read(&mut buffer) {
+                Err(err) if err.kind() == ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(len) => len,
+            };
+            for &byte in &buffer[..len] {
+                match byte {
+                    b'\n' => keep(&std::mem::take(&mut line)),
+                    byte if line.len() < BYTES => line.push(byte),
+                    _ => {}
+                }
+            }
+            self.0.changed.notify_all();
+        }
+        if !line.is_empty() {
+            keep(&line);
+        }
+        self.state().ended = true;
+        self.0.changed.notify_all();
+    }
+
     fn state(&self) -> MutexGuard<'_, Printed> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -790,6 +876,18 @@ impl fmt::Display for Lines {
         }
         Ok(())
     }
+}
+
+/// Where processes listen, as a client on this machine reaches it, if the system tells; IPv4 first.
+#[must_use]
+pub fn listening(processes: &[u32]) -> Vec<SocketAddr> {
+    let own = procfs::sockets(processes);
+    let all = sockdiag::listeners().unwrap_or_default();
+    let mut found: Vec<_> =
+        all.into_iter().filter(|it| own.contains(&it.inode)).map(|it| reachable(it.addr)).collect();
+    found.sort_by_key(|addr| (addr.is_ipv6(), addr.port()));
+    found.dedup();
+    found
 }
 
 /// The address at which a client on this machine reaches a listener.

@@ -40,34 +40,54 @@ pub fn listeners() -> Option<Vec<Listener>> {
 }
 
 fn listeners_of(family: u8) -> Option<Vec<Listener>> {
+    Some(all_in(family, 1 << LISTEN)?.iter().filter_map(|reply| listener(reply)).collect())
+}
+
+/// Who is at the other end of each connection of the machine that can still be read from: by the
+/// number by which `/proc/PID/fd` calls its socket.
+#[must_use]
+pub fn peers() -> Vec<(u64, SocketAddr)> {
+    const ESTABLISHED: u32 = 1;
+    const CLOSE_WAIT: u32 = 8;
+    const STATES: u32 = 1 << ESTABLISHED | 1 << CLOSE_WAIT;
+    let all = [INET, INET6].into_iter().filter_map(|family| all_in(family, STATES));
+    all.flatten().filter_map(|reply| Some((inode(&reply)?, address(&reply, 22, 40)?))).collect()
+}
+
+/// What the kernel tells about all sockets in one of these states.
+fn all_in(family: u8, states: u32) -> Option<Vec<Vec<u8>>> {
     const NLM_F_DUMP: u16 = 0x300;
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
     let mut asked = request(any, any);
     asked[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     asked[16] = family;
-    asked[20..24].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
-    let mut found = Vec::new();
-    for reply in ask_all(&asked)? {
-        found.extend(listener(&reply));
-    }
-    Some(found)
+    asked[20..24].copy_from_slice(&states.to_ne_bytes());
+    ask_all(&asked)
 }
 
 /// Reads a `struct inet_diag_msg` behind its head.
 fn listener(reply: &[u8]) -> Option<Listener> {
-    const PORT_AT: usize = 20;
-    const ADDR_AT: usize = 24;
-    const INODE_AT: usize = QUEUE_AT + 12;
-    let port = u16::from_be_bytes(reply.get(PORT_AT..PORT_AT + 2)?.try_into().ok()?);
-    let octets: [u8; 16] = reply.get(ADDR_AT..ADDR_AT + 16)?.try_into().ok()?;
+    let waiting = number(reply, QUEUE_AT)?;
+    Some(Listener { addr: address(reply, 20, 24)?, inode: inode(reply)?, waiting })
+}
+
+fn inode(reply: &[u8]) -> Option<u64> {
+    number(reply, QUEUE_AT + 12).map(u64::from)
+}
+
+fn number(reply: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(reply.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// The address whose port and whose IP address are at these places.
+fn address(reply: &[u8], port: usize, ip: usize) -> Option<SocketAddr> {
+    let port = u16::from_be_bytes(reply.get(port..port + 2)?.try_into().ok()?);
+    let octets: [u8; 16] = reply.get(ip..ip + 16)?.try_into().ok()?;
     let ip: IpAddr = match reply.get(16)? {
         &INET => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
         _ => Ipv6Addr::from(octets).into(),
     };
-    let number =
-        |at: usize| reply.get(at..at + 4).and_then(|it| it.try_into().ok()).map(u32::from_ne_bytes);
-    let (inode, waiting) = (number(INODE_AT)?, number(QUEUE_AT)?);
-    Some(Listener { addr: (ip, port).into(), inode: inode.into(), waiting })
+    Some((ip, port).into())
 }
 
 /// The kernel's numbers for the two families.

@@ -297,7 +297,7 @@ fn nothing_stays_whatever_signal_ends_it() {
         command.arg(&runs).env("MARK", &mark).stdout(Stdio::piped());
         let mut tincan = Ended(command.spawn().unwrap());
         wait_until(|| runs.exists());
-        assert!(marked(&mark).len() >= 2, "{signal:?}: tincan and a server");
+        wait_until(|| marked(&mark).len() >= 2); // tincan and a server
         kill_process(Pid::from_child(&tincan.0), signal).unwrap();
         let status = tincan.0.wait().unwrap();
         assert_eq!(status.code(), Some(128 + signal.as_raw()), "{signal:?}");
@@ -319,6 +319,38 @@ fn a_process_that_a_server_leaves_behind_is_reported_and_ended() {
         assert!(text.contains("(sleep)"), "{text}");
         assert!(marked(&mark).is_empty(), "{text}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
+    let server = programs().pair.to_str().unwrap();
+    let checked = |id: &str, format: &str, target: &[&str]| {
+        let args = ["check", "echo-multi", "--patience", "1", "--only", id, "--format", format];
+        let output = run(&[&args[..], target].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let command = ["--", server, "{port}"];
+    // It reads what the silent client does not send, and accepts nobody.
+    let is_lane = |line: &str| line.starts_with("pair ") && line.ends_with("rrrrrrrrr");
+    let text = checked("silent-peer", "text", &command);
+    assert!(text.contains("  what each thread did when it failed once more"), "{text}");
+    assert!(text.lines().any(|line| is_lane(line.trim_start())), "{text}");
+    let json: Value = serde_json::from_str(&checked("silent-peer", "json", &command)).unwrap();
+    let threads = json["checks"][0]["failure"]["threads"].as_str().unwrap();
+    assert!(threads.lines().next().is_some_and(is_lane), "{threads}");
+    assert!(threads.lines().all(|line| line.chars().count() <= 76), "{threads}");
+
+    // What fails for another reason, or runs elsewhere, is not looked at.
+    let text = checked("frame-empty", "text", &["--", wrong(), "{port}"]);
+    assert!(!text.contains("what each thread did"), "{text}");
+    let port = workbench::server::free_port().unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], port)).to_string();
+    let _server = Ended(Command::new(server).arg(port.to_string()).spawn().unwrap());
+    wait_until(|| TcpStream::connect(&addr).is_ok());
+    let text = checked("silent-peer", "text", &["--addr", &addr]);
+    assert!(!text.contains("what each thread did"), "{text}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::contract::events;
 use crate::server::{Launch, Lines, Server};
 use crate::sockdiag::unread_bytes;
 use crate::tape::Tape;
+use crate::watch::{Recording, Whom};
 use crate::wire::{Client, Heard, framed};
 use crate::{Failure, Said, fail_late, wait_until};
 
@@ -24,6 +25,9 @@ pub struct Bench {
     story: RefCell<Option<String>>,
     printed: RefCell<Vec<(Lines, Lines)>>,
     survivors: RefCell<Vec<String>>,
+    /// Whether to look at what the threads of its servers do, and the record of the last one's.
+    watches: bool,
+    recording: RefCell<Option<Recording>>,
 }
 
 impl Bench {
@@ -39,7 +43,25 @@ impl Bench {
             story: RefCell::default(),
             printed: RefCell::default(),
             survivors: RefCell::default(),
+            watches: false,
+            recording: RefCell::default(),
         }
+    }
+
+    /// The same, which looks at what the threads of its servers do.
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        self.watches = true;
+        self
+    }
+
+    /// What the threads of the last server did; nothing where that could not be seen.
+    #[must_use]
+    pub fn threads(&self) -> String {
+        const WIDTH: usize = 76;
+        const LANES: usize = 16;
+        let recording = self.recording.borrow_mut().take();
+        recording.map(|it| it.end(WIDTH, LANES)).unwrap_or_default()
     }
 
     /// What the server claims to be.
@@ -95,6 +117,9 @@ impl Bench {
 
     fn remember(&self, server: Server) -> Server {
         self.printed.borrow_mut().push((server.stdout().clone(), server.log().clone()));
+        if let (true, Some(pid)) = (self.watches, server.pid()) {
+            *self.recording.borrow_mut() = Recording::begin(Whom::Group(pid));
+        }
         server
     }
 
@@ -159,7 +184,8 @@ impl Bench {
         for (stdout, log) in self.printed.borrow().iter() {
             output += &Lines::marked(stdout, log);
         }
-        Finding { failure, picture: self.tape.picture(), output }
+        let threads = self.threads();
+        Finding { failure, picture: self.tape.picture(), threads, output }
     }
 
     /// What the server answers to this client.

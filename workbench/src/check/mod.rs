@@ -303,6 +303,8 @@ pub struct Finding {
     pub failure: Failure,
     /// Who sent what when.
     pub picture: String,
+    /// What each thread of the server did, where that was looked at.
+    pub threads: String,
     /// What the server printed itself.
     pub output: String,
 }
@@ -327,6 +329,20 @@ impl Check {
 
     /// Checks a server once; `notes` gets what else was noticed.
     pub fn judge(&self, subject: &Subject, notes: &mut Vec<String>) -> Verdict {
+        self.judge_on(notes, subject, |bench| bench)
+    }
+
+    /// The same, with a look at what the threads of the server do.
+    pub fn judge_watching(&self, subject: &Subject, notes: &mut Vec<String>) -> Verdict {
+        self.judge_on(notes, subject, Bench::watching)
+    }
+
+    fn judge_on(
+        &self,
+        notes: &mut Vec<String>,
+        subject: &Subject,
+        prepared: impl FnOnce(Bench) -> Bench,
+    ) -> Verdict {
         /// How long to watch a server fail that is meant to.
         const WATCHED: Duration = Duration::from_secs(2);
         let mut subject = subject.clone();
@@ -334,7 +350,7 @@ impl Check {
         if asked == Asked::Limit {
             subject.patience = subject.patience.min(WATCHED);
         }
-        let bench = Bench::new(subject, self.id);
+        let bench = prepared(Bench::new(subject, self.id));
         let done = (self.run)(&bench);
         notes.extend(bench.survivors());
         match (done, asked) {

@@ -209,6 +209,10 @@ pub fn one_failure(check: &Check, finding: &Finding, call: &Invocation) -> Strin
         let _ = writeln!(text, "\n  who sent what when (→ to the server, ← from it):");
         text += &indented(&finding.picture);
     }
+    if !finding.threads.is_empty() {
+        let _ = writeln!(text, "\n  what each thread did when it failed once more (tincan watch):");
+        text += &indented(&finding.threads);
+    }
     if !finding.output.is_empty() {
         let _ = writeln!(text, "\n  what the server itself printed last:");
         text += &indented(&finding.output);
@@ -344,6 +348,7 @@ fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value
         "again": call.again(check.id),
         "text": plain(&one_failure(check, finding, call)),
         "picture": finding.picture,
+        "threads": finding.threads,
         "output": finding.output,
     })
 }

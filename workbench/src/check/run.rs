@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
-use super::{Asked, Check, Finding, LADDER, Naming, Subject, Verdict};
+use super::{Asked, Check, Finding, LADDER, Naming, Subject, Target, Theme, Verdict};
 use crate::Failure;
 use crate::server::{NotStarted, end_escaped};
+use crate::watch::is_possible;
 
 /// What came of one row of the ladder.
 #[derive(Clone, Debug)]
@@ -212,11 +213,27 @@ impl Climb<'_> {
                     return Ok(Outcome::Undecided(disagreement(&late, tried)));
                 }
                 Verdict::Failed(finding) if finding.failure.is_late => late.push(finding),
-                Verdict::Failed(finding) => return Ok(Outcome::Failed(Box::new(finding))),
+                Verdict::Failed(finding) => return Ok(self.failed(check, finding)),
             }
         }
-        let last = late.pop().map(Box::new);
-        Ok(last.map_or_else(|| Outcome::Undecided("not tried".to_owned()), Outcome::Failed))
+        let last = late.pop().map(|finding| self.failed(check, finding));
+        Ok(last.unwrap_or_else(|| Outcome::Undecided("not tried".to_owned())))
+    }
+
+    /// A failure; where threads tell something about it, with what they do when it fails once more.
+    fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
+        let tells = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
+        if tells && is_possible() && matches!(self.subject.target, Target::Command(_)) {
+            let mut subject = self.subject.clone();
+            // That it fails is known; this is to see how.
+            subject.patience = subject.patience.min(LEAST_PATIENCE);
+            if let Verdict::Failed(again) = check.judge_watching(&subject, &mut Vec::new()) {
+                finding.threads = again.threads;
+            }
+            // Of what this server has left behind, the first has told.
+            let _ = end_escaped();
+        }
+        Outcome::Failed(Box::new(finding))
     }
 }
 

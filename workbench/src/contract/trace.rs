@@ -261,7 +261,7 @@ pub(super) fn one_after_the_other(bench: &Bench) -> Result<()> {
     let trace = traced.end(Signal::TERM)?;
     let reads = trace.spans("main", "client", "read")?;
     let accepts = trace.spans("main", "", "accept")?;
-    if accepts.len() == 3 && reads[0].end < Some(accepts[1].begin) {
+    if accepts.len() >= 2 && reads[0].end < Some(accepts[1].begin) {
         return Ok(());
     }
     fail("let the first wait", "an accept after its read", format!("{reads:?}, {accepts:?}"))

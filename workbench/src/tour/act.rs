@@ -11,7 +11,7 @@ use workbench::{PATIENCE, fail, wait_until};
 
 use super::lanes::Lanes;
 use super::page::Page;
-use super::stages::{Stages, threads};
+use crate::stages::Stages;
 
 /// A stage on stage: its lanes, and the clients that are connected to it now.
 pub struct Act<'a> {
@@ -141,6 +141,17 @@ impl<'a> Act<'a> {
         };
         self.lanes.stress(self.lanes.server(), text);
     }
+}
+
+/// The threads of a server but for those that every stage has for its log and for signals; `None` if
+/// the system does not tell.
+pub fn threads(server: &Server) -> Option<u64> {
+    const HELPERS: [&str; 2] = ["log", "signals"];
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()?)).ok()?;
+    let names = tasks.map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    // A thread that ends while it is looked at is none.
+    let count = names.flatten().filter(|name| !HELPERS.contains(&name.trim_end())).count();
+    u64::try_from(count).ok()
 }
 
 /// Looks until the same is seen for a while.

@@ -8,7 +8,7 @@ use workbench::wire::{Client, Heard, framed, show};
 
 use super::act::{Act, megabytes, memory, millis};
 use super::page::Page;
-use super::stages::Stages;
+use crate::stages::Stages;
 
 const THREE: [&str; 3] = ["Ann", "Bob", "Cy"];
 

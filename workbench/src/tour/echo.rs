@@ -9,7 +9,7 @@ use workbench::wire::Heard;
 
 use super::act::{Act, millis};
 use super::page::Page;
-use super::stages::Stages;
+use crate::stages::Stages;
 
 const CAST: [&str; 2] = ["Ann", "Bob"];
 

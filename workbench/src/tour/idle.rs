@@ -6,9 +6,9 @@ use workbench::server::Server;
 use workbench::wire::{Client, framed};
 use workbench::{PATIENCE, wait_until};
 
-use super::act::{megabytes, memory, settled};
+use super::act::{megabytes, memory, settled, threads};
 use super::page::{BOLD, Page, print, styled};
-use super::stages::{Stages, threads};
+use crate::stages::Stages;
 
 /// How many clients there are in the end.
 const CLIENTS: usize = 200;

@@ -36,7 +36,7 @@ pub use mode::take_again;
 
 /// The terminal gives each key at once and does not show it. Ctrl-C and the like stay signals.
 #[cfg(unix)]
-mod mode {
+pub mod mode {
     use std::io::stdin;
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -81,7 +81,8 @@ mod mode {
 }
 
 #[cfg(not(unix))]
-mod mode {
+pub mod mode {
     pub fn take() {}
+    pub fn take_again() {}
     pub fn put_back() {}
 }

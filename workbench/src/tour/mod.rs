@@ -5,7 +5,6 @@
 //! | `echo.rs`, `chat.rs`, `idle.rs` | the scenes: what is said, done and expected |
 //! | `act.rs` | a stage and its clients, as the scenes use them |
 //! | `lanes.rs`, `page.rs` | what it looks like |
-//! | `stages.rs` | builds and starts the servers |
 //! | `leave.rs`, `keys.rs` | ends them, whatever key is pressed |
 //!
 //! What the tables show has happened. What a scene expects is checked, and the tour fails if it is not
@@ -15,20 +14,19 @@ mod act;
 mod chat;
 mod echo;
 mod idle;
-mod keys;
+pub mod keys;
 mod lanes;
 mod leave;
 mod page;
-mod stages;
 
-use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use page::{BOLD, Page, print, styled};
-use stages::Stages;
 use workbench::Failure;
+
+use crate::stages::Stages;
 
 /// A walk through the five stages: about three minutes.
 ///
@@ -48,11 +46,6 @@ pub struct Args {
     /// Show one scene alone, by its number or its name
     #[arg(long, value_name = "SCENE", value_parser = scene)]
     only: Option<usize>,
-    /// Start a program that ends when this process does (the tour starts its servers like that)
-    #[arg(long, hide = true, value_name = "PID", requires = "command")]
-    child_of: Option<i32>,
-    #[arg(last = true, hide = true, requires = "child_of")]
-    command: Vec<OsString>,
 }
 
 struct Scene {
@@ -119,9 +112,6 @@ fn scene(text: &str) -> Result<usize, String> {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if let Some(parent) = args.child_of {
-        return stages::become_child(parent, &args.command);
-    }
     leave::on_signals().context("could not watch for signals")?;
     // Where the limit is low, 200 clients are many; if it cannot be raised, the table says so.
     let _ = rlimit::increase_nofile_limit(u64::MAX);

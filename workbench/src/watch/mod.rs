@@ -1,0 +1,31 @@
+//! What each thread of a server does, sampled from `/proc` (Linux): lanes of time, drawn as text and
+//! as SVG. The server needs no change, and notices nothing.
+//!
+//! | file | what |
+//! |---|---|
+//! | `state.rs` | what a thread can be doing, and how the kernel's words for it are read |
+//! | `sample.rs` | looks at all threads |
+//! | `lanes.rs` | keeps what was seen, in a bounded space |
+//! | `text.rs`, `svg.rs` | draw it |
+//! | `record.rs` | looks on from a thread of its own, while a check runs |
+
+mod lanes;
+mod record;
+mod sample;
+mod state;
+mod svg;
+mod text;
+
+pub use crate::procfs::Whom;
+pub use lanes::{Cell, Lane, Lanes};
+pub use record::Recording;
+pub use sample::{EVERY, Sampler, Sight};
+pub use state::State;
+pub use svg::{About, svg};
+pub use text::{Frame, Picture, Seen, Span, fit_to, picture, wrap};
+
+/// Whether this system tells what threads do.
+#[must_use]
+pub fn is_possible() -> bool {
+    cfg!(target_os = "linux")
+}

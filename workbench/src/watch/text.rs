@@ -1,0 +1,468 @@
+//! Lanes as lines of text: a letter and a colour for what each thread did.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anstyle::Style;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::lanes::{Cell, Lane, Lanes};
+use super::state::State;
+
+/// Which time a picture shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// All, from the beginning to the end.
+    All,
+    /// The last, with so much time a column; the newest is on the right.
+    Last(Duration),
+}
+
+/// How a picture is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// The time that it shows.
+    pub span: Span,
+    /// Its columns.
+    pub width: usize,
+    /// At most so many lanes; those that are left are counted.
+    pub rows: usize,
+}
+
+/// A picture of lanes, in lines with colours.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    /// A line for each lane, one for those that had no room, and the times below.
+    pub lanes: Vec<String>,
+    /// What is to be explained.
+    pub seen: Seen,
+}
+
+const DIM: Style = Style::new().dimmed();
+
+/// The columns below which what a thread does now is not told in words, too.
+const ROOM_FOR_WORDS: usize = 72;
+const WORDS: usize = 18;
+
+/// Where everything is in a line.
+struct Layout {
+    name: usize,
+    id: usize,
+    parts: usize,
+    words: bool,
+}
+
+impl Layout {
+    fn of(frame: &Frame, lanes: &[&Lane]) -> Self {
+        const LEAST: usize = 10;
+        let longest = if frame.width < 60 { 8 } else { 15 };
+        let name = lanes.iter().map(|lane| lane.name.width()).max().unwrap_or(0).min(longest);
+        let mut id = lanes.iter().map(|lane| lane.id.to_string().len()).max().unwrap_or(0);
+        if frame.width < name + id + 3 + LEAST {
+            id = 0;
+        }
+        let words = frame.span != Span::All && frame.width >= ROOM_FOR_WORDS;
+        let taken = name + 1 + if id > 0 { id + 1 } else { 0 } + if words { 1 + WORDS } else { 0 };
+        Self { name, id, parts: frame.width.saturating_sub(taken).max(LEAST), words }
+    }
+
+    fn label(&self, name: &str, id: &str) -> String {
+        let name = fit(name, self.name);
+        match self.id {
+            0 => format!("{name} "),
+            width => format!("{name} {id:>width$} "),
+        }
+    }
+}
+
+/// The part of the time that is shown, and in how many columns; those before it are blank.
+#[derive(Clone, Copy)]
+struct Window {
+    from: Duration,
+    to: Duration,
+    parts: u32,
+    blank: usize,
+}
+
+impl Window {
+    fn of(span: Span, lanes: &Lanes, parts: usize) -> Self {
+        let count = u32::try_from(parts).unwrap_or(u32::MAX);
+        match span {
+            Span::All => {
+                let to = lanes.last_seen().max(Duration::from_millis(1));
+                Self { from: Duration::ZERO, to, parts: count, blank: 0 }
+            }
+            Span::Last(column) => {
+                let column = column.max(Duration::from_millis(1));
+                let passed = lanes.now().as_nanos().div_ceil(column.as_nanos());
+                let passed = u32::try_from(passed).unwrap_or(u32::MAX).max(1);
+                let parts = passed.min(count);
+                let from = column.saturating_mul(passed - parts);
+                let to = from + column * parts;
+                Self { from, to, parts, blank: usize::try_from(count - parts).unwrap_or(0) }
+            }
+        }
+    }
+}
+
+/// Draws lanes.
+#[must_use]
+pub fn picture(lanes: &Lanes, frame: &Frame) -> Picture {
+    // How wide the names are decides what is shown, and what is shown how wide the names are: all
+    // that there are now or may be shown decide.
+    let window = Window::of(frame.span, lanes, frame.width);
+    let there: Vec<_> =
+        lanes.all().iter().filter(|it| it.lives || it.was_there(window.from, window.to)).collect();
+    let (shown, rest) = chosen(&there, frame);
+    let layout = Layout::of(frame, &shown);
+    let window = Window::of(frame.span, lanes, layout.parts);
+    let mut seen = Seen::default();
+    let mut drawn: Vec<_> =
+        shown.iter().map(|lane| row(lane, &layout, window, &mut seen)).collect();
+    if !rest.is_empty() {
+        drawn.push(fit_to(&summary(&rest, frame.span, drawn.is_empty()), frame.width));
+    }
+    if !drawn.is_empty() {
+        drawn.push(axis(&layout, window, frame.span));
+    }
+    Picture { lanes: drawn, seen }
+}
+
+/// Which lanes have room, and which are only counted.
+fn chosen<'a>(there: &[&'a Lane], frame: &Frame) -> (Vec<&'a Lane>, Vec<&'a Lane>) {
+    if there.len() <= frame.rows {
+        return (there.to_vec(), Vec::new());
+    }
+    // Now, those that live count before those that have ended; of all the time, the first ones do.
+    let living = there.iter().filter(|lane| lane.lives).count();
+    let mut left_living = if frame.span == Span::All { 0 } else { living.min(frame.rows) };
+    let mut left_others = frame.rows - left_living;
+    there.iter().partition(|lane| {
+        let left =
+            if lane.lives && frame.span != Span::All { &mut left_living } else { &mut left_others };
+        let has_room = *left > 0;
+        *left = left.saturating_sub(1);
+        has_room
+    })
+}
+
+/// What lanes that have no room do, in a line: "12 more: read 10, ended 2"; of all the time, what
+/// each did most.
+#[must_use]
+pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
+    let does = |lane: &Lane| match span {
+        Span::All => lane.shares().first().map(|(state, _)| *state),
+        Span::Last(_) => lane.state().filter(|_| lane.lives),
+    };
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for lane in rest {
+        let name = does(lane).map_or("ended", State::name);
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let counts: Vec<_> =
+        counts.into_iter().map(|(name, count)| format!("{name} {}", grouped(count))).collect();
+    let more = if are_all { "threads" } else { "more" };
+    let when = if span == Span::All { ", most of the time" } else { "" };
+    format!("{} {more}{when}: {}", grouped(rest.len()), counts.join(", "))
+}
+
+/// A number with a comma between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What was drawn, so that the legend need not explain more.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    states: Vec<State>,
+    ran: bool,
+}
+
+fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String {
+    let mut drawn = layout.label(&lane.name, &lane.id.to_string());
+    drawn += &" ".repeat(window.blank);
+    let cells = lane.cells(window.from, window.to, window.parts);
+    for run in cells.chunk_by(|a, b| a == b) {
+        match run[0] {
+            None => drawn += &" ".repeat(run.len()),
+            Some(cell) => {
+                if !seen.states.contains(&cell.state) {
+                    seen.states.push(cell.state);
+                }
+                seen.ran |= cell.ran;
+                let style = cell.state.style();
+                let style = if cell.ran { style.bold().underline() } else { style };
+                let letters = letter(cell).to_string().repeat(run.len());
+                let _ = write!(drawn, "{style}{letters}{style:#}");
+            }
+        }
+    }
+    if layout.words {
+        let words = match (lane.lives, lane.detail.as_str(), lane.state()) {
+            (false, ..) => "ended",
+            (true, "", Some(state)) => state.name(),
+            (true, detail, _) => detail,
+        };
+        let _ = write!(drawn, " {DIM}{}{DIM:#}", fit_to(words, WORDS));
+    }
+    // A line that ends in blanks is longer than it looks.
+    drawn.truncate(drawn.trim_end().len());
+    drawn
+}
+
+/// A capital where the thread ran in between.
+fn letter(cell: Cell) -> char {
+    let letter = cell.state.letter();
+    if cell.ran { letter.to_ascii_uppercase() } else { letter }
+}
+
+/// The times below the lanes.
+fn axis(layout: &Layout, window: Window, span: Span) -> String {
+    const APART: f64 = 9.0;
+    let each = (window.to.saturating_sub(window.from) / window.parts.max(1)).as_secs_f64();
+    let step = nice(each * APART);
+    let columns = usize::try_from(window.parts).unwrap_or(0);
+    let seconds = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX)) * step;
+    let mut line: Vec<char> = vec![' '; layout.parts];
+    for n in 0.. {
+        // Rounded, so that a tick does not fall into the column before its own.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let column = (seconds(n) / each + 1e-6) as usize;
+        if column >= columns {
+            break;
+        }
+        match span {
+            Span::All => put(&mut line, column, &format!("╵{}", shown_seconds(seconds(n), step))),
+            Span::Last(_) => {
+                let end = layout.parts - 1 - column;
+                let label = if n == 0 {
+                    "now╵".to_owned()
+                } else {
+                    format!("-{}╵", shown_seconds(seconds(n), step))
+                };
+                put(&mut line, (end + 1).saturating_sub(label.chars().count()), &label);
+            }
+        }
+    }
+    let line: String = line.into_iter().collect();
+    format!("{}{DIM}{}{DIM:#}", layout.label("", ""), line.trim_end())
+}
+
+/// Puts a label into a line, if it has room there.
+fn put(line: &mut [char], at: usize, label: &str) {
+    let len = label.chars().count();
+    let Some(room) = line.get_mut(at..at + len) else { return };
+    if room.iter().all(|ch| *ch == ' ') {
+        for (place, ch) in room.iter_mut().zip(label.chars()) {
+            *place = ch;
+        }
+    }
+}
+
+/// A time that reads well, and is not shorter.
+pub(super) fn nice(seconds: f64) -> f64 {
+    const NICE: &[f64] = &[
+        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0,
+        60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0,
+    ];
+    NICE.iter().copied().find(|it| *it >= seconds).unwrap_or(seconds)
+}
+
+/// A time on an axis with such steps.
+pub(super) fn shown_seconds(seconds: f64, step: f64) -> String {
+    let decimals = if step < 0.01 {
+        3
+    } else if step < 0.1 {
+        2
+    } else {
+        usize::from(step < 1.0)
+    };
+    format!("{seconds:.decimals$} s")
+}
+
+impl Seen {
+    /// What the letters mean, in lines with colours.
+    #[must_use]
+    pub fn legend(&self, width: usize) -> Vec<String> {
+        let mut lines: Vec<(String, usize)> = Vec::new();
+        for state in State::ALL.into_iter().filter(|state| self.states.contains(state)) {
+            let style = state.style();
+            let text = format!("{style}{}{style:#} {state}", state.letter());
+            let taken = 2 + state.name().width();
+            match lines.last_mut() {
+                Some((line, used)) if *used + 3 + taken <= width => {
+                    *line += "   ";
+                    *line += &text;
+                    *used += 3 + taken;
+                }
+                _ => lines.push((text, taken)),
+            }
+        }
+        lines.into_iter().map(|(line, _)| line).collect()
+    }
+
+    /// What else is to be known to read the lanes.
+    #[must_use]
+    pub fn notes(&self, width: usize) -> Vec<String> {
+        let ran = self.ran.then_some(RAN);
+        let notes = State::ALL.into_iter().filter(|state| self.states.contains(state));
+        ran.into_iter()
+            .chain(notes.filter_map(State::note))
+            .flat_map(|it| wrap(it, width))
+            .collect()
+    }
+}
+
+/// What a capital letter means.
+pub(super) const RAN: &str =
+    "A capital letter: it waited, but ran in between, too briefly to be seen running.";
+
+/// A text in so many columns: cut, or filled with blanks.
+fn fit(text: &str, width: usize) -> String {
+    let text = fit_to(text, width);
+    let blank = width.saturating_sub(text.width());
+    text + &" ".repeat(blank)
+}
+
+/// A text that takes no more than so many columns.
+#[must_use]
+pub fn fit_to(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut used = 0;
+    for ch in text.chars() {
+        used += ch.width().unwrap_or(0);
+        if used >= width {
+            break;
+        }
+        cut.push(ch);
+    }
+    cut + "…"
+}
+
+/// Breaks a text into lines of at most so many columns, within a word only if that is longer.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let mut word = word.to_owned();
+        loop {
+            let line = lines.pop().unwrap_or_default();
+            let blank = usize::from(!line.is_empty());
+            if line.width() + blank + word.width() <= width {
+                lines.push(format!("{line}{}{word}", " ".repeat(blank)));
+                break;
+            }
+            if !line.is_empty() {
+                lines.extend([line, String::new()]);
+                continue;
+            }
+            let mut used = 0;
+            let fits = word.chars().take_while(|ch| {
+                used += ch.width().unwrap_or(0);
+                used <= width
+            });
+            let at = fits.map(char::len_utf8).sum::<usize>();
+            // A character that is wider than the line has one of its own.
+            let at = at.max(word.chars().next().map_or(0, char::len_utf8));
+            let rest = word.split_off(at);
+            lines.extend([std::mem::replace(&mut word, rest), String::new()]);
+        }
+    }
+    if lines.len() > 1 && lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(state: State) -> Cell {
+        Cell { state, ran: false }
+    }
+
+    /// So many threads that read for a second.
+    fn reading(threads: u32) -> Lanes {
+        let mut lanes = Lanes::default();
+        let keys: Vec<_> = (0..threads).map(|i| lanes.begin(i + 1)).collect();
+        for key in &keys {
+            lanes.describe(*key, "reader", String::new());
+        }
+        for tenth in 1..=10 {
+            let at = Duration::from_millis(100 * tenth);
+            for key in &keys {
+                lanes.add(*key, at, cell(State::Read));
+            }
+            lanes.looked(at);
+        }
+        lanes
+    }
+
+    fn text(lanes: &Lanes, frame: &Frame) -> Vec<String> {
+        let picture = picture(lanes, frame);
+        let legend = picture.seen.legend(frame.width);
+        let both = picture.lanes.iter().chain(&legend);
+        both.map(|line| anstream::adapter::strip_str(line).to_string()).collect()
+    }
+
+    #[test]
+    fn lines_are_broken_between_words_and_long_words_within() {
+        assert_eq!(wrap("a bc  d\nefghi", 4), ["a bc", "d", "efgh", "i"]);
+        assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("abcdefgh", 4), ["abcd", "efgh"]);
+        assert_eq!(wrap("日本", 1), ["日", "本"]);
+    }
+
+    #[test]
+    fn all_the_time_fills_the_width() {
+        let frame = Frame { span: Span::All, width: 30, rows: 5 };
+        let lines = text(&reading(1), &frame);
+        assert_eq!(lines[0], format!("reader 1 {}", "r".repeat(21)));
+        assert_eq!(lines[1], "         ╵0.0 s    ╵0.5 s");
+        assert_eq!(lines[2], "r read");
+    }
+
+    #[test]
+    fn the_newest_is_on_the_right() {
+        let frame = Frame { span: Span::Last(Duration::from_millis(100)), width: 40, rows: 5 };
+        let lines = text(&reading(1), &frame);
+        assert_eq!(lines[0], format!("reader 1 {}{}", " ".repeat(21), "r".repeat(10)));
+        assert!(lines[1].ends_with("now╵"), "{lines:?}");
+    }
+
+    #[test]
+    fn lanes_without_room_are_counted() {
+        let frame = Frame { span: Span::All, width: 60, rows: 2 };
+        let lines = text(&reading(2000), &frame);
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[2], "1,998 more, most of the time: read 1,998");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in 20..120 {
+            for span in [Span::All, Span::Last(Duration::from_millis(50))] {
+                let frame = Frame { span, width, rows: 3 };
+                for line in text(&reading(12), &frame) {
+                    assert!(line.width() <= width, "{width}: {line}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! `tincan lab` as its user sees it: what it prints, how it exits, what it writes, what it leaves
+//! running. It measures with the build at hand and with servers built like it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take before a test fails; a first build of the stages is part of it.
+const DEADLINE: Duration = Duration::from_mins(4);
+
+/// How long what was left running has to be gone.
+const LEFT: Duration = Duration::from_secs(20);
+
+/// What every process that a laboratory starts has in its environment.
+const MARK: &str = "TINCAN_LAB_TEST";
+
+const ECHO: &str = r#"
+import os, socket
+listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=100)
+while True:
+    sock, addr = listener.accept()
+    with sock:
+        try:
+            data = b""
+            while not data.endswith(b"\0") and (more := sock.recv(4096)):
+                data += more
+            sock.sendall(data)
+        except OSError:
+            pass
+"#;
+
+const CHAT: &str = r#"
+import asyncio, sys
+writers = set()
+async def serve(reader, writer):
+    writers.add(writer)
+    name = "%s:%s: " % writer.get_extra_info("peername")
+    try:
+        while True:
+            msg = await reader.readuntil(b"\0")
+            for other in writers:
+                other.write(name.encode() + msg)
+    except (asyncio.IncompleteReadError, OSError):
+        pass
+    writers.discard(writer)
+    writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(main())
+"#;
+
+/// It answers with the time of day, as it were.
+const NONSENSE: &str = r#"
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    sock, addr = listener.accept()
+    sock.sendall(b"noon\0")
+"#;
+
+fn tincan(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
+    command.arg("lab").args(args).env_remove("PORT").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tincan(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A Python server in that folder, as `--mine` takes it.
+fn mine(folder: &Path, name: &str, program: &str) -> String {
+    let file = folder.join(format!("{name}.py"));
+    fs::write(&file, program).unwrap();
+    format!("{name}=python3 {} {{port}}", file.display())
+}
+
+fn data(folder: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(folder.join("data.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn usage_errors_say_what_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("report.html"), "my own").unwrap();
+    let taken = folder.path().to_str().unwrap();
+    for (args, said) in [
+        (&["flying"][..], "roundtrip    How long"),
+        (&["--mine", "python3 my_server.py"], "snake='python3 my_server.py {port}'"),
+        (&["--mine", "=python3"], "snake='python3 my_server.py {port}'"),
+        (&["--mine", "snake="], "snake='python3 my_server.py {port}'"),
+        (&["--mine", "snake=python3 'x"], "quotation mark"),
+        (&["--mine", "chat-poll=python3 x"], "chat-poll is the name of a server"),
+        (&["--mine", "a=b", "--mine", "a=c"], "cannot both be called a"),
+        (&["--only", "chat-pool"], "There are: echo-uni, echo-multi, chat-threads"),
+        (&["--only", "ncat", "--no-peers"], "contradict"),
+        (&["--runs", "2"], "at least 3 runs"),
+        (&["--out", taken], "that is not the laboratory's"),
+        (&["--out", env!("CARGO_BIN_EXE_tincan")], "is no folder"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("report.html")).unwrap(), "my own");
+}
+
+#[test]
+fn each_experiment_is_listed_with_its_question() {
+    let output = run(&["--list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    for id in ["idle", "roundtrip", "fanout", "rate", "frozen", "connections", "churn"] {
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{id} ")));
+        assert!(line.is_some_and(|line| line.ends_with('?')), "{id}: {text}");
+    }
+}
+
+#[test]
+fn servers_that_cannot_be_measured_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let nonsense = mine(folder.path(), "noon", NONSENSE);
+    for (mine, said) in [
+        (nonsense.as_str(), "\"noon␀\""),
+        ("gone=no-such-program-anywhere {port}", "No such file"),
+        ("short=true", "it has ended"),
+    ] {
+        let output = run(&["--mine", mine, "--as-built"]);
+        assert_eq!(output.status.code(), Some(3), "{mine}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{mine}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn servers_of_ones_own_stand_beside_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let (echo, chat) = (mine(folder.path(), "parrot", ECHO), mine(folder.path(), "salon", CHAT));
+    let out = folder.path().join("found/here");
+    let args = ["idle", "connections", "--as-built", "--quick", "--runs", "1", "--no-peers"];
+    let only = ["--only", "echo-uni,chat-poll", "--mine", &echo, "--mine", &chat, "--out"];
+    let args = [&args[..], &only, &[out.to_str().unwrap()]].concat();
+    let lab = Lab::start(&args);
+    let (code, text) = lab.end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+    let found = data(&out).to_string();
+    for name in ["echo-uni", "chat-poll", "parrot", "salon"] {
+        assert!(found.contains(&format!("\"{name}\"")), "{name}: {found}");
+    }
+    assert!(text.contains("report.html"), "{text}");
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.to_lowercase().starts_with("<!doctype html>") && page.contains("salon"));
+    let idle = runs(&data(&out), "idle", "salon");
+    assert!(idle.iter().any(|run| run.get("bytes_per_client").is_some()), "{idle:?}");
+    for row in rows(&data(&out), "idle", "parrot") {
+        assert_eq!(row["note"], "an echo server keeps nobody");
+    }
+    let sessions = runs(&data(&out), "connections", "parrot");
+    assert!(sessions.iter().any(|run| run.get("sessions_per_s").is_some()), "{sessions:?}");
+    // What the laboratory has written, it may replace.
+    let again = [&["churn"], &args[2..]].concat();
+    let (code, text) = Lab::start(&again).end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+}
+
+/// All runs of a server in an experiment.
+fn runs(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
+    let rows = rows(data, experiment, server);
+    rows.iter().flat_map(|row| row["runs"].as_array().unwrap().clone()).collect()
+}
+
+/// A row for each case.
+fn rows(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
+    let outcomes = data["experiments"].as_array().unwrap();
+    let outcome = outcomes.iter().find(|outcome| outcome["id"] == experiment).unwrap();
+    let rows = outcome["rows"].as_array().unwrap();
+    rows.iter().filter(|row| row["server"] == server).cloned().collect()
+}
+
+#[test]
+fn an_interruption_keeps_what_is_done() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_str().unwrap();
+        let lab = Lab::start(&[
+            "idle",
+            "churn",
+            "--as-built",
+            "--no-peers",
+            "--only",
+            "chat-poll",
+            "--out",
+            out,
+        ]);
+        lab.wait_for("· idle, 100 clients");
+        lab.signal(signal);
+        let (code, text) = lab.end();
+        assert_eq!(code, Some(128 + signal.as_raw()), "{text}");
+        assert!(text.contains("It was interrupted after "), "{text}");
+        let data = data(folder.path());
+        assert!(data["left_out"].to_string().contains("interrupted"), "{data}");
+        assert!(!runs(&data, "idle", "chat-poll").is_empty(), "{data}");
+        assert!(folder.path().join("report.html").exists());
+    }
+}
+
+#[test]
+fn nothing_is_left_when_it_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let lab =
+        Lab::start(&["idle", "--as-built", "--no-peers", "--only", "chat-poll", "--out", out]);
+    lab.wait_for("· idle, 1,000 clients");
+    let until = Instant::now() + DEADLINE;
+    while !marked(&lab.mark).iter().any(|name| name.trim_end() == "chat-poll") {
+        assert!(Instant::now() < until, "no server: {}", lab.printed());
+    }
+    lab.signal(Signal::KILL);
+    let (code, text) = lab.end();
+    assert_eq!(code, None, "{text}");
+}
+
+/// A laboratory that runs, all that it prints, and the mark by which its processes are known.
+struct Lab {
+    child: Child,
+    mark: String,
+    printed: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    readers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Lab {
+    fn start(args: &[&str]) -> Self {
+        let mark = format!("{:x}", fastrand::u128(..));
+        let mut command = tincan(args);
+        command.env(MARK, &mark).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let printed = Arc::default();
+        let readers = vec![collect(stdout, &printed), collect(stderr, &printed)];
+        Self { child, mark, printed, readers }
+    }
+
+    fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.printed.0.lock().unwrap()).into_owned()
+    }
+
+    fn wait_for(&self, text: &str) {
+        let (printed, changed) = &*self.printed;
+        let is_missing = |it: &mut Vec<u8>| !String::from_utf8_lossy(it).contains(text);
+        let printed = printed.lock().unwrap();
+        drop(changed.wait_timeout_while(printed, DEADLINE, is_missing).unwrap());
+        assert!(self.printed().contains(text), "no {text:?} in {}", self.printed());
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end; gives its exit code and all that it printed. Nothing may be left running.
+    fn end(mut self) -> (Option<i32>, String) {
+        let until = Instant::now() + DEADLINE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < until, "it does not end: {}", self.printed()),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let until = Instant::now() + LEFT;
+        // Whoever is left running holds the other end of the pipes, too.
+        while !marked(&self.mark).is_empty()
+            || !self.readers.iter().all(thread::JoinHandle::is_finished)
+        {
+            assert!(Instant::now() < until, "left running: {:?}", marked(&self.mark));
+            thread::sleep(Duration::from_millis(5));
+        }
+        (status.code(), self.printed())
+    }
+}
+
+fn collect(
+    mut pipe: impl Read + Send + 'static,
+    printed: &Arc<(Mutex<Vec<u8>>, Condvar)>,
+) -> thread::JoinHandle<()> {
+    let printed = Arc::clone(printed);
+    thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = pipe.read(&mut buf) {
+            printed.0.lock().unwrap().extend_from_slice(&buf[..n]);
+            printed.1.notify_all();
+        }
+    })
+}
+
+/// The processes with this mark in their environment.
+fn marked(mark: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let has_mark = |path: &Path| {
+        let environ = fs::read(path.join("environ")).unwrap_or_default();
+        environ.windows(mark.len()).any(|part| part == mark.as_bytes())
+    };
+    let name = |path: &Path| fs::read_to_string(path.join("comm")).unwrap_or_default();
+    processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
+}
