@@ -1,0 +1,46 @@
+//! Section 1 of the wire contracts for the three servers: `cargo test -p calc --test contract`.
+
+use workbench::contract::common::{self, Serves, Speech};
+use workbench::wire::Client;
+
+fn echo(client: &mut Client) -> anyhow::Result<()> {
+    client.send(b"hello\n")?;
+    client.expect_bytes(b"Echoed: 'hello'\r\n")?;
+    quit(client)
+}
+
+fn sum(client: &mut Client, answer: &str) -> anyhow::Result<()> {
+    if client.recall::<()>().is_none() {
+        client.expect_bytes(b"<welcome: starting in sum mode>\n")?;
+    }
+    client.remember(());
+    client.send(b"5,-9,10\n")?;
+    client.expect_bytes(answer.as_bytes())
+}
+
+/// Where one client is served at a time, the next one is, too.
+fn quit(client: &mut Client) -> anyhow::Result<()> {
+    client.send(b"quit\n")?;
+    client.expect_bytes(b"connection closed\r\n")?;
+    client.expect_eof()
+}
+
+fn line(text: &str) -> Vec<u8> {
+    format!("{text}\n").into_bytes()
+}
+
+fn main() {
+    let line_echo = Speech::new(env!("CARGO_BIN_EXE_line-echo"), 8080, echo);
+    let blocking = Speech::new(env!("CARGO_BIN_EXE_calc-blocking"), 8080, |client| {
+        sum(client, "Sum of input numbers: '6'\r\n")?;
+        quit(client)
+    });
+    let reactor = Speech::new(env!("CARGO_BIN_EXE_calc-reactor"), 8080, |client| {
+        sum(client, "Sum of input integers: '6'\r\n")
+    });
+    common::run(&[
+        line_echo.once().serves(Serves::OneAtATime).text(line),
+        blocking.once().serves(Serves::OneAtATime).text(line),
+        reactor.text(line),
+    ])
+}
