@@ -107,7 +107,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as());
     let call = Invocation { profile, seed, hints, target: shown, again };
     let patience = Duration::from_secs(args.patience);
-    let subject = Subject { profile, target, naming: Naming::default(), seed, patience };
+    let naming = Naming::default();
+    let subject = Subject { profile, target, naming, speech: None, seed, patience };
     let wanted = |check: &Check| {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
@@ -133,7 +134,7 @@ pub fn check_one(
     let call = Invocation { profile, seed: SEED, hints, target: shown, again };
     let target = Target::Command(command);
     let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
-    let subject = Subject { profile, target, naming, seed: SEED, patience };
+    let subject = Subject { profile, target, naming, speech: None, seed: SEED, patience };
     Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
 }
 

@@ -8,6 +8,7 @@
 //! | what a server of this project promises besides | [`contract`]; [`contract::TABLE`] |
 //! | servers to try the checker on | [`mutants`] |
 //! | both as the tests of a stage | [`contract::run`] |
+//! | what every server promises, as tests | [`contract::common::run`] |
 //! | measure it | [`lab`] |
 //!
 //! No check waits a fixed time for something to happen: it waits for what can be observed, with a

@@ -1,5 +1,6 @@
 //! A client that sends and receives raw bytes, remembers both, and never waits without a deadline.
 
+use std::any::Any;
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -54,6 +55,7 @@ pub struct Client {
     tape: Tape,
     lane: usize,
     patience: Duration,
+    memory: Option<Box<dyn Any + Send>>,
 }
 
 impl Client {
@@ -91,7 +93,8 @@ impl Client {
         let tape = Tape::default();
         let lane = tape.lane();
         let (received, patience) = (Vec::new(), PATIENCE);
-        Ok(Self { stream, addr, server, received, taken: 0, tape, lane, patience })
+        let memory = None;
+        Ok(Self { stream, addr, server, received, taken: 0, tape, lane, patience, memory })
     }
 
     /// Makes this client part of a story that others are in, too.
@@ -263,6 +266,103 @@ impl Client {
             ending if left.is_empty() => Said::words(ending),
             ending => Said::bytes(left.to_vec(), format!("no ␀, and then {ending}")),
         };
+        self.failed(expected, got, is_late)
+    }
+
+    /// Gives the next bytes, so many; anything else is a failure.
+    pub fn take(&mut self, len: usize) -> Result<Vec<u8>> {
+        self.take_when(&format!("{len} bytes"), |bytes| (bytes.len() >= len).then_some(len))
+    }
+
+    /// Gives the next line, its LF included.
+    pub fn line(&mut self) -> Result<Vec<u8>> {
+        self.take_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
+    }
+
+    /// Gives the next bytes as soon as `len` says how many they are; `what` names them in a failure.
+    pub fn take_when(
+        &mut self,
+        what: &str,
+        len: impl Fn(&[u8]) -> Option<usize>,
+    ) -> Result<Vec<u8>> {
+        let until = Instant::now() + self.patience;
+        loop {
+            if let Some(len) = len(self.unfinished()) {
+                return Ok(self.take_bytes(len));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.read(left.max(Duration::from_millis(1)))? {
+                Heard::Silence if !left.is_zero() => {}
+                Heard::Frame(_) => {}
+                ending => return Err(self.raw_failure(Said::words(what), &ending)),
+            }
+        }
+    }
+
+    /// The next bytes must be these.
+    pub fn expect_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let expected = || Said::bytes(bytes.to_vec(), "");
+        let until = Instant::now() + self.patience;
+        loop {
+            let came = self.unfinished();
+            let len = came.len().min(bytes.len());
+            if came[..len] != bytes[..len] {
+                let got = came[..came.len().min(bytes.len() + 64)].to_vec();
+                return Err(self.failed(expected(), Said::bytes(got, ""), false));
+            }
+            if len == bytes.len() {
+                self.take_bytes(len);
+                return Ok(());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.read(left.max(Duration::from_millis(1)))? {
+                Heard::Silence if !left.is_zero() => {}
+                Heard::Frame(_) => {}
+                ending => return Err(self.raw_failure(expected(), &ending)),
+            }
+        }
+    }
+
+    /// Reads to the end of the connection: all bytes, and how it ended.
+    pub fn bytes_to_end(&mut self) -> Result<(Vec<u8>, Heard)> {
+        loop {
+            match self.read(self.patience)? {
+                Heard::Frame(_) => {}
+                Heard::Silence => {
+                    return Err(self.raw_failure(Said::words("an end"), &Heard::Silence));
+                }
+                ending => return Ok((self.take_bytes(self.unfinished().len()), ending)),
+            }
+        }
+    }
+
+    /// Keeps what an exchange has to know in the next one with this client: a session, say.
+    pub fn remember<T: Send + 'static>(&mut self, what: T) {
+        self.memory = Some(Box::new(what));
+    }
+
+    /// Takes out what was kept of this kind.
+    pub fn recall<T: 'static>(&mut self) -> Option<T> {
+        let kept = self.memory.take()?.downcast();
+        kept.map(|what| *what).map_err(|other| self.memory = Some(other)).ok()
+    }
+
+    fn take_bytes(&mut self, len: usize) -> Vec<u8> {
+        let bytes = self.unfinished()[..len].to_vec();
+        self.taken += len;
+        bytes
+    }
+
+    /// A failure where the bytes have no ␀ to end them.
+    fn raw_failure(&self, expected: Said, ending: &Heard) -> anyhow::Error {
+        let got = match self.unfinished() {
+            [] => Said::words(ending),
+            left => Said::bytes(left.to_vec(), format!("and then {ending}")),
+        };
+        self.failed(expected, got, *ending == Heard::Silence)
+    }
+
+    fn failed(&self, expected: Said, got: Said, is_late: bool) -> anyhow::Error {
         Failure { did: self.transcript(), expected, got, is_late, likely: None }.into()
     }
 
@@ -328,6 +428,36 @@ impl Client {
     fn ended(&mut self, ending: Heard) -> Heard {
         self.record(Step::Note, ending.to_string().as_bytes());
         ending
+    }
+}
+
+/// What has arrived, and what arrives within the client's patience: for a protocol that somebody else
+/// speaks over it.
+impl Read for Client {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.unfinished().is_empty() {
+            match Client::read(self, self.patience).map_err(io::Error::other)? {
+                Heard::Frame(_) => {}
+                Heard::Eof => return Ok(0),
+                Heard::Reset => return Err(ErrorKind::ConnectionReset.into()),
+                Heard::Silence => return Err(ErrorKind::TimedOut.into()),
+            }
+        }
+        let len = into.len().min(self.unfinished().len());
+        into[..len].copy_from_slice(&self.take_bytes(len));
+        Ok(len)
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.stream.write(bytes)?;
+        self.record(Step::Sent, &bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

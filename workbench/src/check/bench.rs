@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::{Finding, Profile, Subject, Target};
+use crate::contract::common::{Serves, Speech};
 use crate::contract::events;
 use crate::server::{Launch, Lines, Server};
 use crate::sockdiag::unread_bytes;
@@ -45,6 +46,18 @@ impl Bench {
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.subject.profile
+    }
+
+    /// How to talk to a server that speaks a protocol of its own.
+    #[must_use]
+    pub fn speech(&self) -> Option<Speech> {
+        self.subject.speech
+    }
+
+    /// Whether a client that is silent makes the others wait.
+    #[must_use]
+    pub fn one_at_a_time(&self) -> bool {
+        self.speech().map_or(self.profile().one_at_a_time(), |it| it.serves < Serves::Many)
     }
 
     /// How long to wait for what must happen.
@@ -102,7 +115,7 @@ impl Bench {
             Target::Command(words) => words.first().cloned().unwrap_or_default(),
             Target::Running(_) => OsString::new(),
         };
-        Launch::new(program, &[]).args(args)
+        Launch::new(program, &[]).args(self.speech().map_or(&[], |it| it.args)).args(args)
     }
 
     /// Starts the server with these arguments.
@@ -171,7 +184,12 @@ impl Bench {
     }
 
     /// The client says something and must get its answer; of an echo server, the end, too.
+    ///
+    /// With a server that speaks a protocol of its own, what is said is up to that.
     pub fn exchange(&self, client: &mut Client, text: &str) -> Result<()> {
+        if let Some(speech) = self.speech() {
+            return (speech.exchange)(client);
+        }
         client.say(text)?;
         self.expect_answer(client, text)
     }
@@ -210,6 +228,9 @@ impl Bench {
 
     /// The client says something and must get its answer, after whatever others have said in a chat.
     pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
+        if let Some(speech) = self.speech() {
+            return (speech.exchange)(client);
+        }
         client.say(text)?;
         if self.profile().is_echo() {
             return self.expect_answer(client, text);
@@ -223,6 +244,9 @@ impl Bench {
     pub fn expect_works_again(&self, server: &Server) -> Result<()> {
         let done = wait_until(self.patience(), || {
             let mut client = self.connect(server)?;
+            if let Some(speech) = self.speech() {
+                return Ok((speech.exchange)(&mut client).is_ok());
+            }
             client.send_regardless(b"again\0");
             let answer = self.answer(client.addr(), "again").into_bytes();
             Ok(client.hear(self.patience())? == Heard::Frame(answer))
@@ -234,12 +258,23 @@ impl Bench {
     /// server has logged it.
     pub fn known_client(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
-        if self.profile().is_chat() {
+        if self.speech().map_or(self.profile().is_chat(), |it| !it.once) {
             self.exchange(&mut client, "hello")?;
         } else {
             events::wait_for(server, &events::came(client.addr()))?;
         }
         Ok(client)
+    }
+
+    /// Lets a client send what is wrong, and leave.
+    pub fn misbehave(&self, server: &Server) -> Result<()> {
+        let mut bad = Client::connect(server.addr())?;
+        bad.send_regardless(b"\xff\0");
+        // What is wrong in a protocol of its own, and what comes of it, is not known here.
+        if self.speech().is_none() {
+            bad.rest()?;
+        }
+        Ok(())
     }
 }
 

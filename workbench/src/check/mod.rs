@@ -12,7 +12,7 @@ mod leaving;
 mod report;
 mod run;
 mod slow;
-mod survival;
+pub(crate) mod survival;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::contract::common::Speech;
 use crate::server::{DROP_LOW_PORTS, NotStarted};
 use crate::{Failure, PATIENCE};
 
@@ -48,13 +49,16 @@ pub enum Profile {
     ChatPoll,
     /// Chat with tasks on a few threads
     ChatAsync,
+    /// A server of this project with a protocol of its own: see [`Speech`]
+    #[value(skip)]
+    Own,
 }
 
 impl Profile {
     /// Whether it is a tin-can chat.
     #[must_use]
     pub fn is_chat(self) -> bool {
-        !self.is_echo()
+        matches!(self, Self::Chat | Self::ChatThreads | Self::ChatPoll | Self::ChatAsync)
     }
 
     /// Whether it answers one message a connection.
@@ -79,6 +83,7 @@ impl fmt::Display for Profile {
             Self::ChatThreads => "chat-threads",
             Self::ChatPoll => "chat-poll",
             Self::ChatAsync => "chat-async",
+            Self::Own => "own",
         })
     }
 }
@@ -122,6 +127,8 @@ pub struct Subject {
     pub target: Target,
     /// How it writes a client's address.
     pub naming: Naming,
+    /// How to talk to it, if that is not what its profile says.
+    pub speech: Option<Speech>,
     /// What chance begins with: the same seed picks the same places to cut and moments to leave.
     pub seed: u64,
     /// How long to wait for what must happen, at least: where exchanges take long, it is longer.
@@ -133,7 +140,18 @@ impl Subject {
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
         let words = [program.as_ref().as_os_str(), "--port".as_ref(), "{port}".as_ref()];
         let target = Target::Command(words.map(OsString::from).to_vec());
-        Self { profile, target, naming: Naming::default(), seed: 0, patience: PATIENCE }
+        let naming = Naming::default();
+        Self { profile, target, naming, speech: None, seed: 0, patience: PATIENCE }
+    }
+
+    /// A server of this project that speaks a protocol of its own.
+    #[must_use]
+    pub fn of(speech: Speech) -> Self {
+        let mut words = vec![speech.program];
+        words.extend(speech.args);
+        words.extend(["--port", "{port}"]);
+        let target = Target::Command(words.into_iter().map(OsString::from).collect());
+        Self { target, speech: Some(speech), ..Self::new(Profile::Own, speech.program) }
     }
 }
 

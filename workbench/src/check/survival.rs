@@ -85,7 +85,7 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
 
 /// Clients that end their side in good order, before their message has ended: a server that does not
 /// see the end reads nothing again and again.
-pub(super) fn left_amid(bench: &Bench) -> Result<()> {
+pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
     const LEAVERS: usize = 8;
     /// So many looks in a row at a server that does nothing: about a tenth of a second.
     const LOOKS: usize = 20;
@@ -122,7 +122,7 @@ pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
     })
 }
 
-pub(super) fn thousand_cycles(bench: &Bench) -> Result<()> {
+pub(crate) fn thousand_cycles(bench: &Bench) -> Result<()> {
     /// What a runtime may start once and keep.
     const SLACK: u64 = 8;
     const WARM_UP: usize = 200;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::events::expect_once;
-use crate::check::{Bench, Profile};
+use crate::check::Bench;
 use crate::server::{Ended, Launch, free_port};
 use crate::wire::{Client, Heard};
 use crate::{PATIENCE, fail, wait_until};
@@ -42,12 +42,19 @@ pub(super) fn port_given(bench: &Bench) -> Result<()> {
 
 /// The default port is taken, by this check if by nobody else: the server must say so.
 pub(super) fn port_default(bench: &Bench) -> Result<()> {
+    let port = default_port(bench);
     let mut held = None;
     wait_until(Duration::from_secs(5), || {
-        held = TcpListener::bind(("127.0.0.1", 4040)).ok();
+        held = TcpListener::bind(("127.0.0.1", port)).ok();
         Ok(held.is_some())
     })?;
-    cannot_start(bench, &[], "4040")
+    cannot_start(bench, &[], &port.to_string())
+}
+
+fn default_port(bench: &Bench) -> u16 {
+    /// That of the stages.
+    const TIN_CAN: u16 = 4040;
+    bench.speech().map_or(TIN_CAN, |it| it.default_port)
 }
 
 pub(super) fn host_default(bench: &Bench) -> Result<()> {
@@ -91,6 +98,9 @@ pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
     let mut client = Client::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?;
     bench.exchange(&mut client, "over IPv6")?;
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    if bench.speech().is_some() {
+        return bench.exchange(&mut client, "over IPv4");
+    }
     client.say("over IPv4")?;
     let SocketAddr::V4(v4) = client.addr() else {
         return fail("connected over IPv4", "an IPv4 address", client.addr());
@@ -110,11 +120,7 @@ pub(super) fn host_v6_loopback(bench: &Bench) -> Result<()> {
     let mut client = bench.known_client(&server)?;
     let addr = format!("[::1]:{}", client.addr().port());
     expect_once(server.log(), &format!("Connection from {addr}"))?;
-    client.say("IPv6")?;
-    match bench.profile() {
-        Profile::EchoUni => client.expect("IPv6"),
-        _ => client.expect(&format!("{addr}: IPv6")),
-    }
+    bench.exchange(&mut client, "IPv6")
 }
 
 pub(super) fn host_name(bench: &Bench) -> Result<()> {
@@ -195,11 +201,12 @@ pub(super) fn usage_errors(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn help(bench: &Bench) -> Result<()> {
+    let port = default_port(bench).to_string();
     let mut words = vec![
         "Examples",
         "--host",
         "--port",
-        "4040",
+        &port,
         "127.0.0.1",
         "--max-clients",
         "--trace",
@@ -246,9 +253,7 @@ pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
     for _ in 0..3 {
         bench.expect_works(&server)?;
     }
-    let mut bad = Client::connect(server.addr())?;
-    bad.send_regardless(b"\xff\0");
-    bad.rest()?;
+    bench.misbehave(&server)?;
     server.signal(crate::server::Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
     let stdout = server.printed()?.0;

@@ -15,6 +15,10 @@ const DESCRIPTORS: u64 = 100;
 const CROWD: usize = 150;
 
 pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    if bench.speech().is_some_and(|it| it.has_processes) {
+        return limit_sinks_and_rises(bench);
+    }
     let launch = bench.launch(&["--max-clients", "2000"]).descriptors(DESCRIPTORS);
     let mut server = bench.run(launch)?;
     let mut inside = Vec::new();
@@ -36,6 +40,48 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     bench.expect_works(&server)?;
     inside_goes_on(bench, &mut inside)?;
     server.expect_alive("let descriptors run out and come back")
+}
+
+/// The same for a server whose clients cost it no descriptors, because each has a process: the limit
+/// sinks to what the server has open, and rises again. Whoever came meanwhile has waited, and is served.
+#[cfg(target_os = "linux")]
+fn limit_sinks_and_rises(bench: &Bench) -> Result<()> {
+    let mut server = bench.start(&[])?;
+    let mut inside = Vec::new();
+    for _ in 0..2 {
+        inside.push(bench.known_client(&server)?);
+    }
+    let before = warnings(&server);
+    let all = set_descriptors(&server, None)?;
+    let mut waiting = bench.connect(&server)?;
+    if !wait_until(PATIENCE, || Ok(warnings(&server) > before))? {
+        let expected = "a warning that there are no descriptors left";
+        return fail("let a client come when no descriptor was left", expected, server.log());
+    }
+    inside_goes_on(bench, &mut inside)?;
+    stays_calm(&server)?;
+    set_descriptors(&server, Some(all))?;
+    bench.exchange_amid_others(&mut waiting, "waited")?;
+    inside_goes_on(bench, &mut inside)?;
+    server.expect_alive("let descriptors run out and come back")
+}
+
+/// Sets how many descriptors a running server may have, without one to none more; gives what it was.
+#[cfg(target_os = "linux")]
+fn set_descriptors(server: &Server, limit: Option<u64>) -> Result<u64> {
+    use anyhow::Context as _;
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    const MOST_OPEN: u64 = 1000;
+    let number = server.pid().context("the server runs elsewhere")?;
+    let is_open = |fd: &u64| std::fs::symlink_metadata(format!("/proc/{number}/fd/{fd}")).is_ok();
+    // accept takes the lowest number that is free; what has a higher one stays open.
+    let lowest_free = (0..MOST_OPEN).find(|fd| !is_open(fd)).unwrap_or(MOST_OPEN);
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+    // A limit of its own for the server, under the maximum that it has from this process.
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let wanted = Rlimit { current: Some(limit.unwrap_or(lowest_free)), maximum };
+    let before = prlimit(pid, Resource::Nofile, wanted).context("could not set a limit")?;
+    before.current.context("the server had no limit of descriptors")
 }
 
 fn warnings(server: &Server) -> usize {

@@ -58,6 +58,7 @@ pub(super) fn echo_is_full(bench: &Bench) -> Result<()> {
     third.expect_closed()?;
     server.wait_for_log("a warning", is_warning)?;
     bench.exchange(&mut one, "one is still there")?;
+    drop(one);
     bench.expect_works_again(&server)?;
     bench.exchange(&mut two, "two is still there")
 }

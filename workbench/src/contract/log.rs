@@ -55,11 +55,11 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
 }
 
 /// All control characters that a message can hold: C0, DEL and C1.
-fn controls() -> String {
+pub(super) fn controls() -> String {
     (1..0x20).chain(0x7f..0xa0).filter_map(char::from_u32).collect()
 }
 
-fn is_forbidden(ch: char) -> bool {
+pub(super) fn is_forbidden(ch: char) -> bool {
     ch.is_control() && ch != '\t'
 }
 
@@ -156,9 +156,7 @@ fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
 pub(super) fn rust_log(bench: &Bench) -> Result<()> {
     let off = bench.run(bench.launch(&[]).env("RUST_LOG", "off"))?;
     bench.expect_works(&off)?;
-    let mut bad = Client::connect(off.addr())?;
-    bad.send_regardless(b"\xff\0");
-    bad.rest()?;
+    bench.misbehave(&off)?;
     match whole_log(off)?.len() {
         0 => Ok(()),
         n => fail("ran with RUST_LOG=off", "no log", format!("{n} lines")),

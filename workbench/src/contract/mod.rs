@@ -15,6 +15,7 @@
 
 mod chat;
 mod cli;
+pub mod common;
 mod echo;
 pub(crate) mod events;
 #[cfg(unix)]
@@ -53,13 +54,13 @@ pub fn run(profile: Profile, program: &str) -> ! {
     let subject = Subject::new(profile, program);
     let rows = LADDER.iter().chain(TABLE);
     let rows = rows.filter(|check| check.asked(profile) != Asked::Nothing);
-    let trials = rows.map(|check| trial(check, subject.clone())).collect();
+    let trials = rows.map(|check| trial(check.id.to_owned(), check, subject.clone())).collect();
     libtest_mimic::run(&args, trials).exit()
 }
 
-fn trial(check: &'static Check, subject: Subject) -> Trial {
+fn trial(name: String, check: &'static Check, subject: Subject) -> Trial {
     let judge = move || verdict(check, &subject).map_err(Failed::from);
-    Trial::test(check.id, judge).with_ignored_flag(!check.needs.met())
+    Trial::test(name, judge).with_ignored_flag(!check.needs.met())
 }
 
 fn verdict(check: &Check, subject: &Subject) -> Result<(), String> {
@@ -69,13 +70,24 @@ fn verdict(check: &Check, subject: &Subject) -> Result<(), String> {
         Verdict::Passed => Err(format!("the server left behind {}", notes.join(", "))),
         Verdict::Failed(finding) => {
             let Subject { profile, seed, .. } = *subject;
-            let again = format!("cargo test -p {profile} --test contract -- {{id}}");
+            let again = format!("{} -- {{id}}", cargo_test(profile));
             let call = Invocation { profile, seed, hints: 1, target: String::new(), again };
             Err(format!("\n{}", plain(&one_failure(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),
         Verdict::NotStarted(err) => Err(err.to_string()),
     }
+}
+
+/// The command that runs the tests of this process again.
+fn cargo_test(profile: Profile) -> String {
+    let own = || {
+        let program = std::env::current_exe().ok()?;
+        let (test, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
+        Some(format!("cargo test -p {} --test {test}", std::env::var("CARGO_PKG_NAME").ok()?))
+    };
+    let of_a_stage = format!("cargo test -p {profile} --test contract");
+    (profile == Profile::Own).then(own).flatten().unwrap_or(of_a_stage)
 }
 
 #[cfg(test)]

@@ -176,6 +176,28 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
+/// Two signals, for clients that could hold the server where there are such.
+pub(super) fn two_signals(bench: &Bench) -> Result<()> {
+    promptly(|| {
+        let mut server = bench.start(&[])?;
+        let held_by = bench.speech().and_then(|it| it.held_by);
+        let _clients = match held_by {
+            Some(clients) => clients(&server)?,
+            None => vec![bench.known_client(&server)?],
+        };
+        let begin = Instant::now();
+        server.signal(Signal::TERM)?;
+        if held_by.is_some() {
+            server.expect_alive("sent one signal, with clients that hold the server")?;
+        }
+        server.signal(Signal::INT)?;
+        match server.wait(crate::PATIENCE)? {
+            Some(_) => Ok(begin.elapsed()),
+            None => fail("sent two signals", "an end", "none"),
+        }
+    })
+}
+
 /// Clients that keep talking do not keep the server.
 pub(super) fn amid_a_conversation(bench: &Bench) -> Result<()> {
     let mut server = bench.start(&[])?;

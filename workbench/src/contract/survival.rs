@@ -13,7 +13,7 @@ use crate::wire::Client;
 fn survives(bench: &Bench, breaks: impl Fn(&Server) -> Result<()>) -> Result<()> {
     let mut server = bench.start(&[])?;
     let mut witness = None;
-    if !bench.profile().one_at_a_time() {
+    if !bench.one_at_a_time() {
         witness = Some(bench.known_client(&server)?);
     }
     breaks(&server)?;

@@ -18,7 +18,12 @@ const MULTI: &[Profile] = &[EchoMulti];
 
 type Run = fn(&Bench) -> Result<()>;
 
-const fn row(id: &'static str, who: &'static [Profile], run: Run, rule: &'static str) -> Check {
+pub(super) const fn row(
+    id: &'static str,
+    who: &'static [Profile],
+    run: Run,
+    rule: &'static str,
+) -> Check {
     Check {
         id,
         theme: Theme::Contract,
