@@ -21,7 +21,6 @@ const GREETING: &[u8] = b"Hello, world";
 #[derive(Parser)]
 #[command(
     version,
-    about,
     mut_arg("port", |port| port.default_value("65432")),
     after_help = "Examples:
   echo-once-client                        talk to the server on this machine, port 65432

@@ -20,7 +20,7 @@ use tracing::info;
 
 /// Echo the bytes of one client, then end
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 #[command(mut_arg("port", |port| port.default_value("65432")))]
 struct Args {

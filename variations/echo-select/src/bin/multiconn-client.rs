@@ -32,7 +32,6 @@ const TOTAL: usize = MESSAGES[0].len() + MESSAGES[1].len();
 #[derive(Parser)]
 #[command(
     version,
-    about,
     after_help = "Examples:
   multiconn-client localhost 65432 5       five connections to the server on this machine
   multiconn-client ::1 65432 5000 -t 5     five thousand, over IPv6; five quiet seconds are too long"

@@ -40,7 +40,7 @@ const SHOWN: usize = 200;
 
 /// Echo the bytes of many clients, in one thread
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 #[command(mut_arg("port", |port| port.default_value("65432")))]
 struct Args {
