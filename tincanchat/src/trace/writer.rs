@@ -166,7 +166,7 @@ impl Writer {
         let all = LEFT_OUT.load(Ordering::Relaxed);
         let more = all - self.left_out;
         if more > 0 {
-            let why = "they came faster than they could be written";
+            let why = "there was no room for them";
             if self.left_out == 0 {
                 let path = self.output.path().display();
                 warn!("The trace {path} lacks {more} spans, and maybe more: {why}");

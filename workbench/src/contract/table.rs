@@ -10,8 +10,10 @@ const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync
 const SEVERAL: &[Profile] = &[EchoMulti, ChatThreads, ChatPoll, ChatAsync];
 const CHAT: &[Profile] = &[ChatThreads, ChatPoll, ChatAsync];
 const ECHO: &[Profile] = &[EchoUni, EchoMulti];
-/// Those in which a client has a lane of its own.
+/// Those in which a client has a lane of its own in the trace.
+#[cfg(unix)]
 const LANES: &[Profile] = &[ChatThreads, ChatAsync];
+#[cfg(unix)]
 const POLL: &[Profile] = &[ChatPoll];
 const UNI: &[Profile] = &[EchoUni];
 const MULTI: &[Profile] = &[EchoMulti];
