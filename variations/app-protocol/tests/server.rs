@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use app_protocol::message::{MAX_CONTENT, text_in};
 use app_protocol::{Incoming, Message};
-use workbench::server::{Launch, Server, Signal};
+use workbench::server::{Launch, Server};
 use workbench::wire::{Client, Heard};
 use workbench::{PATIENCE, wait_until};
 
@@ -283,12 +283,13 @@ fn one_that_takes_its_answer_slowly_gets_all_of_it() {
 }
 
 #[test]
+#[cfg(unix)]
 fn an_answer_on_its_way_arrives_after_the_end() {
     let mut server = start();
     let mut asking = connect(&server);
     asking.send(b"\0").unwrap();
     let (mut client, expected) = with_a_long_answer(&server);
-    server.signal(Signal::TERM).unwrap();
+    server.signal(workbench::server::Signal::TERM).unwrap();
     client.widen().unwrap();
     assert_eq!(result(&mut client), expected);
     asking.expect_closed().unwrap();
