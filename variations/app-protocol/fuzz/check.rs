@@ -1,0 +1,42 @@
+//! What must hold whatever the bytes are. The fuzz target and a test of the corpus share it.
+
+use app_protocol::message::MAX_CONTENT;
+use app_protocol::{Incoming, Message, MessageError};
+
+/// The bytes in one read, and the same in reads of each of some lengths, must come to the same.
+pub fn check(data: &[u8]) {
+    let whole = read_in(data, data.len().max(1));
+    for len in [1, 2, 3, 7, 100, 4096] {
+        assert_eq!(read_in(data, len), whole, "in reads of {len} bytes");
+    }
+    if let Ok(Some(message)) = whole {
+        check_message(&message);
+    }
+}
+
+fn read_in(data: &[u8], len: usize) -> Result<Option<Message>, MessageError> {
+    let mut incoming = Incoming::request();
+    for bytes in data.chunks(len) {
+        match incoming.push(bytes) {
+            Ok(None) => {}
+            // It is over: what follows changes nothing.
+            end => {
+                assert_eq!(incoming.push(data), Ok(None));
+                assert_eq!(incoming.finish(), Ok(()));
+                return end;
+            }
+        }
+    }
+    assert_eq!(incoming.finish().is_ok(), data.is_empty());
+    Ok(None)
+}
+
+fn check_message(message: &Message) {
+    assert!(!message.to_string().contains(|ch: char| ch.is_control() && ch != '\t'));
+    let Message::Binary { bytes, .. } = message else { return };
+    assert!(bytes.len() <= MAX_CONTENT);
+    // What was read can be sent on, unless its header, written our way, has become too long.
+    if let Ok(encoded) = message.encode() {
+        assert_eq!(Incoming::request().push(&encoded), Ok(Some(message.clone())));
+    }
+}

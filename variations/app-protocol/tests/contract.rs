@@ -1,0 +1,22 @@
+//! What every server here keeps: `cargo test -p app-protocol --test contract`.
+
+use anyhow::Result;
+use app_protocol::Message;
+use workbench::contract::common::{self, Speech};
+use workbench::wire::Client;
+
+fn main() {
+    let server = Speech::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();
+    common::run(&[server.text(in_bytes)]);
+}
+
+fn search(client: &mut Client) -> Result<()> {
+    client.send(&Message::json([("action", "search"), ("value", "ring")]).encode()?)?;
+    let result = "In the caves beneath the Misty Mountains. 💍";
+    client.expect_bytes(&Message::json([("result", result)]).encode()?)?;
+    client.expect_eof()
+}
+
+fn in_bytes(text: &str) -> Vec<u8> {
+    Message::binary("text/plain", text.as_bytes().to_vec()).encode().unwrap_or_default()
+}

@@ -1,0 +1,20 @@
+//! What every server here keeps, for both servers: `cargo test -p echo-select --test contract`.
+
+use anyhow::Result;
+use workbench::contract::common::{self, Serves, Speech};
+use workbench::wire::Client;
+
+fn main() {
+    let once = Speech::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(as_it_is);
+    let multiconn = Speech::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(as_it_is);
+    common::run(&[once.serves(Serves::One), multiconn]);
+}
+
+fn echo(client: &mut Client) -> Result<()> {
+    client.send(b"\0bytes\xff\n")?;
+    client.expect_bytes(b"\0bytes\xff\n")
+}
+
+fn as_it_is(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
