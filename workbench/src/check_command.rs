@@ -202,10 +202,7 @@ pub fn quoted(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let quote = |word: &str| match shlex::try_quote(word) {
         // Braces mean something only with a comma or dots between them.
-        Ok(quoted) if word.replace(['{', '}'], "").chars().all(is_plain) => {
-            drop(quoted);
-            word.to_owned()
-        }
+        Ok(_) if word.replace(['{', '}'], "").chars().all(is_plain) => word.to_owned(),
         Ok(quoted) => quoted.into_owned(),
         Err(_) => word.to_owned(),
     };

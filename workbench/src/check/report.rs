@@ -188,11 +188,9 @@ pub fn one_failure(check: &Check, finding: &Finding, call: &Invocation) -> Strin
     let likely = check.asked(call.profile) != Asked::Limit;
     let [likely_wrong, look_at, to_mend] = check.hints;
     let likely_wrong = failure.likely.unwrap_or(likely_wrong);
-    for (label, hint) in [("likely", likely_wrong), ("look at", look_at), ("to mend", to_mend)] {
-        if likely && hint_is_wanted(label, call.hints) {
-            part(label, hint);
-        }
-    }
+    let hints = [("likely", likely_wrong), ("look at", look_at), ("to mend", to_mend)];
+    let wanted = if likely { call.hints.into() } else { 0 };
+    hints.into_iter().take(wanted).for_each(|(label, hint)| part(label, hint));
     if !likely {
         part(
             "likely",
@@ -218,15 +216,6 @@ pub fn one_failure(check: &Check, finding: &Finding, call: &Invocation) -> Strin
         text += &indented(&finding.output);
     }
     text
-}
-
-fn hint_is_wanted(label: &str, hints: u8) -> bool {
-    let level = match label {
-        "likely" => 1,
-        "look at" => 2,
-        _ => 3,
-    };
-    hints >= level
 }
 
 fn indented(text: &str) -> String {
@@ -406,7 +395,7 @@ pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
             theme = Some(check.theme);
             writeln!(out, "{}", check.theme)?;
         }
-        writeln!(out, "  {BAD:#}{:<21}{}", check.id, check.title)?;
+        writeln!(out, "  {:<21}{}", check.id, check.title)?;
         for line in wrapped(check.rule, WIDTH) {
             writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
         }

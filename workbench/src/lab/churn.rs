@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use socket2::SockRef;
 
 use super::load::{PATIENCE, connect, raise_descriptor_limit};
+use super::outcome::grouped;
 use super::process::Process;
 use super::words;
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
@@ -112,7 +113,7 @@ fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
 
 fn cases(plan: Plan) -> Vec<Case> {
     let visits = if plan.is_quick { 2000 } else { 10_000 };
-    vec![Case { label: format!("{visits} visits"), at: f64::from(visits) }]
+    vec![Case { label: format!("{} visits", grouped(visits)), at: f64::from(visits) }]
 }
 
 fn setting(_plan: Plan) -> String {

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::accounts::{Clock, Schedule};
 use super::load::{Reading, Room};
+use super::outcome::grouped;
 use super::words::{self, Claim, Ratio};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
 
@@ -110,7 +111,9 @@ fn behind(outcome: &Outcome) -> Option<String> {
 
 fn cases(plan: Plan) -> Vec<Case> {
     let all: &[u32] = if plan.is_quick { &[500] } else { &[200, 2000] };
-    all.iter().map(|n| Case { label: format!("{n} messages/s"), at: f64::from(*n) }).collect()
+    all.iter()
+        .map(|n| Case { label: format!("{} messages/s", grouped(*n)), at: f64::from(*n) })
+        .collect()
 }
 
 fn setting(plan: Plan) -> String {
