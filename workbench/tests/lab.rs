@@ -105,7 +105,7 @@ fn usage_errors_say_what_is_wanted() {
         (&["--mine", "snake=python3 'x"], "quotation mark"),
         (&["--mine", "chat-poll=python3 x"], "chat-poll is the name of a server"),
         (&["--mine", "a=b", "--mine", "a=c"], "cannot both be called a"),
-        (&["--only", "chat-pool"], "There are: echo-uni, echo-multi, chat-threads"),
+        (&["--only", "chat-pool"], "There are: echo-uni, echo-multi, "),
         (&["--only", "ncat", "--no-peers"], "contradict"),
         (&["--runs", "2"], "at least 3 runs"),
         (&["--out", taken], "that is not the laboratory's"),
