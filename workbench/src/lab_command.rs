@@ -37,7 +37,7 @@ use progress::Progress;
 /// it and keeps what is done.
 ///
 /// Exit code: 0 all is well, 1 a message was lost, came twice or out of order, or something else was
-/// wrong with a server, 2 a usage error, 3 something could not be started.
+/// wrong with a server, 2 a usage error, 3 something could not be started, 130 ended by Ctrl-C.
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag on the command line")]
@@ -54,8 +54,8 @@ pub struct Args {
     /// Whether it is an echo or a chat server is found out. Can be given several times.
     #[arg(long, value_name = "NAME=CMD", value_parser = chosen::mine)]
     mine: Vec<Mine>,
-    /// Measure only these of ours and of the others', separated by commas
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = chosen::name)]
+    /// Measure only these of ours and of the others', separated by commas, and what --mine names
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Leave out the servers of other people
     #[arg(long)]
@@ -70,7 +70,7 @@ pub struct Args {
     /// Give the server one core, however many there are: designs are compared on one core
     #[arg(long)]
     pin: bool,
-    /// The folder for the results; without it, a new one for each time
+    /// The folder for the results, which replace earlier ones; without it, a new one for each time
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Measure with this build, and with servers built like it (for tests)
@@ -191,6 +191,10 @@ impl Args {
     ) -> Result<ExitCode> {
         let mut machine = Machine::look();
         machine.load_before = self.load_before.or(machine.load_before);
+        if session.total() == 0 {
+            eprintln!("tincan: none of these experiments asks anything of these servers");
+            return Ok(ExitCode::from(2));
+        }
         introduce(session, &machine, &left_out);
         signals::spare_us_once();
         let (date, begin) = (SystemTime::now(), Instant::now());
@@ -278,7 +282,8 @@ fn conclude(results: &Results, folder: &Folder) {
     if results.machine.was_busy() {
         let percent = results.machine.others_percent.unwrap_or_default();
         eprintln!(
-            "Other programs used {percent:.0} % of the processors: do not trust the figures."
+            "Other programs used {percent:.0} % of the processors: ratios may hold, small differences \
+             do not."
         );
     }
     if signals::noted().is_some() {

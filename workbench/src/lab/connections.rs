@@ -192,7 +192,7 @@ pub fn run(
     let mut poll = Poll::new().context("cannot create a poll")?;
     let mut events = Events::with_capacity(1024);
     let mut sessions =
-        (0..at_once).map(|nth| begin(addr, &poll, nth)).collect::<Result<Vec<_>>>()?;
+        (0..at_once).map(|nth| begin(addr, &poll, nth).map(Some)).collect::<Result<Vec<_>>>()?;
     let (mut times, mut failed, mut last_failure) = (Latencies::new()?, 0_u64, "");
     let server_cpu = || server.and_then(|server| server.cpu_seconds().ok());
     let (start, own_before, server_before) = (Instant::now(), own_cpu_seconds(), server_cpu());
@@ -203,12 +203,15 @@ pub fn run(
         }
         for event in &events {
             let nth = event.token().0;
-            match go_on(&mut sessions[nth]) {
+            let Some(session) = &mut sessions[nth] else { continue };
+            match go_on(session) {
                 State::Open => continue,
-                State::Answered => times.record(sessions[nth].begun.elapsed()),
+                State::Answered => times.record(session.begun.elapsed()),
                 State::Failed(why) => (failed, last_failure) = (failed + 1, why),
             }
-            sessions[nth] = begin(addr, &poll, nth)?;
+            // Closed before the next connects: otherwise the next would be waiting already.
+            sessions[nth] = None;
+            sessions[nth] = Some(begin(addr, &poll, nth)?);
         }
         ensure!(failed < 1000 || times.count() > 0, "no session succeeds: {last_failure}");
     }

@@ -122,7 +122,7 @@ fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {
 
 fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let crowd = target.crowd(case.count(), SENDERS, SIZE)?;
-    let (time, warm_up) = (plan.time(Duration::from_millis(700)), Duration::from_millis(150));
+    let (time, warm_up) = (plan.time(Duration::from_millis(600)), Duration::from_millis(150));
     run(crowd, WINDOW, warm_up, time, Some(target.process))
 }
 

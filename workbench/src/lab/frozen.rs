@@ -13,7 +13,7 @@ use super::load::{PATIENCE, Room};
 use super::process::Process;
 use super::words::{self, Found, Ratio};
 use super::{
-    Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Spread, Target, Trade, Unit,
+    Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Row, Spread, Target, Trade, Unit,
 };
 
 /// How many send, in turns.
@@ -39,7 +39,7 @@ pub const FROZEN: Experiment = Experiment {
         Column { head: "longest with", figure: "frozen_max_us", unit: Unit::Micros },
         Column { head: "memory grew", figure: "peak_growth_bytes", unit: Unit::Bytes },
         Column { head: "dropped after", figure: "dropped_after_s", unit: Unit::Seconds },
-        Column { head: "late at end", figure: "undelivered", unit: Unit::Count },
+        Column { head: "not come", figure: "undelivered", unit: Unit::Count },
     ],
     charts: &[
         Chart {
@@ -65,7 +65,7 @@ pub const FROZEN: Experiment = Experiment {
     setting,
     unsuited,
     measure,
-    conclude: |_| {},
+    conclude,
 };
 
 /// From here on the others notice.
@@ -76,6 +76,7 @@ fn see(outcome: &Outcome) -> String {
                    clients notice of the one that never reads, and nothing if what that one does \
                    not take waits in a queue of its own.";
     let case = words::fullest_case(outcome, "frozen_p99_us");
+    let stopped = case.and_then(|case| stopped(outcome, case));
     let noticed = case.and_then(|case| noticed(outcome, case));
     let memory = case.and_then(|case| memory(outcome, case));
     let yours = words::yours(
@@ -85,13 +86,34 @@ fn see(outcome: &Outcome) -> String {
         "makes the healthy ones wait, at p99,",
         "chat-poll",
     );
-    words::sentences(noticed, general, [memory], yours)
+    // Where a room has stopped, how late the rest came says nothing.
+    let yours = yours.filter(|_| stopped.is_none());
+    words::sentences(stopped.or_else(|| noticed.clone()), general, [noticed, memory], yours)
+}
+
+/// Whether the one that never reads has stopped the room: much had not come at the end.
+fn has_stopped(found: &Found<'_>) -> bool {
+    found.row.median("undelivered").is_some_and(|count| count > 0.0)
+}
+
+/// In which rooms the healthy ones did not get all.
+fn stopped(outcome: &Outcome, case: &Case) -> Option<String> {
+    let all = words::ranked(outcome, case, "frozen_p99_us");
+    let stopped: Vec<_> = all.into_iter().filter(has_stopped).collect();
+    let counts = stopped.iter().filter_map(|found| found.row.median("undelivered"));
+    let most = Unit::Count.show(counts.reduce(f64::max)?);
+    Some(format!(
+        "With {} one client that never reads stops the room: up to {most} copies had not come to the \
+         healthy ones a second after the end.",
+        words::list(&words::names(&stopped))
+    ))
 }
 
 /// Whose healthy clients wait longer, and whose do not.
 fn noticed(outcome: &Outcome, case: &Case) -> Option<String> {
     let (mut calm, mut late, mut most) = (Vec::new(), Vec::new(), 1.0_f64);
-    for with in words::ranked(outcome, case, "frozen_p99_us") {
+    let all = words::ranked(outcome, case, "frozen_p99_us");
+    for with in all.into_iter().filter(|found| !has_stopped(found)) {
         let Some(without) = words::find(outcome, with.server, case, "calm_p99_us") else {
             continue;
         };
@@ -133,8 +155,13 @@ fn noticed(outcome: &Outcome, case: &Case) -> Option<String> {
 /// Who gives up on the silent one, when, and how much memory that took.
 fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
     let all = words::ranked(outcome, case, "frozen_p99_us");
-    let (gave_up, kept): (Vec<Found<'_>>, Vec<Found<'_>>) =
-        all.into_iter().partition(|found| found.row.median("dropped_after_s").is_some());
+    let dropped_in = |found: &Found<'_>| drops(found.row);
+    let (gave_up, kept): (Vec<Found<'_>>, Vec<Found<'_>>) = all
+        .into_iter()
+        // Of those that drop it in some runs, a note tells; a room that has stopped takes no memory.
+        .filter(|found| [0, found.row.runs.len()].contains(&dropped_in(found)))
+        .filter(|found| !has_stopped(found))
+        .partition(|found| dropped_in(found) > 0);
     let grew = |found: &[Found<'_>]| {
         let growths = found.iter().filter_map(|found| found.row.median("peak_growth_bytes"));
         growths.reduce(f64::max).map(|most| Unit::Bytes.show(most.max(0.0)))
@@ -159,6 +186,21 @@ fn memory(outcome: &Outcome, case: &Case) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{}.", parts.join("; ")))
 }
 
+/// In how many runs the silent one was dropped.
+fn drops(row: &Row) -> usize {
+    row.runs.iter().filter(|run| run.get("dropped_after_s").is_some()).count()
+}
+
+/// Notes where the silent one was dropped in some of the runs alone.
+fn conclude(outcome: &mut Outcome) {
+    for row in &mut outcome.rows {
+        let (drops, runs) = (drops(row), row.runs.len());
+        if drops > 0 && drops < runs {
+            row.add_note(format!("dropped the silent client in {drops} of {runs} runs"));
+        }
+    }
+}
+
 fn cases(_plan: Plan) -> Vec<Case> {
     vec![Case::clients(20)]
 }
@@ -166,19 +208,20 @@ fn cases(_plan: Plan) -> Vec<Case> {
 fn setting(plan: Plan) -> String {
     format!(
         "{RATE} messages of {SIZE} bytes a second (an open loop) from {SENDERS} senders; after {:.1} \
-         s one more client comes and never reads, for {:.1} s.",
+         s one more client comes and never reads, for {:.1} s. What has not come a second after that \
+         is counted as not come.",
         calm(plan).as_secs_f64(),
         frozen(plan).as_secs_f64()
     )
 }
 
 fn calm(plan: Plan) -> Duration {
-    plan.time(Duration::from_millis(600))
+    plan.time(Duration::from_millis(500))
 }
 
 fn frozen(plan: Plan) -> Duration {
     // By then the kernel's buffers have long been full, and the server has had to decide.
-    Duration::from_millis(if plan.is_quick { 2200 } else { 2600 })
+    Duration::from_millis(if plan.is_quick { 2200 } else { 2400 })
 }
 
 fn unsuited(trade: Trade, _case: &Case) -> Option<&'static str> {

@@ -116,7 +116,8 @@ fn measure(target: &Target, case: &Case, _plan: Plan) -> Result<Figures> {
     let start = Instant::now();
     loop {
         let now = (server.descriptors()?, server.threads()?, server.resident_bytes()?);
-        if now == before && now.0 >= descriptors_before + clients as u64 {
+        let are_there = now.0 >= descriptors_before + clients as u64;
+        if now == before && are_there && room.unwelcomed(crowd.tongue) == 0 {
             break;
         }
         let taken = now.0.saturating_sub(descriptors_before);

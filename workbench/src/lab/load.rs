@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -38,7 +39,16 @@ impl Tongue {
         match self {
             Self::TinCan | Self::Lines => b"",
             Self::Redis => b"*2\r\n$9\r\nSUBSCRIBE\r\n$4\r\nroom\r\n",
-            Self::Nats => b"CONNECT {\"verbose\":false}\r\nSUB room 1\r\n",
+            Self::Nats => b"CONNECT {\"verbose\":false}\r\nSUB room 1\r\nPING\r\n",
+        }
+    }
+
+    /// What a listener has been told when it is one.
+    fn welcome(self) -> &'static [u8] {
+        match self {
+            Self::TinCan | Self::Lines => b"",
+            Self::Redis => b":1\r\n",
+            Self::Nats => b"PONG\r\n",
         }
     }
 
@@ -193,6 +203,14 @@ impl Room {
     pub fn turned_away(&mut self) -> Result<usize> {
         while self.turn(Duration::ZERO)? {}
         Ok(self.lost())
+    }
+
+    /// How many have not been told yet that they listen, where listeners are told.
+    #[must_use]
+    pub fn unwelcomed(&self, tongue: Tongue) -> usize {
+        let welcome = tongue.welcome();
+        let is_told = |last: &&Vec<u8>| memmem::find(last, welcome).is_some();
+        self.last.iter().filter(|last| !is_told(last)).count()
     }
 
     /// Says one word to all who listen. Gives how long it took until the last had it, and how many

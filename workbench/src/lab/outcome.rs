@@ -101,7 +101,7 @@ impl Outcome {
 }
 
 impl Row {
-    fn add_note(&mut self, note: String) {
+    pub(super) fn add_note(&mut self, note: String) {
         match &mut self.note {
             Some(before) => *before = format!("{before}; {note}"),
             None => self.note = Some(note),

@@ -102,8 +102,8 @@ fn warnings(results: &Results) -> String {
     }
     if let Some(percent) = results.machine.others_percent.filter(|_| results.machine.was_busy()) {
         let text = format!(
-            "Other programs took {} of the machine meanwhile. Ratios may hold; do not rely on small \
-             differences.",
+            "Other programs took {} of the machine meanwhile. Ratios may hold, small differences do not, \
+             and where the sentences below give a reason, it may not be the one.",
             escape(&Unit::Percent.show(percent))
         );
         html += &alert("The machine was busy.", &text);

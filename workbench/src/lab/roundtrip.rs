@@ -108,7 +108,7 @@ fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let mut trips = Latencies::new()?;
     trip(&mut room, own)?; // whatever is done only once is done now
     let before = Reading::take(&room, Some(target.process));
-    let until = Instant::now() + plan.time(Duration::from_millis(700));
+    let until = Instant::now() + plan.time(Duration::from_millis(600));
     while Instant::now() < until {
         trips.record(trip(&mut room, own)?);
     }

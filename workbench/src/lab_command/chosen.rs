@@ -42,16 +42,6 @@ pub fn experiment(text: &str) -> Result<&'static Experiment, String> {
     found.ok_or_else(|| format!("there is no such experiment. There are:\n{}", list().trim_end()))
 }
 
-/// A server that can be asked for by its name.
-pub fn name(text: &str) -> Result<String, String> {
-    if is_known(text) {
-        return Ok(text.to_owned());
-    }
-    let ours = STAGES.iter().filter(|stage| is_here(stage)).map(|stage| stage.name);
-    let names: Vec<_> = ours.chain(PEERS.iter().map(|peer| peer.name)).collect();
-    Err(format!("there is no such server. There are: {}", names.join(", ")))
-}
-
 fn is_known(name: &str) -> bool {
     STAGES.iter().any(|stage| stage.name == name) || PEERS.iter().any(|peer| peer.name == name)
 }
@@ -62,6 +52,15 @@ pub fn check(mine: &[Mine], only: &[String], no_peers: bool) -> Result<(), Strin
         if mine[..i].iter().any(|other| other.name == one.name) {
             return Err(format!("two servers cannot both be called {}", one.name));
         }
+    }
+    let is_mine = |name: &str| mine.iter().any(|one| one.name == name);
+    if let Some(name) = only.iter().find(|name| !is_known(name) && !is_mine(name)) {
+        let ours = STAGES.iter().filter(|stage| is_here(stage)).map(|stage| stage.name);
+        let names: Vec<_> = ours.chain(PEERS.iter().map(|peer| peer.name)).collect();
+        return Err(format!(
+            "--only {name}: there is no such server. There are: {}; and those that --mine names",
+            names.join(", ")
+        ));
     }
     let is_peer = |name: &&String| PEERS.iter().any(|peer| peer.name == **name);
     match only.iter().find(is_peer) {
