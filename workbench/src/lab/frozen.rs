@@ -13,7 +13,8 @@ use super::load::{PATIENCE, Room};
 use super::process::Process;
 use super::words::{self, Found, Ratio};
 use super::{
-    Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Row, Spread, Target, Trade, Unit,
+    Case, Chart, Column, Experiment, Figures, Form, Origin, Outcome, Plan, Row, Spread, Target,
+    Trade, Unit,
 };
 
 /// How many send, in turns.
@@ -87,20 +88,25 @@ fn see(outcome: &Outcome) -> String {
         "chat-poll",
     );
     // Where a room has stopped, how late the rest came says nothing.
-    let yours = yours.filter(|_| stopped.is_none());
+    let is_stopped = |row: &Row| row.origin == Origin::Mine && undelivered(row) > 0.0;
+    let yours = yours.filter(|_| !outcome.rows.iter().any(is_stopped));
     words::sentences(stopped.or_else(|| noticed.clone()), general, [noticed, memory], yours)
 }
 
 /// Whether the one that never reads has stopped the room: much had not come at the end.
 fn has_stopped(found: &Found<'_>) -> bool {
-    found.row.median("undelivered").is_some_and(|count| count > 0.0)
+    undelivered(found.row) > 0.0
+}
+
+fn undelivered(row: &Row) -> f64 {
+    row.median("undelivered").unwrap_or_default()
 }
 
 /// In which rooms the healthy ones did not get all.
 fn stopped(outcome: &Outcome, case: &Case) -> Option<String> {
     let all = words::ranked(outcome, case, "frozen_p99_us");
     let stopped: Vec<_> = all.into_iter().filter(has_stopped).collect();
-    let counts = stopped.iter().filter_map(|found| found.row.median("undelivered"));
+    let counts = stopped.iter().map(|found| undelivered(found.row));
     let most = Unit::Count.show(counts.reduce(f64::max)?);
     Some(format!(
         "With {} one client that never reads stops the room: up to {most} copies had not come to the \

@@ -315,7 +315,11 @@ mod tests {
     fn the_readers_own_server_is_spoken_of() {
         for id in ["idle", "roundtrip", "fanout", "rate", "frozen", "connections", "churn"] {
             let outcome = sample::outcome(id);
-            assert!((outcome.experiment.see)(&outcome).contains("Your server, mine, "), "{id}");
+            let said = (outcome.experiment.see)(&outcome);
+            let has_stopped =
+                said.starts_with("With mine and ncat one client that never reads stops");
+            assert!(said.contains("Your server, mine, ") != has_stopped, "{said}");
+            assert_eq!(has_stopped, id == "frozen", "{said}");
         }
     }
 
