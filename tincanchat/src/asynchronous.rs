@@ -112,6 +112,9 @@ pub async fn send_frames<S: Future>(
     sleep: impl Fn(Duration) -> S,
 ) -> io::Result<()> {
     gauge.name_lane();
+    if frames.is_empty() {
+        return Ok(());
+    }
     let (span, mut sent) = (span("write"), 0);
     let mut tick = None;
     poll_fn(|cx| {

@@ -189,6 +189,9 @@ pub fn send_frames(
     gauge: &QueueGauge,
 ) -> io::Result<()> {
     gauge.name_lane();
+    if frames.is_empty() {
+        return Ok(());
+    }
     let (span, mut sent) = (span("write"), 0);
     sock.set_write_timeout(Some(WRITE_TICK))?;
     while !frames.is_empty() {

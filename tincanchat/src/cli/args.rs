@@ -28,7 +28,7 @@ pub struct ServerArgs {
     pub max_clients: Option<u32>,
 
     /// Write a timeline of what each thread or task does to FILE, for ui.perfetto.dev; it grows with
-    /// the traffic, to 1 GiB at most
+    /// the traffic, to 1 GiB at most, and replaces an earlier one
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
@@ -48,7 +48,8 @@ impl ServerArgs {
     ///
     /// # Errors
     ///
-    /// Those of creating the trace's file. Later ones stop or stall nobody; the log tells them.
+    /// Those of creating the trace's file; that another server is writing it; that there is something
+    /// in it that is no trace. Later ones stop or stall nobody; the log tells them.
     ///
     /// ```
     /// use clap::Parser;

@@ -37,7 +37,7 @@ fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// Begins to record spans, and to write them to a file, which is emptied first.
+/// Begins to record spans, and to write them to a file, in which an earlier trace is replaced.
 pub(crate) fn start(path: &Path) -> anyhow::Result<()> {
     let output = output::Output::create(path)?;
     BEGAN.get_or_init(Instant::now);

@@ -5,14 +5,17 @@
 //! end stands ahead, behind blanks, and each write puts events where there were blanks, into one page.
 //! When there are no blanks left, a copy with more of them takes the file's place.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// What ends the array.
 const END: &[u8] = b"]\n";
+
+/// How the first event begins.
+const FIRST: &str = "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":";
 
 /// The smallest page that a system has; a bigger one has several such parts.
 const PAGE: u64 = 4096;
@@ -35,33 +38,32 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Creates the file or empties it; does not wait for a FIFO's reader.
+    /// Creates the file, or empties it if there is a trace in it; does not wait for a FIFO's reader.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let why = || format!("cannot write a trace to {}", path.display());
-        let path = path.to_owned();
+        let why = || format!("cannot write the trace {}", path.display());
+        Self::begin(path.to_owned()).with_context(why)
+    }
+
+    fn begin(path: PathBuf) -> Result<Self> {
         if is_fifo(&path) {
             return Ok(Self::stream_to(path, None));
         }
-        let mut options = File::options();
-        let options = options.write(true).create(true).truncate(true);
-        let Ok(file) = options.clone().read(true).open(&path) else {
-            // Not every device can be read.
-            let file = options.open(&path).with_context(why)?;
-            return Ok(Self::stream_to(path, Some(file)));
-        };
-        if !file.metadata().with_context(why)?.is_file() {
+        let file = open(&path)?;
+        if !file.metadata()?.is_file() {
             return Ok(Self::stream_to(path, Some(file)));
         }
+        ensure!(is_trace_or_empty(&file)?, "there is something else in it");
         // Where a link leads to, so that no copy takes the link's place.
-        let path = fs::canonicalize(&path).with_context(why)?;
+        let path = fs::canonicalize(&path)?;
         let _ = fs::remove_file(growing(&path));
+        file.set_len(0)?;
         let end = PAGE - END.len() as u64;
         let output =
             Output { path, file: Some(file), is_stream: false, len: 2, end, is_empty: true };
         let mut page = vec![b' '; usize::try_from(end)?];
         page[..2].copy_from_slice(b"[\n");
         page.extend_from_slice(END);
-        output.write_at(0, &page).with_context(why)?;
+        output.write_at(0, &page)?;
         Ok(output)
     }
 
@@ -166,6 +168,7 @@ impl Output {
         let path = growing(&self.path);
         let _ = fs::remove_file(&path);
         let mut new = File::options().read(true).write(true).create_new(true).open(&path)?;
+        lock(&new); // before it is where another server looks
         let mut copy = || {
             new.set_permissions(old.metadata()?.permissions())?;
             old.seek(SeekFrom::Start(0))?;
@@ -198,6 +201,59 @@ impl Output {
     }
 }
 
+/// Opens a file or a device, and changes nothing in it; a file is locked until it is closed.
+fn open(path: &Path) -> Result<File> {
+    // As often as its writer may have put a copy in its place before it was locked.
+    for _ in 0..3 {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(path).or_else(|err| {
+            // Not every device can be read.
+            let device = File::options().write(true).open(path).ok();
+            device.filter(|file| file.metadata().is_ok_and(|about| !about.is_file())).ok_or(err)
+        })?;
+        // Any number of servers may write to a device.
+        if !file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        if !lock(&file) {
+            break;
+        }
+        if is_at(path, &file) {
+            return Ok(file);
+        }
+    }
+    bail!("another server is writing it")
+}
+
+/// Locks a file until it is closed; `false` if another process has done so. Where there are no
+/// locks, nobody has.
+fn lock(file: &File) -> bool {
+    // On Windows, a lock would keep out those who read the file, too.
+    cfg!(windows) || !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+#[cfg(unix)]
+fn is_at(path: &Path, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (there, here) = (fs::metadata(path), file.metadata());
+    let id = |about: fs::Metadata| (about.dev(), about.ino());
+    matches!((there.map(id), here.map(id)), (Ok(there), Ok(here)) if there == here)
+}
+
+#[cfg(not(unix))]
+fn is_at(_path: &Path, _file: &File) -> bool {
+    true
+}
+
+/// Whether a file may be emptied.
+fn is_trace_or_empty(file: &File) -> io::Result<bool> {
+    let mut page = Vec::new();
+    file.take(PAGE).read_to_end(&mut page)?;
+    let Some(events) = page.strip_prefix(b"[\n") else { return Ok(page.is_empty()) };
+    Ok(events.starts_with(FIRST.as_bytes()) || events.trim_ascii() == b"]")
+}
+
 /// Where a file's copy is made. It stays when the process is killed meanwhile.
 fn growing(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
@@ -227,6 +283,9 @@ mod tests {
         let mut output = Output::create(path).unwrap();
         let mut events = Vec::new();
         assert_eq!(array(path), events);
+        let first = format!("{FIRST}1}}");
+        output.append(&first).unwrap();
+        events.push(serde_json::from_str(&first).unwrap());
         for len in (1..3000).step_by(37) {
             let event = "x".repeat(len);
             output.append(&format!("\"{event}\"\n")).unwrap();
@@ -265,6 +324,38 @@ mod tests {
             output.append("\"event\"\n").unwrap();
         }
         assert_eq!(array(&path).len(), 10_000);
+    }
+
+    #[test]
+    fn what_is_no_trace_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        for text in ["import socket\n", "[\n", "[\n1\n]\n", "[{}]\n", "\n"] {
+            fs::write(&path, text).unwrap();
+            let err = Output::create(&path).unwrap_err();
+            assert!(format!("{err:#}").ends_with(": there is something else in it"));
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        fs::write(&path, "").unwrap();
+        drop(Output::create(&path).unwrap());
+        Output::create(&path).unwrap(); // over one without events
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_one_writer_and_a_device_any_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        let mut output = Output::create(&path).unwrap();
+        for _ in 0..3 {
+            let before = fs::read(&path).unwrap();
+            let err = Output::create(&path).unwrap_err();
+            assert!(format!("{err:#}").ends_with(": another server is writing it"));
+            assert_eq!(fs::read(&path).unwrap(), before);
+            output.grow().unwrap(); // the copy is locked as well
+        }
+        let null = Path::new("/dev/null");
+        let _both = (Output::create(null).unwrap(), Output::create(null).unwrap());
     }
 
     #[cfg(unix)]

@@ -534,6 +534,20 @@ pub const TABLE: &[Check] = &[
         trace::no_such_folder,
         "§1: 1 with a one-line reason on stderr when it cannot start (the trace cannot be made).",
     ),
+    #[cfg(unix)]
+    row(
+        "trace-two-servers",
+        EVERY,
+        trace::two_servers,
+        "§1: 1 with a one-line reason on stderr when it cannot start (another server's trace).",
+    ),
+    #[cfg(unix)]
+    row(
+        "trace-something-else",
+        EVERY,
+        trace::something_else,
+        "§1: 1 with a one-line reason on stderr when it cannot start (it is no trace).",
+    ),
     #[cfg(target_os = "linux")]
     row(
         "trace-disk-full",

@@ -319,6 +319,56 @@ pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
+/// A second server leaves the trace of the first alone, also when the file has been replaced by a
+/// bigger one.
+pub(super) fn two_servers(bench: &Bench) -> Result<()> {
+    let traced = Traced::start(bench)?;
+    let path = path_in(&traced.folder);
+    let reason = format!("cannot write the trace {path}: another server is writing it");
+    let second = bench.launch(&["--port", "0", "--trace", &path]);
+    refuses_to_start(&second, &reason)?;
+    let size = || fs::metadata(&path).map(|about| about.len());
+    let small = size()?;
+    let has_grown = wait_until(PATIENCE, || {
+        bench.expect_works(&traced.server)?;
+        Ok(size()? > small)
+    })?;
+    anyhow::ensure!(has_grown, "the trace does not grow");
+    refuses_to_start(&second, &reason)?;
+    bench.expect_works(&traced.server)?;
+    traced.end(Signal::TERM)?.spans("main", "", "accept").map(drop)
+}
+
+/// An earlier trace is replaced; anything else is not.
+pub(super) fn something_else(bench: &Bench) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = path_in(&folder);
+    let reason = format!("cannot write the trace {path}: there is something else in it");
+    let launch = bench.launch(&["--port", "0", "--trace", &path]);
+    for text in ["import socket\n", "[\n{\"name\": \"somebody\"}\n]\n"] {
+        fs::write(&path, text)?;
+        refuses_to_start(&launch, &reason)?;
+        let left = fs::read_to_string(&path)?;
+        if left != text {
+            return fail("traced into another file", format!("{text:?} in it"), left);
+        }
+    }
+    fs::write(&path, "")?;
+    for signal in [Signal::TERM, Signal::KILL, Signal::TERM] {
+        let mut server = bench.start(&["--trace", &path])?;
+        bench.expect_works(&server)?;
+        server.signal(signal)?;
+        server.wait(PATIENCE)?;
+        let text = fs::read_to_string(&path)?;
+        Trace::parse(&text)?;
+        let processes = text.matches("\"process_name\"").count();
+        if processes != 1 {
+            return fail("traced into an old trace", "one process", format!("{processes}"));
+        }
+    }
+    Ok(())
+}
+
 /// So many messages that no pipe holds their spans.
 const MANY: usize = 10_000;
 
