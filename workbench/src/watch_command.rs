@@ -118,7 +118,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Ok(server) => Some(server),
             Err(err) if err.is::<NotStarted>() => {
                 eprintln!("tincan: {err:#}");
-                hints(&args.command).iter().for_each(|hint| eprintln!("{hint}"));
+                for hint in hints(&args.command) {
+                    eprintln!("{hint}");
+                }
                 return Ok(ExitCode::from(NOTHING));
             }
             Err(err) => return Err(err),

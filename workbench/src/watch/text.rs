@@ -468,12 +468,12 @@ mod tests {
         let mut lanes = reading(2);
         lanes.connect(0, ":46582".to_owned());
         let frame = Frame { span: Span::All, width: 60, rows: 5 };
-        let lines = text(&lanes, &frame);
-        assert_eq!(lines[0], format!("reader 1 :46582 {}", "r".repeat(44)));
-        assert_eq!(lines[1], format!("reader 2        {}", "r".repeat(44)));
+        let drawn = text(&lanes, &frame);
+        assert_eq!(drawn[0], format!("reader 1 :46582 {}", "r".repeat(44)));
+        assert_eq!(drawn[1], format!("reader 2        {}", "r".repeat(44)));
         lanes.connect(1, "192.168.100.200:46582".to_owned());
-        let lines = text(&lanes, &frame);
-        assert_eq!(lines[1], format!("reader 2 …100.200:46582 {}", "r".repeat(36)));
+        let drawn = text(&lanes, &frame);
+        assert_eq!(drawn[1], format!("reader 2 …100.200:46582 {}", "r".repeat(36)));
         let narrow = text(&lanes, &Frame { width: 59, ..frame });
         assert_eq!(narrow[0], format!("reader 1 {}", "r".repeat(50)));
     }
