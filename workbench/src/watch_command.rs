@@ -1,15 +1,17 @@
 //! `tincan watch`: what each thread of a server does, live in the terminal and as SVG.
 
 mod screen;
+mod svg_file;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anstyle::Style;
 use anyhow::{Context, Result};
+use workbench::lab::STAGES;
 use workbench::procfs;
 use workbench::server::{self, Launch, NotStarted, Outlet, Server};
 use workbench::watch::{
@@ -26,8 +28,8 @@ use screen::Screen;
 ///
 /// A thread runs, or waits: for a client (accept), to read, to write, for any of many (poll), for a
 /// lock or a queue, for time to pass. That is read from /proc fifty times a second (Linux), whatever
-/// language the server is in; it needs no change and notices nothing. The processes that it starts
-/// are watched, too.
+/// language the server is in; the server needs no change, and does not notice that it is watched. The
+/// processes that it starts are watched, too.
 ///
 /// In a terminal the lanes move, the newest on the right, until q, Ctrl-C or the end of the server.
 /// Into a pipe they are printed once, at the end. A server that was started here is ended then; one
@@ -40,6 +42,8 @@ use screen::Screen;
 /// Exit code: 0 the watch is over, 1 the server has failed by itself, 2 wrong use, 3 there is nothing
 /// to watch.
 #[derive(clap::Args)]
+#[command(override_usage = "tincan watch [OPTIONS] -- <CMD>...\n       \
+    tincan watch [OPTIONS] --pid <PID>")]
 #[command(after_help = "Examples:\n  \
     cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
     cargo tincan watch -- python3 my_server.py {port}\n  \
@@ -50,7 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
-    /// Write the lanes, from beginning to end, into a file for a browser
+    /// Write the lanes, from beginning to end, into a file for a browser; an earlier drawing there is
+    /// replaced, any other file is left as it is
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// End after so many seconds
@@ -84,6 +89,9 @@ const LANES: usize = 64;
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
+/// The command line asks for what cannot be, or must not.
+const WRONG_USE: u8 = 2;
+
 /// Nothing can be watched.
 const NOTHING: u8 = 3;
 
@@ -95,8 +103,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let noted = note_signals().context("could not watch for signals")?;
     if let Some(path) = &args.svg {
         // Found out now, and not when all has been seen.
-        let opened = OpenOptions::new().create(true).append(true).open(path);
-        opened.with_context(|| format!("cannot write {}", path.display()))?;
+        if let Err(refused) = svg_file::make_ready(path) {
+            eprintln!("tincan: {refused}");
+            return Ok(ExitCode::from(WRONG_USE));
+        }
     }
     let server = match args.pid {
         Some(pid) if procfs::name(pid).is_none() => {
@@ -108,6 +118,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Ok(server) => Some(server),
             Err(err) if err.is::<NotStarted>() => {
                 eprintln!("tincan: {err:#}");
+                for hint in hints(&args.command) {
+                    eprintln!("{hint}");
+                }
                 return Ok(ExitCode::from(NOTHING));
             }
             Err(err) => return Err(err),
@@ -126,6 +139,30 @@ fn start(command: &[OsString]) -> Result<Server> {
     let (program, args) = command.split_first().context("there is no command")?;
     server::adopt_orphans();
     Launch::new(program, args).stdout(Outlet::LastLines).stderr(Outlet::LastLines).start_at_once()
+}
+
+/// What may be meant by a command that cannot be started.
+fn hints(command: &[OsString]) -> Vec<String> {
+    let Some((program, args)) = command.split_first() else { return Vec::new() };
+    let own = |word: &&OsString| {
+        let word = word.to_string_lossy();
+        ["--seconds", "--svg", "--pid"].contains(&word.split('=').next().unwrap_or_default())
+    };
+    let mut hints = Vec::new();
+    if let Some(option) = args.iter().find(own) {
+        hints.push(format!(
+            "What follows the program is its own, {0} too. Options of tincan watch stand before the \
+             `--`: cargo tincan watch {0} … -- CMD",
+            option.display()
+        ));
+    }
+    if let Some(stage) = STAGES.iter().find(|it| program == it.name) {
+        let name = stage.name;
+        hints.push(format!(
+            "The program of {name} is target/debug/{name}; cargo build -p {name} makes it."
+        ));
+    }
+    hints
 }
 
 /// Why a watch is over.
@@ -349,8 +386,9 @@ impl<'a> Watch<'a> {
                  by tincan watch, it shows more."
             }
             Sight::Running => {
-                "What this process's threads wait for may not be read: only running and waiting \
-                 can be told apart. Watched as root, or started by tincan watch, it shows more."
+                "The system calls of this process, or of one that it has started, are hidden: of a \
+                 thread with the letter u, it can be told that it waits, and not for what. Most \
+                 processes show more if they are watched as root or started by tincan watch."
             }
         };
         wrap(text, width)

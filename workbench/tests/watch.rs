@@ -18,6 +18,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use harness::{marked, wait_until};
+use workbench::watch::State;
 
 /// How long anything may take before a test fails; building the stages is part of it.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -227,6 +228,8 @@ fn two_threads_for_a_client_read_and_wait_at_a_queue() {
     assert_eq!(code, Some(0), "{screen}");
     let drawn = fs::read_to_string(svg).unwrap();
     expect_well_formed(&drawn);
+    let port = client.local_addr().unwrap().port();
+    assert!(drawn.contains(&format!(" :{port}</text>")), "no port {port} in\n{drawn}");
     for part in [
         ">chat-threads</text>",
         ">signals</text>",
@@ -401,12 +404,84 @@ fn wrong_calls_are_told_of() {
         (&["--seconds", "NaN", "--", "true"], 2, "a number of seconds above 0 is wanted"),
         (&["--pid", "4194305"], 3, "there is no process 4194305"),
         (&["--", none], 3, "there is no such program"),
-        (&["--svg", "/no/such/folder/a.svg", "--", "true"], 1, "cannot write /no/such/folder"),
+        (&["--", "chat-threads"], 3, "is target/debug/chat-threads; cargo build -p chat-threads"),
+        (&[none, "--seconds", "1"], 3, "stand before the `--`: cargo tincan watch --seconds"),
+        (&["--pid", "1", "--", "true"], 2, "watch [OPTIONS] --pid <PID>\n"),
     ] {
         let output = run(args);
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
         assert!(told.contains(said), "{args:?}: {told}");
         assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn no_file_is_lost_for_a_drawing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let started = path("started");
+    let touch = started.to_str().unwrap();
+    fs::write(path("server.py"), "print('hello')\n").unwrap();
+    fs::write(path("other.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
+    fs::write(path("short.svg"), "<svg").unwrap();
+    for (name, said) in [
+        ("server.py", "is not a drawing of tincan watch; it is left as it is"),
+        ("other.svg", "is not a drawing of tincan watch; it is left as it is"),
+        ("short.svg", "is not a drawing of tincan watch; it is left as it is"),
+        ("none/a.svg", "there is no folder "),
+        ("", "that is a folder"),
+    ] {
+        let before = fs::read(path(name)).ok();
+        let output = run(&["--svg", path(name).to_str().unwrap(), "--", "touch", touch]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        assert!(told.contains(said), "{name}: {told}");
+        assert!(output.stdout.is_empty() && !started.exists(), "{name}: it was started");
+        assert_eq!(fs::read(path(name)).ok(), before, "{name}");
+    }
+}
+
+#[test]
+fn an_earlier_drawing_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("lanes.svg");
+    // What is empty holds nothing.
+    File::create(&svg).unwrap();
+    for program in ["sleep", "cat"] {
+        let argument = if program == "sleep" { "0.3" } else { "/dev/null" };
+        let output = run(&["--svg", svg.to_str().unwrap(), "--", program, argument]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let drawn = fs::read_to_string(&svg).unwrap();
+        assert!(drawn.contains(&format!("What each thread of {program} did")), "{drawn}");
+    }
+}
+
+#[test]
+fn hidden_system_calls_are_told_of() {
+    let hidden = fs::read_to_string("/proc/1/syscall").is_err();
+    let place = fs::read_to_string("/proc/1/wchan").unwrap_or_default();
+    if !hidden || !matches!(place.as_str(), "" | "0") {
+        // On this system, the first process may be looked at.
+        return;
+    }
+    let output = run(&["--pid", "1", "--seconds", "0.3"]);
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("u waiting"), "{printed}");
+    let told = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains(
+            "The system calls of this process, or of one that it has started, are hidden"
+        )
+    );
+}
+
+#[test]
+fn the_page_explains_each_letter() {
+    let page = include_str!("../../docs/src/watch.md");
+    let rows: String = page.lines().filter(|line| line.starts_with("| `")).collect();
+    for state in State::ALL {
+        assert!(rows.contains(&format!("`{}`", state.letter())), "no {}", state.letter());
     }
 }

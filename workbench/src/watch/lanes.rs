@@ -32,6 +32,8 @@ pub struct Lane {
     pub name: String,
     /// What it does now, or did last: the system call and what that is about.
     pub detail: String,
+    /// Who was at the other end of the last connection that it was seen to read from or write to.
+    pub peer: Option<String>,
     /// Whether it has not ended.
     pub lives: bool,
     slices: Vec<Slice>,
@@ -66,7 +68,7 @@ impl Lanes {
         let key = self.next_key;
         self.next_key += 1;
         let (name, detail) = (String::new(), String::new());
-        self.all.push(Lane { key, id, name, detail, lives: true, slices: Vec::new() });
+        self.all.push(Lane { key, id, name, detail, peer: None, lives: true, slices: Vec::new() });
         key
     }
 
@@ -82,6 +84,13 @@ impl Lanes {
                 name.clone_into(&mut lane.name);
             }
             lane.detail = detail;
+        }
+    }
+
+    /// Says with whom a thread was seen to talk.
+    pub(super) fn connect(&mut self, key: u64, peer: String) {
+        if let Some(lane) = self.lane(key) {
+            lane.peer = Some(peer);
         }
     }
 

@@ -1,5 +1,5 @@
 //! What each thread of a server does, sampled from `/proc` (Linux): lanes of time, drawn as text and
-//! as SVG. The server needs no change, and notices nothing.
+//! as SVG. The server needs no change, and does not notice that it is watched.
 //!
 //! | file | what |
 //! |---|---|
@@ -21,7 +21,7 @@ pub use lanes::{Cell, Lane, Lanes};
 pub use record::Recording;
 pub use sample::{EVERY, Sampler, Sight};
 pub use state::State;
-pub use svg::{About, svg};
+pub use svg::{About, SVG_BEGINS, svg};
 pub use text::{Frame, Picture, Seen, Span, fit_to, picture, wrap};
 
 /// Whether this system tells what threads do.

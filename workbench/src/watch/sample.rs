@@ -68,6 +68,22 @@ struct Ran {
     times: u64,
 }
 
+/// What a thread is seen to do; no state if it was stopped, or is gone.
+#[derive(Debug, Default)]
+struct Doing {
+    state: Option<State>,
+    /// The system call, and what that is about.
+    detail: String,
+    /// Who is at the other end of the connection that it reads from or writes to.
+    peer: Option<String>,
+}
+
+impl Doing {
+    fn new(state: State, detail: impl Into<String>) -> Self {
+        Self { state: Some(state), detail: detail.into(), peer: None }
+    }
+}
+
 /// What `/proc/PID/task/TID/stat` tells.
 struct Stat {
     name: String,
@@ -134,7 +150,7 @@ impl Sampler {
             return;
         }
         let Some(stat) = stat(&folder) else { return };
-        let (state, detail) = self.what_it_does(pid, &folder, stat.state);
+        let Doing { state, detail, peer } = self.what_it_does(pid, &folder, stat.state);
         // One that has ended, and that nobody has waited for yet.
         if matches!(stat.state, 'Z' | 'X') {
             return;
@@ -156,32 +172,36 @@ impl Sampler {
             lanes.add(lane, at, Cell { state, ran: has_run && state != State::Running });
         }
         lanes.describe(lane, &stat.name, detail);
+        if let Some(peer) = peer {
+            lanes.connect(lane, peer);
+        }
         let thread = Thread { lane, round: self.rounds, born: stat.born, ran, state };
         self.threads.insert(tid, thread);
     }
 
-    /// What a thread does; nothing if it was stopped, or is gone.
-    fn what_it_does(&mut self, pid: u32, folder: &str, letter: char) -> (Option<State>, String) {
+    /// What a thread does.
+    fn what_it_does(&mut self, pid: u32, folder: &str, letter: char) -> Doing {
         match letter {
-            'R' => return (Some(State::Running), String::new()),
-            'T' | 't' => return (None, "stopped".to_owned()),
+            'R' => return Doing::new(State::Running, ""),
+            'T' | 't' => return Doing { detail: "stopped".to_owned(), ..Doing::default() },
             _ => {}
         }
-        let (state, detail) = match fs::read_to_string(format!("{folder}/syscall")) {
+        let doing = match fs::read_to_string(format!("{folder}/syscall")) {
             Ok(text) if state::knows_calls() => match in_call(pid, &text, &mut self.peers) {
                 Some(found) => found,
                 None => place(folder),
             },
             // It has just ended.
-            Err(_) if !Path::new(folder).exists() => return (None, String::new()),
+            Err(_) if !Path::new(folder).exists() => return Doing::default(),
             Ok(_) | Err(_) => {
-                let (state, detail) = place(folder);
-                let sight = if state == State::Waiting { Sight::Running } else { Sight::Places };
+                let doing = place(folder);
+                let is_told = doing.state != Some(State::Waiting);
+                let sight = if is_told { Sight::Places } else { Sight::Running };
                 self.sight = self.sight.max(sight);
-                (state, detail)
+                doing
             }
         };
-        (Some(if letter == 'D' { State::Disk } else { state }), detail)
+        if letter == 'D' { Doing { state: Some(State::Disk), ..doing } } else { doing }
     }
 
     /// How much could be seen so far.
@@ -218,25 +238,25 @@ impl Sampler {
 }
 
 /// Where a thread waits in the kernel, if the system tells.
-fn place(folder: &str) -> (State, String) {
+fn place(folder: &str) -> Doing {
     let function = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
     let state = state::place(&function);
-    (state, if state == State::Waiting { String::new() } else { function })
+    Doing::new(state, if state == State::Waiting { String::new() } else { function })
 }
 
 /// What a thread does by what `/proc/PID/task/TID/syscall` says; nothing where that does not tell.
-fn in_call(pid: u32, text: &str, peers: &mut Peers) -> Option<(State, String)> {
+fn in_call(pid: u32, text: &str, peers: &mut Peers) -> Option<Doing> {
     let mut words = text.split_whitespace();
     let first = words.next()?;
     if first == "running" {
-        return Some((State::Running, String::new()));
+        return Some(Doing::new(State::Running, ""));
     }
     let number: i64 = first.parse().ok()?;
     if number < 0 || state::is_restarted(number) {
         return None;
     }
     let Some(call) = state::call(number) else {
-        return Some((State::Other, format!("system call {number}")));
+        return Some(Doing::new(State::Other, format!("system call {number}")));
     };
     let descriptor =
         words.next().and_then(|it| u32::from_str_radix(it.strip_prefix("0x")?, 16).ok());
@@ -244,18 +264,33 @@ fn in_call(pid: u32, text: &str, peers: &mut Peers) -> Option<(State, String)> {
         (State::Read | State::Write, Some(number)) => kind(pid, number, peers),
         _ => None,
     };
-    let detail = about.map_or_else(|| call.name.to_owned(), |it| format!("{} {it}", call.name));
-    Some((call.state, detail))
+    Some(match about {
+        None => Doing::new(call.state, call.name),
+        Some(End::Peer(peer)) => Doing {
+            peer: Some(peer.clone()),
+            ..Doing::new(call.state, format!("{} {peer}", call.name))
+        },
+        Some(End::Kind(kind)) => Doing::new(call.state, format!("{} {kind}", call.name)),
+    })
+}
+
+/// What a thread reads from or writes to.
+enum End {
+    /// A connection with this one.
+    Peer(String),
+    /// A descriptor of this kind.
+    Kind(&'static str),
 }
 
 /// What a descriptor is, or who is at the other end.
-fn kind(pid: u32, descriptor: u32, peers: &mut Peers) -> Option<String> {
+fn kind(pid: u32, descriptor: u32, peers: &mut Peers) -> Option<End> {
     let path = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
     let path = path.to_string_lossy();
     let kind = match &*path {
         path if path.starts_with("socket:") => {
             let inode = path.trim_start_matches("socket:[").trim_end_matches(']').parse().ok();
-            return Some(inode.and_then(|it| peers.of(it)).unwrap_or_else(|| "socket".to_owned()));
+            let peer = inode.and_then(|it| peers.of(it));
+            return Some(peer.map_or(End::Kind("socket"), End::Peer));
         }
         path if path.starts_with("pipe:") => "pipe",
         path if path.starts_with("/dev/pts/") || path.starts_with("/dev/tty") => "terminal",
@@ -264,7 +299,7 @@ fn kind(pid: u32, descriptor: u32, peers: &mut Peers) -> Option<String> {
         path if path.contains("inotify") => "inotify",
         _ => return None,
     };
-    Some(kind.to_owned())
+    Some(End::Kind(kind))
 }
 
 /// Who is at the other end of which connection.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::lanes::{Cell, Lane, Lanes};
 use super::state::State;
-use super::text::{Span, nice, shown_seconds, summary, wrap};
+use super::text::{Span, end_of, nice, shown_seconds, summary, wrap};
 
 /// What a picture says above its lanes.
 #[derive(Clone, Debug)]
@@ -24,6 +24,9 @@ pub struct About {
 
 /// The most lanes that are drawn; the rest is counted.
 const LANES: usize = 64;
+
+/// How many characters of the other end of a connection have room beside a thread's number.
+const PEER: usize = 10;
 
 /// Of how many parts the bar of a lane is made.
 const PARTS: u32 = 300;
@@ -109,6 +112,9 @@ impl<'a> Drawn<'a> {
 const RAN_HERE: &str = "Ran in between: the thread waited, but ran now and then, too briefly to be \
                         seen running.";
 
+/// How each drawing begins, and nothing else does.
+pub const SVG_BEGINS: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"watch\" ";
+
 /// Draws lanes as an SVG file.
 #[must_use]
 pub fn svg(lanes: &Lanes, about: &About) -> String {
@@ -117,7 +123,7 @@ pub fn svg(lanes: &Lanes, about: &About) -> String {
     let count = drawn.lanes.len();
     let height = wide.height(count);
     let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"watch\" width=\"960\" \
+        "{SVG_BEGINS}width=\"960\" \
          height=\"{height}\" role=\"img\" aria-labelledby=\"title desc\">\n\
          <title id=\"title\">{}</title>\n<desc id=\"desc\">{}</desc>\n",
         escaped(&about.title),
@@ -147,9 +153,15 @@ pub fn svg(lanes: &Lanes, about: &About) -> String {
 fn described(drawn: &Drawn<'_>) -> String {
     let mut text = format!("{:.1} seconds.", drawn.to.as_secs_f64());
     for (lane, _) in &drawn.lanes {
-        let _ = write!(text, " {} {}: {}.", lane.name, lane.id, shares(lane));
+        let _ = write!(text, " {}: {}.", called(lane), shares(lane));
     }
     text
+}
+
+/// A thread, and with whom it talked.
+fn called(lane: &Lane) -> String {
+    let peer = lane.peer.iter().map(|it| format!(" {it}"));
+    format!("{} {}", lane.name, lane.id) + &peer.collect::<String>()
 }
 
 fn shares(lane: &Lane) -> String {
@@ -235,18 +247,20 @@ fn body(drawn: &Drawn<'_>) -> String {
     text += "<symbol id=\"bars\" overflow=\"visible\">\n";
     text += &axis(drawn, bottom);
     for (nth, (lane, cells)) in drawn.lanes.iter().enumerate() {
-        let (name, id, shares) = (escaped(&lane.name), lane.id, shares(lane));
-        let _ = writeln!(text, "<g><title>{name} {id}: {shares}</title>");
+        let (called, shares) = (escaped(&called(lane)), shares(lane));
+        let _ = writeln!(text, "<g><title>{called}: {shares}</title>");
         text += &bar(cells, nth * LANE + (LANE - BAR) / 2);
         text += "</g>\n";
     }
     text += "</symbol>\n";
     for (nth, (lane, _)) in drawn.lanes.iter().enumerate() {
         let y = nth * LANE;
-        let (name, id, shares) = (escaped(&lane.name), lane.id, shares(lane));
+        let (name, called, shares) = (escaped(&lane.name), escaped(&called(lane)), shares(lane));
+        let peer = lane.peer.iter().map(|it| format!(" {}", end_of(it, PEER)));
+        let id = lane.id.to_string() + &peer.collect::<String>();
         let _ = writeln!(
             text,
-            "<g><title>{name} {id}: {shares}</title>\
+            "<g><title>{called}: {shares}</title>\
              <text class=\"name\" x=\"{MARGIN}\" y=\"{}\">{name}</text>\
              <text class=\"id\" x=\"{MARGIN}\" y=\"{}\">{id}</text></g>",
             y + 12,

@@ -44,10 +44,15 @@ const DIM: Style = Style::new().dimmed();
 const ROOM_FOR_WORDS: usize = 72;
 const WORDS: usize = 18;
 
+/// The columns below which it is not told with whom a thread talked, and how many that takes at most.
+const ROOM_FOR_PEERS: usize = 60;
+const PEER: usize = 14;
+
 /// Where everything is in a line.
 struct Layout {
     name: usize,
     id: usize,
+    peer: usize,
     parts: usize,
     words: bool,
 }
@@ -62,16 +67,25 @@ impl Layout {
             id = 0;
         }
         let words = frame.span != Span::All && frame.width >= ROOM_FOR_WORDS;
-        let taken = name + 1 + if id > 0 { id + 1 } else { 0 } + if words { 1 + WORDS } else { 0 };
-        Self { name, id, parts: frame.width.saturating_sub(taken).max(LEAST), words }
+        // The words tell it, too.
+        let peers = lanes.iter().filter_map(|lane| lane.peer.as_deref()).map(str::width);
+        let has_room = !words && frame.width >= ROOM_FOR_PEERS;
+        let peer = if has_room { peers.max().unwrap_or(0).min(PEER) } else { 0 };
+        let column = |width: usize| if width > 0 { width + 1 } else { 0 };
+        let taken = name + 1 + column(id) + column(peer) + if words { 1 + WORDS } else { 0 };
+        Self { name, id, peer, parts: frame.width.saturating_sub(taken).max(LEAST), words }
     }
 
-    fn label(&self, name: &str, id: &str) -> String {
-        let name = fit(name, self.name);
-        match self.id {
-            0 => format!("{name} "),
-            width => format!("{name} {id:>width$} "),
+    fn label(&self, name: &str, id: &str, peer: &str) -> String {
+        let mut label = fit(name, self.name) + " ";
+        if self.id > 0 {
+            let _ = write!(label, "{id:>0$} ", self.id);
         }
+        if self.peer > 0 {
+            label += &fit(&end_of(peer, self.peer), self.peer);
+            label.push(' ');
+        }
+        label
     }
 }
 
@@ -191,7 +205,8 @@ pub struct Seen {
 }
 
 fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String {
-    let mut drawn = layout.label(&lane.name, &lane.id.to_string());
+    let mut drawn =
+        layout.label(&lane.name, &lane.id.to_string(), lane.peer.as_deref().unwrap_or_default());
     drawn += &" ".repeat(window.blank);
     let cells = lane.cells(window.from, window.to, window.parts);
     for run in cells.chunk_by(|a, b| a == b) {
@@ -257,7 +272,7 @@ fn axis(layout: &Layout, window: Window, span: Span) -> String {
         }
     }
     let line: String = line.into_iter().collect();
-    format!("{}{DIM}{}{DIM:#}", layout.label("", ""), line.trim_end())
+    format!("{}{DIM}{}{DIM:#}", layout.label("", "", ""), line.trim_end())
 }
 
 /// Puts a label into a line, if it has room there.
@@ -354,6 +369,16 @@ pub fn fit_to(text: &str, width: usize) -> String {
     cut + "…"
 }
 
+/// The end of an address, where its port is, in no more than so many characters.
+pub(super) fn end_of(address: &str, width: usize) -> String {
+    let many = address.chars().count();
+    if many <= width {
+        return address.to_owned();
+    }
+    let end = address.chars().skip(many + 1 - width.max(1));
+    std::iter::once('…').chain(end).collect()
+}
+
 /// Breaks a text into lines of at most so many columns, within a word only if that is longer.
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -436,6 +461,21 @@ mod tests {
         assert_eq!(lines[0], format!("reader 1 {}", "r".repeat(21)));
         assert_eq!(lines[1], "         ╵0.0 s    ╵0.5 s");
         assert_eq!(lines[2], "r read");
+    }
+
+    #[test]
+    fn the_other_end_of_a_connection_is_told() {
+        let mut lanes = reading(2);
+        lanes.connect(0, ":46582".to_owned());
+        let frame = Frame { span: Span::All, width: 60, rows: 5 };
+        let drawn = text(&lanes, &frame);
+        assert_eq!(drawn[0], format!("reader 1 :46582 {}", "r".repeat(44)));
+        assert_eq!(drawn[1], format!("reader 2        {}", "r".repeat(44)));
+        lanes.connect(1, "192.168.100.200:46582".to_owned());
+        let drawn = text(&lanes, &frame);
+        assert_eq!(drawn[1], format!("reader 2 …100.200:46582 {}", "r".repeat(36)));
+        let narrow = text(&lanes, &Frame { width: 59, ..frame });
+        assert_eq!(narrow[0], format!("reader 1 {}", "r".repeat(50)));
     }
 
     #[test]
