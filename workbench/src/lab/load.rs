@@ -1,7 +1,7 @@
 //! The load generator: many clients in one thread, cheap enough not to be what is measured.
 //!
 //! It reads with large reads into one shared buffer, and leaves what was read to accounts, which
-//! compare it with what another client got. See there for what becomes of a difference.
+//! compare it with what another client got: see `accounts.rs`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
