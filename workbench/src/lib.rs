@@ -20,6 +20,7 @@ pub mod check;
 pub mod contract;
 mod failure;
 pub mod lab;
+mod markup;
 pub mod mutants;
 pub mod procfs;
 pub mod server;

@@ -9,9 +9,10 @@ mod rows;
 
 use std::fmt::Write as _;
 
-use super::markup::{Looks, escape};
+use super::markup::Looks;
 use super::remarks::is_absent;
 use super::{Chart, Form, Outcome};
+use crate::markup::escape;
 
 /// What every chart is drawn from.
 struct Drawing<'a> {

@@ -1,25 +1,8 @@
-//! What the page and its charts write alike: escaped text, places in percent, a look for a server.
+//! What the page and its charts write alike: numbers with their units, places in percent, a look for a
+//! server.
 
 use super::{Origin, Results};
-
-/// Text from outside, so that it is text inside.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            '\'' => safe += "&#39;",
-            // What HTML does not have, and what would turn the page's direction of writing.
-            _ if letter.is_control() && letter != '\n' => safe.push('\u{fffd}'),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => safe.push('\u{fffd}'),
-            _ => safe.push(letter),
-        }
-    }
-    safe
-}
+use crate::markup::escape;
 
 /// Units that stay on one line with their number.
 const UNITS: [&str; 14] =
@@ -127,15 +110,6 @@ impl Looks {
 mod tests {
     use super::super::sample;
     use super::*;
-
-    #[test]
-    fn text_stays_text() {
-        assert_eq!(
-            escape("<b a='1' c=\"2\">&\u{1b}[m"),
-            "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;\u{fffd}[m"
-        );
-        assert_eq!(escape("\u{202e}abc"), "\u{fffd}abc");
-    }
 
     #[test]
     fn numbers_stay_with_their_units() {

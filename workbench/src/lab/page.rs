@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::markup::{Looks, escape, prose};
+use super::markup::{Looks, prose};
 use super::remarks::{Kind, Remark, is_absent, is_faulty, remarks};
 use super::{Column, Machine, Origin, Outcome, Results, Row, Unit, chart};
+use crate::markup::escape;
 
 const STYLE: &str = include_str!("page.css");
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::lanes::{Cell, Lane, Lanes};
 use super::state::State;
 use super::text::{Span, end_of, nice, shown_seconds, summary, wrap};
+use crate::markup::escape;
 
 /// What a picture says above its lanes.
 #[derive(Clone, Debug)]
@@ -126,8 +127,8 @@ pub fn svg(lanes: &Lanes, about: &About) -> String {
         "{SVG_BEGINS}width=\"960\" \
          height=\"{height}\" role=\"img\" aria-labelledby=\"title desc\">\n\
          <title id=\"title\">{}</title>\n<desc id=\"desc\">{}</desc>\n",
-        escaped(&about.title),
-        escaped(&described(&drawn))
+        escape(&about.title),
+        escape(&described(&drawn))
     );
     text += &style(&drawn, &wide, &narrow);
     text += "<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n";
@@ -233,7 +234,7 @@ fn class(state: State) -> String {
 fn lines(text: &mut String, class: &str, lines: &[String], first: usize, apart: usize) -> usize {
     let mut y = first;
     for line in lines {
-        let line = escaped(line);
+        let line = escape(line);
         let _ = writeln!(text, "<text class=\"{class}\" x=\"{MARGIN}\" y=\"{y}\">{line}</text>");
         y += apart;
     }
@@ -247,7 +248,7 @@ fn body(drawn: &Drawn<'_>) -> String {
     text += "<symbol id=\"bars\" overflow=\"visible\">\n";
     text += &axis(drawn, bottom);
     for (nth, (lane, cells)) in drawn.lanes.iter().enumerate() {
-        let (called, shares) = (escaped(&called(lane)), shares(lane));
+        let (called, shares) = (escape(&called(lane)), shares(lane));
         let _ = writeln!(text, "<g><title>{called}: {shares}</title>");
         text += &bar(cells, nth * LANE + (LANE - BAR) / 2);
         text += "</g>\n";
@@ -255,7 +256,7 @@ fn body(drawn: &Drawn<'_>) -> String {
     text += "</symbol>\n";
     for (nth, (lane, _)) in drawn.lanes.iter().enumerate() {
         let y = nth * LANE;
-        let (name, called, shares) = (escaped(&lane.name), escaped(&called(lane)), shares(lane));
+        let (name, called, shares) = (escape(&lane.name), escape(&called(lane)), shares(lane));
         let peer = lane.peer.iter().map(|it| format!(" {}", end_of(it, PEER)));
         let id = lane.id.to_string() + &peer.collect::<String>();
         let _ = writeln!(
@@ -386,31 +387,4 @@ fn legend(drawn: &Drawn<'_>, layout: &Layout) -> String {
         entry(drawn.states.len(), &swatch, "ran in between");
     }
     text
-}
-
-/// A text as it may stand in XML.
-fn escaped(text: &str) -> String {
-    let mut shown = String::new();
-    for ch in text.chars() {
-        match ch {
-            '&' => shown += "&amp;",
-            '<' => shown += "&lt;",
-            '>' => shown += "&gt;",
-            '"' => shown += "&quot;",
-            '\u{fffe}' | '\u{ffff}' => shown.push('\u{fffd}'),
-            ch if ch.is_control() => shown.extend(ch.escape_default()),
-            ch => shown.push(ch),
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_xml_cannot_hold_is_escaped() {
-        assert_eq!(escaped("a<b> & \"c\"\u{1b}"), "a&lt;b&gt; &amp; &quot;c&quot;\\u{1b}");
-    }
 }

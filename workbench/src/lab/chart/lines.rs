@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::super::markup::{clipped, escape, percent, px};
+use super::super::markup::{clipped, percent, px};
 use super::super::remarks::is_faulty;
 use super::super::scale::Scale;
 use super::super::{Case, Figures, Row, Spread, Unit};
 use super::{Drawing, Panel, fault_sign, sign, zero_sign};
+use crate::markup::escape;
 
 const HEIGHT: f64 = 300.0;
 const TOP: f64 = 18.0;

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::super::markup::{clipped, escape, percent, px};
+use super::super::markup::{clipped, percent, px};
 use super::super::remarks::is_faulty;
 use super::super::scale::Scale;
 use super::super::{Case, Row, Spread};
 use super::{Drawing, Panel, fault_sign, sign, zero_sign};
+use crate::markup::escape;
 
 /// From one row to the next, and where in it the words and the bar are.
 const ROW: f64 = 40.0;
