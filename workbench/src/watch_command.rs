@@ -101,13 +101,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(NOTHING));
     }
     let noted = note_signals().context("could not watch for signals")?;
-    if let Some(path) = &args.svg {
-        // Found out now, and not when all has been seen.
-        if let Err(refused) = svg_file::make_ready(path) {
+    // Found out now, and not when all has been seen.
+    let _place = match args.svg.as_deref().map(svg_file::make_ready).transpose() {
+        Ok(place) => place,
+        Err(refused) => {
             eprintln!("tincan: {refused}");
             return Ok(ExitCode::from(WRONG_USE));
         }
-    }
+    };
     let server = match args.pid {
         Some(pid) if procfs::name(pid).is_none() => {
             eprintln!("tincan: there is no process {pid}");
