@@ -2,12 +2,15 @@
 // In a test that is what should happen when something fails.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use workbench::dialogue::{
+    Client, DEADLINE, End, Server, assert_failed, free_port, lines, read_frame, rest,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 
@@ -16,7 +19,7 @@ const CLOSED: &str = "Error: Connection to server closed";
 #[test]
 fn it_prints_what_arrives_and_sends_what_is_typed() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &["localhost"]);
+    let mut client = Client::start(PROGRAM, server.port, &["localhost"]);
     let mut sock = server.accept();
     // One message in two pieces, two in one piece, an empty one.
     sock.write_all(b"127.0.0.1:50312: w\xc3").unwrap();
@@ -36,7 +39,7 @@ fn it_prints_what_arrives_and_sends_what_is_typed() {
 #[test]
 fn the_answers_are_printed_before_it_ends() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     client.type_in("one\ntwo");
     client.end_input();
     let mut sock = server.accept();
@@ -54,7 +57,7 @@ fn the_answers_are_printed_before_it_ends() {
 #[test]
 fn it_gives_the_server_time_to_answer_before_it_shuts_down_its_sending_side() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     client.type_in("hello\n");
     let mut sock = server.accept();
     assert_eq!(read_frame(&sock), "hello");
@@ -67,7 +70,7 @@ fn it_gives_the_server_time_to_answer_before_it_shuts_down_its_sending_side() {
 #[test]
 fn a_server_that_never_closes_is_not_waited_for_long() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     client.end_input();
     let _sock = server.accept();
     let start = Instant::now();
@@ -78,7 +81,7 @@ fn a_server_that_never_closes_is_not_waited_for_long() {
 #[test]
 fn what_no_server_would_take_is_refused_and_the_rest_is_sent() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     client.type_in("a\0b\ncaf\u{e9}\n");
     client.type_in(b"caf\xe9\n");
     client.type_in(["x".repeat(16 * 1024 + 1).as_str(), "\nfine\n"].concat());
@@ -100,7 +103,7 @@ fn what_no_server_would_take_is_refused_and_the_rest_is_sent() {
 #[test]
 fn the_longest_relayed_message_is_taken() {
     let server = Server::taking(1);
-    let client = Client::start(server.port, &[]);
+    let client = Client::start(PROGRAM, server.port, &[]);
     let longest = format!("[fe80::1%eth0]:50312: {}", "x".repeat(16 * 1024));
     server.accept().write_all(&[longest.as_bytes(), b"\0"].concat()).unwrap();
     client.expect(&longest);
@@ -118,7 +121,7 @@ fn it_says_so_when_the_server_goes_away() {
     ] {
         let server = Server::taking(1);
         // It has a stdin that says nothing, and does not wait for it.
-        let client = Client::start(server.port, &[]);
+        let client = Client::start(PROGRAM, server.port, &[]);
         server.accept().write_all(last_bytes).unwrap();
         let end = client.end();
         assert_failed(&end, words);
@@ -129,7 +132,7 @@ fn it_says_so_when_the_server_goes_away() {
 #[test]
 fn an_endless_message_is_an_error() {
     let server = Server::taking(1);
-    let client = Client::start(server.port, &[]);
+    let client = Client::start(PROGRAM, server.port, &[]);
     let mut sock = server.accept();
     sock.write_all("x".repeat(20_000).as_bytes()).unwrap();
     assert_failed(&client.end(), "the message is longer than 16448 bytes");
@@ -138,7 +141,7 @@ fn an_endless_message_is_an_error() {
 #[test]
 fn a_reset_is_an_error() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     let sock = server.accept();
     client.type_in("hello\n");
     // Seen, not read: to close now sends a reset.
@@ -150,7 +153,7 @@ fn a_reset_is_an_error() {
 #[test]
 fn a_server_that_does_not_read_makes_it_wait_and_loses_nothing() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     let mut sock = server.accept();
     let line = "x".repeat(16 * 1024);
     let count = 1000;
@@ -180,14 +183,14 @@ fn a_server_that_does_not_read_makes_it_wait_and_loses_nothing() {
 #[test]
 fn without_a_server_there_is_one_line_and_exit_code_1() {
     let port = free_port();
-    let end = Client::start(port, &[]).end();
+    let end = Client::start(PROGRAM, port, &[]).end();
     assert_failed(&end, &format!("cannot connect to 127.0.0.1 port {port}: Connection refused"));
 }
 
 #[test]
 fn control_characters_are_escaped_and_a_pipe_has_no_colours() {
     let server = Server::taking(1);
-    let client = Client::start(server.port, &[]);
+    let client = Client::start(PROGRAM, server.port, &[]);
     server.accept().write_all(b"127.0.0.1:50312: \x1b[2Jgone\nover\0").unwrap();
     client.expect(r"127.0.0.1:50312: \u{1b}[2Jgone\nover");
 }
@@ -223,147 +226,4 @@ fn help_and_usage_errors() {
         assert_eq!(run.status.code(), Some(2), "{run:?}");
         assert!(run.stdout.is_empty(), "{run:?}");
     }
-}
-
-/// How long anything may take before a test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A server made of what the test does with the connections.
-struct Server {
-    port: u16,
-    socks: Receiver<TcpStream>,
-}
-
-impl Server {
-    /// A server that takes this many connections, and is gone by the time the test gets the last.
-    fn taking(count: usize) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, socks) = mpsc::channel();
-        thread::spawn(move || {
-            for _ in 1..count {
-                let _ = sender.send(listener.accept().unwrap().0);
-            }
-            let (sock, _) = listener.accept().unwrap();
-            drop(listener);
-            let _ = sender.send(sock);
-        });
-        Server { port, socks }
-    }
-
-    fn accept(&self) -> TcpStream {
-        let sock = self.socks.recv_timeout(DEADLINE).expect("no client came");
-        sock.set_read_timeout(Some(DEADLINE)).unwrap();
-        sock
-    }
-}
-
-/// The bytes up to the first zero byte.
-fn read_frame(mut sock: &TcpStream) -> String {
-    let mut frame = Vec::new();
-    let mut byte = [0];
-    loop {
-        sock.read_exact(&mut byte).expect("no message came");
-        match byte {
-            [0] => return String::from_utf8(frame).unwrap(),
-            [byte] => frame.push(byte),
-        }
-    }
-}
-
-/// The real client, with pipes.
-struct Client {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
-}
-
-/// How a client ended: its exit code, and what it printed that the test has not read.
-#[derive(Debug, PartialEq)]
-struct End {
-    code: Option<i32>,
-    stdout: Vec<String>,
-    stderr: Vec<String>,
-}
-
-impl Client {
-    fn start(port: u16, args: &[&str]) -> Client {
-        let mut child = Command::new(PROGRAM)
-            .args(["--port", &port.to_string()])
-            .args(args)
-            // An error is one line even so.
-            .env("RUST_BACKTRACE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = child.stdin.take();
-        let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
-        Client { child, stdin, stdout, stderr }
-    }
-
-    fn type_in(&mut self, text: impl AsRef<[u8]>) {
-        self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
-    }
-
-    fn expect(&self, expected: &str) {
-        let line = self.stdout.recv_timeout(DEADLINE);
-        assert_eq!(line.as_deref(), Ok(expected));
-    }
-
-    fn end_input(&mut self) {
-        self.stdin = None;
-    }
-
-    /// Waits for the client to end; its stdin stays as it is.
-    fn end(mut self) -> End {
-        let stdout = rest(&self.stdout);
-        let stderr = rest(&self.stderr);
-        End { code: self.child.wait().unwrap().code(), stdout, stderr }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            let _ = sender.send(line.unwrap());
-        }
-    });
-    lines
-}
-
-fn rest(lines: &Receiver<String>) -> Vec<String> {
-    let mut rest = Vec::new();
-    loop {
-        match lines.recv_timeout(DEADLINE) {
-            Ok(line) => rest.push(line),
-            Err(RecvTimeoutError::Disconnected) => return rest,
-            Err(RecvTimeoutError::Timeout) => panic!("the client does not end; it said {rest:?}"),
-        }
-    }
-}
-
-/// Checks for exit code 1 and one line on stderr, with these words in it.
-fn assert_failed(end: &End, words: &str) {
-    assert_eq!(end.code, Some(1), "{end:?}");
-    assert!(matches!(&end.stderr[..], [line] if line.contains(words)), "{end:?}");
-}
-
-/// A port that nobody listens on.
-///
-/// Of UDP, and most likely free in TCP too: a TCP listener just closed may live on for a moment, in a
-/// process that another test is starting.
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

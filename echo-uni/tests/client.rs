@@ -2,12 +2,11 @@
 // In a test that is what should happen when something fails.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use workbench::dialogue::{Client, End, Server, assert_failed, free_port, lines, read_frame, rest};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -26,7 +25,7 @@ fn expect_closed(client: &Client) {
 #[test]
 fn the_dialogue_connects_anew_for_each_message() {
     let server = Server::taking(3);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     for msg in ["hello", "wörld 🐰"] {
         expect_question(&client, server.port);
         client.type_in(format!("{msg}\n"));
@@ -50,7 +49,7 @@ fn the_dialogue_connects_anew_for_each_message() {
 #[test]
 fn it_holds_its_connection_while_the_user_thinks() {
     let server = Server::taking(1);
-    let client = Client::start(server.port, &[]);
+    let client = Client::start(PROGRAM, server.port, &[]);
     let sock = server.accept();
     expect_question(&client, server.port);
     sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -61,7 +60,7 @@ fn it_holds_its_connection_while_the_user_thinks() {
 #[test]
 fn the_end_of_input_quits() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     expect_question(&client, server.port);
     client.end_input();
     expect_closed(&client);
@@ -71,7 +70,7 @@ fn the_end_of_input_quits() {
 #[test]
 fn a_last_line_needs_no_line_feed() {
     let server = Server::taking(2);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     client.type_in("hello");
     client.end_input();
     let mut sock = server.accept();
@@ -85,7 +84,7 @@ fn a_last_line_needs_no_line_feed() {
 #[test]
 fn what_no_server_would_take_is_asked_for_again() {
     let server = Server::taking(2);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     expect_question(&client, server.port);
     for (typed, answer) in [
         (b"a\0b".to_vec(), "Cannot send this: the text has a zero byte in it, at byte 1"),
@@ -106,7 +105,7 @@ fn what_no_server_would_take_is_asked_for_again() {
 #[test]
 fn one_message_prints_its_echo_alone() {
     let server = Server::taking(1);
-    let client = Client::start(server.port, &["127.0.0.1", "-m", "hello"]);
+    let client = Client::start(PROGRAM, server.port, &["127.0.0.1", "-m", "hello"]);
     let mut sock = server.accept();
     assert_eq!(read_frame(&sock), "hello");
     // As the chapter's servers write the client's address.
@@ -120,7 +119,7 @@ fn without_a_server_there_is_one_line_and_exit_code_1() {
     let port = free_port();
     let words = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
     for args in [&[][..], &["-m", "hello"]] {
-        let end = Client::start(port, args).end();
+        let end = Client::start(PROGRAM, port, args).end();
         assert_failed(&end, &words);
         assert!(end.stdout.is_empty());
     }
@@ -135,7 +134,7 @@ fn one_message_without_an_echo_is_a_failure() {
         ("x".repeat(20_000).as_bytes(), "no echo: the message is longer than 16448 bytes"),
     ] {
         let server = Server::taking(1);
-        let client = Client::start(server.port, &["-m", "hello"]);
+        let client = Client::start(PROGRAM, server.port, &["-m", "hello"]);
         let mut sock = server.accept();
         read_frame(&sock);
         sock.write_all(answer).unwrap();
@@ -149,14 +148,14 @@ fn one_message_without_an_echo_is_a_failure() {
 #[test]
 fn one_message_that_is_too_long_is_not_sent() {
     let too_long = "x".repeat(16 * 1024 + 1);
-    let end = Client::start(free_port(), &["-m", &too_long]).end();
+    let end = Client::start(PROGRAM, free_port(), &["-m", &too_long]).end();
     assert_failed(&end, "cannot send this message: the message is longer than 16384 bytes");
 }
 
 #[test]
 fn the_dialogue_goes_on_when_a_server_closes_early() {
     let server = Server::taking(2);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     expect_question(&client, server.port);
     client.type_in("hello\nq\n");
     client.expect("Sent message: hello");
@@ -173,7 +172,7 @@ fn the_dialogue_goes_on_when_a_server_closes_early() {
 #[test]
 fn the_dialogue_ends_when_the_server_is_gone() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     // More than once: the listener may live on for a moment, as in `free_port`.
     client.type_in("hello\n".repeat(1000));
     let mut sock = server.accept();
@@ -187,7 +186,7 @@ fn the_dialogue_ends_when_the_server_is_gone() {
 #[test]
 fn the_dialogue_ends_when_the_server_speaks_another_protocol() {
     let server = Server::taking(1);
-    let mut client = Client::start(server.port, &[]);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
     client.type_in("hello\n");
     let mut sock = server.accept();
     read_frame(&sock);
@@ -198,7 +197,7 @@ fn the_dialogue_ends_when_the_server_speaks_another_protocol() {
 #[test]
 fn control_characters_are_escaped() {
     let server = Server::taking(1);
-    let client = Client::start(server.port, &["-m", "hello"]);
+    let client = Client::start(PROGRAM, server.port, &["-m", "hello"]);
     let mut sock = server.accept();
     read_frame(&sock);
     sock.write_all(b"\x1b[2Jgone\nover\0").unwrap();
@@ -243,147 +242,4 @@ fn help_and_usage_errors() {
         assert_eq!(run.status.code(), Some(2), "{run:?}");
         assert!(run.stdout.is_empty(), "{run:?}");
     }
-}
-
-/// How long anything may take before a test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A server made of what the test does with the connections.
-struct Server {
-    port: u16,
-    socks: Receiver<TcpStream>,
-}
-
-impl Server {
-    /// A server that takes this many connections, and is gone by the time the test gets the last.
-    fn taking(count: usize) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, socks) = mpsc::channel();
-        thread::spawn(move || {
-            for _ in 1..count {
-                let _ = sender.send(listener.accept().unwrap().0);
-            }
-            let (sock, _) = listener.accept().unwrap();
-            drop(listener);
-            let _ = sender.send(sock);
-        });
-        Server { port, socks }
-    }
-
-    fn accept(&self) -> TcpStream {
-        let sock = self.socks.recv_timeout(DEADLINE).expect("no client came");
-        sock.set_read_timeout(Some(DEADLINE)).unwrap();
-        sock
-    }
-}
-
-/// The bytes up to the first zero byte.
-fn read_frame(mut sock: &TcpStream) -> String {
-    let mut frame = Vec::new();
-    let mut byte = [0];
-    loop {
-        sock.read_exact(&mut byte).expect("no message came");
-        match byte {
-            [0] => return String::from_utf8(frame).unwrap(),
-            [byte] => frame.push(byte),
-        }
-    }
-}
-
-/// The real client, with pipes.
-struct Client {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
-}
-
-/// How a client ended: its exit code, and what it printed that the test has not read.
-#[derive(Debug, PartialEq)]
-struct End {
-    code: Option<i32>,
-    stdout: Vec<String>,
-    stderr: Vec<String>,
-}
-
-impl Client {
-    fn start(port: u16, args: &[&str]) -> Client {
-        let mut child = Command::new(PROGRAM)
-            .args(["--port", &port.to_string()])
-            .args(args)
-            // An error is one line even so.
-            .env("RUST_BACKTRACE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = child.stdin.take();
-        let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
-        Client { child, stdin, stdout, stderr }
-    }
-
-    fn type_in(&mut self, text: impl AsRef<[u8]>) {
-        self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
-    }
-
-    fn expect(&self, expected: &str) {
-        let line = self.stdout.recv_timeout(DEADLINE);
-        assert_eq!(line.as_deref(), Ok(expected));
-    }
-
-    fn end_input(&mut self) {
-        self.stdin = None;
-    }
-
-    /// Waits for the client to end; its stdin stays as it is.
-    fn end(mut self) -> End {
-        let stdout = rest(&self.stdout);
-        let stderr = rest(&self.stderr);
-        End { code: self.child.wait().unwrap().code(), stdout, stderr }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            let _ = sender.send(line.unwrap());
-        }
-    });
-    lines
-}
-
-fn rest(lines: &Receiver<String>) -> Vec<String> {
-    let mut rest = Vec::new();
-    loop {
-        match lines.recv_timeout(DEADLINE) {
-            Ok(line) => rest.push(line),
-            Err(RecvTimeoutError::Disconnected) => return rest,
-            Err(RecvTimeoutError::Timeout) => panic!("the client does not end; it said {rest:?}"),
-        }
-    }
-}
-
-/// Checks for exit code 1 and one line on stderr, with these words in it.
-fn assert_failed(end: &End, words: &str) {
-    assert_eq!(end.code, Some(1), "{end:?}");
-    assert!(matches!(&end.stderr[..], [line] if line.contains(words)), "{end:?}");
-}
-
-/// A port that nobody listens on.
-///
-/// Of UDP, and most likely free in TCP too: a TCP listener just closed may live on for a moment, in a
-/// process that another test is starting.
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

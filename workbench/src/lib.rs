@@ -9,6 +9,7 @@
 //! | servers to try the checker on | [`mutants`] |
 //! | both as the tests of a stage | [`contract::run`] |
 //! | what every server promises, as tests | [`contract::common::run`] |
+//! | talk to a client, as its user and as its server | [`dialogue`] |
 //! | measure it | [`lab`] |
 //! | see what each of its threads does | [`watch`] |
 //!
@@ -18,6 +19,7 @@
 
 pub mod check;
 pub mod contract;
+pub mod dialogue;
 mod failure;
 pub mod lab;
 mod markup;
