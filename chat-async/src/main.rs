@@ -6,8 +6,8 @@
 //! Run it:      `cargo run -p chat-async`
 //! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
 //! Compare:     `chat-threads`, which blocks a thread where this one awaits.
-//! Bad at:      long computations: nothing stops a task between two `.await`s. And async-std has been
-//!              discontinued (RUSTSEC-2025-0052): smol is its successor.
+//! Bad at:      long computations: nothing stops a task between two `.await`s.
+//!              And async-std has been discontinued (RUSTSEC-2025-0052): smol is its successor.
 
 use std::collections::HashMap;
 use std::net::{Shutdown as Half, SocketAddr};

@@ -1,0 +1,180 @@
+//! On smol: a chat server, with two tasks and a queue for each client, and one lock.
+//!
+//! It reads like threads and runs like a loop: a task that would have to wait, at an `.await`, gives
+//! its thread back, and goes on when there is something to do. A few threads run all the tasks.
+//!
+//! Run it:      `cargo run -p chat-smol`
+//! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
+//! Compare:     `chat-async`, whose runtime is async-std; `runtime.rs` has what smol spells differently.
+//! Bad at:      long computations: nothing stops a task between two `.await`s.
+
+mod runtime;
+
+use std::collections::HashMap;
+use std::net::{Shutdown as Half, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use runtime::{TcpListener, TcpStream, task};
+use smol::channel::{self, Receiver, Sender};
+use tincanchat::asynchronous::{caught, close_gently, contain, recv_msgs, send_frames, turn_away};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
+
+#[derive(Parser)]
+#[command(version, about)]
+#[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Relay a message to all clients but the one that sent it
+    #[arg(long)]
+    others_only: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let _log = args.server.start_log()?;
+    let listener = create_listen_socket(&args.server.host, args.server.port)?;
+    let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    announce(&listener)?;
+    task::block_on(serve(listener.try_into()?, &args, &shutdown))?;
+    Ok(())
+}
+
+/// Who is in the room, by a number that is never given twice.
+struct Clients {
+    table: Mutex<HashMap<u64, Client>>,
+    others_only: bool,
+}
+
+struct Client {
+    sock: Arc<TcpStream>,
+    send_queue: Sender<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
+impl Clients {
+    /// Queues frames for some of the clients. The lock makes one order of them for all.
+    fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
+        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
+        self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
+    }
+
+    /// Ends the queue of a client: what is in it is still sent, then the connection is closed.
+    fn handle_disconnect(&self, id: u64) {
+        if let Some(client) = self.table().remove(&id) {
+            client.gauge.close();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+        // A handler that panics while it holds the lock leaves a whole table behind.
+        tincanchat::span("lock").over(self.table.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Queues frames, waiting for nobody. A client that does not keep up is cut off: false.
+    fn queue(&self, frames: &Frame) -> bool {
+        let keeps_up = self.gauge.queue(frames.len()).is_ok()
+            && self.send_queue.try_send(Arc::clone(frames)).is_ok();
+        if !keeps_up {
+            // Wakes both halves; the sending half learns the reason from the gauge.
+            let _ = self.sock.get_ref().shutdown(Half::Both);
+        }
+        keeps_up
+    }
+}
+
+async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
+    let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
+    let mut door = Door::with_porch(args.server.client_limit(0));
+    for id in 0.. {
+        let accepted = tincanchat::span("accept").over(listener.accept().await);
+        if shutdown.requested() {
+            break;
+        }
+        let (sock, addr, seat) = match door.admit(accepted) {
+            Ok(client) => client,
+            Err(pause) => {
+                task::sleep(pause).await;
+                continue;
+            }
+        };
+        let clients = Arc::clone(&clients);
+        task::spawn(async move {
+            match seat.is_inside() {
+                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
+                false => turn_away(&sock, task::sleep).await,
+            }
+        })
+        .detach();
+    }
+    drop(listener);
+    let deadline = Instant::now() + DRAIN;
+    while !door.is_empty() && Instant::now() < deadline {
+        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
+        task::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn handle_client(
+    sock: TcpStream,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let (send_queue, queue) = channel::unbounded();
+    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
+    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
+    let to_client = Arc::clone(&sock);
+    let sending = task::spawn(async move {
+        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
+        let _ = to_client.get_ref().shutdown(Half::Both); // wakes the receiving half, if it is still there
+        sent
+    });
+    clients.table().insert(id, client);
+    let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
+    if let Some(frame) = received.as_ref().err().and_then(last_words) {
+        clients.broadcast_msg(&frame, |to| to == id);
+    }
+    clients.handle_disconnect(id);
+    first_cause(received, sending.await)
+}
+
+async fn handle_client_recv(
+    mut sock: &TcpStream,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let mut rest = Rest::new();
+    while let Some(msgs) = recv_msgs(&mut sock, &mut rest).await.context("receiving")? {
+        let (frames, wrong) = relay_msgs(addr, msgs);
+        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        wrong?;
+        task::yield_now().await; // others may have been waiting while this one had much to say
+    }
+    log_rest(addr, &rest);
+    Ok(())
+}
+
+async fn handle_client_send(
+    mut sock: &TcpStream,
+    queue: &Receiver<Frame>,
+    gauge: &QueueGauge,
+) -> Result<()> {
+    let mut frames = Frames::new();
+    while let Ok(first) = queue.recv().await {
+        frames.push(first);
+        task::yield_now().await; // those who have something to queue come first
+        frames.extend(std::iter::from_fn(|| queue.try_recv().ok())); // all goes out in one write
+        send_frames(&mut sock, &mut frames, gauge, task::sleep).await.context("sending")?;
+    }
+    close_gently(sock, task::sleep).await;
+    Ok(())
+}
