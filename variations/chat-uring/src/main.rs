@@ -301,12 +301,12 @@ fn emptied(mut buf: Vec<u8>) -> Vec<u8> {
 /// Lets others go on first. What is complete already is not waited for, so it must be asked for.
 async fn yield_now() {
     let mut has_waited = false;
-    poll_fn(|cx| match std::mem::replace(&mut has_waited, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await;
 }
