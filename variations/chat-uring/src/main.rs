@@ -11,41 +11,32 @@
 //! Compare:     `chat-async`, which lends its buffers; `chat-poll`, which needs none while it waits.
 //! Bad at:      clients who say nothing: each has a buffer in a read that may never complete.
 
+mod owned;
+
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{Shutdown as Half, SocketAddr};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_channel::{self as channel, Receiver, Sender};
 use clap::Parser;
-use compio::buf::{BufResult, IntoInner as _, IoVectoredBuf as _};
 use compio::driver::{DriverType, ProactorBuilder};
-use compio::io::{AsyncRead as _, AsyncWrite as _};
 use compio::net::{TcpListener, TcpStream};
 use compio::runtime::{self, Runtime};
 use compio::time;
+use owned::{close_gently, recv_msgs, send_frames, turn_away, yield_now};
 use socket2::SockRef;
 use tincanchat::asynchronous::{caught, contain};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
-use tincanchat::{DRAIN, Frame, LINGER, QueueGauge, READ_TURN, Rest, SERVER_FULL};
-use tincanchat::{create_listen_socket, parse_recvd_data};
+use tincanchat::{DRAIN, Frame, QueueGauge, Rest, create_listen_socket};
 use tracing::info;
-
-/// The room for a read of a client that says little, in bytes.
-const ROOM: usize = 2 * 1024;
 
 /// How many frames go out in one write at most.
 const SLICES: usize = 64;
-
-/// How long a write may be on its way before the gauge is asked whether the client is worth it.
-const WRITE_TICK: Duration = Duration::from_millis(250);
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -177,31 +168,18 @@ async fn handle_client(
 }
 
 async fn handle_client_recv(
-    mut sock: &TcpStream,
+    sock: &TcpStream,
     addr: SocketAddr,
     id: u64,
     clients: &Clients,
 ) -> Result<()> {
-    let (mut rest, mut buf) = (Rest::new(), Vec::with_capacity(ROOM));
-    loop {
-        let span = tincanchat::span("read");
-        // The buffer goes to the kernel, perhaps for hours, and comes back with what was received.
-        let BufResult(read, filled) = sock.read(buf).await;
-        drop(span.of_bytes(filled.len()));
-        match read {
-            Ok(0) => break,
-            Err(err) if err.kind() != ErrorKind::Interrupted => Err(err).context("receiving")?,
-            _ => rest.extend(&filled),
-        }
-        buf = emptied(filled);
-        let (frames, wrong) = relay_msgs(addr, parse_recvd_data(&mut rest));
+    let (mut rest, mut buf) = (Rest::new(), Vec::new());
+    while let Some(msgs) = recv_msgs(sock, &mut rest, &mut buf).await.context("receiving")? {
+        let (frames, wrong) = relay_msgs(addr, msgs);
         if !frames.is_empty() {
             clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
         }
         wrong?;
-        if rest.is_empty() {
-            rest = Rest::new(); // nothing is kept for a client that says nothing but its buffer
-        }
         yield_now().await; // others may have been waiting while this one had much to say
     }
     log_rest(addr, &rest);
@@ -221,94 +199,6 @@ async fn handle_client_send(
     }
     close_gently(sock).await;
     Ok(())
-}
-
-/// Sends frames. They are shared with other clients' writes; the kernel reads them where they are.
-async fn send_frames(
-    mut sock: &TcpStream,
-    mut frames: Vec<Frame>,
-    gauge: &QueueGauge,
-) -> io::Result<()> {
-    gauge.name_lane();
-    let (mut sent, all) = (0, frames.total_len());
-    let _span = tincanchat::span("write").of_bytes(all);
-    while sent < all {
-        let mut write = pin!(sock.write_vectored(frames.slice(sent)));
-        let BufResult(taken, back) = loop {
-            match time::timeout(WRITE_TICK, write.as_mut()).await {
-                Ok(complete) => break complete,
-                // Given up, the write is cancelled, and has the frames until that is confirmed.
-                Err(_) => gauge.refused()?,
-            }
-        };
-        match taken {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => {
-                gauge.took(n);
-                sent += n;
-            }
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            Err(err) => return gauge.check().map_err(io::Error::from).and(Err(err)),
-        }
-        frames = back.into_inner();
-    }
-    Ok(())
-}
-
-/// Ends a connection whose peer may still be sending: reads on for a moment, so that no reset eats
-/// what was sent last.
-async fn close_gently(mut sock: &TcpStream) {
-    if SockRef::from(sock).shutdown(Half::Write).is_err() {
-        return;
-    }
-    let _span = tincanchat::span("close");
-    let reading = async {
-        let mut buf = Vec::with_capacity(ROOM);
-        while let BufResult(Ok(1..), filled) = sock.read(buf).await {
-            buf = emptied(filled);
-            yield_now().await;
-        }
-    };
-    // When the time is up, the last read is cancelled. Its buffer is freed when the kernel says so.
-    let _ = time::timeout(LINGER, reading).await;
-}
-
-/// Tells a client that there is no place for it.
-async fn turn_away(sock: &TcpStream) -> Result<()> {
-    let gauge = QueueGauge::new();
-    gauge.queue(SERVER_FULL.len())?;
-    gauge.close();
-    if send_frames(sock, vec![SERVER_FULL.into()], &gauge).await.is_ok() {
-        close_gently(sock).await;
-    }
-    Ok(())
-}
-
-/// Makes room for the next read: more for a client that has filled it, less for one that has become
-/// quieter.
-fn emptied(mut buf: Vec<u8>) -> Vec<u8> {
-    let (len, room) = (buf.len(), buf.capacity());
-    if len == room && room < READ_TURN {
-        return Vec::with_capacity(READ_TURN.min(4 * room));
-    }
-    if len < room / 8 && room > ROOM {
-        return Vec::with_capacity(ROOM.max(room / 4));
-    }
-    buf.clear();
-    buf
-}
-
-/// Lets others go on first. What is complete already is not waited for, so it must be asked for.
-async fn yield_now() {
-    let mut has_waited = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Starts what runs the tasks, on `io_uring` if the kernel lets it, and says on what.
