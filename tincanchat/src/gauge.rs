@@ -251,8 +251,17 @@ impl QueueGauge {
         self.waiting() == 0
     }
 
-    /// Names the lane of the trace in which this client is sent to, if it has no name.
-    pub(crate) fn name_lane(&self) {
+    /// Names the lane of the trace in which this client is sent to, if it has no name: to be called by
+    /// whoever writes to it.
+    ///
+    /// ```
+    /// let gauge = tincanchat::QueueGauge::new();
+    /// std::thread::spawn(move || {
+    ///     gauge.name_lane(); // without a trace, nothing happens
+    ///     gauge.took(0);
+    /// });
+    /// ```
+    pub fn name_lane(&self) {
         self.origin.name_sender();
     }
 
