@@ -89,7 +89,7 @@ fn login_says_what_is_wrong_with_a_name() -> Result<()> {
     }
     ask(&mut ann, "say hi", &[LOG_IN])?; // all of that did not log her in
     hears_nothing(&mut bob, "bob")?;
-    let longest = "é".repeat(32);
+    let longest = "e\u{301}".repeat(32); // composed, as many characters
     say(&mut ann, &format!("login {longest}"))?;
     hear(&mut bob, &format!("{longest} has entered the room."))
 }
@@ -127,7 +127,8 @@ fn a_name_is_free_again_once_its_owner_has_left() -> Result<()> {
     say(&mut ann, "logout")?;
     ann.expect_eof()?;
     hear(&mut bob, "ann has left the room.")?;
-    join(&server, "Ann").map(drop)
+    let mut ann = join(&server, "Ann")?;
+    ask(&mut ann, "who", &["The following are logged in:", "bob", "Ann"])
 }
 
 #[test]
