@@ -1,0 +1,83 @@
+//! What every server of this project keeps: `cargo test -p tea-party --test contract`.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use workbench::contract::common::{self, Speech};
+use workbench::server::Server;
+use workbench::wire::Client;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// A word that nobody has said before.
+fn new_word() -> String {
+    format!("w{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What others say may come before.
+fn hear(client: &mut Client, wanted: &str) -> anyhow::Result<()> {
+    while client.line()? != format!("{wanted}\r\n").into_bytes() {}
+    Ok(())
+}
+
+fn simple_chat(client: &mut Client) -> anyhow::Result<()> {
+    if client.recall::<()>().is_none() {
+        client.expect_bytes(b"Welcome to TestChat\r\n")?;
+    }
+    client.remember(());
+    let word = new_word();
+    client.send(&line(&word))?;
+    hear(client, &word)
+}
+
+fn tea_party(client: &mut Client) -> anyhow::Result<()> {
+    let name = if let Some(name) = client.recall::<String>() {
+        name
+    } else {
+        client.expect_bytes(b"Welcome to TestChat\r\n")?;
+        let name = new_word();
+        client.send(&line(&format!("login {name}")))?;
+        name
+    };
+    let word = new_word();
+    client.send(&line(&format!("say {word}")))?;
+    hear(client, &format!("{name}: {word}"))?;
+    client.remember(name);
+    Ok(())
+}
+
+fn line(text: &str) -> Vec<u8> {
+    format!("{text}\r\n").into_bytes()
+}
+
+/// One that does not read what others have said, and those who have said it.
+fn much_queued(server: &Server, first: &str, say: &str) -> anyhow::Result<Vec<Client>> {
+    let mut clients = vec![Client::connect_narrow(server.addr())?];
+    for _ in 0..3 {
+        clients.push(Client::connect(server.addr())?);
+    }
+    for client in &mut clients {
+        client.expect_bytes(b"Welcome to TestChat\r\n")?;
+        let name = new_word();
+        client.send(&line(&format!("{first}{name}")))?;
+        server.wait_for_log("its name", |line| line.ends_with(&format!("{first}{name}")))?;
+    }
+    let text = format!("{say}{}", "q".repeat(2000));
+    for client in &mut clients[1..] {
+        for _ in 0..50 {
+            client.send(&line(&text))?;
+        }
+        let end = new_word();
+        client.send(&line(&format!("{say}{end}")))?;
+        server.wait_for_log("its last line", |line| line.ends_with(&end))?;
+    }
+    Ok(clients)
+}
+
+fn main() {
+    let simple = Speech::new(env!("CARGO_BIN_EXE_simple-chat"), 5005, simple_chat);
+    let party = Speech::new(env!("CARGO_BIN_EXE_tea-party"), 5005, tea_party);
+    common::run(&[
+        simple.text(line).held_by(|server| much_queued(server, "", "")),
+        party.text(line).held_by(|server| much_queued(server, "login ", "say ")),
+    ]);
+}
