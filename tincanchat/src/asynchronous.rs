@@ -251,6 +251,26 @@ where
     in_lane(TaskLane::named(|| "turned away".to_owned()), telling).await;
 }
 
+/// A lane of its own in the trace, for what is neither a thread nor a future of this module, but goes
+/// on for a while now and then, such as a green thread.
+///
+/// ```
+/// use tincanchat::asynchronous::Lane;
+///
+/// let mut lane = Lane::default();
+/// assert_eq!(lane.over(|| 42), 42); // its spans go into the lane
+/// ```
+#[derive(Debug, Default)]
+pub struct Lane(TaskLane);
+
+impl Lane {
+    /// Runs a piece of it: whatever is traced meanwhile is traced in its lane.
+    pub fn over<T>(&mut self, run: impl FnOnce() -> T) -> T {
+        let _entered = self.0.enter();
+        run()
+    }
+}
+
 /// Polls a future in a lane of the trace.
 fn in_lane<F: Future>(mut lane: TaskLane, future: F) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(future);

@@ -144,6 +144,46 @@ fn read(sock: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     read
 }
 
+/// A socket whose calls block, for as long as it is told at most: std's, and what stands in for it
+/// where something else than a thread blocks.
+///
+/// When the time is over, the call fails with `WouldBlock` or `TimedOut`.
+///
+/// ```
+/// use std::net::{Shutdown, TcpListener, TcpStream};
+/// use tincanchat::Blocking;
+///
+/// fn says_nothing_more(sock: &impl Blocking) -> std::io::Result<()> {
+///     sock.shutdown(Shutdown::Write)
+/// }
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// says_nothing_more(&TcpStream::connect(listener.local_addr()?)?)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Blocking {
+    /// How long a read may block from now on.
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+    /// How long a write may block from now on.
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+    /// Ends one direction, or both.
+    fn shutdown(&self, half: Shutdown) -> io::Result<()>;
+}
+
+impl Blocking for TcpStream {
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(timeout)
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_write_timeout(timeout)
+    }
+
+    fn shutdown(&self, half: Shutdown) -> io::Result<()> {
+        self.shutdown(half)
+    }
+}
+
 /// How long one write may block before the gauge is asked whether the client is still worth it.
 const WRITE_TICK: Duration = Duration::from_millis(50);
 
@@ -183,11 +223,14 @@ const WRITE_SLICE: usize = 64 * 1024;
 /// assert_eq!(&received, b"one\0two\0");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn send_frames(
-    mut sock: &TcpStream,
+pub fn send_frames<S: Blocking>(
+    mut sock: &S,
     frames: &mut Frames,
     gauge: &QueueGauge,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    for<'a> &'a S: Write,
+{
     gauge.name_lane();
     if frames.is_empty() {
         return Ok(());
@@ -273,7 +316,10 @@ pub fn hang_up(mut sock: TcpStream) {
 /// assert_eq!(last_words, "server: full\0");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn close_gently(mut sock: &TcpStream) {
+pub fn close_gently<S: Blocking>(mut sock: &S)
+where
+    for<'a> &'a S: Read,
+{
     let _span = span("close");
     let deadline = Instant::now() + LINGER;
     let mut thrown_away = [0; 4096];
@@ -308,7 +354,10 @@ pub fn close_gently(mut sock: &TcpStream) {
 /// assert_eq!(recv_answer(&mut client)?, "server: full");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn turn_away(mut sock: &TcpStream) {
+pub fn turn_away<S: Blocking>(mut sock: &S)
+where
+    for<'a> &'a S: Read + Write,
+{
     name_lane(|| "turned away".to_owned());
     if sock.set_write_timeout(Some(LINGER)).is_ok() && write_all(&mut sock, SERVER_FULL).is_ok() {
         close_gently(sock);

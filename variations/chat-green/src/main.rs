@@ -1,0 +1,175 @@
+//! On green threads: a chat server, with two of them and a queue for each client, and one lock.
+//!
+//! A client's first thread receives what the client says and queues it for everyone, holding the lock,
+//! so that all get one order. Its second thread sends what is queued: only that one waits for a slow
+//! client. All of them take turns in one thread of the system, each on a stack of its own.
+//!
+//! Run it:      `cargo run -p chat-green`
+//! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
+//! Compare:     `chat-threads`, where the system switches; `hub.rs` does here.
+//! Bad at:      memory, 12 KiB for an idle client, most of it two stacks; and one call that really blocks
+//!              stops all. Nor may a lock be held over a call that waits: its next taker never wakes.
+
+mod hub;
+
+use std::collections::HashMap;
+use std::net::{Shutdown as Half, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use hub::mpsc::{self, Receiver, Sender};
+use hub::net::{TcpListener, TcpStream};
+use hub::thread;
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, close_gently};
+use tincanchat::{create_listen_socket, recv_msgs, send_frames, turn_away};
+use tracing::warn;
+
+#[derive(Parser)]
+#[command(version, about)]
+#[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Relay a message to all clients but the one that sent it
+    #[arg(long)]
+    others_only: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let _log = args.server.start_log()?;
+    let listener = create_listen_socket(&args.server.host, args.server.port)?;
+    let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    announce(&listener)?;
+    hub::run(move || TcpListener::new(listener).map(|sock| serve(sock, &args, &shutdown)))?;
+    Ok(())
+}
+
+/// Who is in the room, by a number that is never given twice.
+struct Clients {
+    table: Mutex<HashMap<u64, Client>>,
+    others_only: bool,
+}
+
+struct Client {
+    sock: Arc<TcpStream>,
+    send_queue: Sender<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
+impl Clients {
+    /// Queues frames for some of the clients. The lock makes one order of them for all.
+    fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
+        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
+        self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
+    }
+
+    /// Ends the queue of a client: what is in it is still sent, then the connection is closed.
+    fn handle_disconnect(&self, id: u64) {
+        if let Some(client) = self.table().remove(&id) {
+            client.gauge.close();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+        // A handler that panics while it holds the lock leaves a whole table behind.
+        tincanchat::span("lock").over(self.table.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Queues frames, waiting for nobody. A client that does not keep up is cut off: false.
+    fn queue(&self, frames: &Frame) -> bool {
+        let keeps_up = self.gauge.queue(frames.len()).is_ok()
+            && self.send_queue.send(Arc::clone(frames)).is_ok();
+        if !keeps_up {
+            // Wakes both halves; the sending half learns the reason from the gauge.
+            let _ = self.sock.shutdown(Half::Both);
+        }
+        keeps_up
+    }
+}
+
+fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
+    let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
+    let mut door = Door::with_porch(args.server.client_limit(0));
+    for id in 0.. {
+        let accepted = tincanchat::span("accept").over(listener.accept());
+        if shutdown.requested() {
+            break;
+        }
+        let (sock, addr, seat) = match door.admit(accepted) {
+            Ok(client) => client,
+            Err(pause) => {
+                thread::sleep(pause);
+                continue;
+            }
+        };
+        let clients = Arc::clone(&clients);
+        let client = move || match seat.is_inside() {
+            true => contain(seat, || handle_client(sock, addr, id, &clients)),
+            false => turn_away(&sock),
+        };
+        if let Err(err) = thread::spawn(client) {
+            warn!("{addr}: no thread for it: {err}");
+        }
+    }
+    drop(listener);
+    let deadline = Instant::now() + DRAIN;
+    while !door.is_empty() && Instant::now() < deadline {
+        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
+    let (send_queue, queue) = mpsc::channel();
+    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
+    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
+    let to_client = Arc::clone(&sock);
+    let sending = thread::spawn(move || {
+        let sent = caught(|| handle_client_send(&to_client, &queue, &gauge));
+        let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
+        sent
+    })?;
+    clients.table().insert(id, client);
+    let received = caught(|| handle_client_recv(&sock, addr, id, clients));
+    if let Some(frame) = received.as_ref().err().and_then(last_words) {
+        clients.broadcast_msg(&frame, |to| to == id);
+    }
+    clients.handle_disconnect(id);
+    first_cause(received, sending.join().unwrap_or(Ok(()))) // a panic there is an error by now
+}
+
+fn handle_client_recv(
+    mut sock: &TcpStream,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let mut rest = Rest::new();
+    while let Some(msgs) = recv_msgs(&mut sock, &mut rest).context("receiving")? {
+        let (frames, wrong) = relay_msgs(addr, msgs);
+        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        wrong?;
+        thread::yield_now(); // nobody interrupts a green thread that has much to say
+    }
+    log_rest(addr, &rest);
+    Ok(())
+}
+
+fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGauge) -> Result<()> {
+    let mut frames = Frames::new();
+    while let Ok(first) = queue.recv() {
+        frames.push(first);
+        thread::yield_now(); // those who have something to queue come first
+        frames.extend(queue.try_iter()); // all goes out in one write
+        send_frames(sock, &mut frames, gauge).context("sending")?;
+    }
+    close_gently(sock);
+    Ok(())
+}
