@@ -192,6 +192,7 @@ async fn handle_client_send(
     gauge: &QueueGauge,
 ) -> Result<()> {
     while let Ok(first) = queue.recv().await {
+        yield_now().await; // those who have something to queue come first
         let mut frames = vec![first];
         let others = std::iter::from_fn(|| queue.try_recv().ok());
         frames.extend(others.take(SLICES - 1)); // all goes out in one write
