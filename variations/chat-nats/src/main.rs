@@ -10,15 +10,15 @@
 //! Bad at:      being quick: each message goes to another server and back before anybody sees it. And
 //!              the order ends with that server: see the README.
 
+mod clients;
 mod position;
 mod room;
 mod sock;
 mod speaker;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -27,14 +27,14 @@ use clap::Parser;
 use tincanchat::asynchronous::{caught, close_gently, contain, recv_msgs, send_frames, turn_away};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
-use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket, prep_msg};
+use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{self, UnboundedReceiver as Receiver, UnboundedSender as Sender};
-use tokio::sync::watch;
+use tokio::sync::mpsc::{self, UnboundedReceiver as Receiver};
 use tokio::{task, time};
 
-use room::{Heard, Room};
+use clients::{Client, Clients};
+use room::Room;
 use sock::Sock;
 use speaker::Speaker;
 
@@ -83,88 +83,12 @@ fn main() -> Result<(), Failure> {
     Ok(served?)
 }
 
-/// Who is at this node, by a number that is never given twice.
-struct Clients {
-    table: Mutex<HashMap<u64, Client>>,
-    others_only: bool,
-    room: Room,
-    /// How many entries are on their way into the stream and back.
-    on_their_way: watch::Sender<usize>,
-    ending: watch::Sender<bool>,
-}
-
-struct Client {
-    sock: Arc<Sock>,
-    send_queue: Sender<Frame>,
-    gauge: Arc<QueueGauge>,
-}
-
-impl Clients {
-    fn new(args: &Args) -> Self {
-        Self {
-            table: Mutex::default(),
-            others_only: args.others_only,
-            room: Room::new(&args.room, &args.nats),
-            on_their_way: watch::Sender::new(0),
-            ending: watch::Sender::new(false),
-        }
-    }
-
-    /// Queues what the stream brings for the clients of this node.
-    fn relay(&self, heard: Heard) {
-        match heard {
-            Heard::Frames(frames, from) => {
-                self.broadcast_msg(&frames, |to| Some(to) != from || !self.others_only);
-            }
-            Heard::Gap(gap) => {
-                let frame = prep_msg(&format!("server: {gap}")).unwrap_or_default();
-                self.broadcast_msg(&frame.into(), |_| true);
-            }
-        }
-    }
-
-    /// Queues frames for some of the clients.
-    fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
-        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
-        self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
-    }
-
-    /// Ends the queue of a client: what is in it is still sent, then the connection is closed.
-    fn handle_disconnect(&self, id: u64) {
-        if let Some(client) = self.table().remove(&id) {
-            client.gauge.close();
-        }
-    }
-
-    /// Waits until the server is to end.
-    async fn ended(&self) {
-        let _ = self.ending.subscribe().wait_for(|&is_ending| is_ending).await;
-    }
-
-    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
-        // A handler that panics while it holds the lock leaves a whole table behind.
-        tincanchat::span("lock").over(self.table.lock()).unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Client {
-    /// Queues frames, waiting for nobody. A client that does not keep up is cut off: false.
-    fn queue(&self, frames: &Frame) -> bool {
-        let keeps_up = self.gauge.queue(frames.len()).is_ok()
-            && self.send_queue.send(Arc::clone(frames)).is_ok();
-        if !keeps_up {
-            self.sock.cut(); // wakes both halves; the sending half learns the reason from the gauge
-        }
-        keeps_up
-    }
-}
-
 async fn serve(
     listener: std::net::TcpListener,
     args: &Args,
     shutdown: &Shutdown,
 ) -> std::io::Result<()> {
-    let clients = Arc::new(Clients::new(args));
+    let clients = Arc::new(Clients::new(Room::new(&args.room, &args.nats), args.others_only));
     let node = Arc::clone(&clients);
     task::spawn(async move { node.room.carry(|heard| node.relay(heard)).await });
     clients.room.first_try().await;

@@ -54,3 +54,45 @@ impl Position {
         Some(missing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn created(second: i64) -> Created {
+        Created::from_unix_timestamp(second).unwrap()
+    }
+
+    fn state(first: u64, last: u64) -> State {
+        let json = format!(
+            r#"{{"messages":0,"bytes":0,"first_seq":{first},"last_seq":{last},"consumer_count":0,
+                "first_ts":"2026-01-01T00:00:00Z","last_ts":"2026-01-01T00:00:00Z"}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn a_node_begins_at_the_end_and_goes_on_where_it_was() {
+        let mut position = Position::default();
+        assert_eq!(position.resume(created(1), &state(3, 9)), None);
+        assert_eq!(position.take(9), None);
+        assert_eq!(position.take(10), Some(0));
+        assert_eq!(position.resume(created(1), &state(3, 12)), None);
+        assert_eq!((position.take(10), position.take(11)), (None, Some(0)));
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let mut position = Position::default();
+        position.resume(created(1), &state(1, 9));
+        assert_eq!(position.take(12), Some(2));
+        assert!(position.resume(created(1), &state(20, 30)).unwrap().starts_with("7 messages"));
+        assert_eq!(position.next(), 20);
+        assert!(position.resume(created(1), &state(1, 15)).unwrap().contains("the end"));
+        assert_eq!(position.next(), 16);
+        assert!(position.resume(created(2), &state(0, 0)).unwrap().contains("anew"));
+        assert_eq!(position.next(), 1);
+    }
+}

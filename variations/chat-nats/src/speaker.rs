@@ -11,7 +11,7 @@ use tokio::time;
 use tokio_util::bytes::Bytes;
 use tracing::warn;
 
-use crate::Clients;
+use crate::clients::Clients;
 use crate::room::Undelivered;
 
 /// The most bytes that go into the stream as one entry: half of what NATS takes unless told otherwise.
@@ -135,4 +135,19 @@ fn entries(mut frames: Bytes) -> impl Iterator<Item = Bytes> {
         };
         (end > 0).then(|| frames.split_to(end))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_end_where_messages_end() {
+        let frames = [b"x".repeat(ENTRY - 1), b"\0".to_vec(), b"yy\0".repeat(ENTRY / 2)].concat();
+        let cut: Vec<_> = entries(frames.clone().into()).collect();
+        assert_eq!(cut.len(), 3);
+        assert!(cut.iter().all(|entry| entry.len() <= ENTRY && entry.ends_with(b"\0")));
+        assert_eq!(cut.concat(), frames);
+        assert_eq!(entries(Bytes::new()).count(), 0);
+    }
 }
