@@ -75,6 +75,8 @@ pub struct Speech {
     /// The bytes that a client sends so that a text comes into the log, as it is but for what is
     /// escaped.
     pub text: Option<fn(&str) -> Vec<u8>>,
+    /// What the server tells a client for which it has no place, before it closes.
+    pub full: &'static [u8],
     /// Clients for which the server, asked to end, waits as long as it may.
     pub held_by: Option<Connect>,
 }
@@ -96,6 +98,7 @@ impl Speech {
             serves: Serves::Many,
             has_processes: false,
             text: None,
+            full: b"",
             held_by: None,
         }
     }
@@ -132,6 +135,13 @@ impl Speech {
     #[must_use]
     pub const fn text(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
         self.text = Some(bytes);
+        self
+    }
+
+    /// The same, and this is what a client is told for which there is no place.
+    #[must_use]
+    pub const fn full(mut self, told: &'static [u8]) -> Self {
+        self.full = told;
         self
     }
 

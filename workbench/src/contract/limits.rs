@@ -55,6 +55,7 @@ pub(super) fn echo_is_full(bench: &Bench) -> Result<()> {
     let mut one = bench.known_client(&server)?;
     let mut two = bench.known_client(&server)?;
     let mut third = Client::connect(server.addr())?;
+    third.expect_bytes(bench.speech().map_or(b"", |it| it.full))?;
     third.expect_closed()?;
     server.wait_for_log("a warning", is_warning)?;
     bench.exchange(&mut one, "one is still there")?;

@@ -1,0 +1,302 @@
+//! The room: a `JetStream` stream that all nodes write to and read from. Its sequence is the one order.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use async_nats::jetstream::consumer::{DeliverPolicy, push};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, context::ContextBuilder, stream};
+use async_nats::{ConnectOptions, Event, ServerAddr, header::NATS_MESSAGE_ID};
+use futures_util::StreamExt as _;
+use tincanchat::Frame;
+use tokio::sync::{mpsc, watch};
+use tokio::{task, time};
+use tokio_util::bytes::Bytes;
+use tracing::{info, warn};
+
+use crate::position::Position;
+
+/// How long NATS may take to answer before a message is in doubt.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The first pause before the next try to reach NATS, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a node that starts waits for NATS before it lets clients in.
+const FIRST_TRY: Duration = Duration::from_secs(2);
+/// How long NATS remembers a message's id, and takes it no second time.
+const REMEMBERED: Duration = Duration::from_mins(10);
+/// How long a message may be in doubt. It must not be published again when its id may be forgotten.
+const IN_DOUBT: Duration = Duration::from_mins(9);
+/// What NATS keeps for nodes that were away; no client asks for what is older than itself.
+const KEPT: Duration = Duration::from_hours(1);
+const KEPT_BYTES: i64 = 64 << 20;
+/// How many messages may wait for their answer. Those of further clients wait before that.
+const IN_FLIGHT: usize = 4096;
+
+pub struct Room {
+    name: String,
+    servers: Vec<ServerAddr>,
+    /// Part of each message's id.
+    node: String,
+    count: AtomicU64,
+    /// The connection to NATS, while there is one that works.
+    session: watch::Sender<Option<Session>>,
+    tried: watch::Sender<bool>,
+    /// A session's number, and what a message found wrong with it.
+    broken: watch::Sender<(u64, String)>,
+    /// The last message of the stream that this node's clients have been sent.
+    relayed: watch::Sender<u64>,
+}
+
+#[derive(Clone)]
+struct Session {
+    number: u64,
+    context: jetstream::Context,
+}
+
+/// Why a message was not delivered.
+pub enum Undelivered {
+    /// It is not in the stream, and never will be.
+    Refused(String),
+    /// It may be in the stream.
+    InDoubt,
+}
+
+/// What the clients of this node are to be sent.
+pub enum Heard {
+    /// Messages as they go over the wire; and from which client of this node, if it was one.
+    Frames(Frame, Option<u64>),
+    /// Some messages are missing here.
+    Gap(String),
+}
+
+impl Room {
+    pub fn new(name: &str, servers: &[ServerAddr]) -> Self {
+        Self {
+            name: name.to_owned(),
+            servers: servers.to_vec(),
+            node: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
+            count: AtomicU64::new(0),
+            session: watch::Sender::new(None),
+            tried: watch::Sender::new(false),
+            broken: watch::Sender::new((0, String::new())),
+            relayed: watch::Sender::new(0),
+        }
+    }
+
+    /// Waits until NATS has been reached or not, but not for long.
+    pub async fn first_try(&self) {
+        let mut tried = self.tried.subscribe();
+        let _ = time::timeout(FIRST_TRY, tried.wait_for(|&is_tried| is_tried)).await;
+    }
+
+    /// Waits until NATS is away.
+    pub async fn away(&self) {
+        let _ = self.session.subscribe().wait_for(Option::is_none).await;
+    }
+
+    /// Puts messages of a client into the stream, once, and waits until this node has relayed them.
+    pub async fn publish(&self, from: u64, frames: Bytes) -> Result<(), Undelivered> {
+        let id = format!("{}.{from}.{}", self.node, self.count.fetch_add(1, Ordering::Relaxed));
+        let Some(mut session) = self.session.borrow().clone() else {
+            return Err(Undelivered::Refused("NATS is away".to_owned()));
+        };
+        let mut relayed = self.relayed.subscribe();
+        let mut is_in_doubt = false;
+        let again = async {
+            loop {
+                let err = match self.try_publish(&session, &id, frames.clone()).await {
+                    Ok(sequence) => break Ok(sequence),
+                    Err(err) if !is_in_doubt && is_refusal(&err) => {
+                        break Err(Undelivered::Refused(format!("NATS refused it ({err})")));
+                    }
+                    Err(err) => err,
+                };
+                is_in_doubt = true;
+                self.give_up(session.number, &err);
+                session = self.session_after(session.number).await;
+            }
+        };
+        let sequence = time::timeout(IN_DOUBT, again).await.unwrap_or(Err(Undelivered::InDoubt))?;
+        let _ = time::timeout(IN_DOUBT, relayed.wait_for(|&last| last >= sequence)).await;
+        Ok(())
+    }
+
+    async fn try_publish(
+        &self,
+        session: &Session,
+        id: &str,
+        frames: Bytes,
+    ) -> Result<u64, PublishError> {
+        let message = PublishMessage::build().payload(frames).message_id(id);
+        let subject = format!("chat.{}", self.name);
+        Ok(session.context.send_publish(subject, message).await?.await?.sequence)
+    }
+
+    /// Ends a session in which a message got no answer.
+    fn give_up(&self, number: u64, err: &PublishError) {
+        self.broken.send_if_modified(|broken| {
+            let is_news = broken.0 < number;
+            if is_news {
+                *broken = (number, err.to_string());
+            }
+            is_news
+        });
+    }
+
+    async fn session_after(&self, number: u64) -> Session {
+        let mut sessions = self.session.subscribe();
+        let is_later =
+            |session: &Option<Session>| session.as_ref().is_some_and(|it| it.number > number);
+        match sessions.wait_for(is_later).await.map(|session| session.clone()) {
+            Ok(Some(session)) => session,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Reads the stream, and connects again whenever NATS has been away; for ever.
+    pub async fn carry(&self, relay: impl Fn(Heard)) {
+        let (mut position, mut pause, mut is_known) = (Position::default(), FIRST_PAUSE, false);
+        for number in 1.. {
+            let err = match self.run_session(number, &mut position, &relay).await {
+                Ok(never) => match never {},
+                Err(err) => err,
+            };
+            if self.session.send_replace(None).is_some() {
+                (pause, is_known) = (FIRST_PAUSE, false);
+            }
+            if !is_known {
+                warn!("NATS is away: {err:#}; messages are refused until it is back");
+                is_known = true;
+            }
+            self.tried.send_replace(true);
+            time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn run_session(
+        &self,
+        number: u64,
+        position: &mut Position,
+        relay: &impl Fn(Heard),
+    ) -> Result<std::convert::Infallible> {
+        let (gone, is_gone) = mpsc::channel(1);
+        let client = self.connect(gone).await.context("connecting")?;
+        let context = ContextBuilder::new()
+            .timeout(ANSWER)
+            .ack_timeout(ANSWER)
+            .max_ack_inflight(IN_FLIGHT)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        let stream = context.get_or_create_stream(self.config()).await.context("the stream")?;
+        let info = stream.cached_info();
+        if let Some(gap) = position.resume(info.created, &info.state) {
+            warn!("{gap}");
+            relay(Heard::Gap(gap));
+        }
+        self.relayed.send_replace(position.next() - 1);
+        let start_sequence = position.next();
+        let consumer = stream
+            .create_consumer(push::OrderedConfig {
+                deliver_subject: client.new_inbox(),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+                ..push::OrderedConfig::default()
+            })
+            .await
+            .context("the consumer")?;
+        let messages = consumer.messages().await.context("the consumer")?;
+        self.session.send_replace(Some(Session { number, context }));
+        self.tried.send_replace(true);
+        info!("NATS carries the room {}, from message {start_sequence} on", self.name);
+        self.read(messages, number, is_gone, position, relay).await
+    }
+
+    /// The client of NATS could connect again by itself, but would hold messages back meanwhile.
+    async fn connect(&self, gone: mpsc::Sender<()>) -> Result<async_nats::Client> {
+        let options = ConnectOptions::new()
+            .name("chat-nats")
+            .max_reconnects(1)
+            .connection_timeout(ANSWER)
+            .request_timeout(Some(ANSWER))
+            .ping_interval(ANSWER)
+            .event_callback(move |event| {
+                if matches!(event, Event::Disconnected | Event::Closed | Event::LameDuckMode) {
+                    let _ = gone.try_send(());
+                }
+                std::future::ready(())
+            });
+        Ok(options.connect(&self.servers[..]).await?)
+    }
+
+    fn config(&self) -> stream::Config {
+        stream::Config {
+            name: format!("CHAT_{}", self.name),
+            subjects: vec![format!("chat.{}", self.name)],
+            storage: stream::StorageType::File,
+            discard: stream::DiscardPolicy::Old,
+            max_bytes: KEPT_BYTES,
+            max_age: KEPT,
+            duplicate_window: REMEMBERED,
+            ..stream::Config::default()
+        }
+    }
+
+    async fn read(
+        &self,
+        mut messages: push::Ordered,
+        number: u64,
+        mut is_gone: mpsc::Receiver<()>,
+        position: &mut Position,
+        relay: &impl Fn(Heard),
+    ) -> Result<std::convert::Infallible> {
+        let mut broken = self.broken.subscribe();
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message.context("the consumer has ended")??,
+                _ = is_gone.recv() => bail!("the connection is lost"),
+                Ok(why) = broken.wait_for(|broken| broken.0 >= number) => bail!("{}", why.1),
+            };
+            let sequence = message.info().map_err(|err| anyhow!("{err}"))?.stream_sequence;
+            let Some(missing) = position.take(sequence) else {
+                continue; // relayed before
+            };
+            if missing > 0 {
+                let gap = format!("{missing} messages are missing here: NATS no longer has them");
+                warn!("{gap}");
+                relay(Heard::Gap(gap));
+            }
+            if let Some(frames) = frames(&message.payload) {
+                relay(Heard::Frames(frames, self.own_client(&message)));
+            } else {
+                warn!("message {sequence} of the stream is not of this chat: left out");
+            }
+            self.relayed.send_replace(sequence);
+            task::yield_now().await;
+        }
+    }
+
+    /// Which client of this node sent a message, if it was one.
+    fn own_client(&self, message: &async_nats::Message) -> Option<u64> {
+        let id = message.headers.as_ref()?.get(NATS_MESSAGE_ID)?.as_str();
+        id.strip_prefix(&self.node)?.strip_prefix('.')?.split('.').next()?.parse().ok()
+    }
+}
+
+/// Anybody who reaches the NATS server can write to the subject.
+fn frames(payload: &[u8]) -> Option<Frame> {
+    let is_ours = payload.ends_with(b"\0") && std::str::from_utf8(payload).is_ok();
+    is_ours.then(|| payload.into())
+}
+
+/// Whether an error says that the message is not in the stream; else it may be.
+fn is_refusal(err: &PublishError) -> bool {
+    let source = std::error::Error::source(err);
+    match err.kind() {
+        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => true,
+        _ => source.is_some_and(<dyn std::error::Error>::is::<jetstream::Error>),
+    }
+}
