@@ -293,14 +293,17 @@ fn expect_first_ten(client: &mut Client, request: &[u8]) -> Result<()> {
     if content == expected {
         return Ok(());
     }
-    let (expected, got) = (Said::bytes(expected, "the content"), Said::bytes(content, ""));
-    let did = client.transcript();
+    unlike(client, Said::bytes(expected, "the content"), content)
+}
+
+fn unlike(client: &Client, expected: Said, got: Vec<u8>) -> Result<()> {
+    let (did, got) = (client.transcript(), Said::bytes(got, ""));
     Err(Failure { did, expected, got, is_late: false, likely: None }.into())
 }
 
 /// Each of these must end its connection without an answer, and nobody else may notice.
 fn turned_away(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
-    let mut server = bench.serve()?;
+    let server = bench.serve()?;
     let (first, second) = TALK.halves();
     for (what, request) in requests {
         bench.did(format!("a client sent {what}, while another was amid its request"));
@@ -310,10 +313,9 @@ fn turned_away(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
         client.send_regardless(request);
         let (came, _) = client.bytes_to_end()?;
         if !came.is_empty() {
-            let expected = "the end of the connection, and nothing before it";
-            return fail(client.transcript(), expected, show(&came));
+            let expected = Said::words("the end of the connection, and nothing before it");
+            return unlike(&client, expected, came);
         }
-        server.expect_alive("a client sent what cannot be taken")?;
         bench.did(format!("a client sent {what}; then the other one sent the rest of its own"));
         witness.send(&second)?;
         answer(&mut witness)?;
