@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use app_protocol::Message;
+use workbench::check::Profile;
 use workbench::contract::common::{self, Speech};
 use workbench::wire::Client;
 
 fn main() {
     let server = Speech::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();
-    common::run(&[server.text(in_bytes)]);
+    common::run(&[server.text(in_bytes).climbs_as(Profile::AppProtocol)]);
 }
 
 fn search(client: &mut Client) -> Result<()> {

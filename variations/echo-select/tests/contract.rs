@@ -1,13 +1,14 @@
 //! What every server here keeps, for both servers: `cargo test -p echo-select --test contract`.
 
 use anyhow::Result;
+use workbench::check::Profile;
 use workbench::contract::common::{self, Serves, Speech};
 use workbench::wire::Client;
 
 fn main() {
     let once = Speech::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(as_it_is);
     let multiconn = Speech::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(as_it_is);
-    common::run(&[once.serves(Serves::One), multiconn]);
+    common::run(&[once.serves(Serves::One), multiconn.climbs_as(Profile::EchoSelect)]);
 }
 
 fn echo(client: &mut Client) -> Result<()> {

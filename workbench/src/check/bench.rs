@@ -76,6 +76,12 @@ impl Bench {
         self.subject.speech
     }
 
+    /// One exchange of a protocol other than tin-can messages.
+    fn own_exchange(&self) -> Option<fn(&mut Client) -> Result<()>> {
+        let of_profile = || self.profile().talk().map(|it| it.exchange);
+        self.speech().map(|it| it.exchange).or_else(of_profile)
+    }
+
     /// Whether a client that is silent makes the others wait.
     #[must_use]
     pub fn one_at_a_time(&self) -> bool {
@@ -91,6 +97,16 @@ impl Bench {
     /// Tells what is being done, for a failure's text.
     pub fn did(&self, story: impl Into<String>) {
         *self.story.borrow_mut() = Some(story.into());
+    }
+
+    /// A newcomer's whole request: a message that is answered.
+    pub(super) fn request(&self, text: &str) -> Vec<u8> {
+        self.profile().talk().map_or_else(|| framed(text), |it| (it.request)())
+    }
+
+    /// A message that has begun and not ended.
+    pub(super) fn unfinished(&self) -> Vec<u8> {
+        self.profile().talk().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
     }
 
     /// What is being done.
@@ -211,10 +227,10 @@ impl Bench {
 
     /// The client says something and must get its answer; of an echo server, the end, too.
     ///
-    /// With a server that speaks a protocol of its own, what is said is up to that.
+    /// With a server that does not speak tin-can messages, what is said is up to that.
     pub fn exchange(&self, client: &mut Client, text: &str) -> Result<()> {
-        if let Some(speech) = self.speech() {
-            return (speech.exchange)(client);
+        if let Some(exchange) = self.own_exchange() {
+            return exchange(client);
         }
         client.say(text)?;
         self.expect_answer(client, text)
@@ -254,8 +270,8 @@ impl Bench {
 
     /// The client says something and must get its answer, after whatever others have said in a chat.
     pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
-        if let Some(speech) = self.speech() {
-            return (speech.exchange)(client);
+        if let Some(exchange) = self.own_exchange() {
+            return exchange(client);
         }
         client.say(text)?;
         if self.profile().is_echo() {
@@ -270,8 +286,8 @@ impl Bench {
     pub fn expect_works_again(&self, server: &Server) -> Result<()> {
         let done = wait_until(self.patience(), || {
             let mut client = self.connect(server)?;
-            if let Some(speech) = self.speech() {
-                return Ok((speech.exchange)(&mut client).is_ok());
+            if let Some(exchange) = self.own_exchange() {
+                return Ok(exchange(&mut client).is_ok());
             }
             client.send_regardless(b"again\0");
             let answer = self.answer(client.addr(), "again").into_bytes();

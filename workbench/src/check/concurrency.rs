@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::bench::wait_until_read;
 use super::survival::served_or_refused;
-use super::{Bench, Profile};
+use super::{Bench, Profile, Talk};
 use crate::server::Server;
 use crate::wire::{Client, Heard};
 use crate::{fail, fail_late, sockdiag, wait_until};
@@ -12,6 +12,9 @@ use crate::{fail, fail_late, sockdiag, wait_until};
 pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     let mut silent = bench.connect(&server)?;
+    if let Some(talk) = bench.profile().talk() {
+        return silent_amid_request(bench, &server, silent, talk);
+    }
     silent.send(b"half a mess")?;
     wait_until_read(&silent)?;
     bench.did("A sent half a message and no more; B came and sent a whole one");
@@ -22,6 +25,22 @@ pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     let answer = bench.answer(silent.addr(), "half a message").into_bytes();
     while silent.frame()? != answer {}
     Ok(())
+}
+
+fn silent_amid_request(
+    bench: &Bench,
+    server: &Server,
+    mut silent: Client,
+    talk: Talk,
+) -> Result<()> {
+    let (first, second) = talk.halves();
+    silent.send(&first)?;
+    wait_until_read(&silent)?;
+    bench.did("A sent half a request and no more; B came and sent a whole one");
+    (talk.exchange)(&mut bench.connect(server)?)?;
+    bench.did("A sent half a request, and the rest after B had been served");
+    silent.send(&second)?;
+    (talk.answer)(&mut silent)
 }
 
 pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
@@ -38,7 +57,8 @@ pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
     let refused = crowd(bench, &server, 1100)?;
     server.expect_alive("")?;
     // One thread for each has its limit, and whoever is past it must be told, not left to wait.
-    let may_refuse = !matches!(bench.profile(), Profile::ChatPoll | Profile::ChatAsync);
+    let all = [Profile::ChatPoll, Profile::ChatAsync, Profile::EchoSelect];
+    let may_refuse = !all.contains(&bench.profile());
     if refused == 0 || (may_refuse && refused <= 600) {
         return Ok(());
     }
@@ -51,6 +71,9 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     let mut clients = Vec::new();
     for _ in 0..size {
         clients.push(bench.connect(server)?.patient(4 * bench.patience()));
+    }
+    if let Some(talk) = bench.profile().talk() {
+        return all_amid_requests(bench, clients, talk);
     }
     if bench.profile().is_chat() {
         wait_until_accepted(bench, server)?;
@@ -78,6 +101,24 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     for mut client in clients {
         client.send_regardless(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
+    }
+    Ok(refused)
+}
+
+fn all_amid_requests(bench: &Bench, mut clients: Vec<Client>, talk: Talk) -> Result<usize> {
+    let (first, second) = talk.halves();
+    for client in &mut clients {
+        client.send_regardless(&first);
+    }
+    bench.did(format!(
+        "{} clients stayed amid their requests; then, from the last to the first, each sent the \
+         rest and got its answer",
+        clients.len()
+    ));
+    let mut refused = 0;
+    // All stay until the last has been served.
+    for client in clients.iter_mut().rev() {
+        refused += usize::from(!talk.served_or_refused(client, &second)?);
     }
     Ok(refused)
 }

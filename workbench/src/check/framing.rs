@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::bench::{wait_until_read, while_stopped};
-use super::{Bench, slow};
+use super::{Bench, Talk, slow};
 use crate::server::Server;
 use crate::wire::{Client, Heard, framed};
 use crate::{Failure, Said, fail_late};
@@ -225,6 +225,9 @@ pub(super) fn long(bench: &Bench) -> Result<()> {
 
 pub(super) fn half_close(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
+    if let Some(talk) = bench.profile().talk() {
+        return half_close_after_request(bench, &server, talk);
+    }
     bench.did("A sent \"last words␀\" and closed its sending side; it went on reading");
     let mut client = bench.connect(&server)?;
     client.say("last words")?;
@@ -241,6 +244,23 @@ pub(super) fn half_close(bench: &Bench) -> Result<()> {
     // Nothing is queued, so the end needs none of the 3 s that it may take.
     client.expect_eof()?;
     if bench.profile().is_chat() { half_close_and_read_later(bench, &server) } else { Ok(()) }
+}
+
+fn half_close_after_request(bench: &Bench, server: &Server, talk: Talk) -> Result<()> {
+    let say_the_last = |client: &mut Client| {
+        client.send(&(talk.request)())?;
+        client.half_close()
+    };
+    bench.did("A sent a request and closed its sending side; it went on reading");
+    let mut client = bench.connect(server)?;
+    say_the_last(&mut client)?;
+    (talk.answer)(&mut client)?;
+    client.expect_eof()?;
+    bench.did("a client sent a request and the end, and the server found both in one go");
+    let mut client = bench.connect(server)?;
+    while_stopped(server, || say_the_last(&mut client))?;
+    (talk.answer)(&mut client)?;
+    client.expect_eof()
 }
 
 /// A chat has something queued for a client that has said its last, and does not read yet.

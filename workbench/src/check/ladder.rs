@@ -1,20 +1,79 @@
-use Profile::{Chat, ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
+use Profile::{
+    AppProtocol, Calc, Chat, ChatAsync, ChatPoll, ChatSelect, ChatThreads, EchoMulti, EchoSelect,
+    EchoUni,
+};
 use Theme::{Concurrency, Framing, SlowReaders, Survival};
 
 #[cfg(unix)]
 use super::leaving;
-use super::{Check, Needs, Profile, Theme, chat, concurrency, framing, slow, survival};
+use super::{
+    Check, Needs, Profile, Theme, app_protocol, calc, chat, chat_select, concurrency, echo_select,
+    framing, slow, survival,
+};
 
 const EVERY: &[Profile] = &[EchoUni, EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync];
-const SEVERAL: &[Profile] = &[EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync];
 const CHATS: &[Profile] = &[Chat, ChatThreads, ChatPoll, ChatAsync];
 const UNI: &[Profile] = &[EchoUni];
 const NOBODY: &[Profile] = &[];
 
+/// Who is asked what has nothing to do with tin-can messages.
+const ANY: &[Profile] = &[
+    EchoUni,
+    EchoMulti,
+    Chat,
+    ChatThreads,
+    ChatPoll,
+    ChatAsync,
+    EchoSelect,
+    AppProtocol,
+    Calc,
+    ChatSelect,
+];
+const SEVERAL: &[Profile] =
+    &[EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync, EchoSelect, AppProtocol, Calc, ChatSelect];
+
+/// The tables: what has to do with tin-can messages or with no protocol at all, and each protocol's.
+const TABLES: [&[Check]; 5] =
+    [TIN_CANS, echo_select::ROWS, app_protocol::ROWS, calc::ROWS, chat_select::ROWS];
+
+const fn number_of_rows() -> usize {
+    let (mut rows, mut i) = (0, 0);
+    while i < TABLES.len() {
+        rows += TABLES[i].len();
+        i += 1;
+    }
+    rows
+}
+
+/// The rows of all tables, part by part of the ladder.
+const fn all_rows() -> [Check; number_of_rows()] {
+    let mut all = [STANDS_ON_ONE; number_of_rows()];
+    let (mut rows, mut theme) = (0, Framing as u8);
+    while theme <= Theme::Contract as u8 {
+        let mut i = 0;
+        while i < TABLES.len() {
+            let mut j = 0;
+            while j < TABLES[i].len() {
+                if TABLES[i][j].theme as u8 == theme {
+                    all[rows] = TABLES[i][j];
+                    rows += 1;
+                }
+                j += 1;
+            }
+            i += 1;
+        }
+        theme += 1;
+    }
+    all
+}
+
 /// The ladder, from easy to hard: what any server of its kind has to do, whatever it is written in.
 ///
 /// The hints of a row say what is likely wrong, where to look, and how to mend it.
-pub const LADDER: &[Check] = &[
+pub const LADDER: &[Check] = &all_rows();
+
+/// What is asked of servers that speak tin-can messages, and some of it of any server.
+const TIN_CANS: &[Check] = &[
     Check {
         id: "frame-one",
         theme: Framing,
@@ -133,7 +192,15 @@ pub const LADDER: &[Check] = &[
         title: "a client that has said its last",
         rule: "A client that closes its sending side still gets what is due to it; then the server \
                closes.",
-        after: &["frame-three", "slow-pause"],
+        who: ANY,
+        after: &[
+            "frame-three",
+            "slow-pause",
+            "select-echo",
+            "app-search",
+            "calc-sum",
+            "names-hello",
+        ],
         hints: [
             "A read of no bytes is taken for the end of the whole connection; it is the end of one \
              direction.",
@@ -179,9 +246,10 @@ pub const LADDER: &[Check] = &[
         id: "leave-amid",
         theme: Survival,
         title: "a client leaves amid a message",
-        rule: "Bytes left without their ␀ when a client leaves are dropped, and nothing stays of it.",
+        rule: "What a client has begun to say when it leaves is dropped, and nothing stays of it.",
+        who: ANY,
         needs: Needs::Figures,
-        after: &["frame-bytewise"],
+        after: &["frame-bytewise", "select-echo", "app-search", "calc-sum", "names-hello"],
         hints: [
             "A read of no bytes is the end of what the client sends. A loop that goes on reading gets \
              no bytes again and again, and never ends.",
@@ -197,6 +265,8 @@ pub const LADDER: &[Check] = &[
         theme: Survival,
         title: "a reset at every moment",
         rule: "However a client leaves, the server and every other client go on.",
+        who: ANY,
+        after: &["frame-three", "select-echo", "app-search", "calc-sum", "names-hello"],
         hints: [
             "An error of one client (connection reset, broken pipe) ends more than that client.",
             "Each read, write and accept: where does its error go? A reset can come up in any.",
@@ -212,6 +282,7 @@ pub const LADDER: &[Check] = &[
         theme: Survival,
         title: "a hundred resets in a row",
         rule: "However clients leave, the server and every other client go on.",
+        who: ANY,
         after: &["reset-any-moment"],
         hints: [
             "One reset is survived and many are not: each costs something that is not given back.",
@@ -227,6 +298,7 @@ pub const LADDER: &[Check] = &[
         theme: Survival,
         title: "a thousand clients come and go",
         rule: "Clients that have left cost no descriptor, no thread and no memory.",
+        who: ANY,
         needs: Needs::Figures,
         after: &["frame-long", "reset-hundred", "leave-amid"],
         hints: [
@@ -249,7 +321,7 @@ pub const LADDER: &[Check] = &[
                is its lesson.",
         who: SEVERAL,
         limit: UNI,
-        after: &["frame-bytewise"],
+        after: &["frame-bytewise", "select-echo", "app-search", "calc-sum", "names-hello"],
         hints: [
             "The server waits for one client and serves nobody else meanwhile.",
             "The loop that accepts: does it read from a client itself, or wait for one to end?",
@@ -265,6 +337,7 @@ pub const LADDER: &[Check] = &[
         theme: Concurrency,
         title: "200 clients at once",
         rule: "200 clients are served at once; echo-uni serves them in turn.",
+        who: ANY,
         after: &["silent-peer", "frame-one-write", "chat-everyone"],
         hints: [
             "There is room for fewer clients than that: a limit, a pool, or a backlog that is full.",
@@ -501,7 +574,9 @@ pub const LADDER: &[Check] = &[
         theme: Theme::Leaving,
         title: "SIGTERM: the port closes",
         rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
+        who: ANY,
         needs: Needs::Process,
+        after: &["frame-three", "select-echo", "app-search", "calc-sum", "names-hello"],
         hints: [
             "SIGTERM is ignored, or something is left running that holds the port.",
             "The handler of SIGTERM, and processes or threads that it does not know of.",
@@ -514,7 +589,7 @@ pub const LADDER: &[Check] = &[
 ];
 
 /// What the rows have in common that need nothing but a server that answers, again and again.
-const STANDS_ON_ONE: Check = Check {
+pub(super) const STANDS_ON_ONE: Check = Check {
     id: "",
     theme: Framing,
     title: "",

@@ -59,7 +59,7 @@ fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
 pub(super) fn port_closes(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
     let mut silent = bench.connect(&server)?;
-    silent.send(b"unfinish")?;
+    silent.send(&bench.unfinished())?;
     super::bench::wait_until_read(&silent)?;
     bench.did("A was connected, amid a message; SIGTERM");
     silent.note("(SIGTERM to the server)");

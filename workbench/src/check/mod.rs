@@ -1,10 +1,15 @@
 //! What any server has to do, in whatever language: one check each, on a ladder from easy to hard.
 //!
-//! [`LADDER`] is the table. A new check is a function in the file of its theme and a row there.
+//! [`LADDER`] is the table. A new check is a function in the file of its theme and a row there. What
+//! is asked of one protocol alone is in the file of that protocol, function and row.
 
+mod app_protocol;
 pub(crate) mod bench;
+mod calc;
 mod chat;
+mod chat_select;
 mod concurrency;
+mod echo_select;
 mod framing;
 mod ladder;
 #[cfg(unix)]
@@ -13,6 +18,7 @@ mod report;
 mod run;
 mod slow;
 pub(crate) mod survival;
+mod talk;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -33,6 +39,7 @@ pub use bench::Bench;
 pub use ladder::LADDER;
 pub use report::{Format, Invocation, list, one_failure, plain, write_report};
 pub use run::{Event, LEAST_PATIENCE, Outcome, Report, climb};
+pub use talk::Talk;
 
 /// What a server claims to be: which checks it has to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,6 +56,14 @@ pub enum Profile {
     ChatPoll,
     /// Chat with tasks on a few threads
     ChatAsync,
+    /// The same bytes back, on one thread for all connections
+    EchoSelect,
+    /// A length, a JSON header, content: one request a connection
+    AppProtocol,
+    /// A calculator that reads lines, with a mode for each client
+    Calc,
+    /// A chat with names, in frames that say their length
+    ChatSelect,
     /// A server of this project with a protocol of its own: see [`Speech`]
     #[value(skip)]
     Own,
@@ -83,6 +98,10 @@ impl fmt::Display for Profile {
             Self::ChatThreads => "chat-threads",
             Self::ChatPoll => "chat-poll",
             Self::ChatAsync => "chat-async",
+            Self::EchoSelect => "echo-select",
+            Self::AppProtocol => "app-protocol",
+            Self::Calc => "calc",
+            Self::ChatSelect => "chat-select",
             Self::Own => "own",
         })
     }
@@ -210,7 +229,7 @@ impl fmt::Display for Asked {
 }
 
 /// One row of a table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Check {
     /// Its name, as a test and on the command line.
     pub id: &'static str,

@@ -111,7 +111,7 @@ pub fn climb(
     let Climb { mut done, notes, .. } = climb;
     let rows = rows
         .into_iter()
-        .filter_map(|check| done.remove(check.id).map(|(it, took)| (check.clone(), it, took)))
+        .filter_map(|check| done.remove(check.id).map(|(it, took)| (*check, it, took)))
         .collect();
     Ok(Report { rows, round_trip, notes, took: begin.elapsed() })
 }

@@ -19,7 +19,8 @@ fn survives(
 ) -> Result<()> {
     let mut witness = None;
     // An echo server that cannot serve beside a silent client fails for that in its own check.
-    if bench.profile().is_chat() {
+    let stays = bench.profile().talk().map_or(bench.profile().is_chat(), |it| !it.once);
+    if stays {
         let mut client = bench.connect(server)?;
         bench.exchange_amid_others(&mut client, "hello")?;
         witness = Some(client);
@@ -42,24 +43,24 @@ pub(super) fn reset_at_every_moment(bench: &Bench) -> Result<()> {
     })?;
     survives(bench, &mut server, "a client reset its connection amid a message", |it| {
         let mut client = client(it)?;
-        client.send(b"unfinish")?;
+        client.send(&bench.unfinished())?;
         wait_until_read(&client)?;
         client.reset()
     })?;
     survives(bench, &mut server, "a client sent a message and reset at once", |it| {
         let mut client = client(it)?;
-        client.say("no time for an answer")?;
+        client.send(&bench.request("no time for an answer"))?;
         client.reset()
     })?;
     survives(bench, &mut server, "a client reset with the answer unread", |it| {
         let mut client = client(it)?;
-        client.say("an answer that nobody reads")?;
+        client.send(&bench.request("an answer that nobody reads"))?;
         wait_until_read(&client)?;
         client.reset()
     })?;
     survives(bench, &mut server, "a client closed its sending side and reset then", |it| {
         let mut client = client(it)?;
-        client.say("bye")?;
+        client.send(&bench.request("bye"))?;
         client.half_close()?;
         client.reset()
     })?;
@@ -71,11 +72,12 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     if server.pid().is_none() {
         return Ok(());
     }
+    let begun = one_and_a_half(bench);
     survives(bench, server, "clients reset before the server had accepted them", |server| {
         while_stopped(server, || {
             for i in 0..5 {
                 let mut client = bench.connect(server)?;
-                client.send(&b"said\0half"[..2 * i])?;
+                client.send(&begun[..begun.len() * i / 5])?;
                 client.reset()?;
             }
             Ok(())
@@ -92,10 +94,23 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     bench.expect_works(&server)?;
     bench.did(format!("{LEAVERS} clients sent half a message each, and closed their connections"));
+    let mut leavers = Vec::new();
     for _ in 0..LEAVERS {
         let mut client = bench.connect(&server)?;
-        client.send(b"half a mess")?;
+        let talk = bench.profile().talk();
+        client.send(&talk.map_or_else(|| b"half a mess".to_vec(), |it| it.halves().0))?;
         wait_until_read(&client)?;
+        // What is unread when a connection is closed makes a reset of it.
+        if talk.is_some() {
+            client.half_close()?;
+            leavers.push(client);
+        }
+    }
+    for mut client in leavers {
+        // A server that does not see the end is found to be busy below.
+        if client.bytes_to_end().is_err() {
+            break;
+        }
     }
     let mut calm = 0;
     let rests = wait_until(bench.patience(), || {
@@ -109,12 +124,20 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
     fail_late("", "the server rests, as nobody is there", got)
 }
 
+/// A whole message, and one that has begun.
+fn one_and_a_half(bench: &Bench) -> Vec<u8> {
+    match bench.profile().talk() {
+        Some(talk) => [(talk.request)(), talk.halves().0].concat(),
+        None => b"said\0half".to_vec(),
+    }
+}
+
 pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
+    let bytes = one_and_a_half(bench);
     survives(bench, &mut server, "100 clients in a row reset their connections", |server| {
         for _ in 0..100 {
             let mut client = bench.connect(server)?;
-            let bytes = b"said\0half";
             client.send_regardless(&bytes[..bench.chance(bytes.len() + 1)]);
             client.reset()?;
         }
@@ -166,14 +189,14 @@ fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
         let mut client = Client::connect(server.addr())?.patient(bench.patience());
         if i % 5 == 4 {
             // One that leaves amid its message.
-            client.send_regardless(b"unfinished");
+            client.send_regardless(&bench.unfinished());
             continue;
         }
         let text = format!("{i:5}{}", "c".repeat(usize::try_from(CYCLE_BYTES)? - 5));
         bench.exchange_amid_others(&mut client, &text)?;
         match bench.chance(4) {
             0 => client.reset()?,
-            1 => _ = client.send_regardless(b"unfinished"),
+            1 => _ = client.send_regardless(&bench.unfinished()),
             2 => _ = client.half_close(),
             _ => {}
         }

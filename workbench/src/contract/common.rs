@@ -34,7 +34,7 @@ use super::{AT_ONCE, cli, limits, log, outlets, survival, trial};
 #[cfg(unix)]
 use super::{exhaustion, stopping};
 use crate::check::survival as ladder;
-use crate::check::{Bench, Check, Needs, Profile, Subject};
+use crate::check::{Asked, Bench, Check, LADDER, Needs, Profile, Subject};
 use crate::fail;
 use crate::server::Server;
 use crate::wire::{Client, Heard};
@@ -77,6 +77,8 @@ pub struct Speech {
     pub text: Option<fn(&str) -> Vec<u8>>,
     /// Clients for which the server, asked to end, waits as long as it may.
     pub held_by: Option<Connect>,
+    /// As what it has to climb the ladder, too.
+    pub profile: Option<Profile>,
 }
 
 impl Speech {
@@ -97,6 +99,7 @@ impl Speech {
             has_processes: false,
             text: None,
             held_by: None,
+            profile: None,
         }
     }
 
@@ -142,6 +145,13 @@ impl Speech {
         self
     }
 
+    /// The same, which also has to pass what `tincan check` asks of this profile.
+    #[must_use]
+    pub const fn climbs_as(mut self, profile: Profile) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
     /// The program and its arguments, to tell several servers apart.
     fn name(&self) -> String {
         let program = Path::new(self.program).file_stem().unwrap_or_default();
@@ -156,17 +166,31 @@ impl Speech {
 pub fn run(servers: &[Speech]) -> ! {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(AT_ONCE);
+    // One check has a thousand clients; if the limit stays low, that check says so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let trials = servers.iter().flat_map(|speech| {
         let rows = TABLE.iter().filter(|row| speech.serves >= row.least);
-        rows.map(|row| named_trial(row, *speech, servers.len() > 1))
+        let subject = Subject::of(*speech);
+        let rows = rows.map(move |row| (&row.check, subject.clone()));
+        rows.chain(climb(*speech)).map(|(check, subject)| {
+            named_trial(check, subject, (servers.len() > 1).then(|| speech.name()))
+        })
     });
     libtest_mimic::run(&args, trials.collect()).exit()
 }
 
-fn named_trial(row: &'static Row, speech: Speech, has_others: bool) -> Trial {
-    let id = row.check.id;
-    let name = if has_others { format!("{}: {id}", speech.name()) } else { id.to_owned() };
-    trial(name, &row.check, Subject::of(speech))
+/// What the ladder asks of it, said as the ladder says it.
+fn climb(speech: Speech) -> impl Iterator<Item = (&'static Check, Subject)> {
+    speech.profile.into_iter().flat_map(move |profile| {
+        let subject = Subject { profile, speech: None, ..Subject::of(speech) };
+        let rows = LADDER.iter().filter(move |check| check.asked(profile) != Asked::Nothing);
+        rows.map(move |check| (check, subject.clone()))
+    })
+}
+
+fn named_trial(check: &'static Check, subject: Subject, server: Option<String>) -> Trial {
+    let id = check.id;
+    trial(server.map_or_else(|| id.to_owned(), |it| format!("{it}: {id}")), check, subject)
 }
 
 /// A check, and the servers that have to pass it.
@@ -526,7 +550,7 @@ mod tests {
 
     #[test]
     fn every_check_has_an_id_of_its_own_and_cites_section_1() {
-        let mut ids = HashSet::new();
+        let mut ids: HashSet<_> = LADDER.iter().map(|check| check.id).collect();
         for row in TABLE {
             assert!(ids.insert(row.check.id), "{} twice", row.check.id);
             assert!(row.check.rule.starts_with("§1: "), "{}: {}", row.check.id, row.check.rule);

@@ -87,7 +87,7 @@ fn cargo_test(profile: Profile) -> String {
         Some(format!("cargo test -p {} --test {test}", std::env::var("CARGO_PKG_NAME").ok()?))
     };
     let of_a_stage = format!("cargo test -p {profile} --test contract");
-    (profile == Profile::Own).then(own).flatten().unwrap_or(of_a_stage)
+    (profile == Profile::Own || profile.talk().is_some()).then(own).flatten().unwrap_or(of_a_stage)
 }
 
 #[cfg(test)]
