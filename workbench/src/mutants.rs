@@ -25,6 +25,8 @@ pub const RIGHT: &[(&str, Profile)] = &[
     ("chat.js", Profile::ChatPoll),
     ("Chat.java", Profile::ChatPoll),
     ("chat.rs", Profile::ChatThreads),
+    ("calc.py", Profile::Calc),
+    ("chat_select.py", Profile::ChatSelect),
 ];
 
 /// The folder with the mutants: in this program's source, or in the workspace around the current
