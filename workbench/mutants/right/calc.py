@@ -26,7 +26,7 @@ async def main():
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await asyncio.start_server(
-        handle_client, "127.0.0.1", int(sys.argv[1]), limit=MAX_LINE_LEN + 1, backlog=1024
+        handle_client, "127.0.0.1", int(sys.argv[1]), backlog=1024
     )
     await stop.wait()
     server.close()
@@ -56,10 +56,11 @@ async def handle_client(reader, writer):
 
 async def session(reader, writer):
     mode = "sum"
+    rest = bytearray()  # of a line that is not whole yet
     await answer(writer, "<welcome: starting in sum mode>\n")
     while True:
         try:
-            line = await read_line(reader)
+            line = await read_line(reader, rest)
         except ValueError:
             await answer(writer, "ERROR. A line has at most 65536 bytes\n")
             return
@@ -75,17 +76,20 @@ async def session(reader, writer):
             await answer(writer, calculate(mode, line))
 
 
-async def read_line(reader):
+async def read_line(reader, rest):
     """Return the next line without its end, or None when the client has said its last."""
-    try:
-        line = await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as err:
-        line = err.partial
-        if not line:
-            return None
-    except asyncio.LimitOverrunError:
-        raise ValueError("the line is too long")
-    line = line.removesuffix(b"\n").removesuffix(b"\r")
+    while b"\n" not in rest:
+        if len(rest) > MAX_LINE_LEN + 1:
+            raise ValueError("the line is too long")
+        data = await reader.read(65536)
+        if not data:
+            break
+        rest += data
+    line, end, after = rest.partition(b"\n")
+    rest[:] = after
+    if not line and not end:
+        return None
+    line = line.removesuffix(b"\r")
     if len(line) > MAX_LINE_LEN:
         raise ValueError("the line is too long")
     return line.decode("utf-8", "replace").rstrip()

@@ -71,6 +71,7 @@ pub(super) const ROWS: &[Check] = &[
         id: "calc-one-write",
         title: "several lines in one packet",
         rule: "Several lines in one packet are all answered, and half a line at its end is kept.",
+        after: &["calc-bytewise"],
         hints: [
             "Only the first line of a read is answered, or all of it is taken for one line.",
             "What happens with the bytes behind the first ␊ of a read, and behind the last?",
@@ -110,6 +111,7 @@ pub(super) const ROWS: &[Check] = &[
         id: "calc-long-numbers",
         title: "numbers without a limit",
         rule: "Integers have no size limit but the line's.",
+        after: &["calc-bytewise"],
         hints: [
             "A number of many digits is refused, rounded, or wraps around.",
             "The type that numbers have, and limits of the language for their conversion (in Python, \
@@ -138,7 +140,7 @@ pub(super) const ROWS: &[Check] = &[
         title: "a line over 64 KiB",
         rule: "A line may have 64 KiB before its end; a longer one gets an error line, and then the \
                connection is closed.",
-        after: &["calc-bytewise", "calc-long-numbers"],
+        after: &["calc-long-numbers"],
         hints: [
             "A line that is too long is kept without bound, is answered as if nothing were wrong, or \
              ends the connection without a word.",
