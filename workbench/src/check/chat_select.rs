@@ -5,9 +5,9 @@ use anyhow::Result;
 use super::bench::{wait_until_read, while_stopped};
 use super::ladder::STANDS_ON_ONE;
 use super::{Bench, Check, Profile, Talk};
-use crate::fail;
 use crate::server::Server;
 use crate::wire::{Client, show};
+use crate::{Failure, Said, fail};
 
 pub(super) const TALK: Talk = Talk { exchange, request, answer, once: false };
 
@@ -31,14 +31,16 @@ fn text(client: &mut Client) -> Result<Vec<u8>> {
 }
 
 /// The next text for which this holds, after whatever others have said, come and gone.
-fn hear(client: &mut Client, expected: &str, is_it: impl Fn(&[u8]) -> bool) -> Result<()> {
+fn hear(client: &mut Client, expected: Said, is_it: impl Fn(&[u8]) -> bool) -> Result<()> {
     loop {
         let text = text(client)?;
         if is_it(&text) {
             return Ok(());
         }
         if !text.starts_with(b"(") && !text.starts_with(b"#") {
-            return fail(client.transcript(), expected, show(&text));
+            let got = Said::bytes(frame(&String::from_utf8_lossy(&text)), "");
+            let did = client.transcript();
+            return Err(Failure { did, expected, got, is_late: false, likely: None }.into());
         }
     }
 }
@@ -49,7 +51,7 @@ fn request() -> Vec<u8> {
 
 fn answer(client: &mut Client) -> Result<()> {
     let expected = format!("CLIENT: {}", client.addr().ip());
-    hear(client, &expected, |text| text == expected.as_bytes())?;
+    hear(client, Said::bytes(frame(&expected), ""), |text| text == expected.as_bytes())?;
     client.remember(Named);
     Ok(())
 }
@@ -67,7 +69,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     answer(&mut other)?;
     let end = format!(") from {name}@{}", client.addr().ip());
     let expected = format!("(Connected: New client (…{end})");
-    hear(client, &expected, |text| {
+    hear(client, Said::words(expected), |text| {
         text.starts_with(b"(Connected: New client (")
             && text.strip_suffix(b")").is_some_and(|it| it.ends_with(end.as_bytes()))
     })
@@ -284,7 +286,7 @@ fn leaving(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     let mut ann = join(bench, &server, "ann")?;
     for how in ["closed its connection", "closed its sending side", "reset its connection"] {
-        bench.did(format!("B gave its name, spoke, and {how}; A listened"));
+        bench.did(format!("a client gave its name, spoke, and {how}; A listened"));
         let mut bob = join(bench, &server, "bob")?;
         expect(&mut ann, &joined(&bob, "bob", 2))?;
         say(&mut bob, "so long")?;
@@ -300,7 +302,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         }
         expect(&mut ann, &left(&name))?;
     }
-    bench.did("B said its last and left, and the server found both in one go; A listened");
+    bench.did("a client said its last and left, and the server found both in one go; A listened");
     let mut bob = join(bench, &server, "bob")?;
     expect(&mut ann, &joined(&bob, "bob", 2))?;
     let last = [said(&bob, "bob", "last words"), left(&known_as(&bob, "bob"))];
@@ -310,7 +312,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         Ok(())
     })?;
     last.iter().try_for_each(|text| expect(&mut ann, text))?;
-    bench.did("C came when B had left: the count is of those who are there");
+    bench.did("a client came when the others had left: the count is of those who are there");
     let cleo = join(bench, &server, "cleo")?;
     expect(&mut ann, &joined(&cleo, "cleo", 2))
 }
@@ -372,7 +374,11 @@ fn absurd(bench: &Bench) -> Result<()> {
     let (mut ann, mut bob) = pair(bench, &server)?;
     for len in [u32::MAX, 1 << 31, 16 << 20] {
         for name in [None, Some("cleo")] {
-            let who = if name.is_some() { "C gave its name and" } else { "C, without a name," };
+            let who = if name.is_some() {
+                "a client gave its name and"
+            } else {
+                "a client without a name"
+            };
             bench.did(format!("{who} announced a frame of {len} bytes; A and B were there"));
             let mut client = bench.connect(&server)?;
             if let Some(name) = name {
