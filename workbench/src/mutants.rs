@@ -25,6 +25,8 @@ pub const RIGHT: &[(&str, Profile)] = &[
     ("chat.js", Profile::ChatPoll),
     ("Chat.java", Profile::ChatPoll),
     ("chat.rs", Profile::ChatThreads),
+    ("echo_select.py", Profile::EchoSelect),
+    ("app_protocol.py", Profile::AppProtocol),
     ("calc.py", Profile::Calc),
     ("chat_select.py", Profile::ChatSelect),
 ];

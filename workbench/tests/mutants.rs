@@ -151,6 +151,8 @@ const VARY: &[&str] = &[
     "frame-half-close",
     "reset-any-moment",
     "reset-hundred",
+    "select-last-bytes",
+    "select-megabyte",
     "slow-pause",
 ];
 

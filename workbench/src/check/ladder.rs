@@ -249,7 +249,7 @@ const TIN_CANS: &[Check] = &[
         rule: "What a client has begun to say when it leaves is dropped, and nothing stays of it.",
         who: ANY,
         needs: Needs::Figures,
-        after: &["frame-bytewise", "select-echo", "app-search", "calc-sum", "names-hello"],
+        after: &["frame-bytewise", "select-echo", "app-any-split", "calc-sum", "names-hello"],
         hints: [
             "A read of no bytes is the end of what the client sends. A loop that goes on reading gets \
              no bytes again and again, and never ends.",
@@ -321,7 +321,7 @@ const TIN_CANS: &[Check] = &[
                is its lesson.",
         who: SEVERAL,
         limit: UNI,
-        after: &["frame-bytewise", "select-echo", "app-search", "calc-bytewise", "names-cut"],
+        after: &["frame-bytewise", "select-echo", "app-any-split", "calc-bytewise", "names-cut"],
         hints: [
             "The server waits for one client and serves nobody else meanwhile.",
             "The loop that accepts: does it read from a client itself, or wait for one to end?",

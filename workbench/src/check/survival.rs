@@ -102,7 +102,8 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
         wait_until_read(&client)?;
         // What is unread when a connection is closed makes a reset of it.
         if talk.is_some() {
-            client.half_close()?;
+            // A server that has closed already has shown that in its own check.
+            _ = client.half_close();
             leavers.push(client);
         }
     }
