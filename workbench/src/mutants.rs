@@ -27,6 +27,8 @@ pub const RIGHT: &[(&str, Profile)] = &[
     ("chat.rs", Profile::ChatThreads),
     ("echo_select.py", Profile::EchoSelect),
     ("app_protocol.py", Profile::AppProtocol),
+    ("calc.py", Profile::Calc),
+    ("chat_select.py", Profile::ChatSelect),
 ];
 
 /// The folder with the mutants: in this program's source, or in the workspace around the current

@@ -301,18 +301,25 @@ impl Client {
 
     /// The next bytes must be these.
     pub fn expect_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        let expected = || Said::bytes(bytes.to_vec(), "");
+        self.expect_one_of(&[bytes])
+    }
+
+    /// The next bytes must be one of these; a failure names the first that they were like longest.
+    pub fn expect_one_of(&mut self, right: &[&[u8]]) -> Result<()> {
         let until = Instant::now() + self.patience;
         loop {
             let came = self.unfinished();
-            let len = came.len().min(bytes.len());
-            if came[..len] != bytes[..len] {
-                let got = came[..came.len().min(bytes.len() + 64)].to_vec();
-                return Err(self.failed(expected(), Said::bytes(got, ""), false));
-            }
-            if len == bytes.len() {
-                self.take_bytes(len);
+            if let Some(bytes) = right.iter().find(|bytes| came.starts_with(bytes)) {
+                self.take_bytes(bytes.len());
                 return Ok(());
+            }
+            let alike = |bytes: &[u8]| bytes.iter().zip(came).take_while(|(a, b)| a == b).count();
+            let most = right.iter().map(|bytes| alike(bytes)).max().unwrap_or_default();
+            let nearest = right.iter().find(|bytes| alike(bytes) == most).map_or(&[][..], |it| it);
+            let expected = || Said::bytes(nearest.to_vec(), "");
+            if most < came.len() {
+                let got = came[..came.len().min(nearest.len() + 64)].to_vec();
+                return Err(self.failed(expected(), Said::bytes(got, ""), false));
             }
             let left = until.saturating_duration_since(Instant::now());
             match self.read(left.max(Duration::from_millis(1)))? {

@@ -1,5 +1,6 @@
 //! Section 1 of the wire contracts for the three servers: `cargo test -p calc --test contract`.
 
+use workbench::check::Profile;
 use workbench::contract::common::{self, Serves, Speech};
 use workbench::wire::Client;
 
@@ -41,6 +42,6 @@ fn main() {
     common::run(&[
         line_echo.once().serves(Serves::OneAtATime).text(line),
         blocking.once().serves(Serves::OneAtATime).text(line),
-        reactor.text(line),
+        reactor.text(line).climbs_as(Profile::Calc),
     ])
 }

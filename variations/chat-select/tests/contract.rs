@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 fn main() {
+    use workbench::check::Profile;
     use workbench::contract::common::{Speech, run};
     use workbench::server::Server;
     use workbench::wire::Client;
@@ -36,7 +37,8 @@ fn main() {
 
     let server = Speech::new(env!("CARGO_BIN_EXE_chat-select"), 8800, told_its_address);
     let server = server.args(&["--name", "server"]).once().held_by(much_queued);
-    run(&[server.text(|text| frame(&format!("NAME: {text}")))]);
+    let server = server.text(|text| frame(&format!("NAME: {text}")));
+    run(&[server.climbs_as(Profile::ChatSelect)]);
 }
 
 #[cfg(not(unix))]

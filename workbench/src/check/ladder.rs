@@ -321,7 +321,7 @@ const TIN_CANS: &[Check] = &[
                is its lesson.",
         who: SEVERAL,
         limit: UNI,
-        after: &["frame-bytewise", "select-echo", "app-any-split", "calc-sum", "names-hello"],
+        after: &["frame-bytewise", "select-echo", "app-any-split", "calc-bytewise", "names-cut"],
         hints: [
             "The server waits for one client and serves nobody else meanwhile.",
             "The loop that accepts: does it read from a client itself, or wait for one to end?",
