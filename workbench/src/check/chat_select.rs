@@ -38,7 +38,12 @@ fn hear(client: &mut Client, expected: Said, is_it: impl Fn(&[u8]) -> bool) -> R
             return Ok(());
         }
         if !text.starts_with(b"(") && !text.starts_with(b"#") {
-            let got = Said::bytes(frame(&String::from_utf8_lossy(&text)), "");
+            // Words alone: that there is no room is a refusal, as the end of the connection is.
+            let got = if text.starts_with(b"server: full") {
+                Said::words(show(&text))
+            } else {
+                Said::bytes(frame(&String::from_utf8_lossy(&text)), "")
+            };
             let did = client.transcript();
             return Err(Failure { did, expected, got, is_late: false, likely: None }.into());
         }
