@@ -77,6 +77,8 @@ pub struct Speech {
     pub text: Option<fn(&str) -> Vec<u8>>,
     /// Clients for which the server, asked to end, waits as long as it may.
     pub held_by: Option<Connect>,
+    /// Checks by their id that do not fit its protocol, and are done by tests of its own.
+    pub skips: &'static [&'static str],
 }
 
 impl Speech {
@@ -97,6 +99,7 @@ impl Speech {
             has_processes: false,
             text: None,
             held_by: None,
+            skips: &[],
         }
     }
 
@@ -142,6 +145,13 @@ impl Speech {
         self
     }
 
+    /// The same without these checks.
+    #[must_use]
+    pub const fn skips(mut self, ids: &'static [&'static str]) -> Self {
+        self.skips = ids;
+        self
+    }
+
     /// The program and its arguments, to tell several servers apart.
     fn name(&self) -> String {
         let program = Path::new(self.program).file_stem().unwrap_or_default();
@@ -157,7 +167,9 @@ pub fn run(servers: &[Speech]) -> ! {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(AT_ONCE);
     let trials = servers.iter().flat_map(|speech| {
-        let rows = TABLE.iter().filter(|row| speech.serves >= row.least);
+        let rows = TABLE
+            .iter()
+            .filter(|row| speech.serves >= row.least && !speech.skips.contains(&row.check.id));
         rows.map(|row| named_trial(row, *speech, servers.len() > 1))
     });
     libtest_mimic::run(&args, trials.collect()).exit()
