@@ -88,7 +88,7 @@ impl Private {
     }
 
     /// All bytes up to the end, and how it ended.
-    pub fn to_end(&mut self) -> Result<(Vec<u8>, End)> {
+    pub fn until_end(&mut self) -> Result<(Vec<u8>, End)> {
         let mut bytes = Vec::new();
         match self.stream().read_to_end(&mut bytes) {
             Ok(_) => Ok((bytes, End::Notified)),
