@@ -53,7 +53,9 @@ impl Private {
         while tls.is_handshaking() {
             tls.complete_io(&mut sock)?;
         }
-        tls.complete_io(&mut sock)?;
+        while tls.wants_write() {
+            tls.write_tls(&mut sock)?;
+        }
         Ok(Private { sock, tls })
     }
 
@@ -83,7 +85,9 @@ impl Private {
     /// Says that nothing more will be said.
     pub fn close_notify(&mut self) -> Result<()> {
         self.tls.send_close_notify();
-        self.tls.complete_io(&mut self.sock)?;
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.sock)?;
+        }
         Ok(())
     }
 
