@@ -7,12 +7,15 @@
 //! ```
 //!
 //! Two threads, as the server has for each client: one reads what is typed and sends it, the other
-//! receives and prints. This file is the client; `terminal.rs` lets the two threads share a terminal.
+//! receives and prints. This file is the client; `terminal.rs` lets the two threads share a terminal,
+//! and `tls.rs` a connection that nobody else can read.
 
 mod terminal;
+mod tls;
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use tincanchat::cli::{ClientArgs, Failure, say};
 use tincanchat::{DRAIN, LINGER, Rest, prep_msg, printable, recv_msgs};
 
 use terminal::{Screen, Typing};
+use tls::Sock;
 
 /// How long a server may take to answer what came through a pipe, after the pipe's end: a little
 /// longer than our servers give a client that leaves.
@@ -46,17 +50,30 @@ const CLOSED: &str = "Connection to server closed";
   chat-client 192.0.2.7 --port 5050  talk to another one
   echo hello | chat-client           send a line, print what arrives until the server is done
   chat-client | tee chat.txt         plain lines, kept in a file
+  chat-client --tls --ca dev/ca.pem  talk in private, to a server that this CA vouches for
 
 A line that is just 'q', or the end of the input, quits; on a terminal Ctrl-D and Ctrl-C do too."
 )]
 struct Args {
     #[command(flatten)]
     server: ClientArgs,
+
+    /// Talk in private, by TLS, and only to a server that can show that it is this host
+    #[arg(long)]
+    tls: bool,
+
+    /// Trust the certificate authorities in this PEM file, instead of those that the system trusts
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
 }
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let sock = args.server.connect()?;
+    let sock = match args.tls {
+        true => Sock::shake(sock, &args.server.host, args.ca.as_deref())?,
+        false => Sock::Plain(sock),
+    };
     let chat = Arc::new(Chat {
         sock,
         has_heard: AtomicBool::new(true),
@@ -74,7 +91,10 @@ fn chat_on_terminal(
     typing: Typing,
     mut screen: Screen<impl ExternalPrinter + Send + 'static>,
 ) -> anyhow::Result<()> {
-    say(&format!("Connected to {}: Enter sends a line, 'q' quits\n", chat.sock.peer_addr()?))?;
+    say(&format!(
+        "Connected to {}: Enter sends a line, 'q' quits\n",
+        chat.sock.tcp().peer_addr()?
+    ))?;
     let receiver = Arc::clone(chat);
     let receive = move || {
         let ended = receiver.receive(|msgs| screen.show(msgs));
@@ -104,7 +124,7 @@ fn end(ended: anyhow::Result<()>) -> ! {
 
 /// What both threads need.
 struct Chat {
-    sock: TcpStream,
+    sock: Sock,
     /// Whether anything has come since the leaving thread last looked.
     has_heard: AtomicBool,
     is_leaving: AtomicBool,

@@ -1,0 +1,197 @@
+//! Variation: `chat-async` in private: each connection is inside TLS, 1.3 or 1.2.
+//!
+//! TLS is a layer between the socket and the messages: bytes go in readable and out unreadable. It
+//! belongs to one connection, both directions share its state, and it begins with a handshake.
+//!
+//! Run it:      `cargo run -p chat-tls -- --dev-cert dev`, which makes a CA and a certificate first
+//! Talk to it:  `cargo run -p chat-threads --bin chat-client -- --tls --ca dev/ca.pem`, twice
+//! Compare:     `chat-async`. What is new is in `tls.rs` and `certs.rs`.
+//! Bad at:      knowing its clients: it shows them who it is, and asks nobody the same. Nor does it
+//!              hide who talks, when, and how much.
+
+mod certs;
+mod tls;
+
+use std::collections::HashMap;
+use std::net::{Shutdown as Half, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use async_std::channel::{self, Receiver, Sender};
+use async_std::net::{TcpListener, TcpStream};
+use async_std::task;
+use clap::Parser;
+use tincanchat::asynchronous::{caught, contain, recv_msgs, send_frames};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
+
+use certs::CertArgs;
+use tls::{Handshakes, TlsSock};
+
+/// How long a client may take for its handshake. It has its place meanwhile.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+#[command(version, about)]
+#[command(after_help = concat!("Examples:
+  ", env!("CARGO_BIN_NAME"), " --dev-cert dev
+  ", env!("CARGO_BIN_NAME"), " --host :: --cert cert.pem --key key.pem"))]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    certs: CertArgs,
+    /// Relay a message to all clients but the one that sent it
+    #[arg(long)]
+    others_only: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let _log = args.server.start_log()?;
+    let listener = create_listen_socket(&args.server.host, args.server.port)?;
+    let handshakes = Handshakes::with(args.certs.config()?);
+    let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    announce(&listener)?;
+    task::block_on(serve(listener.into(), handshakes, &args, &shutdown));
+    Ok(())
+}
+
+/// Who is in the room, by a number that is never given twice.
+struct Clients {
+    table: Mutex<HashMap<u64, Client>>,
+    handshakes: Handshakes,
+    others_only: bool,
+}
+
+struct Client {
+    sock: Arc<TlsSock>,
+    send_queue: Sender<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
+impl Clients {
+    /// Queues frames for some of the clients. The lock makes one order of them for all.
+    fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
+        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
+        self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
+    }
+
+    /// Ends the queue of a client: what is in it is still sent, then the connection is closed.
+    fn handle_disconnect(&self, id: u64) {
+        if let Some(client) = self.table().remove(&id) {
+            client.gauge.close();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+        // A handler that panics while it holds the lock leaves a whole table behind.
+        tincanchat::span("lock").over(self.table.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Queues frames, waiting for nobody. A client that does not keep up is cut off: false.
+    fn queue(&self, frames: &Frame) -> bool {
+        let keeps_up = self.gauge.queue(frames.len()).is_ok()
+            && self.send_queue.try_send(Arc::clone(frames)).is_ok();
+        if !keeps_up {
+            // Wakes both halves; the sending half learns the reason from the gauge.
+            let _ = self.sock.shutdown(Half::Both);
+        }
+        keeps_up
+    }
+}
+
+async fn serve(listener: TcpListener, handshakes: Handshakes, args: &Args, shutdown: &Shutdown) {
+    let (table, others_only) = (Mutex::default(), args.others_only);
+    let clients = Arc::new(Clients { table, handshakes, others_only });
+    let mut door = Door::with_porch(args.server.client_limit(0));
+    for id in 0.. {
+        let accepted = tincanchat::span("accept").over(listener.accept().await);
+        if shutdown.requested() {
+            break;
+        }
+        let (sock, addr, seat) = match door.admit(accepted) {
+            Ok(client) => client,
+            Err(pause) => {
+                task::sleep(pause).await;
+                continue;
+            }
+        };
+        let clients = Arc::clone(&clients);
+        task::spawn(async move {
+            match seat.is_inside() {
+                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
+                false => clients.handshakes.turn_away(sock).await,
+            }
+        });
+    }
+    drop(listener);
+    clients.handshakes.end();
+    let deadline = Instant::now() + DRAIN;
+    while !door.is_empty() && Instant::now() < deadline {
+        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
+        task::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn handle_client(
+    sock: TcpStream,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let sock = clients.handshakes.shake(sock, HANDSHAKE).await?;
+    let (send_queue, queue) = channel::unbounded();
+    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
+    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
+    let to_client = Arc::clone(&sock);
+    let sending = task::spawn(async move {
+        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
+        let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
+        sent
+    });
+    clients.table().insert(id, client);
+    let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
+    if let Some(frame) = received.as_ref().err().and_then(last_words) {
+        clients.broadcast_msg(&frame, |to| to == id);
+    }
+    clients.handle_disconnect(id);
+    first_cause(received, sending.await)
+}
+
+async fn handle_client_recv(
+    mut sock: &TlsSock,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let mut rest = Rest::new();
+    while let Some(msgs) = recv_msgs(&mut sock, &mut rest).await.context("receiving")? {
+        let (frames, wrong) = relay_msgs(addr, msgs);
+        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        wrong?;
+        task::yield_now().await; // others may have been waiting while this one had much to say
+    }
+    log_rest(addr, &rest);
+    Ok(())
+}
+
+async fn handle_client_send(
+    mut sock: &TlsSock,
+    queue: &Receiver<Frame>,
+    gauge: &QueueGauge,
+) -> Result<()> {
+    let mut frames = Frames::new();
+    while let Ok(first) = queue.recv().await {
+        frames.push(first);
+        task::yield_now().await; // those who have something to queue come first
+        frames.extend(std::iter::from_fn(|| queue.try_recv().ok())); // all goes out in one write
+        send_frames(&mut sock, &mut frames, gauge, task::sleep).await.context("sending")?;
+    }
+    sock.close_gently().await;
+    Ok(())
+}

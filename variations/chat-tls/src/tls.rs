@@ -1,0 +1,224 @@
+//! A connection inside TLS: how it begins, and how it is used by two tasks at once.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
+use std::net::Shutdown as Half;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use async_std::channel::{self, Receiver, Sender};
+use async_std::net::TcpStream;
+use async_std::{future, task};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_rustls::TlsAcceptor;
+use futures_rustls::server::TlsStream;
+use rustls::{AlertDescription, ServerConfig};
+use tincanchat::asynchronous::{self, close_gently};
+use tincanchat::{LINGER, SERVER_FULL};
+
+/// The first byte of all that begins with a TLS handshake: the record type (RFC 8446 section 5.1).
+/// No message does, as a control character is not the beginning of a word.
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// How long a client that is turned away may take for its handshake: without one it cannot be told.
+const HANDSHAKE_AT_THE_DOOR: Duration = Duration::from_secs(1);
+
+/// How many bytes wait in TLS for the kernel: about one record, the most that is encrypted at once.
+///
+/// More would be neither in the queue, where it is measured, nor on its way.
+const UNSENT: usize = 16 * 1024;
+
+/// Where connections become private, until the server ends.
+pub struct Handshakes {
+    acceptor: TlsAcceptor,
+    /// Nothing is ever sent: that it is closed says that the server ends.
+    open: Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl Handshakes {
+    pub fn with(config: ServerConfig) -> Self {
+        let (open, ended) = channel::bounded(1);
+        Handshakes { acceptor: Arc::new(config).into(), open, ended }
+    }
+
+    /// Ends all handshakes that are under way: those clients have said nothing yet.
+    pub fn end(&self) {
+        self.open.close();
+    }
+
+    /// Makes a connection private, or closes it.
+    pub async fn shake(&self, sock: TcpStream, time: Duration) -> Result<TlsSock> {
+        let mut shaking = pin!(future::timeout(time, self.try_shake(&sock)));
+        let mut ended = pin!(self.ended.recv());
+        let shaken = poll_fn(|cx| match ended.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => shaking.as_mut().poll(cx).map(Some),
+        });
+        match shaken.await {
+            Some(Ok(Ok(tls))) => Ok(tls),
+            None => bail!("TLS handshake: the server ends"),
+            Some(failed) => {
+                // Gently, so that the client can read why: TLS sends it an alert.
+                close_gently(&sock, task::sleep).await;
+                let late = |_| Err(anyhow!("not done within {time:?}"));
+                failed.unwrap_or_else(late).context("TLS handshake")
+            }
+        }
+    }
+
+    async fn try_shake(&self, sock: &TcpStream) -> Result<TlsSock> {
+        let mut first = [0];
+        match sock.peek(&mut first).await? {
+            0 => bail!("the client left before it"),
+            _ if first != [HANDSHAKE_RECORD] => bail!("the client speaks plaintext, not TLS"),
+            _ => {}
+        }
+        let limit = |session: &mut rustls::ServerConnection| {
+            session.set_buffer_limit(Some(UNSENT));
+        };
+        let stream = self.acceptor.accept_with(sock.clone(), limit).await.map_err(explained)?;
+        Ok(TlsSock { sock: sock.clone(), tls: Mutex::new(Tls { stream, unsent: 0 }) })
+    }
+
+    /// Tells a client that the server is full, and closes so that the client can read it.
+    pub async fn turn_away(&self, sock: TcpStream) {
+        // Whoever does not shake hands cannot be told.
+        let Ok(sock) = self.shake(sock, HANDSHAKE_AT_THE_DOOR).await else { return };
+        let telling = poll_fn(|cx| Pin::new(&mut &sock).poll_write(cx, SERVER_FULL));
+        if let Ok(Ok(_)) = future::timeout(LINGER, telling).await {
+            sock.close_gently().await;
+        }
+    }
+}
+
+/// Says in plain words why a handshake failed, where the usual reasons are.
+fn explained(err: io::Error) -> Error {
+    use AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
+    let reason = err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>());
+    match reason {
+        Some(rustls::Error::AlertReceived(UnknownCA)) => {
+            anyhow!("the client does not trust the CA of our certificate")
+        }
+        Some(rustls::Error::AlertReceived(CertificateExpired)) => {
+            anyhow!("to the client, our certificate has expired")
+        }
+        Some(rustls::Error::AlertReceived(alert @ (BadCertificate | CertificateUnknown))) => {
+            anyhow!("the client refuses our certificate ({alert:?}): for another host, perhaps")
+        }
+        _ if err.kind() == ErrorKind::UnexpectedEof => anyhow!("the client left amid it"),
+        _ => err.into(),
+    }
+}
+
+/// A socket with TLS around it, for one task that reads and another that writes.
+///
+/// Both change the same state, a read may even have to answer something; so there is a lock, held
+/// while bytes are encrypted or decrypted, and never while one waits.
+pub struct TlsSock {
+    sock: TcpStream,
+    tls: Mutex<Tls>,
+}
+
+struct Tls {
+    stream: TlsStream<TcpStream>,
+    /// How many bytes of the last write are encrypted and not with the kernel yet.
+    unsent: usize,
+}
+
+impl TlsSock {
+    /// Shuts the connection down as it is, without a word in TLS.
+    pub fn shutdown(&self, half: Half) -> io::Result<()> {
+        self.sock.shutdown(half)
+    }
+
+    /// Says `close_notify`, so that the client knows that nothing was cut off; then closes so that
+    /// what was sent arrives.
+    pub async fn close_gently(&self) {
+        let mut sock = self;
+        let notify = poll_fn(|cx| Pin::new(&mut sock).poll_close(cx));
+        let _ = future::timeout(LINGER, notify).await; // without it, the client will know that too
+        asynchronous::close_gently(self, task::sleep).await;
+    }
+
+    fn tls(&self) -> MutexGuard<'_, Tls> {
+        // A panic amid TLS is the end of this client, whose handler does not come back.
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsyncRead for &TlsSock {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.tls().stream).poll_read(cx, buf)) {
+            // Whoever sits between us and the client can end a TCP connection, but not say this.
+            Err(err) if err.kind() == ErrorKind::UnexpectedEof => Poll::Ready(Err(io::Error::new(
+                ErrorKind::UnexpectedEof,
+                "the connection ended without close_notify: something may have been cut off",
+            ))),
+            read => Poll::Ready(read),
+        }
+    }
+}
+
+/// A write is done when the kernel has all of it, encrypted, so that what is measured as taken is
+/// taken. Until then, each further try must offer the same bytes; `send_frames` does.
+impl AsyncWrite for &TlsSock {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        use io::Write as _;
+        let mut tls = self.tls();
+        ready!(Pin::new(&mut tls.stream).poll_flush(cx))?;
+        if tls.unsent == 0 {
+            tls.unsent = tls.stream.get_mut().1.writer().write_vectored(slices)?;
+            ready!(Pin::new(&mut tls.stream).poll_flush(cx))?;
+        }
+        Poll::Ready(Ok(mem::take(&mut tls.unsent)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls().stream).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut tls = self.tls();
+        tls.stream.get_mut().1.send_close_notify(); // the first time; later ones do nothing
+        Pin::new(&mut tls.stream).poll_flush(cx)
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for TlsSock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sock.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl AsSocket for TlsSock {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.sock.as_socket()
+    }
+}

@@ -1,0 +1,43 @@
+//! What every server of this project keeps, kept inside TLS: `cargo test -p chat-tls --test contract`.
+//!
+//! The clients of these checks that only connect, leave or send garbage do so without TLS, so what the
+//! server does before and during a handshake is checked too.
+
+mod private;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::{fs, io::Write as _};
+
+use rustls::{ClientConnection, Stream, version};
+use workbench::contract::common::{self, Speech};
+use workbench::server::Launch;
+use workbench::wire::Client;
+
+static DEV: LazyLock<PathBuf> =
+    LazyLock::new(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-tls-contract"));
+
+fn own_words(client: &mut Client) -> anyhow::Result<()> {
+    let mut tls = match client.recall::<ClientConnection>() {
+        Some(tls) => tls,
+        None => private::begin(private::trust(&DEV.join("ca.pem"), &[&version::TLS13])?)?,
+    };
+    let own = format!("{}: hello", client.addr());
+    let mut stream = Stream::new(&mut tls, client);
+    stream.write_all(b"hello\0")?;
+    stream.flush()?;
+    while private::hear(&mut stream)? != own {} // others speak as well
+    client.remember(tls);
+    Ok(())
+}
+
+fn main() -> anyhow::Result<()> {
+    let _ = fs::remove_dir_all(&*DEV); // with certificates that may have expired
+    let dir = DEV.to_str().expect("a path in UTF-8");
+    // Once, before the checks start many servers at the same time.
+    drop(Launch::new(private::PROGRAM, &[]).args(&["--dev-cert", dir]).start()?);
+    let args = Box::leak(Box::new(["--dev-cert", dir]));
+    // A refusal takes as long as a handshake may; that test refuses 1,500 clients one after the other.
+    let skips = &["limits-refusals-counted"];
+    common::run(&[Speech::new(private::PROGRAM, 4040, own_words).args(args).skips(skips)])
+}
