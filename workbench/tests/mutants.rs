@@ -149,6 +149,7 @@ const VARY: &[&str] = &[
     "chat-whole-frames",
     "crowd-1100",
     "frame-half-close",
+    "names-cut",
     "reset-any-moment",
     "reset-hundred",
     "select-last-bytes",
