@@ -4,12 +4,14 @@
 //! With `INSTA_UPDATE=always` these texts are written anew.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use regex::Regex;
@@ -24,26 +26,37 @@ fn main() {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(AT_ONCE);
     let mut trials = vec![Trial::test("every_check_has_a_mutant", every_check_has_a_mutant)];
+    let mut tools = Tools::default();
     for (file, profile) in RIGHT {
         let judge = move || is_right(file, *profile);
-        trials.push(trial(format!("right::{file}"), Path::new(file), judge));
+        trials.push(trial(format!("right::{file}"), tools.for_file(file), judge));
     }
     for mutant in mutants::all().unwrap() {
-        let (name, file) = (format!("mutant::{}", mutant.id), mutant.file_name());
-        trials.push(trial(name, Path::new(&file), move || is_caught(&mutant)));
+        let (name, tool) = (format!("mutant::{}", mutant.id), tools.for_file(&mutant.right));
+        trials.push(trial(name, tool, move || is_caught(&mutant)));
     }
     libtest_mimic::run(&args, trials).exit()
+}
+
+/// What each language takes, and whether it is there: to look for it may take a tenth of a second.
+#[derive(Default)]
+struct Tools(HashMap<&'static str, bool>);
+
+impl Tools {
+    fn for_file(&mut self, file: &str) -> (&'static str, bool) {
+        let tool = mutants::tool(Path::new(file)).unwrap();
+        (tool, *self.0.entry(tool).or_insert_with(|| mutants::is_there(tool)))
+    }
 }
 
 /// A machine may lack a language, but not the one where it is decided whether all is well. The checks
 /// look at processes as only Linux shows them.
 fn trial(
     name: String,
-    file: &Path,
+    (tool, is_there): (&'static str, bool),
     judge: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Trial {
-    let tool = mutants::tool(file).unwrap();
-    let is_missing = !mutants::is_there(tool);
+    let is_missing = !is_there;
     if is_missing && cfg!(target_os = "linux") && env::var_os("CI").is_some() {
         return Trial::test(name, move || Err(Failed::from(format!("{tool} is not installed"))));
     }
@@ -92,7 +105,7 @@ fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
 fn climb(profile: Profile, source: &Path) -> Result<Value, Failed> {
     let mut tincan = Command::new(env!("CARGO_BIN_EXE_tincan"));
     // A shim of a version manager would take longer to start than the server itself.
-    if let Some(path) = path_to_python() {
+    if let Some(path) = &*PATH_TO_PYTHON {
         tincan.env("PATH", path);
     }
     // Others run at the same time.
@@ -107,13 +120,13 @@ fn climb(profile: Profile, source: &Path) -> Result<Value, Failed> {
 }
 
 /// The search path with the real interpreter's folder first.
-fn path_to_python() -> Option<OsString> {
+static PATH_TO_PYTHON: LazyLock<Option<OsString>> = LazyLock::new(|| {
     let asked = ["-c", "import os, sys; print(os.path.dirname(sys.executable))"];
     let output = Command::new("python3").args(asked).output().ok()?;
     let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     let path = env::var_os("PATH").unwrap_or_default();
     env::join_paths([folder].into_iter().chain(env::split_paths(&path))).ok()
-}
+});
 
 fn rows(report: &Value) -> &Vec<Value> {
     report["checks"].as_array().unwrap()
@@ -157,6 +170,19 @@ const VARY: &[&str] = &[
     "slow-pause",
 ];
 
+/// An address before a message, a line of bytes or of marks below them, a number, and how a connection
+/// ended.
+static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+    let patterns = [
+        // A window on long bytes may begin amid an address.
+        r#"…?"[\d.:]*\d: "#,
+        r"^ {11}[ …]*(([0-9a-f]{2} ?)+…?|\^.*)$",
+        r"\d+(\.\d+)?",
+        "a reset|the end of the stream",
+    ];
+    patterns.map(|pattern| Regex::new(pattern).unwrap())
+});
+
 /// A failure's text without what differs from run to run: addresses, and numbers where it says what
 /// was expected and got; where that varies, all about it. The pictures tell of times, and what
 /// the server prints depends on its language's version.
@@ -169,11 +195,7 @@ fn what_stays(text: &str, varies: bool) -> String {
         let title = did.lines().next().unwrap();
         return format!("{title}\n     rule{rest}");
     }
-    // A window on long bytes may begin amid an address.
-    let address = Regex::new(r#"…?"[\d.:]*\d: "#).unwrap();
-    let hexadecimal = Regex::new(r"^ {11}[ …]*(([0-9a-f]{2} ?)+…?|\^.*)$").unwrap();
-    let number = Regex::new(r"\d+(\.\d+)?").unwrap();
-    let end = Regex::new("a reset|the end of the stream").unwrap();
+    let [address, hexadecimal, number, end] = &*PATTERNS;
     let has_address = address.is_match(came);
     let mut kept = String::new();
     for line in came.lines() {
