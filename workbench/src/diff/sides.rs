@@ -14,7 +14,7 @@ pub struct Pair {
 }
 
 /// In reading order; the table in CONTRIBUTING.md is the rule, the variations need not exist.
-pub const PAIRS: [Pair; 6] = [
+pub const PAIRS: [Pair; 8] = [
     Pair {
         from: "echo-uni",
         to: "echo-multi",
@@ -44,6 +44,16 @@ pub const PAIRS: [Pair; 6] = [
         from: "chat-async",
         to: "chat-smol",
         what: "The runtime changes: smol, the successor of async-std.",
+    },
+    Pair {
+        from: "chat-async",
+        to: "chat-tls",
+        what: "Each connection begins with a handshake, and is private from then on.",
+    },
+    Pair {
+        from: "chat-async",
+        to: "chat-uring",
+        what: "One thread; the kernel reads and writes, and owns the buffers meanwhile.",
     },
 ];
 
