@@ -3,11 +3,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+#[cfg(target_os = "linux")]
+use std::{
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
 
-use calc::SLICE;
 use workbench::procfs::Figures;
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
@@ -50,6 +53,7 @@ fn long_lines() -> Vec<Vec<u8>> {
 
 /// Has clients calculate products of long lines, so many at a time, and calls `meanwhile` again and
 /// again until they are done; gives how long they took, all of them.
+#[cfg(target_os = "linux")]
 fn while_others_calculate(server: &Server, clients: u32, mut meanwhile: impl FnMut()) -> Duration {
     let lines = long_lines();
     let is_over = AtomicBool::new(false);
@@ -100,6 +104,7 @@ fn processor_time(server: &Server) -> Duration {
 #[test]
 #[cfg(target_os = "linux")]
 fn products_do_not_stall_the_others() {
+    use calc::SLICE;
     const CALCULATORS: u32 = 16;
     let server = start();
     let mut client = connect(&server);
