@@ -17,7 +17,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsAcceptor;
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
 use tincanchat::asynchronous::close_gently;
-use tincanchat::{LINGER, READ_TURN, SERVER_FULL};
+use tincanchat::{LINGER, SERVER_FULL};
 
 /// The first byte of all that begins with a TLS handshake: the record type (RFC 8446 section 5.1).
 /// No message does, as a control character is not the beginning of a word.
@@ -161,19 +161,13 @@ impl AsyncRead for &TlsSock {
     ) -> Poll<io::Result<usize>> {
         let mut tls = self.tls();
         let mut sock = Waking { sock: &self.sock, cx };
-        let mut left = READ_TURN;
         while !tls.is_closing {
             match tls.session.reader().read(buf) {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read.map_err(cut_off)),
             }
-            if left == 0 {
-                // One can send for ever without saying anything: others come first now and then.
-                sock.cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let received = ready!(sock.ready(|sock| tls.session.read_tls(sock)))?;
-            left = left.saturating_sub(received);
+            ready!(sock.ready(|sock| tls.session.read_tls(sock)))?;
+            // It puts up with only so much in a row that says nothing, so this ends.
             tls.session.process_new_packets().map_err(io::Error::other)?;
         }
         Poll::Ready(Ok(0))
