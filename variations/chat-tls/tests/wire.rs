@@ -202,6 +202,7 @@ fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> 
     expect_poured(&mut late, &format!("{}: {}", ann.sock.addr(), a_kilobyte()))?;
     assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
     server.expect_exit("sent SIGTERM with much queued")?;
+    assert_eq!(server.log().count(|line| line.contains("WARN")), 0, "{}", server.log());
     assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     Ok(())
 }
