@@ -129,6 +129,27 @@ fn it_says_so_when_the_server_goes_away() {
     }
 }
 
+/// Whoever closes before the client says that it is done has gone away, whatever else has come to an
+/// end meanwhile. TLS servers do so when they hear no TLS, some of them with an alert.
+#[test]
+fn a_server_that_ends_first_has_gone_away_even_if_the_input_has_ended() {
+    for (last_bytes, words) in [
+        (&b"a: hello\0"[..], CLOSED),
+        (b"", "Error: Connection to server closed without an answer: does it want --tls?"),
+        (b"\x15\x03\x03\0\x02\x02\x0a", "Error: the server speaks TLS: try --tls"),
+    ] {
+        let server = Server::taking(1);
+        let mut client = Client::start(PROGRAM, server.port, &[]);
+        client.type_in("hello\n");
+        let mut sock = server.accept();
+        assert_eq!(read_frame(&sock), "hello");
+        client.end_input();
+        sock.write_all(last_bytes).unwrap();
+        drop(sock);
+        assert_failed(&client.end(), words);
+    }
+}
+
 #[test]
 fn an_endless_message_is_an_error() {
     let server = Server::taking(1);

@@ -157,6 +157,12 @@ fn poll_write(
     }
 }
 
+/// How long a closing task that was woken for nothing stays away from its socket.
+///
+/// Another task may still wait to read from it; a socket wakes only one, and the other as it takes its
+/// place: the two would wake each other without end.
+const DRAIN_PAUSE: Duration = Duration::from_millis(10);
+
 /// Ends a connection whose peer may still be sending: as [`close_gently`](crate::close_gently), but
 /// waits where that one blocks, for [`LINGER`] at most by the runtime's `sleep`.
 ///
@@ -193,14 +199,24 @@ where
     }
     let _span = span("close");
     let mut time_is_up = pin!(sleep(LINGER));
+    let (mut pause, mut in_vain) = (None::<Pin<Box<T>>>, false);
     poll_fn(|cx| {
         // Here and not outside, where it would make every waiting task bigger.
         let mut thrown_away = [0; 4096];
         while time_is_up.as_mut().poll(cx).is_pending() {
-            match ready!(Pin::new(&mut sock).poll_read(cx, &mut thrown_away)) {
-                Ok(n) if n > 0 => {}
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                _ => break,
+            if let Some(pause) = &mut pause {
+                ready!(pause.as_mut().poll(cx));
+            }
+            pause = None;
+            match Pin::new(&mut sock).poll_read(cx, &mut thrown_away) {
+                Poll::Pending if in_vain => pause = Some(Box::pin(sleep(DRAIN_PAUSE))),
+                Poll::Pending => {
+                    in_vain = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(n)) if n > 0 => in_vain = false,
+                Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(_) => break,
             }
         }
         Poll::Ready(())

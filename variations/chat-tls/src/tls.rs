@@ -1,13 +1,9 @@
 //! A connection inside TLS: how it begins, and how it is used by two tasks at once.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem;
 use std::net::Shutdown as Half;
-#[cfg(unix)]
-use std::os::fd::{AsFd, BorrowedFd};
-#[cfg(windows)]
-use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -19,9 +15,8 @@ use async_std::net::TcpStream;
 use async_std::{future, task};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsAcceptor;
-use futures_rustls::server::TlsStream;
-use rustls::{AlertDescription, ServerConfig};
-use tincanchat::asynchronous::{self, close_gently};
+use rustls::{AlertDescription, ServerConfig, ServerConnection};
+use tincanchat::asynchronous::close_gently;
 use tincanchat::{LINGER, SERVER_FULL};
 
 /// The first byte of all that begins with a TLS handshake: the record type (RFC 8446 section 5.1).
@@ -82,11 +77,11 @@ impl Handshakes {
             _ if first != [HANDSHAKE_RECORD] => bail!("the client speaks plaintext, not TLS"),
             _ => {}
         }
-        let limit = |session: &mut rustls::ServerConnection| {
-            session.set_buffer_limit(Some(UNSENT));
-        };
+        let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(UNSENT));
         let stream = self.acceptor.accept_with(sock.clone(), limit).await.map_err(explained)?;
-        Ok(TlsSock { sock: sock.clone(), tls: Mutex::new(Tls { stream, unsent: 0 }) })
+        let (sock, session) = stream.into_inner();
+        let tls = Tls { session, unsent: 0, is_closing: false };
+        Ok(TlsSock { sock, tls: Mutex::new(tls) })
     }
 
     /// Tells a client that the server is full, and closes so that the client can read it.
@@ -129,9 +124,11 @@ pub struct TlsSock {
 }
 
 struct Tls {
-    stream: TlsStream<TcpStream>,
+    session: ServerConnection,
     /// How many bytes of the last write are encrypted and not with the kernel yet.
     unsent: usize,
+    /// Whether what still comes is thrown away as it is, without a look into it.
+    is_closing: bool,
 }
 
 impl TlsSock {
@@ -141,12 +138,13 @@ impl TlsSock {
     }
 
     /// Says `close_notify`, so that the client knows that nothing was cut off; then closes so that
-    /// what was sent arrives.
+    /// what was sent arrives. A task that still reads finds the end.
     pub async fn close_gently(&self) {
         let mut sock = self;
         let notify = poll_fn(|cx| Pin::new(&mut sock).poll_close(cx));
         let _ = future::timeout(LINGER, notify).await; // without it, the client will know that too
-        asynchronous::close_gently(self, task::sleep).await;
+        self.tls().is_closing = true;
+        close_gently(&self.sock, task::sleep).await;
     }
 
     fn tls(&self) -> MutexGuard<'_, Tls> {
@@ -161,14 +159,29 @@ impl AsyncRead for &TlsSock {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.tls().stream).poll_read(cx, buf)) {
-            // Whoever sits between us and the client can end a TCP connection, but not say this.
-            Err(err) if err.kind() == ErrorKind::UnexpectedEof => Poll::Ready(Err(io::Error::new(
-                ErrorKind::UnexpectedEof,
-                "the connection ended without close_notify: something may have been cut off",
-            ))),
-            read => Poll::Ready(read),
+        let mut tls = self.tls();
+        let mut sock = Waking { sock: &self.sock, cx };
+        while !tls.is_closing {
+            match tls.session.reader().read(buf) {
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map_err(cut_off)),
+            }
+            ready!(sock.ready(|sock| tls.session.read_tls(sock)))?;
+            // It puts up with only so much in a row that says nothing, so this ends.
+            tls.session.process_new_packets().map_err(io::Error::other)?;
         }
+        Poll::Ready(Ok(0))
+    }
+}
+
+/// Whoever sits between us and the client can end a TCP connection, but not say `close_notify`.
+fn cut_off(err: io::Error) -> io::Error {
+    match err.kind() {
+        ErrorKind::UnexpectedEof => io::Error::new(
+            ErrorKind::UnexpectedEof,
+            "the connection ended without close_notify: something may have been cut off",
+        ),
+        _ => err,
     }
 }
 
@@ -188,37 +201,70 @@ impl AsyncWrite for &TlsSock {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        use io::Write as _;
         let mut tls = self.tls();
-        ready!(Pin::new(&mut tls.stream).poll_flush(cx))?;
+        let mut sock = Waking { sock: &self.sock, cx };
+        ready!(tls.poll_flush(&mut sock))?;
         if tls.unsent == 0 {
-            tls.unsent = tls.stream.get_mut().1.writer().write_vectored(slices)?;
-            ready!(Pin::new(&mut tls.stream).poll_flush(cx))?;
+            tls.unsent = tls.session.writer().write_vectored(slices)?;
+            ready!(tls.poll_flush(&mut sock))?;
         }
         Poll::Ready(Ok(mem::take(&mut tls.unsent)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls().stream).poll_flush(cx)
+        self.tls().poll_flush(&mut Waking { sock: &self.sock, cx })
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut tls = self.tls();
-        tls.stream.get_mut().1.send_close_notify(); // the first time; later ones do nothing
-        Pin::new(&mut tls.stream).poll_flush(cx)
+        tls.session.send_close_notify(); // the first time; later ones do nothing
+        tls.poll_flush(&mut Waking { sock: &self.sock, cx })
     }
 }
 
-#[cfg(unix)]
-impl AsFd for TlsSock {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.sock.as_fd()
+impl Tls {
+    fn poll_flush(&mut self, sock: &mut Waking<'_, '_>) -> Poll<io::Result<()>> {
+        while self.session.wants_write() {
+            ready!(sock.ready(|sock| self.session.write_tls(sock)))?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-#[cfg(windows)]
-impl AsSocket for TlsSock {
-    fn as_socket(&self) -> BorrowedSocket<'_> {
-        self.sock.as_socket()
+/// A socket for rustls, which knows of no tasks: where it would block, its task is woken later.
+struct Waking<'a, 'b> {
+    sock: &'a TcpStream,
+    cx: &'a mut Context<'b>,
+}
+
+impl Waking<'_, '_> {
+    fn ready<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> Poll<io::Result<T>> {
+        match act(self) {
+            Err(err) if err.kind() == ErrorKind::WouldBlock => Poll::Pending,
+            done => Poll::Ready(done),
+        }
+    }
+}
+
+impl Read for Waking<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        blocking(Pin::new(&mut self.sock).poll_read(self.cx, buf))
+    }
+}
+
+impl Write for Waking<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        blocking(Pin::new(&mut self.sock).poll_write(self.cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // a TCP socket keeps nothing back
+    }
+}
+
+fn blocking(done: Poll<io::Result<usize>>) -> io::Result<usize> {
+    match done {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
     }
 }

@@ -3,12 +3,15 @@
 
 mod private;
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use private::{End, PROGRAM, Private, trust};
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 use workbench::server::{Launch, Server, Signal};
-use workbench::wire::Client;
+use workbench::wire::{Client, framed};
+use workbench::{PATIENCE, wait_until};
 
 fn start(args: &[&str]) -> Result<(TempDir, Server)> {
     let dir = TempDir::new()?;
@@ -56,6 +59,167 @@ fn one_too_many_is_told_in_private() -> Result<()> {
     Ok(())
 }
 
+/// What is poured out for a client that does not read: less than any queue holds, and more than the
+/// kernel has room for.
+const POURED: usize = 180;
+
+fn a_kilobyte() -> String {
+    "k".repeat(1000)
+}
+
+/// One says something so many times, and hears that.
+fn pour(ann: &mut Private, text: &str, times: usize) -> Result<()> {
+    let relay = format!("{}: {text}", ann.sock.addr());
+    ann.send(&framed(text).repeat(times))?;
+    (0..times).try_for_each(|_| ann.expect(&relay))
+}
+
+/// Joins with little room between it and the server, and reads no more once it is in.
+fn join_silent(dir: &TempDir, server: &Server, ann: &mut Private) -> Result<Private> {
+    let sock = Client::connect_narrow(server.addr())?;
+    let mut silent = Private::shake(sock, trust(&dir.path().join("ca.pem"), &[&TLS13])?)?;
+    silent.say("not a word from me")?;
+    let relay = format!("{}: not a word from me", silent.sock.addr());
+    silent.expect(&relay)?;
+    ann.expect(&relay)?;
+    Ok(silent)
+}
+
+/// All that was poured must come, and then the end as it should be.
+fn expect_poured(late: &mut Private, relay: &str) -> Result<()> {
+    late.sock.widen()?; // piece by piece a busy machine might need more than the 3 s
+    let (bytes, end) = late.until_end()?;
+    let whole = bytes == framed(relay).repeat(POURED);
+    assert!(whole, "{} bytes: {:?}", bytes.len(), bytes.last_chunk::<40>());
+    assert_eq!(end, End::Notified);
+    Ok(())
+}
+
+fn wait_for_log_about(server: &Server, client: &Private, words: &str) -> Result<String> {
+    let addr = client.sock.addr().to_string();
+    server.wait_for_log(words, |line| line.contains(&addr) && line.contains(words))
+}
+
+/// A loop that does not rest is busy whenever one looks.
+fn expect_rest(server: &Server, whilst: &str) -> Result<()> {
+    /// So many in a row: about a tenth of a second.
+    const LOOKS: usize = 20;
+    let mut calm = 0;
+    let rests = wait_until(PATIENCE, || {
+        calm = if server.is_busy() { 0 } else { calm + 1 };
+        Ok(calm == LOOKS)
+    })?;
+    assert!(rests, "busy all the time: {whilst}");
+    Ok(())
+}
+
+#[test]
+fn a_slow_reader_is_cut_off_and_nobody_waits_for_it() -> Result<()> {
+    /// What may wait for one client, many times over, and far less than what is said.
+    const GROWTH: u64 = 6 << 20;
+    let (dir, server) = start(&[])?;
+    let mut ann = join(&dir, &server)?;
+    let silent = join_silent(&dir, &server, &mut ann)?;
+    pour(&mut ann, &a_kilobyte(), POURED)?;
+    expect_rest(&server, "one does not read")?;
+    let before = server.figures().map_or(0, |figures| figures.resident);
+    for _ in 0..100 {
+        pour(&mut ann, &"x".repeat(4000), 30)?; // 12 MB in all
+    }
+    let grown = server.figures().map_or(0, |it| it.resident.saturating_sub(before));
+    assert!(grown < GROWTH, "{grown}");
+    let line = wait_for_log_about(&server, &silent, "WARN")?;
+    let queued = line.split_once(" bytes").and_then(|(before, _)| before.rsplit(' ').next());
+    let queued: usize = queued.unwrap_or_default().parse()?;
+    assert!(queued > 200 * 1024, "{line}");
+    wait_for_log_about(&server, &silent, "disconnected")?;
+    pour(&mut ann, "business as usual", 1)
+}
+
+#[test]
+fn what_breaks_the_protocol_is_told_in_private() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let mut ann = join(&dir, &server)?;
+    let too_long = "x".repeat(16 * 1024 + 1).into_bytes();
+    for (bytes, told) in [
+        (&too_long[..], "server: the message is longer than 16384 bytes"),
+        (b"caf\xe9\0", "server: the message is not UTF-8: of its 4 bytes, 3 make sense"),
+    ] {
+        let mut bob = join(&dir, &server)?;
+        bob.say("whole")?;
+        bob.send(bytes)?;
+        let relay = format!("{}: whole", bob.sock.addr());
+        let last_words = [framed(&relay), framed(told)].concat();
+        assert_eq!(bob.until_end()?, (last_words, End::Notified));
+        ann.expect(&relay)?;
+        wait_for_log_about(&server, &bob, told.trim_start_matches("server: "))?;
+    }
+    pour(&mut ann, "still here", 1)
+}
+
+#[test]
+fn garbage_after_the_handshake_ends_that_client_alone() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let mut ann = join(&dir, &server)?;
+    let changed_on_the_way = [&[23, 3, 3, 0, 64][..], &[7; 64]].concat();
+    for (bytes, why) in [
+        (&b"plaintext all of a sudden\0"[..], "InvalidContentType"),
+        (&changed_on_the_way, "cannot decrypt"),
+    ] {
+        let mut bob = join(&dir, &server)?;
+        bob.sock.send(bytes)?;
+        assert_eq!(bob.until_end()?, (Vec::new(), End::CutOff)); // by an alert
+        wait_for_log_about(&server, &bob, why)?;
+        wait_for_log_about(&server, &bob, "disconnected")?;
+        pour(&mut ann, "undisturbed", 1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn who_asks_for_new_keys_without_end_is_let_go() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let mut ann = join(&dir, &server)?;
+    let mut bob = join(&dir, &server)?;
+    bob.tls.refresh_traffic_keys()?;
+    pour(&mut bob, "once is nothing", 1)?;
+    ann.hear()?;
+    // The server may have had enough before the last of them.
+    while bob.tls.refresh_traffic_keys().is_ok() && bob.send_out().is_ok() {}
+    wait_for_log_about(&server, &bob, "TooManyKeyUpdateRequests")?;
+    wait_for_log_about(&server, &bob, "disconnected")?;
+    pour(&mut ann, "undisturbed", 1)
+}
+
+#[test]
+fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> {
+    let (dir, mut server) = start(&[])?;
+    let mut ann = join(&dir, &server)?;
+    let mut late = join_silent(&dir, &server, &mut ann)?;
+    pour(&mut ann, &a_kilobyte(), POURED)?;
+    let begin = Instant::now();
+    server.signal(Signal::TERM)?;
+    expect_poured(&mut late, &format!("{}: {}", ann.sock.addr(), a_kilobyte()))?;
+    assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
+    server.expect_exit("sent SIGTERM with much queued")?;
+    assert_eq!(server.log().count(|line| line.contains("WARN")), 0, "{}", server.log());
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    Ok(())
+}
+
+#[test]
+fn after_the_clients_close_notify_the_rest_is_delivered() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let mut ann = join(&dir, &server)?;
+    let mut late = join_silent(&dir, &server, &mut ann)?;
+    pour(&mut ann, &a_kilobyte(), POURED)?;
+    late.close_notify()?;
+    expect_rest(&server, "one has closed its side and does not read")?;
+    expect_poured(&mut late, &format!("{}: {}", ann.sock.addr(), a_kilobyte()))?;
+    wait_for_log_about(&server, &late, "disconnected")?;
+    pour(&mut ann, "still here", 1)
+}
+
 #[test]
 fn a_missing_close_notify_is_told_apart() -> Result<()> {
     let (dir, server) = start(&[])?;
@@ -65,21 +229,45 @@ fn a_missing_close_notify_is_told_apart() -> Result<()> {
     let name = ann.sock.addr().to_string();
     server.wait_for_log("her end", |line| line.contains(&name) && line.contains("disconnected"))?;
     assert_eq!(server.log().count(|line| line.contains("close_notify")), 0);
-    drop(join(&dir, &server)?);
-    server.wait_for_log("a warning", |line| line.contains("without close_notify"))?;
+    let mut cut = join(&dir, &server)?;
+    cut.send(b"cut of")?;
+    cut.sock.half_close()?;
+    assert_eq!(cut.until_end()?, (Vec::new(), End::Notified));
+    wait_for_log_about(&server, &cut, "without close_notify")?;
     Ok(())
 }
 
 #[test]
-fn plaintext_and_silence_end_with_a_line_in_the_log() -> Result<()> {
+fn plaintext_ends_with_a_line_in_the_log() -> Result<()> {
     let (_dir, server) = start(&[])?;
-    let mut silent = Client::connect(server.addr())?;
     let mut plain = Client::connect(server.addr())?;
     plain.say("hi")?;
     plain.expect_eof()?;
     server.wait_for_log("why", |line| line.contains("speaks plaintext, not TLS"))?;
-    server.wait_for_log("why", |line| line.contains("not done within 10s"))?;
-    silent.expect_eof()
+    Ok(())
+}
+
+/// Neither who says nothing nor who says the beginning of a handshake keeps its place.
+#[test]
+fn a_handshake_that_never_ends_has_a_place_for_ten_seconds() -> Result<()> {
+    let (dir, server) = start(&["--max-clients", "2"])?;
+    let mut silent = Client::connect(server.addr())?;
+    let mut begun = Client::connect(server.addr())?;
+    begun.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
+    let begin = Instant::now();
+    let mut third = join(&dir, &server)?;
+    assert_eq!(third.until_end()?, (b"server: full\0".to_vec(), End::Notified));
+    expect_rest(&server, "two do not go on with their handshakes")?;
+    for client in [&mut silent, &mut begun] {
+        client.expect_eof()?;
+        let addr = client.addr().to_string();
+        let is_late = |line: &str| line.contains(&addr) && line.contains("not done within 10s");
+        server.wait_for_log("why", is_late)?;
+    }
+    assert!(begin.elapsed() > Duration::from_secs(9), "{:?}", begin.elapsed());
+    let is_in = wait_until(PATIENCE, || Ok(pour(&mut join(&dir, &server)?, "in", 1).is_ok()))?;
+    assert!(is_in, "{}", server.log());
+    Ok(())
 }
 
 #[test]

@@ -77,12 +77,12 @@ pub struct Speech {
     pub text: Option<fn(&str) -> Vec<u8>>,
     /// What the server tells a client for which it has no place, before it closes.
     pub full: &'static [u8],
+    /// What a client for which there is no place says, so that the server turns it away at once.
+    pub knock: &'static [u8],
     /// Clients for which the server, asked to end, waits as long as it may.
     pub held_by: Option<Connect>,
     /// As what it has to climb the ladder, too.
     pub profile: Option<Profile>,
-    /// Checks by their id that do not fit its protocol, and are done by tests of its own.
-    pub skips: &'static [&'static str],
 }
 
 impl Speech {
@@ -103,9 +103,9 @@ impl Speech {
             has_processes: false,
             text: None,
             full: b"",
+            knock: b"",
             held_by: None,
             profile: None,
-            skips: &[],
         }
     }
 
@@ -151,6 +151,13 @@ impl Speech {
         self
     }
 
+    /// The same, and whoever says this where there is no place is turned away at once.
+    #[must_use]
+    pub const fn knock(mut self, said: &'static [u8]) -> Self {
+        self.knock = said;
+        self
+    }
+
     /// The same, and for these clients the server waits at its end, as long as it may.
     #[must_use]
     pub const fn held_by(mut self, clients: Connect) -> Self {
@@ -162,13 +169,6 @@ impl Speech {
     #[must_use]
     pub const fn climbs_as(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
-        self
-    }
-
-    /// The same without these checks.
-    #[must_use]
-    pub const fn skips(mut self, ids: &'static [&'static str]) -> Self {
-        self.skips = ids;
         self
     }
 
@@ -189,9 +189,7 @@ pub fn run(servers: &[Speech]) -> ! {
     // One check has a thousand clients; if the limit stays low, that check says so.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let trials = servers.iter().flat_map(|speech| {
-        let rows = TABLE
-            .iter()
-            .filter(|row| speech.serves >= row.least && !speech.skips.contains(&row.check.id));
+        let rows = TABLE.iter().filter(|row| speech.serves >= row.least);
         let subject = Subject::of(*speech);
         let rows = rows.map(move |row| (&row.check, subject.clone()));
         rows.chain(climb(*speech)).map(|(check, subject)| {
@@ -314,6 +312,13 @@ const TABLE: &[Row] = &[
         stopping::amid_a_conversation,
         "§1: SIGINT, SIGTERM: for at most 3 s, whatever the clients go on saying.",
     ),
+    #[cfg(unix)]
+    many(
+        "stop-rests",
+        stopping::rests_meanwhile,
+        "§1: SIGINT, SIGTERM: then close every connection; the processor is nobody's meanwhile.",
+    )
+    .needs(Needs::Figures),
     #[cfg(unix)]
     one("stop-two-signals", stopping::two_signals, "§1: A second signal ends it at once."),
     many(

@@ -70,10 +70,11 @@ pub(super) fn refusals_are_counted(bench: &Bench) -> Result<()> {
     let _inside = bench.known_client(&server)?;
     let before = server.log().so_far().len();
     let begin = Instant::now();
+    let knock = bench.speech().map_or(&b""[..], |it| it.knock);
     for _ in 0..FLOOD {
-        Client::connect(server.addr())?.rest()?;
+        refused(&server, knock)?;
     }
-    let refused = wait_for_count(&server, before)?;
+    let refused = wait_for_count(&server, knock, before)?;
     let (lines, counted) = told(&server, before);
     let seconds = begin.elapsed().as_secs() + 2;
     let did = format!("was refused {refused} times in less than {seconds} s");
@@ -91,23 +92,29 @@ pub(super) fn refusals_are_counted(bench: &Bench) -> Result<()> {
 /// The connections that are refused in a row.
 const FLOOD: u64 = 1500;
 
+fn refused(server: &Server, knock: &[u8]) -> Result<()> {
+    let mut client = Client::connect(server.addr())?;
+    client.send_regardless(knock);
+    client.rest().map(drop)
+}
+
 /// Is refused now and then until the log has told of the whole flood: by a line each, or counted.
-fn wait_for_count(server: &Server, before: usize) -> Result<u64> {
-    let mut refused = FLOOD;
+fn wait_for_count(server: &Server, knock: &[u8], before: usize) -> Result<u64> {
+    let mut times = FLOOD;
     let all_told = crate::wait_until(crate::PATIENCE, || {
         let (lines, counted) = told(server, before);
         if lines + counted < FLOOD {
-            Client::connect(server.addr())?.rest()?;
-            refused += 1;
+            refused(server, knock)?;
+            times += 1;
         }
         Ok(lines + counted >= FLOOD)
     })?;
     if all_told {
-        return Ok(refused);
+        return Ok(times);
     }
     let (lines, counted) = told(server, before);
     let got = format!("{lines} lines that count {counted}:\n{}", server.log());
-    fail(format!("was refused {refused} times"), "the log counts what it leaves out", got)
+    fail(format!("was refused {times} times"), "the log counts what it leaves out", got)
 }
 
 /// The new lines in the log, and the sum of the counts in its warnings.

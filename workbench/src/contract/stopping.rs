@@ -198,6 +198,34 @@ pub(super) fn two_signals(bench: &Bench) -> Result<()> {
     })
 }
 
+/// While clients that stay are waited for, the server rests.
+pub(super) fn rests_meanwhile(bench: &Bench) -> Result<()> {
+    /// What ending may cost; a loop that does not rest takes several times that.
+    const END_COSTS: Duration = Duration::from_millis(150);
+    let mut server = bench.start(&[])?;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(bench.known_client(&server)?);
+    }
+    let cpu = |server: &Server| server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
+    let before = cpu(&server);
+    server.signal(Signal::TERM)?;
+    let mut used = Duration::ZERO;
+    let ended = wait_until(crate::PATIENCE, || {
+        used = used.max(cpu(&server).saturating_sub(before));
+        Ok(server.wait(Duration::ZERO)?.is_some())
+    })?;
+    let did = "sent SIGTERM with clients that stay";
+    match (ended, used < END_COSTS) {
+        (true, true) => Ok(()),
+        (true, false) => {
+            let expected = format!("less than {END_COSTS:?} of processor time until the end");
+            fail(did, expected, format!("{used:?}"))
+        }
+        (false, _) => fail(did, "an end", "none"),
+    }
+}
+
 /// Clients that keep talking do not keep the server.
 pub(super) fn amid_a_conversation(bench: &Bench) -> Result<()> {
     let mut server = bench.start(&[])?;

@@ -435,6 +435,14 @@ pub const TABLE: &[Check] = &[
     ),
     #[cfg(unix)]
     row(
+        "stop-rests",
+        CHAT,
+        stopping::rests_meanwhile,
+        "§1: SIGINT, SIGTERM: then close every connection; the processor is nobody's meanwhile.",
+    )
+    .needs(Needs::Figures),
+    #[cfg(unix)]
+    row(
         "stop-conversation",
         EVERY,
         stopping::amid_a_conversation,

@@ -40,6 +40,9 @@ const QUIET_TIME: Duration = Duration::from_millis(200);
 /// What is said of a connection that ends before we have ended it.
 const CLOSED: &str = "Connection to server closed";
 
+/// How an answer in TLS to what is no TLS begins: an alert, in some version (RFC 8446 section 5.1).
+const TLS_ALERT: &str = "\u{15}\u{3}";
+
 /// Talk to a chat server: what arrives is printed while you type.
 #[derive(Parser)]
 #[command(
@@ -77,6 +80,7 @@ fn main() -> Result<(), Failure> {
     let chat = Arc::new(Chat {
         sock,
         has_heard: AtomicBool::new(true),
+        has_spoken: AtomicBool::new(false),
         is_leaving: AtomicBool::new(false),
     });
     match terminal::open()? {
@@ -127,6 +131,8 @@ struct Chat {
     sock: Sock,
     /// Whether anything has come since the leaving thread last looked.
     has_heard: AtomicBool,
+    has_spoken: AtomicBool,
+    /// Whether the server is told that nothing more comes.
     is_leaving: AtomicBool,
 }
 
@@ -135,11 +141,17 @@ impl Chat {
     /// connection: an error, unless we are leaving.
     fn receive(&self, mut show: impl FnMut(&[String]) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let mut rest = Rest::for_client();
+        let mut has_answered = false;
         while let Some(received) = recv_msgs(&mut &self.sock, &mut rest).context(CLOSED)? {
             let mut msgs = Vec::new();
             let mut broken = None;
             for msg in received {
                 match msg {
+                    Ok(msg)
+                        if self.sock.is_plain() && !has_answered && msg.starts_with(TLS_ALERT) =>
+                    {
+                        bail!("the server speaks TLS: try --tls")
+                    }
                     Ok(msg) => msgs.push(printable(msg).into_owned()),
                     Err(err) => broken = Some(err),
                 }
@@ -147,6 +159,7 @@ impl Chat {
             if !msgs.is_empty() {
                 show(&msgs)?;
             }
+            has_answered = true;
             self.has_heard.store(true, Ordering::SeqCst);
             if let Some(err) = broken {
                 return Err(err).context("the server does not speak our protocol");
@@ -155,10 +168,14 @@ impl Chat {
         if !rest.is_empty() {
             bail!("{CLOSED} in the middle of a message");
         }
-        if !self.is_leaving.load(Ordering::SeqCst) {
-            bail!(CLOSED);
+        if self.is_leaving.load(Ordering::SeqCst) {
+            return Ok(());
         }
-        Ok(())
+        // Whoever speaks to a chat hears at least its own words.
+        if self.has_spoken.load(Ordering::SeqCst) && !has_answered && self.sock.is_plain() {
+            bail!("{CLOSED} without an answer: does it want --tls?");
+        }
+        bail!(CLOSED)
     }
 
     /// Sends lines until there are no more or one is `q`; gives whether the server has taken them all.
@@ -181,7 +198,10 @@ impl Chat {
             // A server ignores an empty message.
             Ok(_) if msg.is_empty() => true,
             // Waits while the server does not read, so nothing that was typed is dropped.
-            Ok(frame) => (&self.sock).write_all(&frame).is_ok(),
+            Ok(frame) => {
+                self.has_spoken.store(true, Ordering::SeqCst);
+                (&self.sock).write_all(&frame).is_ok()
+            }
             Err(err) => {
                 refuse(&err.to_string());
                 true
@@ -199,12 +219,13 @@ impl Chat {
                 thread::park();
             }
         }
-        self.is_leaving.store(true, Ordering::SeqCst);
         let end = Instant::now() + patience;
         // The chapter's servers drop a client that stops sending, with all it has yet to get.
         while self.has_heard.swap(false, Ordering::SeqCst) && Instant::now() + LINGER < end {
             thread::sleep(QUIET_TIME);
         }
+        // A server that has closed before it knows this has gone away.
+        self.is_leaving.store(true, Ordering::SeqCst);
         let _ = self.sock.shutdown(Shutdown::Write);
         thread::sleep(end.saturating_duration_since(Instant::now()));
         process::exit(0)

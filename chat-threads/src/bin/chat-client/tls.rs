@@ -14,6 +14,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use tincanchat::LINGER;
 
 /// How long a server may take for its part of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -44,6 +45,10 @@ impl Sock {
         let shaken = shake_hands(&sock, &mut tls);
         shaken.map_err(|err| explained(err, host, ca)).context("TLS handshake")?;
         Ok(Sock::Tls(Box::new(TlsSock { sock, tls: Mutex::new(tls) })))
+    }
+
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Sock::Plain(_))
     }
 
     pub fn tcp(&self) -> &TcpStream {
@@ -94,6 +99,8 @@ impl TlsSock {
     /// That we send no more is a message in TLS, so that a connection that somebody has cut off looks
     /// different.
     fn close_notify(&self) -> io::Result<()> {
+        // A server that does not read does not keep us from leaving.
+        self.sock.set_write_timeout(Some(LINGER))?;
         self.tls().send_close_notify();
         self.send_out()
     }
@@ -209,7 +216,7 @@ fn explained(err: io::Error, host: &str, ca: Option<&Path>) -> Error {
             }
             NotValidForNameContext { presented, .. } => anyhow!(
                 "wrong host name: the server's certificate is not for {host} but for {}",
-                presented.join(", ")
+                presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
             ),
             NotValidForName => {
                 anyhow!("wrong host name: the server's certificate is not for {host}")
@@ -225,4 +232,10 @@ fn explained(err: io::Error, host: &str, ca: Option<&Path>) -> Error {
         }
         _ => err.into(),
     }
+}
+
+/// The name in what rustls shows of a name: `DnsName("example.org")`, `IpAddress(192.0.2.7)`.
+fn bare(shown: &str) -> &str {
+    let within = shown.split_once('(').and_then(|(_, within)| within.strip_suffix(')'));
+    within.unwrap_or(shown).trim_matches('"')
 }

@@ -2,10 +2,10 @@
 // Each test program uses some of it.
 #![allow(dead_code)]
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, mem};
 
 use anyhow::{Result, bail};
 use rustls::crypto::ring;
@@ -44,6 +44,8 @@ pub enum End {
 pub struct Private {
     pub sock: Client,
     pub tls: ClientConnection,
+    /// What has come and was not given out.
+    received: Vec<u8>,
 }
 
 impl Private {
@@ -53,10 +55,17 @@ impl Private {
         while tls.is_handshaking() {
             tls.complete_io(&mut sock)?;
         }
-        while tls.wants_write() {
-            tls.write_tls(&mut sock)?;
+        let mut private = Private { sock, tls, received: Vec::new() };
+        private.send_out()?;
+        Ok(private)
+    }
+
+    /// Sends what waits in TLS: an answer, a request.
+    pub fn send_out(&mut self) -> Result<()> {
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.sock)?;
         }
-        Ok(Private { sock, tls })
+        Ok(())
     }
 
     pub fn stream(&mut self) -> Stream<'_, ClientConnection, Client> {
@@ -74,7 +83,17 @@ impl Private {
 
     /// The next message.
     pub fn hear(&mut self) -> Result<String> {
-        hear(&mut self.stream())
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == 0) {
+                let frame = self.received.drain(..=end).take(end).collect();
+                return Ok(String::from_utf8(frame)?);
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.stream().read(&mut chunk)? {
+                0 => bail!("the server says no more"),
+                n => self.received.extend(&chunk[..n]),
+            }
+        }
     }
 
     pub fn expect(&mut self, text: &str) -> Result<()> {
@@ -85,15 +104,12 @@ impl Private {
     /// Says that nothing more will be said.
     pub fn close_notify(&mut self) -> Result<()> {
         self.tls.send_close_notify();
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.sock)?;
-        }
-        Ok(())
+        self.send_out()
     }
 
     /// All bytes up to the end, and how it ended.
     pub fn until_end(&mut self) -> Result<(Vec<u8>, End)> {
-        let mut bytes = Vec::new();
+        let mut bytes = mem::take(&mut self.received);
         match self.stream().read_to_end(&mut bytes) {
             Ok(_) => Ok((bytes, End::Notified)),
             Err(err) if matches!(err.kind(), ErrorKind::TimedOut) => Err(err.into()),
