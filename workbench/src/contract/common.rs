@@ -37,6 +37,7 @@ use crate::check::survival as ladder;
 use crate::check::{Asked, Bench, Check, LADDER, Needs, Profile, Subject};
 use crate::fail;
 use crate::server::Server;
+use crate::tls::Tls;
 use crate::wire::{Client, Heard};
 
 /// How many clients a server serves.
@@ -81,6 +82,8 @@ pub struct Speech {
     pub held_by: Option<Connect>,
     /// As what it has to climb the ladder, too.
     pub profile: Option<Profile>,
+    /// How the clients of the ladder speak TLS with it, if they do.
+    pub tls: Option<&'static Tls>,
     /// Checks by their id that do not fit its protocol, and are done by tests of its own.
     pub skips: &'static [&'static str],
 }
@@ -105,6 +108,7 @@ impl Speech {
             full: b"",
             held_by: None,
             profile: None,
+            tls: None,
             skips: &[],
         }
     }
@@ -165,6 +169,13 @@ impl Speech {
         self
     }
 
+    /// The same, where the clients of the ladder are inside TLS.
+    #[must_use]
+    pub const fn inside(mut self, tls: &'static Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// The same without these checks.
     #[must_use]
     pub const fn skips(mut self, ids: &'static [&'static str]) -> Self {
@@ -204,7 +215,8 @@ pub fn run(servers: &[Speech]) -> ! {
 /// What the ladder asks of it, said as the ladder says it.
 fn climb(speech: Speech) -> impl Iterator<Item = (&'static Check, Subject)> {
     speech.profile.into_iter().flat_map(move |profile| {
-        let subject = Subject { profile, speech: None, ..Subject::of(speech) };
+        let tls = speech.tls.cloned();
+        let subject = Subject { profile, speech: None, tls, ..Subject::of(speech) };
         let rows = LADDER.iter().filter(move |check| check.asked(profile) != Asked::Nothing);
         rows.map(move |check| (check, subject.clone()))
     })
