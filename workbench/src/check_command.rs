@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use workbench::check::{
     Target, climb, list, one_failure, write_report,
 };
 use workbench::server;
+use workbench::tls::Tls;
 
 use crate::output::print;
 
@@ -26,6 +28,7 @@ use crate::output::print;
     cargo tincan check chat --only framing --hints 3 -- node chat.js {port}\n  \
     cargo tincan check chat-poll -- target/debug/chat-poll --port {port}\n  \
     cargo tincan check chat --addr 127.0.0.1:4040\n  \
+    cargo tincan check chat --tls -- python3 my_tls_chat.py {port}\n  \
     cargo tincan check --list")]
 pub struct Args {
     /// What the server claims to be
@@ -37,6 +40,15 @@ pub struct Args {
     /// Check the server that runs at this address, and start none
     #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "command")]
     addr: Option<SocketAddr>,
+    /// Speak TLS with it: all its clients are inside TLS (1.3 or 1.2); for chats
+    ///
+    /// Any certificate is taken, a self-signed one too, unless --ca is given. All checks are asked, but in
+    /// TLS 1.2 not frame-half-close: there, the end of one direction is the end of both.
+    #[arg(long)]
+    tls: bool,
+    /// Take its certificate only if a CA in this file (PEM) has signed it, for localhost
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
     /// Run only this check, or this part of the ladder; can be given several times
     #[arg(long, value_name = "ID", value_parser = id_or_theme)]
     only: Vec<String>,
@@ -93,6 +105,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(profile) = args.profile else { return Ok(ExitCode::from(2)) };
+    if args.tls && !profile.is_chat() {
+        eprintln!("tincan: --tls is for chats, and {profile} is none");
+        return Ok(ExitCode::from(2));
+    }
     let (target, shown) = match args.addr {
         Some(addr) => (Target::Running(addr), format!("--addr {addr}")),
         None => (Target::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
@@ -104,11 +120,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(3));
     }
     let Args { seed, hints, .. } = *args;
-    let again = format!("{} {profile} --only {{id}} --seed {seed} {shown}", called_as("check"));
+    let check_it = format!("{} {profile}{}", called_as("check"), inside(args));
+    let again = format!("{check_it} --only {{id}} --seed {seed} {shown}");
     let call = Invocation { profile, seed, hints, target: shown, again };
     let patience = Duration::from_secs(args.patience);
     let naming = Naming::default();
-    let subject = Subject { profile, target, naming, speech: None, seed, patience };
+    let tls = match tls(args) {
+        Ok(tls) => tls,
+        Err(err) => {
+            eprintln!("tincan: {err:#}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let subject = Subject { profile, target, naming, speech: None, seed, patience, tls };
     let wanted = |check: &Check| {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
@@ -119,6 +143,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     check(subject, &call, args.format, wanted).map(ExitCode::from)
+}
+
+fn tls(args: &Args) -> Result<Option<Tls>> {
+    match &args.ca {
+        Some(ca) => Tls::trusting(ca).map(Some),
+        None => args.tls.then(Tls::trusting_anybody).transpose(),
+    }
+}
+
+/// What of the command line says how TLS is spoken.
+fn inside(args: &Args) -> String {
+    let ca = args.ca.as_ref().map(|ca| format!(" --ca {}", quoted(&[ca.clone().into_os_string()])));
+    let tls = if args.tls { " --tls" } else { "" };
+    format!("{tls}{}", ca.unwrap_or_default())
 }
 
 /// Runs one check of a server, and gives the exit code and what has to be typed to run all.
@@ -134,7 +172,8 @@ pub fn check_one(
     let call = Invocation { profile, seed: SEED, hints, target: shown, again };
     let target = Target::Command(command);
     let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
-    let subject = Subject { profile, target, naming, speech: None, seed: SEED, patience };
+    let (speech, seed, tls) = (None, SEED, None);
+    let subject = Subject { profile, target, naming, speech, seed, patience, tls };
     Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
 }
 

@@ -3,7 +3,7 @@
 //! | for | items |
 //! |---|---|
 //! | start, watch and end a server | [`server`] |
-//! | talk to it in raw bytes | [`wire`], and who said what when: [`tape`] |
+//! | talk to it in raw bytes | [`wire`], and who said what when: [`tape`]; inside TLS: [`tls`] |
 //! | what any server has to do, one check each | [`check`]; the table is [`check::LADDER`] |
 //! | what a server of this project promises besides | [`contract`]; [`contract::TABLE`] |
 //! | servers to try the checker on | [`mutants`] |
@@ -28,6 +28,7 @@ pub mod procfs;
 pub mod server;
 pub mod sockdiag;
 pub mod tape;
+pub mod tls;
 mod wait;
 pub mod watch;
 pub mod wire;

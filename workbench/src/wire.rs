@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::tape::{self, BYTES_KEPT, Step, Tape};
+use crate::tls::{self, Session, Tls};
 use crate::{Failure, PATIENCE, Said, fail, fail_late};
 
 /// The receive buffer of a narrow client, in bytes.
@@ -56,6 +57,17 @@ pub struct Client {
     lane: usize,
     patience: Duration,
     memory: Option<Box<dyn Any + Send>>,
+    tls: Option<Box<Inside>>,
+}
+
+/// What is between the socket of a client and its bytes.
+#[derive(Debug)]
+struct Inside {
+    session: Session,
+    /// How it has ended, if it has before the connection was seen to.
+    over: Option<Heard>,
+    /// Whether there was no handshake before that.
+    is_unshaken: bool,
 }
 
 impl Client {
@@ -93,8 +105,8 @@ impl Client {
         let tape = Tape::default();
         let lane = tape.lane();
         let (received, patience) = (Vec::new(), PATIENCE);
-        let memory = None;
-        Ok(Self { stream, addr, server, received, taken: 0, tape, lane, patience, memory })
+        let (memory, tls) = (None, None);
+        Ok(Self { stream, addr, server, received, taken: 0, tape, lane, patience, memory, tls })
     }
 
     /// Makes this client part of a story that others are in, too.
@@ -113,6 +125,44 @@ impl Client {
         // A connection that has ended meanwhile shows that by itself.
         let _ = self.stream.set_write_timeout(Some(patience));
         self
+    }
+
+    /// Goes on inside TLS, after a handshake: what is sent and heard from now on is what TLS carries.
+    ///
+    /// That the server ends the connection instead is no failure yet: a server may be full.
+    pub fn inside(mut self, tls: &Tls) -> Result<Self> {
+        let session = Session::begin(tls)?;
+        self.tls = Some(Box::new(Inside { session, over: None, is_unshaken: true }));
+        let until = Instant::now() + self.patience;
+        while self.tls.as_ref().is_some_and(|it| it.session.is_shaking()) {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.read(left.max(Duration::from_millis(1)))? {
+                Heard::Silence if left.is_zero() => return Err(self.unshaken(&Heard::Silence)),
+                Heard::Eof | Heard::Reset => return Ok(self),
+                _ => {}
+            }
+        }
+        // The last of the handshake; if the server is gone already, that will be heard.
+        let _ = self.flush_tls();
+        if let Some(tls) = &mut self.tls {
+            tls.is_unshaken = false;
+            let version = tls.session.version();
+            self.record(Step::Note, version.as_bytes());
+        }
+        Ok(self)
+    }
+
+    fn is_unshaken(&self) -> bool {
+        self.tls.as_ref().is_some_and(|it| it.is_unshaken)
+    }
+
+    /// A failure of the handshake.
+    fn unshaken(&self, got: &Heard) -> anyhow::Error {
+        let is_late = *got == Heard::Silence;
+        // Where it has answered before, this is another mistake.
+        let likely = self.tls.as_ref().is_none_or(|it| !it.session.was_met()).then_some(NO_TLS);
+        let expected = Said::words(HANDSHAKE);
+        Failure { did: self.transcript(), expected, got: Said::words(got), is_late, likely }.into()
     }
 
     /// What it is called in the story: A, B, …
@@ -157,9 +207,12 @@ impl Client {
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.record(Step::Sent, bytes);
-        match self.stream.write_all(bytes) {
+        match self.write_out(bytes) {
             Ok(()) => Ok(()),
-            Err(err) => fail(self.transcript(), "the server takes the bytes", err),
+            Err(err) => match self.tls.as_deref().filter(|it| it.is_unshaken) {
+                Some(Inside { over: Some(ending), .. }) => Err(self.unshaken(ending)),
+                _ => fail(self.transcript(), "the server takes the bytes", err),
+            },
         }
     }
 
@@ -167,7 +220,7 @@ impl Client {
     /// took them all.
     pub fn send_regardless(&mut self, bytes: &[u8]) -> bool {
         self.record(Step::Sent, bytes);
-        let sent = self.stream.write_all(bytes);
+        let sent = self.write_out(bytes);
         if let Err(err) = &sent {
             self.record(Step::Note, format!("not sent: {err}").as_bytes());
         }
@@ -178,7 +231,7 @@ impl Client {
     pub fn send_while_open(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
         self.record(Step::Sent, &bytes.repeat(times));
         for i in 0..times {
-            match self.stream.write_all(bytes) {
+            match self.write_out(bytes) {
                 Ok(()) => {}
                 Err(err) if is_timeout(&err) => {
                     let taken =
@@ -237,6 +290,9 @@ impl Client {
     pub fn expect_eof(&mut self) -> Result<()> {
         let heard = self.hear(self.patience)?;
         if heard == Heard::Eof && self.unfinished().is_empty() {
+            if let Some(tls) = self.tls.as_ref().filter(|it| !it.session.is_notified()) {
+                tls.session.was_cut_off();
+            }
             return Ok(());
         }
         Err(self.failure(Said::words("the end of the stream and nothing before it"), heard))
@@ -391,12 +447,17 @@ impl Client {
     /// Closes the sending side: no more will be said, but still be heard.
     pub fn half_close(&mut self) -> Result<()> {
         self.record(Step::Note, b"closed the sending side");
+        if let Some(tls) = &mut self.tls {
+            tls.session.notify();
+            self.flush_tls().context("could not say close_notify")?;
+        }
         self.stream.shutdown(Shutdown::Write).context("could not close the sending side")
     }
 
     /// Leaves with a reset instead of an orderly end, as a program that was killed may.
-    pub fn reset(self) -> Result<()> {
+    pub fn reset(mut self) -> Result<()> {
         self.record(Step::Note, b"reset the connection");
+        self.tls = None; // without a word
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
         Ok(())
     }
@@ -417,13 +478,54 @@ impl Client {
         Some(frame)
     }
 
+    /// Closes the sending side of the connection, and inside TLS does not say so.
+    pub fn cut_off(&mut self) -> Result<()> {
+        self.record(Step::Note, b"cut the sending side off");
+        self.stream.shutdown(Shutdown::Write).context("could not cut the sending side off")
+    }
+
+    fn write_out(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.tls.is_none() {
+            return self.stream.write_all(bytes);
+        }
+        while !bytes.is_empty() {
+            bytes = &bytes[self.write_tls(bytes)?..];
+        }
+        Ok(())
+    }
+
+    /// Sends bytes inside TLS, as many as it takes at once.
+    fn write_tls(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.flush_tls()?; // what an earlier try has left
+        let Some(tls) = &mut self.tls else { return Ok(0) };
+        let len = tls.session.put(bytes)?;
+        self.flush_tls()?;
+        Ok(len)
+    }
+
+    fn flush_tls(&mut self) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        if tls.over.is_some() {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        tls.session.flush(&mut self.stream)
+    }
+
     fn read(&mut self, within: Duration) -> Result<Heard> {
         self.received.drain(..self.taken);
         self.taken = 0;
+        if let Some(ending) = self.tls.as_ref().and_then(|it| it.over.clone()) {
+            return Ok(ending);
+        }
+        if self.tls.as_ref().is_some_and(|it| it.session.is_shaking()) {
+            // What cannot be sent any more will be heard.
+            let _ = self.flush_tls();
+        }
         self.stream.set_read_timeout(Some(within))?;
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) => Ok(self.ended(Heard::Eof)),
+            Ok(n) if self.tls.is_some() => self.read_tls(&chunk[..n]),
             Ok(n) => {
                 self.record(Step::Got, &chunk[..n]);
                 self.received.extend_from_slice(&chunk[..n]);
@@ -435,9 +537,91 @@ impl Client {
         }
     }
 
+    /// Gives what has come inside TLS.
+    fn read_tls(&mut self, came: &[u8]) -> Result<Heard> {
+        let Some(tls) = &mut self.tls else { return Ok(Heard::Silence) };
+        let (before, was_notified) = (self.received.len(), tls.session.is_notified());
+        let taken = tls.session.take_in(came, &mut self.received);
+        let is_notified = tls.session.is_notified() && !was_notified;
+        if self.received.len() > before {
+            self.record(Step::Got, &self.received[before..]);
+        }
+        if is_notified {
+            self.record(Step::Note, b"close_notify");
+        }
+        match taken {
+            Ok(()) => Ok(Heard::Frame(Vec::new())),
+            Err(rustls::Error::AlertReceived(alert)) if !self.is_unshaken() => {
+                self.record(Step::Note, format!("the server's TLS alert: {alert:?}").as_bytes());
+                Ok(self.ended(Heard::Reset))
+            }
+            Err(err) => {
+                let _ = self.flush_tls(); // tells the server why
+                Err(self.not_tls(came, &err))
+            }
+        }
+    }
+
+    /// A failure of TLS.
+    fn not_tls(&self, came: &[u8], err: &rustls::Error) -> anyhow::Error {
+        let (expected, got, likely) = match err {
+            rustls::Error::InvalidMessage(_) => {
+                let likely = if self.is_unshaken() { PLAIN } else { BROKEN };
+                ("TLS", Said::bytes(came.to_vec(), "which is not TLS"), likely)
+            }
+            rustls::Error::AlertReceived(alert) => {
+                (HANDSHAKE, Said::words(format!("the TLS alert {alert:?}")), NO_COMMON_GROUND)
+            }
+            rustls::Error::InvalidCertificate(_) => (
+                "the certificate of a server to trust",
+                Said::words(tls::explained(err)),
+                UNTRUSTED,
+            ),
+            _ => ("TLS", Said::words(err), BROKEN),
+        };
+        let (did, expected) = (self.transcript(), Said::words(expected));
+        Failure { did, expected, got, is_late: false, likely: Some(likely) }.into()
+    }
+
     fn ended(&mut self, ending: Heard) -> Heard {
-        self.record(Step::Note, ending.to_string().as_bytes());
-        ending
+        let mut how = "";
+        if let Some(tls) = &mut self.tls {
+            tls.over = Some(ending.clone());
+            // After close_notify nothing is missing, whatever ends the connection.
+            if tls.session.is_notified() {
+                tls.over = Some(Heard::Eof);
+            } else if ending == Heard::Eof && !tls.is_unshaken {
+                how = ", without close_notify";
+            }
+        }
+        self.record(Step::Note, format!("{ending}{how}").as_bytes());
+        self.tls.as_ref().and_then(|it| it.over.clone()).unwrap_or(ending)
+    }
+}
+
+const HANDSHAKE: &str = "the server's part of a TLS handshake";
+const NO_COMMON_GROUND: &str = "The server speaks TLS, but refuses this client: look at its versions (1.3 \
+                                or 1.2 is needed), its certificate and its log.";
+const NO_TLS: &str = "The server does not answer as one that speaks TLS does. If it speaks plaintext, \
+                      check it without --tls.";
+const PLAIN: &str = "The server speaks plaintext, not TLS: check it without --tls, or let it do a \
+                     handshake on each connection that it accepts.";
+const BROKEN: &str = "Something is sent past TLS, or two threads use one connection's TLS at the same \
+                      time.";
+const UNTRUSTED: &str = "The file of --ca is of another CA, or the certificate is of another server. \
+                         Without --ca, any certificate is taken.";
+
+/// Closes the connection, and inside TLS says so before.
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && tls.over.is_none()
+        {
+            // A server that does not read makes nobody wait here.
+            let _ = self.stream.set_nonblocking(true);
+            tls.session.notify();
+            let _ = tls.session.flush(&mut self.stream);
+        }
     }
 }
 
@@ -445,7 +629,7 @@ impl Client {
 /// speaks over it.
 impl Read for Client {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.unfinished().is_empty() {
+        while self.unfinished().is_empty() {
             match Client::read(self, self.patience).map_err(io::Error::other)? {
                 Heard::Frame(_) => {}
                 Heard::Eof => return Ok(0),
@@ -461,7 +645,10 @@ impl Read for Client {
 
 impl Write for Client {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.stream.write(bytes)?;
+        let len = match self.tls {
+            None => self.stream.write(bytes)?,
+            Some(_) => self.write_tls(bytes)?,
+        };
         self.record(Step::Sent, &bytes[..len]);
         Ok(len)
     }

@@ -1,7 +1,7 @@
 //! What every server of this project keeps, kept inside TLS: `cargo test -p chat-tls --test contract`.
 //!
 //! The clients of these checks that only connect, leave or send garbage do so without TLS, so what the
-//! server does before and during a handshake is checked too.
+//! server does before and during a handshake is checked too. The ladder is climbed inside TLS.
 
 mod private;
 
@@ -10,8 +10,10 @@ use std::sync::LazyLock;
 use std::{fs, io::Write as _};
 
 use rustls::{ClientConnection, Stream, version};
+use workbench::check::Profile;
 use workbench::contract::common::{self, Speech};
 use workbench::server::Launch;
+use workbench::tls::Tls;
 use workbench::wire::Client;
 
 static DEV: LazyLock<PathBuf> =
@@ -37,6 +39,8 @@ fn main() -> anyhow::Result<()> {
     // Once, before the checks start many servers at the same time.
     drop(Launch::new(private::PROGRAM, &[]).args(&["--dev-cert", dir]).start()?);
     let args = Box::leak(Box::new(["--dev-cert", dir]));
+    let tls = Box::leak(Box::new(Tls::trusting(&DEV.join("ca.pem"))?));
+    let server = Speech::new(private::PROGRAM, 4040, own_words).args(args);
     // Who begins a handshake at the door has a second for it; who cannot be told, none.
-    common::run(&[Speech::new(private::PROGRAM, 4040, own_words).args(args).knock(b"plaintext")])
+    common::run(&[server.knock(b"plaintext").climbs_as(Profile::ChatAsync).inside(tls)])
 }

@@ -12,6 +12,7 @@ use crate::contract::events;
 use crate::server::{Launch, Lines, Server};
 use crate::sockdiag::unread_bytes;
 use crate::tape::Tape;
+use crate::tls::Tls;
 use crate::watch::{Recording, Whom};
 use crate::wire::{Client, Heard, framed};
 use crate::{Failure, Said, fail_late, wait_until};
@@ -141,12 +142,49 @@ impl Bench {
 
     /// A client whose steps are told in the story.
     pub fn connect(&self, server: &Server) -> Result<Client> {
+        self.ready(self.connect_bare(server)?)
+    }
+
+    /// Such a client that has shaken no hands, where there is TLS.
+    pub fn connect_bare(&self, server: &Server) -> Result<Client> {
         Ok(Client::connect(server.addr())?.on_tape(&self.tape).patient(self.patience()))
     }
 
     /// Such a client with little room for what it does not read.
     pub fn connect_narrow(&self, server: &Server) -> Result<Client> {
-        Ok(Client::connect_narrow(server.addr())?.on_tape(&self.tape).patient(self.patience()))
+        let client = Client::connect_narrow(server.addr())?;
+        self.ready(client.on_tape(&self.tape).patient(self.patience()))
+    }
+
+    /// A client of which there are too many to be told of.
+    pub fn connect_untold(&self, server: &Server) -> Result<Client> {
+        self.ready(Client::connect(server.addr())?.patient(self.patience()))
+    }
+
+    fn ready(&self, client: Client) -> Result<Client> {
+        match &self.subject.tls {
+            Some(tls) => client.inside(tls),
+            None => Ok(client),
+        }
+    }
+
+    /// Whether its clients are inside TLS.
+    #[must_use]
+    pub fn is_inside_tls(&self) -> bool {
+        self.subject.tls.is_some()
+    }
+
+    /// What a bare client begins with: a handshake, or a message.
+    pub(super) fn beginning(&self) -> Result<Vec<u8>> {
+        self.subject.tls.as_ref().map_or_else(|| Ok(self.one_and_a_half()), Tls::hello)
+    }
+
+    /// A whole message, and one that has begun.
+    pub(super) fn one_and_a_half(&self) -> Vec<u8> {
+        match self.profile().talk() {
+            Some(talk) => [(talk.request)(), talk.halves().0].concat(),
+            None => b"said\0half".to_vec(),
+        }
     }
 
     /// Prepares a start with these arguments, for a server with this project's command line.

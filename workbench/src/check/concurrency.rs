@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::bench::wait_until_read;
+use super::framing;
 use super::survival::served_or_refused;
 use super::{Bench, Profile, Talk};
 use crate::server::Server;
@@ -24,8 +25,20 @@ pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     silent.send(b"age\0")?;
     let answer = bench.answer(silent.addr(), "half a message").into_bytes();
     while silent.frame()? != answer {}
-    Ok(())
+    if bench.is_inside_tls() { no_handshake(bench, &server) } else { Ok(()) }
 }
+
+/// Who is silent before it is inside TLS holds up nobody either.
+fn no_handshake(bench: &Bench, server: &Server) -> Result<()> {
+    bench.did("a client connected and began no handshake; another came and sent a message");
+    let _silent = bench.connect_bare(server)?;
+    let other = || bench.exchange_amid_others(&mut bench.connect(server)?, "hello");
+    framing::guessed(other(), |failure| failure.is_late.then_some(ONE_HANDSHAKE_AT_A_TIME))
+}
+
+const ONE_HANDSHAKE_AT_A_TIME: &str = "The server does the handshake of one client before it accepts \
+                                       the next. Wrap the accepted socket, not the listener, in the \
+                                       client's own thread or task.";
 
 fn silent_amid_request(
     bench: &Bench,

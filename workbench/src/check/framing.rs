@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::bench::{wait_until_read, while_stopped};
 use super::{Bench, Talk, slow};
 use crate::server::Server;
+use crate::tls::Tls;
 use crate::wire::{Client, Heard, framed};
 use crate::{Failure, Said, fail_late};
 
@@ -14,13 +15,43 @@ const LONG: usize = 16 * 1024;
 pub(super) fn one(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     bench.did("A connected and sent one message, \"hello␀\", in one write");
-    guessed(bench.exchange(&mut bench.connect(&server)?, "hello"), guess)
+    let done = guessed(bench.exchange(&mut bench.connect(&server)?, "hello"), guess);
+    done.map_err(|err| match err.downcast::<Failure>() {
+        // Whatever speaks TLS says at once that it does not understand.
+        Ok(failure) if !failure.is_late && speaks_tls(bench) => {
+            Failure { likely: Some(SPEAKS_TLS), ..failure }.into()
+        }
+        Ok(failure) => failure.into(),
+        Err(err) => err,
+    })
+}
+
+const SPEAKS_TLS: &str = "The server seems to speak TLS, and was spoken to in plaintext: check it with \
+                          --tls.";
+
+/// Whether a server answers the beginning of a TLS handshake as TLS does.
+fn speaks_tls(bench: &Bench) -> bool {
+    /// What a record may begin with (RFC 8446 section 5.1).
+    const ALERT_OR_HANDSHAKE: [u8; 2] = [21, 22];
+    let first = || {
+        let server = bench.serve()?;
+        let mut client = Client::connect(server.addr())?.patient(bench.patience());
+        client.send(&Tls::trusting_anybody()?.hello()?)?;
+        client.take(1)
+    };
+    let is_asked = !bench.is_inside_tls();
+    is_asked && first().is_ok_and(|it| it.iter().all(|byte| ALERT_OR_HANDSHAKE.contains(byte)))
 }
 
 /// Adds to a failure what is likely wrong, seeing what it says.
-fn guessed(done: Result<()>, guess: impl Fn(&Failure) -> Option<&'static str>) -> Result<()> {
+pub(super) fn guessed(
+    done: Result<()>,
+    guess: impl Fn(&Failure) -> Option<&'static str>,
+) -> Result<()> {
     done.map_err(|err| match err.downcast::<Failure>() {
-        Ok(failure) => Failure { likely: guess(&failure), ..failure }.into(),
+        Ok(failure) => {
+            Failure { likely: failure.likely.or_else(|| guess(&failure)), ..failure }.into()
+        }
         Err(err) => err,
     })
 }

@@ -193,6 +193,7 @@ const TIN_CANS: &[Check] = &[
         rule: "A client that closes its sending side still gets what is due to it; then the server \
                closes.",
         who: ANY,
+        needs: Needs::HalfClose,
         after: &[
             "frame-three",
             "slow-pause",

@@ -33,6 +33,7 @@ use clap::ValueEnum;
 
 use crate::contract::common::Speech;
 use crate::server::{DROP_LOW_PORTS, NotStarted};
+use crate::tls::Tls;
 use crate::{Failure, PATIENCE};
 
 pub use bench::Bench;
@@ -152,6 +153,8 @@ pub struct Subject {
     pub seed: u64,
     /// How long to wait for what must happen, at least: where exchanges take long, it is longer.
     pub patience: Duration,
+    /// How clients speak TLS with it, if they do.
+    pub tls: Option<Tls>,
 }
 
 impl Subject {
@@ -160,7 +163,7 @@ impl Subject {
         let words = [program.as_ref().as_os_str(), "--port".as_ref(), "{port}".as_ref()];
         let target = Target::Command(words.map(OsString::from).to_vec());
         let naming = Naming::default();
-        Self { profile, target, naming, speech: None, seed: 0, patience: PATIENCE }
+        Self { profile, target, naming, speech: None, seed: 0, patience: PATIENCE, tls: None }
     }
 
     /// A server of this project that speaks a protocol of its own.
@@ -259,6 +262,8 @@ pub struct Check {
 pub enum Needs {
     /// Nothing special.
     Nothing,
+    /// A connection of which one direction can end before the other.
+    HalfClose,
     /// A server started by us, to look at its process and to end it.
     Process,
     /// The figures of a process, which Linux tells, of a server started by us.
@@ -274,7 +279,7 @@ impl Needs {
     #[must_use]
     pub fn met(self) -> bool {
         match self {
-            Self::Nothing => true,
+            Self::Nothing | Self::HalfClose => true,
             Self::Process => cfg!(unix),
             Self::Figures => cfg!(target_os = "linux"),
             Self::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
@@ -344,6 +349,16 @@ impl Check {
         } else {
             Asked::Nothing
         }
+    }
+
+    /// Why it makes no sense with what is between such a server and its clients.
+    #[must_use]
+    pub fn is_senseless(&self, subject: &Subject) -> Option<&'static str> {
+        let ends_both = subject.tls.as_ref().is_some_and(Tls::ends_both);
+        (self.needs == Needs::HalfClose && ends_both).then_some(
+            "in TLS 1.2, who reads close_notify ends both directions at once, what is queued \
+             included (RFC 5246 section 7.2.1)",
+        )
     }
 
     /// Checks a server once; `notes` gets what else was noticed.

@@ -92,7 +92,7 @@ fn text(report: &Report, call: &Invocation) -> String {
 fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     let rows = || report.rows.iter().filter(move |(check, ..)| check.theme == theme);
     let passed = rows().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
-    let all = rows().count();
+    let all = rows().filter(|(_, it, _)| !matches!(it, Outcome::NotAsked(_))).count();
     let style = if passed == all { GOOD } else { UNSURE };
     let counts = format!("{passed:>2} of {all}");
     let mut text = format!("  {:<13}{style}{counts}{style:#}", theme.to_string());
@@ -106,7 +106,7 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     for (check, outcome, _) in rows() {
         let id = check.id;
         let _ = match outcome {
-            Outcome::Passed | Outcome::NotTried(_) => Ok(()),
+            Outcome::Passed | Outcome::NotTried(_) | Outcome::NotAsked(_) => Ok(()),
             Outcome::Failed(_) => writeln!(text, "    {BAD}failed{BAD:#}    {id}"),
             Outcome::Undecided(why) => {
                 let lines = wrapped(&format!("{id}: {why}"), WIDTH);
@@ -119,19 +119,22 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
 
 /// The rows that were left out, with each reason told once.
 fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
-    let mut text = String::new();
-    let mut told: Vec<&str> = Vec::new();
-    for (_, outcome, _) in rows {
-        let Outcome::NotTried(why) = outcome else { continue };
-        if told.contains(&why.as_str()) {
-            continue;
+    let mut reasons: Vec<((&str, &str), Vec<&str>)> = Vec::new();
+    for (check, outcome, _) in rows {
+        let reason = match outcome {
+            Outcome::NotTried(why) => ("not tried", why.as_str()),
+            Outcome::NotAsked(why) => ("not asked", *why),
+            _ => continue,
+        };
+        match reasons.iter_mut().find(|(it, _)| *it == reason) {
+            Some((_, ids)) => ids.push(check.id),
+            None => reasons.push((reason, vec![check.id])),
         }
-        told.push(why);
-        let same =
-            rows.iter().filter(|(_, it, _)| matches!(it, Outcome::NotTried(it) if it == why));
-        let ids: Vec<_> = same.map(|(check, ..)| check.id).collect();
+    }
+    let mut text = String::new();
+    for ((label, why), ids) in reasons {
         for (i, line) in wrapped(&format!("{} ({why})", ids.join(", ")), WIDTH).iter().enumerate() {
-            let label = if i == 0 { "not tried" } else { "" };
+            let label = if i == 0 { label } else { "" };
             let _ = writeln!(text, "    {label:<9} {line}");
         }
     }
@@ -139,7 +142,7 @@ fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
 }
 
 fn last_line(report: &Report, call: &Invocation) -> String {
-    let all = report.rows.len();
+    let all = report.rows.len() - report.count(|it| matches!(it, Outcome::NotAsked(_)));
     let failed = report.count(|it| matches!(it, Outcome::Failed(_)));
     let passed = report.count(|it| matches!(it, Outcome::Passed));
     let checks = if all == 1 { "1 check".to_owned() } else { format!("{all} checks") };
@@ -290,6 +293,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Failed(_) => "failed",
         Outcome::Undecided(_) => "undecided",
         Outcome::NotTried(_) => "not tried",
+        Outcome::NotAsked(_) => "not asked",
     }
 }
 
@@ -307,6 +311,7 @@ fn as_json(report: &Report, call: &Invocation) -> Value {
         match outcome {
             Outcome::Passed => {}
             Outcome::Undecided(why) | Outcome::NotTried(why) => row["why"] = json!(why),
+            Outcome::NotAsked(why) => row["why"] = json!(why),
             Outcome::Failed(finding) => row["failure"] = finding_as_json(check, finding, call),
         }
         row
@@ -349,11 +354,8 @@ fn as_junit(report: &Report, call: &Invocation) -> Result<String> {
     for (check, outcome, took) in &report.rows {
         let status = match outcome {
             Outcome::Passed => TestCaseStatus::success(),
-            Outcome::NotTried(why) => {
-                let mut status = TestCaseStatus::skipped();
-                status.set_message(why.as_str());
-                status
-            }
+            Outcome::NotTried(why) => skipped(why),
+            Outcome::NotAsked(why) => skipped(why),
             Outcome::Undecided(why) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
                 status.set_message(why.as_str());
@@ -372,6 +374,12 @@ fn as_junit(report: &Report, call: &Invocation) -> Result<String> {
     }
     whole.add_test_suite(suite);
     Ok(whole.to_string()?)
+}
+
+fn skipped(why: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(why);
+    status
 }
 
 /// The same text without colours.

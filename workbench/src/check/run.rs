@@ -7,6 +7,7 @@ use super::bench::Bench;
 use super::{Asked, Check, Finding, LADDER, Naming, Subject, Target, Theme, Verdict};
 use crate::Failure;
 use crate::server::{NotStarted, end_escaped};
+use crate::tls::Tls;
 use crate::watch::is_possible;
 
 /// What came of one row of the ladder.
@@ -20,6 +21,8 @@ pub enum Outcome {
     Undecided(String),
     /// It says nothing as long as another check fails, or with a server that runs elsewhere.
     NotTried(String),
+    /// It makes no sense with what is between this server and its clients.
+    NotAsked(&'static str),
 }
 
 /// The results of one climb.
@@ -108,7 +111,8 @@ pub fn climb(
     for check in &rows {
         climb.reach(check, &rows)?;
     }
-    let Climb { mut done, notes, .. } = climb;
+    let Climb { mut done, mut notes, subject, .. } = climb;
+    notes.extend(subject.tls.iter().flat_map(Tls::notes));
     let rows = rows
         .into_iter()
         .filter_map(|check| done.remove(check.id).map(|(it, took)| (*check, it, took)))
@@ -172,17 +176,19 @@ impl Climb<'_> {
         let mut missing = None;
         for below in rows.iter().filter(|row| check.after.contains(&row.id)) {
             self.reach(below, rows)?;
-            if self.done.get(below.id).is_none_or(|(it, _)| !matches!(it, Outcome::Passed)) {
+            let is_there = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotAsked(_));
+            if self.done.get(below.id).is_none_or(|(it, _)| !is_there(it)) {
                 missing.get_or_insert(below.id);
             }
         }
         let begin = Instant::now();
-        let outcome = match missing {
+        let outcome = match (check.is_senseless(&self.subject), missing) {
+            (Some(why), _) => Outcome::NotAsked(why),
             _ if !check.needs.met_by(&self.subject.target) => {
                 Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())
             }
-            Some(id) => Outcome::NotTried(format!("says nothing new while {id} fails")),
-            None => {
+            (None, Some(id)) => Outcome::NotTried(format!("says nothing new while {id} fails")),
+            (None, None) => {
                 let (nth, of) = (self.done.len() + 1, rows.len());
                 (self.tell)(Event::Begins { check, nth, of });
                 self.tried(check)?

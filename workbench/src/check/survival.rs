@@ -72,11 +72,11 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     if server.pid().is_none() {
         return Ok(());
     }
-    let begun = one_and_a_half(bench);
+    let begun = bench.beginning()?;
     survives(bench, server, "clients reset before the server had accepted them", |server| {
         while_stopped(server, || {
             for i in 0..5 {
-                let mut client = bench.connect(server)?;
+                let mut client = bench.connect_bare(server)?;
                 client.send(&begun[..begun.len() * i / 5])?;
                 client.reset()?;
             }
@@ -95,15 +95,19 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
     bench.expect_works(&server)?;
     bench.did(format!("{LEAVERS} clients sent half a message each, and closed their connections"));
     let mut leavers = Vec::new();
-    for _ in 0..LEAVERS {
+    for i in 0..LEAVERS {
         let mut client = bench.connect(&server)?;
         let talk = bench.profile().talk();
         client.send(&talk.map_or_else(|| b"half a mess".to_vec(), |it| it.halves().0))?;
         wait_until_read(&client)?;
         // What is unread when a connection is closed makes a reset of it.
-        if talk.is_some() {
+        if talk.is_some() || bench.is_inside_tls() {
             // A server that has closed already has shown that in its own check.
-            _ = client.half_close();
+            _ = if bench.is_inside_tls() && i % 2 == 0 {
+                client.cut_off()
+            } else {
+                client.half_close()
+            };
             leavers.push(client);
         }
     }
@@ -125,17 +129,9 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
     fail_late("", "the server rests, as nobody is there", got)
 }
 
-/// A whole message, and one that has begun.
-fn one_and_a_half(bench: &Bench) -> Vec<u8> {
-    match bench.profile().talk() {
-        Some(talk) => [(talk.request)(), talk.halves().0].concat(),
-        None => b"said\0half".to_vec(),
-    }
-}
-
 pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
-    let bytes = one_and_a_half(bench);
+    let bytes = bench.one_and_a_half();
     survives(bench, &mut server, "100 clients in a row reset their connections", |server| {
         for _ in 0..100 {
             let mut client = bench.connect(server)?;
@@ -187,7 +183,7 @@ const CYCLE_BYTES: u64 = 8 * 1024;
 
 fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     for i in 0..times {
-        let mut client = Client::connect(server.addr())?.patient(bench.patience());
+        let mut client = bench.connect_untold(server)?;
         if i % 5 == 4 {
             // One that leaves amid its message.
             client.send_regardless(&bench.unfinished());

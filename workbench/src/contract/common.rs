@@ -37,6 +37,7 @@ use crate::check::survival as ladder;
 use crate::check::{Asked, Bench, Check, LADDER, Needs, Profile, Subject};
 use crate::fail;
 use crate::server::Server;
+use crate::tls::Tls;
 use crate::wire::{Client, Heard};
 
 /// How many clients a server serves.
@@ -83,6 +84,8 @@ pub struct Speech {
     pub held_by: Option<Connect>,
     /// As what it has to climb the ladder, too.
     pub profile: Option<Profile>,
+    /// How the clients of the ladder speak TLS with it, if they do.
+    pub tls: Option<&'static Tls>,
 }
 
 impl Speech {
@@ -106,6 +109,7 @@ impl Speech {
             knock: b"",
             held_by: None,
             profile: None,
+            tls: None,
         }
     }
 
@@ -172,6 +176,13 @@ impl Speech {
         self
     }
 
+    /// The same, where the clients of the ladder are inside TLS.
+    #[must_use]
+    pub const fn inside(mut self, tls: &'static Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// The program and its arguments, to tell several servers apart.
     fn name(&self) -> String {
         let program = Path::new(self.program).file_stem().unwrap_or_default();
@@ -202,7 +213,8 @@ pub fn run(servers: &[Speech]) -> ! {
 /// What the ladder asks of it, said as the ladder says it.
 fn climb(speech: Speech) -> impl Iterator<Item = (&'static Check, Subject)> {
     speech.profile.into_iter().flat_map(move |profile| {
-        let subject = Subject { profile, speech: None, ..Subject::of(speech) };
+        let tls = speech.tls.cloned();
+        let subject = Subject { profile, speech: None, tls, ..Subject::of(speech) };
         let rows = LADDER.iter().filter(move |check| check.asked(profile) != Asked::Nothing);
         rows.map(move |check| (check, subject.clone()))
     })
