@@ -1,134 +1,150 @@
-//! Green threads: stacks that take turns in one thread of the system, always the same.
+//! Green threads: stacks that take turns in one thread of the system.
 //!
-//! A green thread runs until it has to wait. Then it leaves its stack as it is, and the hub goes on with
-//! another's, until a socket is ready, a time has come or something is in a channel.
-
-pub mod mpsc;
-pub mod net;
-pub mod thread;
+//! One runs until it has to wait. Then the hub goes on with another's stack, until there is news of a
+//! socket or a channel, or a time has come. `main` has the system's stack; when it waits, it is the hub.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
-use std::io::{self, ErrorKind};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::mpsc::{self, SendError, TryIter, TryRecvError};
 use std::time::{Duration, Instant};
+use std::{io, mem::ManuallyDrop};
 
-use corosensei::{Coroutine, Yielder};
-use mio::{Events, Poll, Registry, Token};
-use tincanchat::asynchronous::Lane;
+use corosensei::{Coroutine, Yielder, stack::DefaultStack};
+use mio::{Events, Interest, Poll, Token, event::Source};
+use tincanchat::{STACK_SIZE, asynchronous::Lane};
 
-/// A stack that can be left, and where its time is traced.
-type Green = (Coroutine<(), (), ()>, Option<Lane>);
+/// The first number. Each thread, socket and channel has one, and none is given twice.
+const MAIN: usize = 0;
+/// A stack that can be left, and where its time is traced; how to leave the one that runs.
+type Green = (Coroutine<(), (), ()>, Lane);
+type WayBack = Option<NonNull<Yielder<(), ()>>>;
 
-#[derive(Default)]
-struct Hub {
-    registry: RefCell<Option<Registry>>,
-    threads: RefCell<HashMap<u64, Green>>,
-    ready: RefCell<Vec<u64>>,
-    timers: RefCell<BTreeSet<(Instant, u64)>>,
-    waiting: RefCell<BTreeSet<(Token, u64)>>,
-    last_id: Cell<u64>,
-    /// Who runs now, and its way back to the hub.
-    current: Cell<u64>,
-    yielder: Cell<Option<NonNull<Yielder<(), ()>>>>,
+thread_local! {
+    static NEXT_NUMBER: Cell<usize> = const { Cell::new(MAIN + 1) };
+    /// Who runs; `main` has no way back.
+    static RUNNING: Cell<(usize, WayBack)> = const { Cell::new((MAIN, None)) };
+    /// Who does not. Never dropped: that would unwind them, and they would take it for a panic.
+    static THREADS: RefCell<ManuallyDrop<HashMap<usize, Green>>> = RefCell::default();
+    /// Of what who waits for news; and who goes on when.
+    static WAITING: RefCell<BTreeSet<(usize, usize)>> = RefCell::default();
+    static AGENDA: RefCell<BTreeMap<usize, Instant>> = RefCell::default();
+    static POLL: RefCell<io::Result<Poll>> = RefCell::new(Poll::new());
 }
 
-thread_local!(static HUB: Hub = Hub::default());
+fn new_number() -> usize {
+    NEXT_NUMBER.replace(NEXT_NUMBER.get() + 1)
+}
 
-/// Runs green threads, `main` the first, until `main` has ended.
-///
-/// Those that are left are unwound: what is on their stacks is dropped.
-pub fn run(main: impl FnOnce() -> io::Result<()> + 'static) -> io::Result<()> {
-    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1024));
-    HUB.with(|hub| hub.registry.replace(poll.registry().try_clone().ok()));
-    let main = thread::spawn(main)?.0;
-    let end = loop {
-        for id in HUB.with(|hub| hub.ready.take()) {
-            resume(id);
-        }
-        match main.try_recv() {
-            Ok(end) => break end,
-            Err(mpsc::TryRecvError::Disconnected) => break Err(io::Error::other("it panicked")),
-            Err(mpsc::TryRecvError::Empty) => {}
-        }
-        match poll.poll(&mut events, HUB.with(Hub::timeout)) {
-            Err(err) if err.kind() != ErrorKind::Interrupted => break Err(err),
-            _ => HUB.with(|hub| hub.wake(&events)),
-        }
+/// Starts a green thread, if there is memory for its stack. Its result can be received.
+pub fn spawn<T: 'static>(run: impl FnOnce() -> T + 'static) -> io::Result<Receiver<T>> {
+    let (number, (sender, result)) = (new_number(), channel());
+    let body = move |yielder: &Yielder<(), ()>, ()| {
+        RUNNING.set((number, Some(yielder.into())));
+        let _ = sender.send(run());
     };
-    for left in HUB.with(|hub| hub.threads.take()).into_values() {
-        drop(left);
-        HUB.with(|hub| hub.yielder.take());
-    }
-    end
+    let stack = Coroutine::with_stack(DefaultStack::new(STACK_SIZE)?, body);
+    THREADS.with_borrow_mut(|threads| threads.insert(number, (stack, Lane::default())));
+    AGENDA.with_borrow_mut(|agenda| agenda.insert(number, Instant::now()));
+    Ok(result)
 }
 
-fn resume(id: u64) {
-    let thread = HUB.with(|hub| hub.threads.borrow_mut().remove(&id));
-    let Some((mut stack, mut lane)) = thread else { return };
-    HUB.with(|hub| hub.current.set(id));
-    // A panic ends this one alone.
-    let mut turn = || catch_unwind(AssertUnwindSafe(|| stack.resume(())));
-    let _ = match &mut lane {
-        Some(lane) => lane.over(turn),
-        None => turn(),
-    };
-    HUB.with(|hub| hub.yielder.take());
-    if !stack.done() {
-        HUB.with(|hub| hub.threads.borrow_mut().insert(id, (stack, lane)));
-    }
-}
-
-impl Hub {
-    fn new_id(&self) -> u64 {
-        self.last_id.replace(self.last_id.get() + 1) + 1
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        match self.ready.borrow().as_slice() {
-            [] => self.timers.borrow().first().map(|(at, _)| *at - Instant::now()),
-            _ => Some(Duration::ZERO),
+/// Lets others run until it is `main`'s turn.
+fn run_others() {
+    let (mut events, mut due) = (Events::with_capacity(1024), Vec::new());
+    while !due.iter().any(|&(number, _)| number == MAIN) {
+        let next = AGENDA.with_borrow(|agenda| agenda.values().min().copied());
+        let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
+        // If a signal interrupts it, there are no events.
+        POLL.with_borrow_mut(|poll| _ = poll.as_mut().map(|it| it.poll(&mut events, timeout).ok()));
+        events.iter().for_each(|event| wake(event.token().0));
+        let now = Instant::now();
+        AGENDA.with_borrow_mut(|all| due = all.extract_if(.., |_, at| *at <= now).collect());
+        for (number, _) in &due {
+            let thread = THREADS.with_borrow_mut(|threads| threads.remove(number));
+            let Some((mut stack, mut lane)) = thread else { continue };
+            // A panic ends this one alone.
+            let _ = lane.over(|| catch_unwind(AssertUnwindSafe(|| stack.resume(()))));
+            RUNNING.take();
+            if !stack.done() {
+                THREADS.with_borrow_mut(|threads| threads.insert(*number, (stack, lane)));
+            }
         }
     }
-
-    /// Whoever is woken looks for itself what has happened, and may find nothing.
-    fn wake(&self, events: &Events) {
-        let (mut ready, timers) = (self.ready.borrow_mut(), self.timers.borrow());
-        for event in events {
-            let all = (event.token(), 0)..=(event.token(), u64::MAX);
-            ready.extend(self.waiting.borrow().range(all).map(|&(_, id)| id));
-        }
-        ready.extend(timers.range(..=(Instant::now(), u64::MAX)).map(|&(_, id)| id));
-    }
 }
 
-/// Leaves this stack until somebody wakes it, or the time has come.
+/// Waits until there is news of `what`, or the time has come.
 #[expect(unsafe_code)]
-fn park(until: Option<Instant>) {
-    let timer = until.map(|at| (at, current()));
-    HUB.with(|hub| hub.timers.borrow_mut().extend(timer));
-    let yielder = HUB.with(|hub| hub.yielder.take());
-    let way_back = WayBack(yielder.expect("only a green thread can wait"));
-    // SAFETY: it was put there by the green thread that runs now, when that began or came back from
-    // here, and no other has run since; what it points to is on that one's own stack.
-    unsafe { way_back.0.as_ref() }.suspend(());
-    HUB.with(|hub| timer.map(|timer| hub.timers.borrow_mut().remove(&timer)));
+pub fn wait(what: usize, until: Option<Instant>) {
+    let (number, way_back) = RUNNING.take();
+    WAITING.with_borrow_mut(|waiting| waiting.insert((what, number)));
+    AGENDA.with_borrow_mut(|agenda| agenda.extend(until.map(|at| (number, at))));
+    match way_back {
+        // SAFETY: the green thread that runs now put it there when it began or came back from here, and
+        // no other has run since; what it points to is on that one's own stack.
+        Some(yielder) => unsafe { yielder.as_ref() }.suspend(()),
+        None => run_others(),
+    }
+    WAITING.with_borrow_mut(|waiting| waiting.remove(&(what, number)));
+    RUNNING.set((number, way_back));
 }
 
-/// Put back when the green thread goes on, be it to be unwound.
-struct WayBack(NonNull<Yielder<(), ()>>);
+/// Whoever waits for this news goes on, and looks for itself what it is.
+fn wake(what: usize) {
+    let those = (what, 0)..=(what, usize::MAX);
+    let woken = WAITING.with_borrow_mut(|all| all.extract_if(those, |_| true).collect::<Vec<_>>());
+    AGENDA.with_borrow_mut(|agenda| agenda.extend(woken.iter().map(|it| (it.1, Instant::now()))));
+}
 
-impl Drop for WayBack {
-    fn drop(&mut self) {
-        HUB.with(|hub| hub.yielder.set(Some(self.0)));
+pub fn sleep(time: Duration) {
+    wait(MAIN, Some(Instant::now() + time)); // there is no news of main
+}
+
+pub fn yield_now() {
+    sleep(Duration::ZERO);
+}
+
+/// Gives the number by which a socket can be waited for.
+pub fn register(sock: &mut impl Source) -> io::Result<usize> {
+    let (number, interest) = (new_number(), Interest::READABLE | Interest::WRITABLE);
+    POLL.with_borrow(|poll| match poll {
+        Ok(poll) => poll.registry().register(sock, Token(number), interest).map(|()| number),
+        Err(err) => Err(io::Error::new(err.kind(), err.to_string())),
+    })
+}
+
+pub struct Sender<T>(mpsc::Sender<T>, usize);
+pub struct Receiver<T>(mpsc::Receiver<T>, usize);
+
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let (number, (sender, receiver)) = (new_number(), mpsc::channel());
+    (Sender(sender, number), Receiver(receiver, number))
+}
+
+impl<T> Sender<T> {
+    pub fn send(&self, item: T) -> Result<(), SendError<T>> {
+        self.0.send(item).inspect(|()| wake(self.1))
     }
 }
 
-fn current() -> u64 {
-    HUB.with(|hub| hub.current.get())
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        wake(self.1); // when that one runs, the queue has ended
+    }
 }
 
-fn wake(id: u64) {
-    HUB.with(|hub| hub.ready.borrow_mut().push(id));
+impl<T> Receiver<T> {
+    pub fn recv(&self) -> Result<T, TryRecvError> {
+        loop {
+            match self.0.try_recv() {
+                Err(TryRecvError::Empty) => wait(self.1, None),
+                result => return result,
+            }
+        }
+    }
+
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        self.0.try_iter()
+    }
 }

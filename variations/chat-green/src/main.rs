@@ -11,6 +11,7 @@
 //!              stops all. Nor may a lock be held over a call that waits: its next taker never wakes.
 
 mod hub;
+mod net;
 
 use std::collections::HashMap;
 use std::net::{Shutdown as Half, SocketAddr};
@@ -19,9 +20,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use hub::mpsc::{self, Receiver, Sender};
-use hub::net::{TcpListener, TcpStream};
-use hub::thread;
+use hub::{self as mpsc, self as thread, Receiver, Sender}; // in place of std's
+use net::{TcpListener, TcpStream};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, close_gently};
@@ -45,7 +45,7 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
-    hub::run(move || TcpListener::new(listener).map(|sock| serve(sock, &args, &shutdown)))?;
+    serve(TcpListener::new(listener)?, &args, &shutdown);
     Ok(())
 }
 
@@ -142,7 +142,7 @@ fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) 
         clients.broadcast_msg(&frame, |to| to == id);
     }
     clients.handle_disconnect(id);
-    first_cause(received, sending.join().unwrap_or(Ok(()))) // a panic there is an error by now
+    first_cause(received, sending.recv().unwrap_or(Ok(()))) // a panic there is an error by now
 }
 
 fn handle_client_recv(
@@ -156,7 +156,6 @@ fn handle_client_recv(
         let (frames, wrong) = relay_msgs(addr, msgs);
         clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
         wrong?;
-        thread::yield_now(); // nobody interrupts a green thread that has much to say
     }
     log_rest(addr, &rest);
     Ok(())
