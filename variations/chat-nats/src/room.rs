@@ -71,8 +71,8 @@ pub enum Undelivered {
 pub enum Heard {
     /// Messages as they go over the wire; and from which client of this node, if it was one.
     Frames(Frame, Option<u64>),
-    /// Some messages are missing here.
-    Gap(String),
+    /// Something to know of the room: that messages are missing here, say.
+    Note(String),
 }
 
 impl Room {
@@ -186,13 +186,20 @@ impl Room {
     pub async fn carry(&self, relay: impl Fn(Heard)) {
         let (mut position, mut pause, mut told) = (Position::default(), FIRST_PAUSE, String::new());
         for number in 1.. {
+            let begun = Instant::now();
             let err = match self.run_session(number, &mut position, &relay).await {
                 Ok(never) => match never {},
                 Err(err) => err,
             };
             let why = broker::reason(&err);
             if self.session.send_replace(None).is_some() {
-                (pause, told) = (FIRST_PAUSE, String::new());
+                relay(Heard::Note(
+                    "NATS is away: messages are refused until it is back".to_owned(),
+                ));
+                told.clear();
+            }
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
             }
             if told != why {
                 warn!("NATS does not carry the room: {why}; messages are refused until it does");
@@ -217,7 +224,7 @@ impl Room {
         let info = stream.cached_info();
         if let Some(gap) = position.resume(info.created, &info.state) {
             warn!("{gap}");
-            relay(Heard::Gap(gap));
+            relay(Heard::Note(gap));
         }
         self.relayed.send_replace(position.next() - 1);
         let start_sequence = position.next();
@@ -234,6 +241,9 @@ impl Room {
         let in_doubt = IN_DOUBT.min(info.config.duplicate_window * 9 / 10);
         self.session.send_replace(Some(Session { number, context, most, in_doubt }));
         self.tried.send_replace(true);
+        if number > 1 {
+            relay(Heard::Note("NATS is back".to_owned()));
+        }
         info!("NATS carries the room {}, from message {start_sequence} on", self.name);
         self.read(messages, number, is_gone, position, relay).await
     }
@@ -260,7 +270,7 @@ impl Room {
             if missing > 0 {
                 let gap = gap_of(missing);
                 warn!("{gap}");
-                relay(Heard::Gap(gap));
+                relay(Heard::Note(gap));
             }
             if let Some(frames) = frames(&message.payload) {
                 relay(Heard::Frames(frames, self.own_client(&message)));
