@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap_verbosity_flag::{LogLevel, Verbosity};
 use tracing::error;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -32,7 +32,8 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// Starts the log: one line an event, on stderr, in colour if that is a terminal.
 ///
 /// The level is that of `-v` and `-q` if there are any, else `RUST_LOG` if it can be understood
-/// (`debug`, or `chat_poll=debug,info`), else `info`. A panic becomes a line of the log as well.
+/// (`debug`, or `chat_poll=debug,info`), else `info`; below `debug`, NATS' own library says nothing.
+/// A panic becomes a line of the log as well.
 /// Lines go out in the order they came; nobody waits for stderr, and what it takes too late is
 /// counted and left out. Keep the result until the program ends: it sees the last lines off.
 ///
@@ -55,8 +56,7 @@ pub(super) fn start_log_to(
 ) -> Log {
     let from_env = || std::env::var("RUST_LOG").ok()?.parse::<Targets>().ok();
     let levels = (!verbosity.is_present()).then(from_env).flatten();
-    let levels =
-        levels.unwrap_or_else(|| Targets::new().with_default(verbosity.tracing_level_filter()));
+    let levels = levels.unwrap_or_else(|| own_lines(verbosity.tracing_level_filter()));
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
@@ -69,6 +69,14 @@ pub(super) fn start_log_to(
         error!("panic at {place}: {}", printable(why));
     }));
     Log(())
+}
+
+/// Libraries whose lines only repeat what the server says of the matter, once for each try.
+const ECHOES: &[&str] = &["async_nats"];
+
+fn own_lines(level: LevelFilter) -> Targets {
+    let echoes = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+    Targets::new().with_default(level).with_targets(ECHOES.iter().map(|name| (*name, echoes)))
 }
 
 /// The log while it is running; see [`start_log`].

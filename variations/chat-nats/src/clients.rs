@@ -43,8 +43,8 @@ impl Clients {
             Heard::Frames(frames, from) => {
                 self.broadcast_msg(&frames, |to| Some(to) != from || !self.others_only);
             }
-            Heard::Gap(gap) => {
-                let frame = prep_msg(&format!("server: {gap}")).unwrap_or_default();
+            Heard::Note(note) => {
+                let frame = prep_msg(&format!("server: {note}")).unwrap_or_default();
                 self.broadcast_msg(&frame.into(), |_| true);
             }
         }

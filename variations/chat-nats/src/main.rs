@@ -10,6 +10,7 @@
 //! Bad at:      being quick: each message goes to another server and back before anybody sees it. And
 //!              the order ends with that server: see the README.
 
+mod broker;
 mod clients;
 mod position;
 mod room;
@@ -51,7 +52,8 @@ struct Args {
         long,
         value_name = "URL",
         default_value = "nats://127.0.0.1:4222",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = broker::nats_url
     )]
     nats: Vec<ServerAddr>,
     /// Room of this node's clients: all nodes with the same one share their messages

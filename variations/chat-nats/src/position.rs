@@ -38,9 +38,7 @@ impl Position {
             Some(_) if first > self.next => {
                 let missing = first - self.next;
                 self.next = first;
-                return Some(format!(
-                    "{missing} messages are missing here: NATS no longer has them"
-                ));
+                return Some(gap_of(missing));
             }
             Some(_) => {}
         }
@@ -52,6 +50,14 @@ impl Position {
         let missing = sequence.checked_sub(self.next())?;
         self.next = sequence + 1;
         Some(missing)
+    }
+}
+
+/// Each entry of the stream holds at least one message.
+pub fn gap_of(entries: u64) -> String {
+    match entries {
+        1 => "at least one message is missing here: NATS no longer has it".to_owned(),
+        _ => format!("at least {entries} messages are missing here: NATS no longer has them"),
     }
 }
 
@@ -88,7 +94,9 @@ mod tests {
         let mut position = Position::default();
         position.resume(created(1), &state(1, 9));
         assert_eq!(position.take(12), Some(2));
-        assert!(position.resume(created(1), &state(20, 30)).unwrap().starts_with("7 messages"));
+        assert!(
+            position.resume(created(1), &state(20, 30)).unwrap().starts_with("at least 7 messages")
+        );
         assert_eq!(position.next(), 20);
         assert!(position.resume(created(1), &state(1, 15)).unwrap().contains("the end"));
         assert_eq!(position.next(), 16);

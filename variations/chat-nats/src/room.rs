@@ -2,14 +2,14 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, context::ContextBuilder, stream};
-use async_nats::{ConnectOptions, Event, ServerAddr, header::NATS_MESSAGE_ID};
+use async_nats::{ServerAddr, header::NATS_MESSAGE_ID};
 use futures_util::StreamExt as _;
 use tincanchat::Frame;
 use tokio::sync::{mpsc, watch};
@@ -17,24 +17,19 @@ use tokio::{task, time};
 use tokio_util::bytes::Bytes;
 use tracing::{info, warn};
 
-use crate::position::Position;
+use crate::broker::{self, ANSWER};
+use crate::position::{Position, gap_of};
 
-/// How long NATS may take to answer before a message is in doubt.
-const ANSWER: Duration = Duration::from_secs(5);
 /// The first pause before the next try to reach NATS, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node that starts waits for NATS before it lets clients in.
 const FIRST_TRY: Duration = Duration::from_secs(2);
-/// How long NATS remembers a message's id, and takes it no second time.
-const REMEMBERED: Duration = Duration::from_mins(10);
-/// How long a message may be in doubt. It must not be published again when its id may be forgotten.
+/// How long a message may be in doubt, if NATS remembers its id for longer. It must not be published again
+/// when its id may be forgotten.
 const IN_DOUBT: Duration = Duration::from_mins(9);
-/// What NATS keeps for nodes that were away; no client asks for what is older than itself.
-const KEPT: Duration = Duration::from_hours(1);
-const KEPT_BYTES: i64 = 64 << 20;
-/// How many messages may wait for their answer. Those of further clients wait before that.
-const IN_FLIGHT: usize = 4096;
+/// What NATS counts of a message besides its payload is less.
+const HEADERS: usize = 512;
 
 pub struct Room {
     name: String,
@@ -55,7 +50,14 @@ pub struct Room {
 struct Session {
     number: u64,
     context: jetstream::Context,
+    /// How many bytes NATS takes at once.
+    most: usize,
+    /// How long a message may be in doubt.
+    in_doubt: Duration,
 }
+
+/// When a message was first published.
+struct Begun(Instant, SystemTime);
 
 /// Why a message was not delivered.
 pub enum Undelivered {
@@ -69,8 +71,8 @@ pub enum Undelivered {
 pub enum Heard {
     /// Messages as they go over the wire; and from which client of this node, if it was one.
     Frames(Frame, Option<u64>),
-    /// Some messages are missing here.
-    Gap(String),
+    /// Something to know of the room: that messages are missing here, say.
+    Note(String),
 }
 
 impl Room {
@@ -98,31 +100,54 @@ impl Room {
         let _ = self.session.subscribe().wait_for(Option::is_none).await;
     }
 
+    /// The most bytes that NATS takes at once, as far as that is known.
+    pub fn most(&self) -> usize {
+        self.session.borrow().as_ref().map_or(usize::MAX, |session| session.most)
+    }
+
     /// Puts messages of a client into the stream, once, and waits until this node has relayed them.
     pub async fn publish(&self, from: u64, frames: Bytes) -> Result<(), Undelivered> {
         let id = format!("{}.{from}.{}", self.node, self.count.fetch_add(1, Ordering::Relaxed));
-        let Some(mut session) = self.session.borrow().clone() else {
+        let Some(session) = self.session.borrow().clone() else {
             return Err(Undelivered::Refused("NATS is away".to_owned()));
         };
         let mut relayed = self.relayed.subscribe();
-        let mut is_in_doubt = false;
-        let again = async {
-            loop {
-                let err = match self.try_publish(&session, &id, frames.clone()).await {
-                    Ok(sequence) => break Ok(sequence),
-                    Err(err) if !is_in_doubt && is_refusal(&err) => {
-                        break Err(Undelivered::Refused(format!("NATS refused it ({err})")));
-                    }
-                    Err(err) => err,
-                };
-                is_in_doubt = true;
-                self.give_up(session.number, &err);
-                session = self.session_after(session.number).await;
-            }
-        };
-        let sequence = time::timeout(IN_DOUBT, again).await.unwrap_or(Err(Undelivered::InDoubt))?;
-        let _ = time::timeout(IN_DOUBT, relayed.wait_for(|&last| last >= sequence)).await;
+        let at_most = session.in_doubt.max(2 * ANSWER);
+        let published = time::timeout(at_most, self.publish_once(session, &id, frames)).await;
+        let sequence = published.unwrap_or(Err(Undelivered::InDoubt))?;
+        let _ = time::timeout(ANSWER, relayed.wait_for(|&last| last >= sequence)).await;
         Ok(())
+    }
+
+    /// Publishes as often as it takes: NATS knows the message by its id.
+    async fn publish_once(
+        &self,
+        mut session: Session,
+        id: &str,
+        frames: Bytes,
+    ) -> Result<u64, Undelivered> {
+        let (begun, mut is_in_doubt) = (Begun::now(), false);
+        loop {
+            tokio::select! {
+                biased;
+                published = self.try_publish(&session, id, frames.clone()) => match published {
+                    Ok(sequence) => return Ok(sequence),
+                    Err(err) if let Some(why) = refusal(&err) => {
+                        return Err(match is_in_doubt {
+                            true => Undelivered::InDoubt,
+                            false => Undelivered::Refused(why),
+                        });
+                    }
+                    Err(err) => self.give_up(session.number, &err),
+                },
+                _ = self.session_after(session.number) => {}
+            }
+            is_in_doubt = true;
+            session = self.session_after(session.number).await;
+            if begun.age() > session.in_doubt {
+                return Err(Undelivered::InDoubt);
+            }
+        }
     }
 
     async fn try_publish(
@@ -132,7 +157,7 @@ impl Room {
         frames: Bytes,
     ) -> Result<u64, PublishError> {
         let message = PublishMessage::build().payload(frames).message_id(id);
-        let subject = format!("chat.{}", self.name);
+        let subject = broker::subject(&self.name);
         Ok(session.context.send_publish(subject, message).await?.await?.sequence)
     }
 
@@ -159,18 +184,26 @@ impl Room {
 
     /// Reads the stream, and connects again whenever NATS has been away; for ever.
     pub async fn carry(&self, relay: impl Fn(Heard)) {
-        let (mut position, mut pause, mut is_known) = (Position::default(), FIRST_PAUSE, false);
+        let (mut position, mut pause, mut told) = (Position::default(), FIRST_PAUSE, String::new());
         for number in 1.. {
+            let begun = Instant::now();
             let err = match self.run_session(number, &mut position, &relay).await {
                 Ok(never) => match never {},
                 Err(err) => err,
             };
+            let why = broker::reason(&err);
             if self.session.send_replace(None).is_some() {
-                (pause, is_known) = (FIRST_PAUSE, false);
+                relay(Heard::Note(
+                    "NATS is away: messages are refused until it is back".to_owned(),
+                ));
+                told.clear();
             }
-            if !is_known {
-                warn!("NATS is away: {err:#}; messages are refused until it is back");
-                is_known = true;
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            if told != why {
+                warn!("NATS does not carry the room: {why}; messages are refused until it does");
+                told = why;
             }
             self.tried.send_replace(true);
             time::sleep(pause).await;
@@ -185,18 +218,13 @@ impl Room {
         relay: &impl Fn(Heard),
     ) -> Result<std::convert::Infallible> {
         let (gone, is_gone) = mpsc::channel(1);
-        let client = self.connect(gone).await.context("connecting")?;
-        let context = ContextBuilder::new()
-            .timeout(ANSWER)
-            .ack_timeout(ANSWER)
-            .max_ack_inflight(IN_FLIGHT)
-            .backpressure_on_inflight(true)
-            .build(client.clone());
-        let stream = context.get_or_create_stream(self.config()).await.context("the stream")?;
+        let client = broker::connect(&self.servers, gone).await.context("connecting")?;
+        let context = broker::context(&client);
+        let stream = broker::open(&context, &self.name).await?;
         let info = stream.cached_info();
         if let Some(gap) = position.resume(info.created, &info.state) {
             warn!("{gap}");
-            relay(Heard::Gap(gap));
+            relay(Heard::Note(gap));
         }
         self.relayed.send_replace(position.next() - 1);
         let start_sequence = position.next();
@@ -209,40 +237,15 @@ impl Room {
             .await
             .context("the consumer")?;
         let messages = consumer.messages().await.context("the consumer")?;
-        self.session.send_replace(Some(Session { number, context }));
+        let most = client.max_payload().saturating_sub(HEADERS);
+        let in_doubt = IN_DOUBT.min(info.config.duplicate_window * 9 / 10);
+        self.session.send_replace(Some(Session { number, context, most, in_doubt }));
         self.tried.send_replace(true);
+        if number > 1 {
+            relay(Heard::Note("NATS is back".to_owned()));
+        }
         info!("NATS carries the room {}, from message {start_sequence} on", self.name);
         self.read(messages, number, is_gone, position, relay).await
-    }
-
-    /// The client of NATS could connect again by itself, but would hold messages back meanwhile.
-    async fn connect(&self, gone: mpsc::Sender<()>) -> Result<async_nats::Client> {
-        let options = ConnectOptions::new()
-            .name("chat-nats")
-            .max_reconnects(1)
-            .connection_timeout(ANSWER)
-            .request_timeout(Some(ANSWER))
-            .ping_interval(ANSWER)
-            .event_callback(move |event| {
-                if matches!(event, Event::Disconnected | Event::Closed | Event::LameDuckMode) {
-                    let _ = gone.try_send(());
-                }
-                std::future::ready(())
-            });
-        Ok(options.connect(&self.servers[..]).await?)
-    }
-
-    fn config(&self) -> stream::Config {
-        stream::Config {
-            name: format!("CHAT_{}", self.name),
-            subjects: vec![format!("chat.{}", self.name)],
-            storage: stream::StorageType::File,
-            discard: stream::DiscardPolicy::Old,
-            max_bytes: KEPT_BYTES,
-            max_age: KEPT,
-            duplicate_window: REMEMBERED,
-            ..stream::Config::default()
-        }
     }
 
     async fn read(
@@ -265,9 +268,9 @@ impl Room {
                 continue; // relayed before
             };
             if missing > 0 {
-                let gap = format!("{missing} messages are missing here: NATS no longer has them");
+                let gap = gap_of(missing);
                 warn!("{gap}");
-                relay(Heard::Gap(gap));
+                relay(Heard::Note(gap));
             }
             if let Some(frames) = frames(&message.payload) {
                 relay(Heard::Frames(frames, self.own_client(&message)));
@@ -286,17 +289,32 @@ impl Room {
     }
 }
 
+impl Begun {
+    fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
+
+    /// The one clock may stand still while the machine sleeps, the other may be set back.
+    fn age(&self) -> Duration {
+        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
+    }
+}
+
 /// Anybody who reaches the NATS server can write to the subject.
 fn frames(payload: &[u8]) -> Option<Frame> {
     let is_ours = payload.ends_with(b"\0") && std::str::from_utf8(payload).is_ok();
     is_ours.then(|| payload.into())
 }
 
-/// Whether an error says that the message is not in the stream; else it may be.
-fn is_refusal(err: &PublishError) -> bool {
-    let source = std::error::Error::source(err);
+/// Why NATS has not put a message into the stream, if that is what an error says; else it may have.
+fn refusal(err: &PublishError) -> Option<String> {
     match err.kind() {
-        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => true,
-        _ => source.is_some_and(<dyn std::error::Error>::is::<jetstream::Error>),
+        PublishErrorKind::StreamNotFound => return Some("NATS has lost the room".to_owned()),
+        PublishErrorKind::MaxPayloadExceeded => {
+            return Some("it is longer than this NATS allows".to_owned());
+        }
+        _ => {}
     }
+    let told = std::error::Error::source(err)?.downcast_ref::<jetstream::Error>()?;
+    Some(format!("NATS refused it ({told})"))
 }

@@ -51,7 +51,7 @@ impl Speaker {
     /// Sends frames on their way, when those before them have arrived. If NATS goes away before that,
     /// the client is told at once.
     pub async fn say(&mut self, frames: Vec<u8>) {
-        for entry in entries(frames.into()) {
+        for entry in entries(frames.into(), self.clients.room.most().min(ENTRY)) {
             match self.settled().await {
                 Ok(()) => self.send(entry),
                 Err(why) => tell(&self.clients, self.id, self.addr, why, &entry),
@@ -125,13 +125,15 @@ fn tell(clients: &Clients, id: u64, addr: SocketAddr, why: &str, frames: &[u8]) 
     clients.broadcast_msg(&Frame::from(told), |to| to == id);
 }
 
-/// Cuts frames where messages end.
-fn entries(mut frames: Bytes) -> impl Iterator<Item = Bytes> {
+/// Cuts frames where messages end; a message that is longer than an entry should be is one by itself.
+fn entries(mut frames: Bytes, most: usize) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
-        let most = frames.len().min(ENTRY);
-        let end = match most < frames.len() {
-            true => frames[..most].iter().rposition(|&byte| byte == 0).map_or(most, |at| at + 1),
-            false => most,
+        let is_end = |byte: &u8| *byte == 0;
+        let (first, later) = frames.split_at(most.min(frames.len()));
+        let end = match (later.is_empty(), first.iter().rposition(is_end)) {
+            (true, _) => frames.len(),
+            (false, Some(at)) => at + 1,
+            (false, None) => later.iter().position(is_end).map_or(frames.len(), |at| most + at + 1),
         };
         (end > 0).then(|| frames.split_to(end))
     })
@@ -144,10 +146,13 @@ mod tests {
     #[test]
     fn entries_end_where_messages_end() {
         let frames = [b"x".repeat(ENTRY - 1), b"\0".to_vec(), b"yy\0".repeat(ENTRY / 2)].concat();
-        let cut: Vec<_> = entries(frames.clone().into()).collect();
+        let cut: Vec<_> = entries(frames.clone().into(), ENTRY).collect();
         assert_eq!(cut.len(), 3);
         assert!(cut.iter().all(|entry| entry.len() <= ENTRY && entry.ends_with(b"\0")));
         assert_eq!(cut.concat(), frames);
-        assert_eq!(entries(Bytes::new()).count(), 0);
+        assert_eq!(entries(Bytes::new(), ENTRY).count(), 0);
+        let cut: Vec<_> = entries(Bytes::from_static(b"a\0long\0b\0c\0"), 4).collect();
+        assert_eq!(cut, [&b"a\0"[..], b"long\0", b"b\0c\0"]);
+        assert_eq!(entries(Bytes::from_static(b"long\0"), 0).count(), 1);
     }
 }
