@@ -3,10 +3,15 @@
 
 mod private;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use private::{End, PROGRAM, Private, trust};
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 use workbench::server::{Launch, Server, Signal};
@@ -24,10 +29,18 @@ fn join(dir: &TempDir, server: &Server) -> Result<Private> {
     Private::shake(Client::connect(server.addr())?, trust(&dir.path().join("ca.pem"), &[&TLS13])?)
 }
 
+/// Joins before all others, and is known to be in: a handshake is over for the client a little before
+/// it is for the server.
+fn join_first(dir: &TempDir, server: &Server) -> Result<Private> {
+    let mut ann = join(dir, server)?;
+    pour(&mut ann, "I am in", 1)?;
+    Ok(ann)
+}
+
 #[test]
 fn both_versions_hear_each_other_in_order_and_sigterm_ends_with_close_notify() -> Result<()> {
     let (dir, mut server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let old = trust(&dir.path().join("ca.pem"), &[&TLS12])?;
     let mut bob = Private::shake(Client::connect(server.addr())?, old)?;
     bob.say("I am here")?;
@@ -118,7 +131,7 @@ fn a_slow_reader_is_cut_off_and_nobody_waits_for_it() -> Result<()> {
     /// What may wait for one client, many times over, and far less than what is said.
     const GROWTH: u64 = 6 << 20;
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let silent = join_silent(&dir, &server, &mut ann)?;
     pour(&mut ann, &a_kilobyte(), POURED)?;
     expect_rest(&server, "one does not read")?;
@@ -139,7 +152,7 @@ fn a_slow_reader_is_cut_off_and_nobody_waits_for_it() -> Result<()> {
 #[test]
 fn what_breaks_the_protocol_is_told_in_private() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let too_long = "x".repeat(16 * 1024 + 1).into_bytes();
     for (bytes, told) in [
         (&too_long[..], "server: the message is longer than 16384 bytes"),
@@ -160,7 +173,7 @@ fn what_breaks_the_protocol_is_told_in_private() -> Result<()> {
 #[test]
 fn garbage_after_the_handshake_ends_that_client_alone() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let changed_on_the_way = [&[23, 3, 3, 0, 64][..], &[7; 64]].concat();
     for (bytes, why) in [
         (&b"plaintext all of a sudden\0"[..], "InvalidContentType"),
@@ -179,7 +192,7 @@ fn garbage_after_the_handshake_ends_that_client_alone() -> Result<()> {
 #[test]
 fn who_asks_for_new_keys_without_end_is_let_go() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let mut bob = join(&dir, &server)?;
     bob.tls.refresh_traffic_keys()?;
     pour(&mut bob, "once is nothing", 1)?;
@@ -194,7 +207,7 @@ fn who_asks_for_new_keys_without_end_is_let_go() -> Result<()> {
 #[test]
 fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> {
     let (dir, mut server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let mut late = join_silent(&dir, &server, &mut ann)?;
     pour(&mut ann, &a_kilobyte(), POURED)?;
     let begin = Instant::now();
@@ -210,7 +223,7 @@ fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> 
 #[test]
 fn after_the_clients_close_notify_the_rest_is_delivered() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let mut late = join_silent(&dir, &server, &mut ann)?;
     pour(&mut ann, &a_kilobyte(), POURED)?;
     late.close_notify()?;
@@ -220,10 +233,48 @@ fn after_the_clients_close_notify_the_rest_is_delivered() -> Result<()> {
     pour(&mut ann, "still here", 1)
 }
 
+/// Notes whether a server wants to know who its client is.
+#[derive(Debug, Default)]
+struct Passport(AtomicBool);
+
+impl ResolvesClientCert for Passport {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, SeqCst);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// What it is bad at: it asks nobody who they are, and each message shows how long it is.
+#[test]
+fn it_asks_for_no_certificate_and_hides_no_length() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let mut ann = join_first(&dir, &server)?;
+    let passport = Arc::new(Passport::default());
+    let mut config = trust(&dir.path().join("ca.pem"), &[&TLS13])?;
+    config.client_auth_cert_resolver = passport.clone();
+    let mut bob = Private::shake(Client::connect(server.addr())?, config)?;
+    pour(&mut bob, "who am I?", 1)?;
+    assert!(!passport.0.load(SeqCst));
+    let prefix = ann.sock.addr().to_string().len() + 2;
+    for len in [1, 1000] {
+        ann.say(&"x".repeat(len))?;
+        let header = bob.sock.take(5)?; // the type, a version, and the length of a record
+        let shown = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        bob.sock.take(shown)?;
+        // The zero byte, the type within, and what keeps it from being changed (RFC 8446 section 5.2).
+        assert_eq!(shown, prefix + len + 1 + 1 + 16);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_missing_close_notify_is_told_apart() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     ann.close_notify()?;
     assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
     let name = ann.sock.addr().to_string();
