@@ -3,12 +3,14 @@
 
 mod private;
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use private::{End, PROGRAM, Private, trust};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
@@ -332,11 +334,60 @@ fn certificates_that_do_not_fit_are_named() -> Result<()> {
         (&cert, &cert, "there is no private key in it"),
         (&cert, &file(&two, "key.pem"), "not the key of the certificate in"),
     ] {
-        let args = ["--port", "0", "--cert", cert, "--key", key];
-        let ended = Launch::new(PROGRAM, &[]).args(&args).run_to_end()?;
-        let said = ended.stderr.join("\n");
-        assert_eq!((ended.status.code(), ended.stderr.len()), (Some(1), 1), "{said}");
+        let said = refusal(&["--cert", cert, "--key", key])?;
         assert!(said.contains(why) && said.contains(".pem") | said.contains("none"), "{said}");
     }
+    Ok(())
+}
+
+/// Starts the server where it must not start, and gives the line that says why.
+fn refusal(args: &[&str]) -> Result<String> {
+    let ended = Launch::new(PROGRAM, &[]).args(&["--port", "0"]).args(args).run_to_end()?;
+    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(1), 1), "{ended}");
+    Ok(ended.stderr.concat())
+}
+
+#[test]
+fn a_development_certificate_is_made_once_and_never_overwritten() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let files = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    let read = || files.iter().map(fs::read).collect::<Result<Vec<_>, _>>();
+    let made = read()?;
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&files[2])?.permissions()) & 0o77,
+        0
+    );
+    drop(server);
+    let dev = ["--dev-cert", dir.path().to_str().unwrap()];
+    let again = Launch::new(PROGRAM, &[]).args(&dev).start()?;
+    join_first(&dir, &again)?;
+    assert_eq!(read()?, made);
+    fs::remove_file(&files[2])?;
+    let said = refusal(&dev)?;
+    let [ca, _, key] = files.each_ref().map(|file| file.display());
+    assert!(said.contains(&format!("there is {ca} but no {key}")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_development_certificate_that_has_expired_is_named_with_what_to_do() -> Result<()> {
+    let dir = TempDir::new()?;
+    let folder = dir.path().to_str().unwrap();
+    let day = Duration::from_hours(24);
+    let mut ca = CertificateParams::new([])?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate()?;
+    fs::write(dir.path().join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
+    let mut params = CertificateParams::new(["localhost".to_owned()])?;
+    params.not_before = (SystemTime::now() - 2 * day).into();
+    params.not_after = (SystemTime::now() - day).into();
+    let key = KeyPair::generate()?;
+    let cert = params.signed_by(&key, &Issuer::new(ca, ca_key))?;
+    fs::write(dir.path().join("cert.pem"), cert.pem())?;
+    fs::write(dir.path().join("key.pem"), key.serialize_pem())?;
+    let said = refusal(&["--dev-cert", folder])?;
+    let what_to_do = format!("{folder}/cert.pem: to have others made, remove {folder}");
+    assert!(said.contains(&what_to_do) && said.contains("expired"), "{said}");
     Ok(())
 }
