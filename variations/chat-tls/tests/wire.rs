@@ -305,13 +305,13 @@ fn plaintext_ends_with_a_line_in_the_log() -> Result<()> {
 fn a_handshake_that_never_ends_has_a_place_for_ten_seconds() -> Result<()> {
     let (dir, server) = start(&["--max-clients", "2"])?;
     let mut silent = Client::connect(server.addr())?;
-    let mut begun = Client::connect(server.addr())?;
-    begun.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
+    let mut half = Client::connect(server.addr())?;
+    half.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
     let begin = Instant::now();
     let mut third = join(&dir, &server)?;
     assert_eq!(third.until_end()?, (b"server: full\0".to_vec(), End::Notified));
     expect_rest(&server, "two do not go on with their handshakes")?;
-    for client in [&mut silent, &mut begun] {
+    for client in [&mut silent, &mut half] {
         client.expect_eof()?;
         let addr = client.addr().to_string();
         let is_late = |line: &str| line.contains(&addr) && line.contains("not done within 10s");
