@@ -47,11 +47,12 @@ impl CertArgs {
     pub fn config(&self) -> Result<ServerConfig> {
         match (&self.dev_cert, &self.cert, &self.key) {
             (Some(dir), ..) => {
-                let [ca, cert, key] = dev_files(dir)?;
+                let (what, [ca, cert, key]) = dev_files(dir)?;
                 let config = config(&cert, &key)?;
                 still_good(&ca, &cert).with_context(|| {
                     format!("{}: to have others made, remove {}", cert.display(), dir.display())
                 })?;
+                info!("{what}: clients that trust {} trust us", ca.display());
                 Ok(config)
             }
             (_, Some(cert), Some(key)) => config(cert, key),
@@ -117,15 +118,15 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
     text.windows(words.len()).any(|window| window == words)
 }
 
-/// Gives the files in a folder of `--dev-cert`, which are made if there are none.
-fn dev_files(dir: &Path) -> Result<[PathBuf; 3]> {
+/// Gives the files in a folder of `--dev-cert`, which are made if there are none, and says which it was.
+fn dev_files(dir: &Path) -> Result<(&'static str, [PathBuf; 3])> {
     let files = DEV_FILES.map(|name| dir.join(name));
     let (there, missing): (Vec<_>, Vec<_>) = files.iter().partition(|path| path.exists());
     match (&there[..], &missing[..]) {
-        (_, []) => info!("Using the development CA in {}, made earlier", files[0].display()),
+        (_, []) => Ok(("Using the development CA made earlier", files)),
         ([], _) => {
             make_dev_files(dir, &files)?;
-            info!("Made a development CA: clients that trust {} trust us", files[0].display());
+            Ok(("Made a development CA", files))
         }
         ([there, ..], [missing, ..]) => bail!(
             "there is {} but no {}: nothing is overwritten, so remove the one or name another folder",
@@ -133,7 +134,6 @@ fn dev_files(dir: &Path) -> Result<[PathBuf; 3]> {
             missing.display()
         ),
     }
-    Ok(files)
 }
 
 /// The CA's own key is used once and never written down: nobody can make a second certificate that

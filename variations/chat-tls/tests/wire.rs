@@ -3,10 +3,17 @@
 
 mod private;
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use private::{End, PROGRAM, Private, trust};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 use workbench::server::{Launch, Server, Signal};
@@ -24,10 +31,18 @@ fn join(dir: &TempDir, server: &Server) -> Result<Private> {
     Private::shake(Client::connect(server.addr())?, trust(&dir.path().join("ca.pem"), &[&TLS13])?)
 }
 
+/// Joins before all others, and is known to be in: a handshake is over for the client a little before
+/// it is for the server.
+fn join_first(dir: &TempDir, server: &Server) -> Result<Private> {
+    let mut ann = join(dir, server)?;
+    pour(&mut ann, "I am in", 1)?;
+    Ok(ann)
+}
+
 #[test]
 fn both_versions_hear_each_other_in_order_and_sigterm_ends_with_close_notify() -> Result<()> {
     let (dir, mut server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let old = trust(&dir.path().join("ca.pem"), &[&TLS12])?;
     let mut bob = Private::shake(Client::connect(server.addr())?, old)?;
     bob.say("I am here")?;
@@ -118,7 +133,7 @@ fn a_slow_reader_is_cut_off_and_nobody_waits_for_it() -> Result<()> {
     /// What may wait for one client, many times over, and far less than what is said.
     const GROWTH: u64 = 6 << 20;
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let silent = join_silent(&dir, &server, &mut ann)?;
     pour(&mut ann, &a_kilobyte(), POURED)?;
     expect_rest(&server, "one does not read")?;
@@ -139,7 +154,7 @@ fn a_slow_reader_is_cut_off_and_nobody_waits_for_it() -> Result<()> {
 #[test]
 fn what_breaks_the_protocol_is_told_in_private() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let too_long = "x".repeat(16 * 1024 + 1).into_bytes();
     for (bytes, told) in [
         (&too_long[..], "server: the message is longer than 16384 bytes"),
@@ -160,7 +175,7 @@ fn what_breaks_the_protocol_is_told_in_private() -> Result<()> {
 #[test]
 fn garbage_after_the_handshake_ends_that_client_alone() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let changed_on_the_way = [&[23, 3, 3, 0, 64][..], &[7; 64]].concat();
     for (bytes, why) in [
         (&b"plaintext all of a sudden\0"[..], "InvalidContentType"),
@@ -179,7 +194,7 @@ fn garbage_after_the_handshake_ends_that_client_alone() -> Result<()> {
 #[test]
 fn who_asks_for_new_keys_without_end_is_let_go() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let mut bob = join(&dir, &server)?;
     bob.tls.refresh_traffic_keys()?;
     pour(&mut bob, "once is nothing", 1)?;
@@ -194,7 +209,7 @@ fn who_asks_for_new_keys_without_end_is_let_go() -> Result<()> {
 #[test]
 fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> {
     let (dir, mut server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let mut late = join_silent(&dir, &server, &mut ann)?;
     pour(&mut ann, &a_kilobyte(), POURED)?;
     let begin = Instant::now();
@@ -210,7 +225,7 @@ fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> 
 #[test]
 fn after_the_clients_close_notify_the_rest_is_delivered() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     let mut late = join_silent(&dir, &server, &mut ann)?;
     pour(&mut ann, &a_kilobyte(), POURED)?;
     late.close_notify()?;
@@ -220,10 +235,48 @@ fn after_the_clients_close_notify_the_rest_is_delivered() -> Result<()> {
     pour(&mut ann, "still here", 1)
 }
 
+/// Notes whether a server wants to know who its client is.
+#[derive(Debug, Default)]
+struct Passport(AtomicBool);
+
+impl ResolvesClientCert for Passport {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, SeqCst);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// What it is bad at: it asks nobody who they are, and each message shows how long it is.
+#[test]
+fn it_asks_for_no_certificate_and_hides_no_length() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let mut ann = join_first(&dir, &server)?;
+    let passport = Arc::new(Passport::default());
+    let mut config = trust(&dir.path().join("ca.pem"), &[&TLS13])?;
+    config.client_auth_cert_resolver = passport.clone();
+    let mut bob = Private::shake(Client::connect(server.addr())?, config)?;
+    pour(&mut bob, "who am I?", 1)?;
+    assert!(!passport.0.load(SeqCst));
+    let prefix = ann.sock.addr().to_string().len() + 2;
+    for len in [1, 1000] {
+        ann.say(&"x".repeat(len))?;
+        let header = bob.sock.take(5)?; // the type, a version, and the length of a record
+        let shown = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        bob.sock.take(shown)?;
+        // The zero byte, the type within, and what keeps it from being changed (RFC 8446 section 5.2).
+        assert_eq!(shown, prefix + len + 1 + 1 + 16);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_missing_close_notify_is_told_apart() -> Result<()> {
     let (dir, server) = start(&[])?;
-    let mut ann = join(&dir, &server)?;
+    let mut ann = join_first(&dir, &server)?;
     ann.close_notify()?;
     assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
     let name = ann.sock.addr().to_string();
@@ -252,13 +305,13 @@ fn plaintext_ends_with_a_line_in_the_log() -> Result<()> {
 fn a_handshake_that_never_ends_has_a_place_for_ten_seconds() -> Result<()> {
     let (dir, server) = start(&["--max-clients", "2"])?;
     let mut silent = Client::connect(server.addr())?;
-    let mut begun = Client::connect(server.addr())?;
-    begun.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
+    let mut half = Client::connect(server.addr())?;
+    half.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
     let begin = Instant::now();
     let mut third = join(&dir, &server)?;
     assert_eq!(third.until_end()?, (b"server: full\0".to_vec(), End::Notified));
     expect_rest(&server, "two do not go on with their handshakes")?;
-    for client in [&mut silent, &mut begun] {
+    for client in [&mut silent, &mut half] {
         client.expect_eof()?;
         let addr = client.addr().to_string();
         let is_late = |line: &str| line.contains(&addr) && line.contains("not done within 10s");
@@ -281,11 +334,60 @@ fn certificates_that_do_not_fit_are_named() -> Result<()> {
         (&cert, &cert, "there is no private key in it"),
         (&cert, &file(&two, "key.pem"), "not the key of the certificate in"),
     ] {
-        let args = ["--port", "0", "--cert", cert, "--key", key];
-        let ended = Launch::new(PROGRAM, &[]).args(&args).run_to_end()?;
-        let said = ended.stderr.join("\n");
-        assert_eq!((ended.status.code(), ended.stderr.len()), (Some(1), 1), "{said}");
+        let said = refusal(&["--cert", cert, "--key", key])?;
         assert!(said.contains(why) && said.contains(".pem") | said.contains("none"), "{said}");
     }
+    Ok(())
+}
+
+/// Starts the server where it must not start, and gives the line that says why.
+fn refusal(args: &[&str]) -> Result<String> {
+    let ended = Launch::new(PROGRAM, &[]).args(&["--port", "0"]).args(args).run_to_end()?;
+    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(1), 1), "{ended}");
+    Ok(ended.stderr.concat())
+}
+
+#[test]
+fn a_development_certificate_is_made_once_and_never_overwritten() -> Result<()> {
+    let (dir, server) = start(&[])?;
+    let files = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    let read = || files.iter().map(fs::read).collect::<Result<Vec<_>, _>>();
+    let made = read()?;
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&files[2])?.permissions()) & 0o77,
+        0
+    );
+    drop(server);
+    let dev = ["--dev-cert", dir.path().to_str().unwrap()];
+    let again = Launch::new(PROGRAM, &[]).args(&dev).start()?;
+    join_first(&dir, &again)?;
+    assert_eq!(read()?, made);
+    fs::remove_file(&files[2])?;
+    let said = refusal(&dev)?;
+    let [ca, _, key] = files.each_ref().map(|file| file.display());
+    assert!(said.contains(&format!("there is {ca} but no {key}")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_development_certificate_that_has_expired_is_named_with_what_to_do() -> Result<()> {
+    let dir = TempDir::new()?;
+    let folder = dir.path().to_str().unwrap();
+    let day = Duration::from_hours(24);
+    let mut ca = CertificateParams::new([])?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate()?;
+    fs::write(dir.path().join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
+    let mut params = CertificateParams::new(["localhost".to_owned()])?;
+    params.not_before = (SystemTime::now() - 2 * day).into();
+    params.not_after = (SystemTime::now() - day).into();
+    let key = KeyPair::generate()?;
+    let cert = params.signed_by(&key, &Issuer::new(ca, ca_key))?;
+    fs::write(dir.path().join("cert.pem"), cert.pem())?;
+    fs::write(dir.path().join("key.pem"), key.serialize_pem())?;
+    let said = refusal(&["--dev-cert", folder])?;
+    let what_to_do = format!("{folder}/cert.pem: to have others made, remove {folder}");
+    assert!(said.contains(&what_to_do) && said.contains("expired"), "{said}");
     Ok(())
 }
