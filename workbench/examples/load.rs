@@ -105,7 +105,7 @@ fn run(experiment: &Experiment) -> Result<Figures> {
         }
         &Experiment::Sessions { addr, at_once, seconds, pid } => {
             let time = Duration::from_secs_f64(seconds);
-            connections::run(addr, at_once, time, pid.map(Process::new))
+            connections::run(addr, None, at_once, time, pid.map(Process::new))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
@@ -168,6 +168,23 @@ impl Session {
         let name = ServerName::try_from(SERVER_NAME)?;
         let conn = ClientConnection::new(Arc::clone(&tls.config), name)?;
         Ok(Self { conn, met: Arc::clone(&tls.met), is_notified: false })
+    }
+
+    /// Does the whole handshake over a socket that waits, and gives the session. Nothing may have been
+    /// said in it by then.
+    pub fn shake(tls: &Tls, sock: &mut (impl Read + Write)) -> Result<Self> {
+        let mut session = Self::begin(tls)?;
+        let (mut raw, mut plain) = ([0; 4096], Vec::new());
+        while session.is_shaking() {
+            session.flush(sock)?;
+            match sock.read(&mut raw)? {
+                0 => bail!("the server ended the connection amid the TLS handshake"),
+                n => session.take_in(&raw[..n], &mut plain)?,
+            }
+        }
+        session.flush(sock)?;
+        ensure!(plain.is_empty(), "the server speaks first, inside TLS");
+        Ok(session)
     }
 
     /// Whether the handshake still lasts.

@@ -175,6 +175,26 @@ fn servers_of_ones_own_stand_beside_ours() {
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
 }
 
+#[test]
+fn a_chat_inside_tls_stands_beside_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let experiments = ["idle", "roundtrip", "frozen", "connections"];
+    let args = ["--as-built", "--quick", "--runs", "1", "--only", "chat-tls", "--out", out];
+    let (code, text) = Lab::start(&[&experiments[..], &args].concat()).end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+    let found = data(folder.path());
+    let figures = ["bytes_per_client", "p50_us", "calm_p50_us", "sessions_per_s"];
+    for (experiment, figure) in experiments.into_iter().zip(figures) {
+        let runs = runs(&found, experiment, "chat-tls");
+        assert!(runs.iter().any(|run| run[figure].is_f64()), "{experiment}: {runs:?}");
+        let notes = rows(&found, experiment, "chat-tls");
+        assert!(notes[0]["note"].to_string().contains("inside TLS"), "{experiment}: {notes:?}");
+    }
+    let wrong = |run: &Value| run["lost"] != 0.0 || run["forged"] != 0.0;
+    assert!(!runs(&found, "roundtrip", "chat-tls").iter().any(wrong), "{found}");
+}
+
 /// All runs of a server in an experiment.
 fn runs(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
     let rows = rows(data, experiment, server);

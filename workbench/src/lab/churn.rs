@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::SockRef;
 
-use super::load::{PATIENCE, connect, raise_descriptor_limit};
+use super::load::{PATIENCE, connect_inside, raise_descriptor_limit};
 use super::outcome::grouped;
 use super::process::Process;
 use super::words;
@@ -164,13 +164,17 @@ fn measure(target: &Target, case: &Case, _plan: Plan) -> Result<Figures> {
 /// One that leaves in peace waits until the server has closed as well: by then the server has taken
 /// all who came before, so that no more than a few are ever waiting to be accepted.
 fn visit(target: &Target, visits: usize) -> Result<()> {
-    let mut leaving = VecDeque::new();
+    let (mut leaving, tls) = (VecDeque::new(), target.tls()?);
     for nth in 0..visits {
-        let stream =
-            connect(target.addr).with_context(|| format!("visit {nth}: cannot connect"))?;
+        let (mut stream, session) = connect_inside(target.addr, tls.as_ref())
+            .with_context(|| format!("visit {nth}: cannot connect"))?;
         if nth % 2 == 0 {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         } else {
+            if let Some(mut session) = session {
+                session.notify();
+                session.flush(&mut stream)?;
+            }
             stream.shutdown(Half::Write)?;
             leaving.push_back(stream);
         }

@@ -14,6 +14,7 @@ use super::load::{connect, raise_descriptor_limit};
 use super::process::{Process, own_cpu_seconds};
 use super::words::{self, Claim};
 use super::{Case, Chart, Column, Experiment, Figures, Form, Outcome, Plan, Target, Trade, Unit};
+use crate::tls::{self, Tls};
 
 /// The server whose cost is taken off the others'.
 const BASELINE: &str = "echo-uni";
@@ -124,8 +125,10 @@ fn setting(_plan: Plan) -> String {
 fn unsuited(trade: Trade, case: &Case) -> Option<&'static str> {
     match trade {
         Trade::Echo => None,
-        Trade::Chat(Tongue::TinCan) if case.count() <= 1 => None,
-        Trade::Chat(Tongue::TinCan) => Some("a chat would relay each to all the others"),
+        Trade::Chat(Tongue::TinCan | Tongue::TinCanInTls) if case.count() <= 1 => None,
+        Trade::Chat(Tongue::TinCan | Tongue::TinCanInTls) => {
+            Some("a chat would relay each to all the others")
+        }
         Trade::Chat(_) => Some("it answers nobody with his own words"),
     }
 }
@@ -134,7 +137,8 @@ fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let silent = (case.label == BESIDE_SILENT).then(|| connect(target.addr)).transpose()?;
     let at_once = case.count().max(1);
     let time = plan.time(Duration::from_millis(600));
-    let mut figures = run(target.addr, at_once, time, Some(target.process))?;
+    let (tls, server) = (target.tls()?, Some(target.process));
+    let mut figures = run(target.addr, tls.as_ref(), at_once, time, server)?;
     if figures.get("sessions_per_s") == Some(0.0) {
         match silent {
             // Not a fault: it is what a server that serves one client at a time is known for.
@@ -168,6 +172,7 @@ const MESSAGE: &[u8] = b"A tin can, and a string.\0";
 /// A session in flight.
 struct Session {
     stream: TcpStream,
+    tls: Option<Box<tls::Session>>,
     sent: bool,
     answer: Vec<u8>,
     begun: Instant,
@@ -184,6 +189,7 @@ enum State {
 #[expect(clippy::cast_precision_loss, reason = "counts of sessions, far below 2^52")]
 pub fn run(
     addr: SocketAddr,
+    tls: Option<&Tls>,
     at_once: usize,
     time: Duration,
     server: Option<Process>,
@@ -191,8 +197,9 @@ pub fn run(
     raise_descriptor_limit(at_once as u64)?;
     let mut poll = Poll::new().context("cannot create a poll")?;
     let mut events = Events::with_capacity(1024);
-    let mut sessions =
-        (0..at_once).map(|nth| begin(addr, &poll, nth).map(Some)).collect::<Result<Vec<_>>>()?;
+    let mut sessions = (0..at_once)
+        .map(|nth| begin(addr, tls, &poll, nth).map(Some))
+        .collect::<Result<Vec<_>>>()?;
     let (mut times, mut failed, mut last_failure) = (Latencies::new()?, 0_u64, "");
     let server_cpu = || server.and_then(|server| server.cpu_seconds().ok());
     let (start, own_before, server_before) = (Instant::now(), own_cpu_seconds(), server_cpu());
@@ -210,8 +217,9 @@ pub fn run(
                 State::Failed(why) => (failed, last_failure) = (failed + 1, why),
             }
             // Closed before the next connects: otherwise the next would be waiting already.
+            session.end();
             sessions[nth] = None;
-            sessions[nth] = Some(begin(addr, &poll, nth)?);
+            sessions[nth] = Some(begin(addr, tls, &poll, nth)?);
         }
         ensure!(failed < 1000 || times.count() > 0, "no session succeeds: {last_failure}");
     }
@@ -238,10 +246,14 @@ pub fn run(
     Ok(figures)
 }
 
-fn begin(addr: SocketAddr, poll: &Poll, nth: usize) -> Result<Session> {
+fn begin(addr: SocketAddr, tls: Option<&Tls>, poll: &Poll, nth: usize) -> Result<Session> {
     let begun = Instant::now();
     let stream = TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
-    let mut session = Session { stream, sent: false, answer: Vec::new(), begun };
+    let mut tls = tls.map(tls::Session::begin).transpose()?.map(Box::new);
+    if let Some(tls) = &mut tls {
+        tls.put(MESSAGE)?; // to be sent when the handshake is done
+    }
+    let mut session = Session { stream, tls, sent: false, answer: Vec::new(), begun };
     // On loopback it is connected by now; then nobody needs to be woken to send.
     let interest = match session.send() {
         State::Open if session.sent => Interest::READABLE,
@@ -265,7 +277,11 @@ fn go_on(session: &mut Session) -> State {
     loop {
         match session.stream.read(&mut buf) {
             Ok(0) => return State::Failed("the server closed before it had answered"),
-            Ok(n) => session.answer.extend_from_slice(&buf[..n]),
+            Ok(n) => {
+                if !session.take_in(&buf[..n]) {
+                    return State::Failed("what the server says is no TLS");
+                }
+            }
             Err(e) if e.kind() == ErrorKind::WouldBlock => return State::Open,
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(_) => return State::Failed("the connection broke"),
@@ -281,11 +297,35 @@ fn go_on(session: &mut Session) -> State {
 
 impl Session {
     fn send(&mut self) -> State {
-        match self.stream.write(MESSAGE) {
-            Ok(_) => self.sent = true,
+        let sent = match &mut self.tls {
+            None => self.stream.write(MESSAGE).map(drop),
+            Some(tls) => tls.flush(&mut self.stream),
+        };
+        match sent {
+            Ok(()) => self.sent = true,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {}
             Err(_) => return State::Failed("no connection, or not for long"),
         }
         State::Open
+    }
+
+    /// Takes in what has come, and goes on with the handshake, if there is one; false if it is wrong.
+    fn take_in(&mut self, came: &[u8]) -> bool {
+        let Some(tls) = &mut self.tls else {
+            self.answer.extend_from_slice(came);
+            return true;
+        };
+        let taken = tls.take_in(came, &mut self.answer);
+        // So few bytes always find room; whoever is gone will be seen to be.
+        let _ = tls.flush(&mut self.stream);
+        taken.is_ok()
+    }
+
+    /// Says that it ends, where that is said.
+    fn end(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.notify();
+            let _ = tls.flush(&mut self.stream);
+        }
     }
 }

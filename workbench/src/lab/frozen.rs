@@ -16,6 +16,7 @@ use super::{
     Case, Chart, Column, Experiment, Figures, Form, Origin, Outcome, Plan, Row, Spread, Target,
     Trade, Unit,
 };
+use crate::tls;
 
 /// How many send, in turns.
 const SENDERS: usize = 10;
@@ -260,9 +261,13 @@ fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
 
 /// A client that never reads, with as little room for what it is sent as the system allows.
 fn freeze(target: &Target) -> Result<Socket> {
-    let socket = Socket::new(Domain::for_address(target.addr), Type::STREAM, None)?;
+    let mut socket = Socket::new(Domain::for_address(target.addr), Type::STREAM, None)?;
     socket.set_recv_buffer_size(4096)?;
     socket.connect_timeout(&target.addr.into(), PATIENCE)?;
+    if let Some(tls) = target.tls()? {
+        socket.set_read_timeout(Some(PATIENCE))?;
+        tls::Session::shake(&tls, &mut socket)?;
+    }
     // A few bytes, which it has room for.
     (&socket).write_all(target.listener_hello())?;
     Ok(socket)

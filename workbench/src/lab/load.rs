@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::accounts::{Accounts, Balance, Clock, DIGITS, MIN_TEXT, Schedule, Shape, text_of};
 use super::process::{Process, own_cpu_seconds};
 use super::{Figures, Tongue};
+use crate::tls::{Session, Tls};
 
 /// What one read can bring. Large, so that a busy connection costs few system calls; small enough
 /// to stay in the second-level cache, from where it is compared.
@@ -37,7 +38,7 @@ impl Tongue {
     /// What a listener says first.
     pub(super) fn listener_hello(self) -> &'static [u8] {
         match self {
-            Self::TinCan | Self::Lines => b"",
+            Self::TinCan | Self::TinCanInTls | Self::Lines => b"",
             Self::Redis => b"*2\r\n$9\r\nSUBSCRIBE\r\n$4\r\nroom\r\n",
             Self::Nats => b"CONNECT {\"verbose\":false}\r\nSUB room 1\r\nPING\r\n",
         }
@@ -46,7 +47,7 @@ impl Tongue {
     /// What a listener has been told when it is one.
     fn welcome(self) -> &'static [u8] {
         match self {
-            Self::TinCan | Self::Lines => b"",
+            Self::TinCan | Self::TinCanInTls | Self::Lines => b"",
             Self::Redis => b":1\r\n",
             Self::Nats => b"PONG\r\n",
         }
@@ -55,7 +56,7 @@ impl Tongue {
     /// What a sender says first, if senders have connections of their own.
     fn sender_hello(self) -> Option<&'static [u8]> {
         match self {
-            Self::TinCan => None,
+            Self::TinCan | Self::TinCanInTls => None,
             Self::Lines | Self::Redis => Some(b""),
             Self::Nats => Some(b"CONNECT {\"verbose\":false}\r\n"),
         }
@@ -64,7 +65,7 @@ impl Tongue {
     /// What stands before and behind a text of so many bytes when it is sent.
     fn envelope(self, len: usize) -> (String, &'static str) {
         match self {
-            Self::TinCan => (String::new(), "\0"),
+            Self::TinCan | Self::TinCanInTls => (String::new(), "\0"),
             Self::Lines => (String::new(), "\n"),
             Self::Redis => (format!("*3\r\n$7\r\nPUBLISH\r\n$4\r\nroom\r\n${len}\r\n"), "\r\n"),
             Self::Nats => (format!("PUB room {len}\r\n"), "\r\n"),
@@ -85,7 +86,7 @@ impl Tongue {
     /// sent it.
     fn head(self, len: usize) -> Option<String> {
         match self {
-            Self::TinCan | Self::Lines => None,
+            Self::TinCan | Self::TinCanInTls | Self::Lines => None,
             Self::Redis => Some(format!("*3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n${len}\r\n")),
             Self::Nats => Some(format!("MSG room 1 {len}\r\n")),
         }
@@ -96,6 +97,26 @@ impl Tongue {
 struct Conn {
     stream: TcpStream,
     closed: bool,
+    tls: Option<Box<Session>>,
+}
+
+impl Conn {
+    /// Sends as much as there is room for.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.stream.write(bytes) };
+        tls.flush(&mut self.stream)?;
+        let len = tls.put(bytes)?;
+        // What does not go now is tried again before anything else.
+        match tls.flush(&mut self.stream) {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
+            _ => Ok(len),
+        }
+    }
+
+    /// Whether the kernel has not taken all that was written.
+    fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_to_flush())
+    }
 }
 
 /// Who connects.
@@ -118,6 +139,9 @@ pub struct Room {
     poll: Poll,
     events: Events,
     buf: Vec<u8>,
+    /// How to speak TLS, and what the last read has brought in it.
+    tls: Option<Tls>,
+    plain: Vec<u8>,
     conns: Vec<Conn>,
     /// The first so many connections receive; behind them come senders that only send.
     readers: usize,
@@ -173,12 +197,14 @@ impl Room {
             poll: Poll::new().context("cannot create a poll")?,
             events: Events::with_capacity(4096),
             buf: vec![0; READ_SIZE],
+            tls: crowd.tongue.tls()?,
+            plain: Vec::new(),
             conns: Vec::new(),
             readers: 0,
             senders: Vec::new(),
             last: vec![Vec::new(); crowd.clients],
             accounts: None,
-            has_one_order: crowd.tongue == Tongue::TinCan,
+            has_one_order: matches!(crowd.tongue, Tongue::TinCan | Tongue::TinCanInTls),
             totals: Totals::default(),
         };
         raise_descriptor_limit((crowd.clients + crowd.senders) as u64)?;
@@ -236,11 +262,11 @@ impl Room {
     /// Connects one client and sends `first`, what it has to say before anything else.
     fn connect(&mut self, addr: SocketAddr, first: &[u8]) -> Result<()> {
         let nth = self.conns.len();
-        let stream = connect(addr)
-            .and_then(|mut stream| {
+        let (stream, tls) = connect_inside(addr, self.tls.as_ref())
+            .and_then(|(mut stream, tls)| {
                 stream.write_all(first)?;
                 stream.set_nonblocking(true)?;
-                Ok(stream)
+                Ok((stream, tls))
             })
             .with_context(|| format!("cannot connect client {nth} to {addr}"))?;
         let mut stream = TcpStream::from_std(stream);
@@ -250,7 +276,7 @@ impl Room {
             .registry()
             .register(&mut stream, Token(nth), Interest::READABLE)
             .context("cannot watch a connection")?;
-        self.conns.push(Conn { stream, closed: false });
+        self.conns.push(Conn { stream, closed: false, tls });
         Ok(())
     }
 
@@ -319,11 +345,17 @@ impl Room {
                 self.totals.reads += 1;
                 conn.closed = n == 0;
                 if nth < self.readers {
-                    let data = &self.buf[..n];
-                    self.totals.bytes += n as u64;
+                    let mut data = &self.buf[..n];
+                    if let Some(tls) = &mut conn.tls {
+                        self.plain.clear();
+                        // What is no TLS ends a connection as its end does.
+                        conn.closed |= tls.take_in(data, &mut self.plain).is_err();
+                        data = &self.plain;
+                    }
+                    self.totals.bytes += data.len() as u64;
                     if let Some(accounts) = &mut self.accounts {
                         self.totals.frames += accounts.feed(nth, data, Instant::now());
-                        if n == 0 {
+                        if conn.closed {
                             accounts.leave(nth);
                         }
                     } else {
@@ -377,7 +409,7 @@ impl Room {
 
     /// Tries again to send what the kernel has not taken.
     pub fn flush(&mut self) {
-        for sender in self.senders.iter_mut().filter(|sender| !sender.out.is_empty()) {
+        for sender in &mut self.senders {
             sender.flush(&mut self.conns[sender.conn]);
         }
     }
@@ -511,9 +543,21 @@ pub fn connect(addr: SocketAddr) -> io::Result<StdTcpStream> {
     Ok(stream)
 }
 
+/// The same, and a handshake with a server inside TLS.
+pub fn connect_inside(
+    addr: SocketAddr,
+    tls: Option<&Tls>,
+) -> Result<(StdTcpStream, Option<Box<Session>>)> {
+    let mut stream = connect(addr)?;
+    let Some(tls) = tls else { return Ok((stream, None)) };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let session = Session::shake(tls, &mut stream)?;
+    Ok((stream, Some(Box::new(session))))
+}
+
 /// Sends `bytes`, which are few, whole or not at all.
 fn send_whole(conn: &mut Conn, bytes: &[u8]) -> Result<()> {
-    let n = conn.stream.write(bytes).context("cannot send")?;
+    let n = conn.write(bytes).context("cannot send")?;
     ensure!(n == bytes.len(), "cannot send {} bytes at once", bytes.len());
     Ok(())
 }
@@ -552,8 +596,8 @@ impl Sender {
     }
 
     fn flush(&mut self, conn: &mut Conn) {
-        while !self.out.is_empty() {
-            match conn.stream.write(&self.out) {
+        while !self.out.is_empty() || conn.has_unsent() {
+            match conn.write(&self.out) {
                 Ok(n) => drop(self.out.drain(..n)),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // The next turn tries again; an error shows as the end of the stream in reading.

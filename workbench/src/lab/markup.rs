@@ -48,7 +48,7 @@ pub fn px(length: f64) -> String {
 /// Looks of the variations, of the peers, and of the reader's own server: `page.css` has a colour
 /// for each, `page.rs` a shape.
 const STAGES: [&str; 5] = ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"];
-const VARIATIONS: usize = 5;
+const VARIATIONS: usize = 6;
 const PEERS: usize = 3;
 const MINE: usize = STAGES.len() + VARIATIONS + PEERS;
 

@@ -109,6 +109,9 @@ impl Row {
     }
 }
 
+const NOTE_TLS: &str =
+    "inside TLS: the generator's half of it, handshakes and decryption, takes time, too";
+
 /// Percent of a core from which on the generator has no time left.
 const ALL_OF_A_CORE: f64 = 90.0;
 
@@ -116,6 +119,14 @@ const ALL_OF_A_CORE: f64 = 90.0;
 const LATE: f64 = 1000.0;
 
 impl Outcome {
+    /// Notes what is measured of a server inside TLS that is not the server's.
+    pub fn note_tls(&mut self, server: &str) {
+        let measured = |row: &&mut Row| row.server == server && !row.runs.is_empty();
+        for row in self.rows.iter_mut().filter(measured) {
+            row.add_note(NOTE_TLS.to_owned());
+        }
+    }
+
     /// Notes where the generator was the limit, and not the server.
     pub fn note_limits(&mut self) {
         let mut columns = self.experiment.columns.iter();

@@ -21,10 +21,11 @@ const SHAPES: &str = r#"<svg class="shapes" aria-hidden="true" width="0" height=
 <path id="m7" d="M-5.2 0L3.6-4.8V4.8z"/>
 <path id="m8" d="M-4.4-4.4H4.4L-4.4 4.4H4.4z"/>
 <path id="m9" d="M5.2 0L-3.6-4.8V4.8z"/>
-<circle id="m10" class="open" r="3.8"/>
-<path id="m11" class="open" d="M-3.5-3.5H3.5V3.5H-3.5z"/>
-<path id="m12" class="open" d="M0-5L4.8 0 0 5-4.8 0z"/>
-<path id="m13" d="M0-6.4L1.7-2.2 6.1-1.9 2.7.9 3.8 5.2 0 2.8-3.8 5.2-2.7.9-6.1-1.9-1.7-2.2z"/>
+<path id="m10" d="M0-5L5 .4V5L0-.2-5 5V.4z"/>
+<circle id="m11" class="open" r="3.8"/>
+<path id="m12" class="open" d="M-3.5-3.5H3.5V3.5H-3.5z"/>
+<path id="m13" class="open" d="M0-5L4.8 0 0 5-4.8 0z"/>
+<path id="m14" d="M0-6.4L1.7-2.2 6.1-1.9 2.7.9 3.8 5.2 0 2.8-3.8 5.2-2.7.9-6.1-1.9-1.7-2.2z"/>
 <circle id="k0" r="4"/>
 <path id="k1" d="M-1.3-5H1.3V5H-1.3z"/>
 <path id="k2" class="open" d="M0-4.8L4.6 0 0 4.8-4.6 0z"/>
@@ -356,11 +357,18 @@ mod tests {
     /// As many servers as there ever are.
     fn crowd() -> Results {
         let mut results = sample::results();
-        let more = ["chat-green", "chat-smol", "chat-epoll-by-hand-in-one-file", "chat-nats"];
+        let more = [
+            "chat-green",
+            "chat-smol",
+            "chat-uring",
+            "chat-epoll-by-hand-in-one-file",
+            "chat-tls",
+            "chat-nats",
+        ];
         for (nth, name) in more.into_iter().enumerate() {
             results.servers.insert(5, (name.into(), Origin::Ours, name.into()));
             for outcome in &mut results.outcomes {
-                let like = ["chat-poll", "chat-threads", "chat-async", "mine"][nth];
+                let like = ["chat-poll", "chat-threads", "chat-async", "mine"][nth % 4];
                 let same = outcome.rows.iter().filter(|row| row.server == like).cloned();
                 let mut rows: Vec<Row> = same.collect();
                 for row in &mut rows {

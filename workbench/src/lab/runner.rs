@@ -93,6 +93,8 @@ impl Session {
                 let setting = (experiment.setting)(self.plan);
                 let mut outcome = Outcome { experiment, setting, rows };
                 (experiment.conclude)(&mut outcome);
+                let in_tls = self.subjects.iter().filter(|subject| subject.is_in_tls());
+                in_tls.for_each(|subject| outcome.note_tls(&subject.name));
                 outcome.note_limits();
                 tell(Step::Ended(&outcome));
                 outcomes.push(outcome);

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use super::{Origin, Tongue, Trade};
 use crate::Said;
@@ -26,6 +28,7 @@ pub struct Stage {
 }
 
 const CHAT: Trade = Trade::Chat(Tongue::TinCan);
+const IN_TLS: Trade = Trade::Chat(Tongue::TinCanInTls);
 
 /// All that may be in the workspace, in the order in which they are shown.
 pub const STAGES: &[Stage] = &[
@@ -38,6 +41,7 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "chat-uring", trade: CHAT, is_stage: false, ceiling: ROOMY },
     Stage { name: "chat-async", trade: CHAT, is_stage: true, ceiling: ROOMY },
     Stage { name: "chat-smol", trade: CHAT, is_stage: false, ceiling: ROOMY },
+    Stage { name: "chat-tls", trade: IN_TLS, is_stage: false, ceiling: ROOMY },
 ];
 
 /// Two threads a client; Rust aborts a program that has about 16,000.
@@ -78,12 +82,13 @@ pub struct Subject {
     /// How it is started, as one would type it.
     pub shown: String,
     launch: Launch,
+    /// What it keeps in files, from one start to the next: its certificate.
+    _files: Option<Arc<TempDir>>,
 }
 
 impl Subject {
     /// A server of this project, whose program is there.
-    #[must_use]
-    pub fn ours(stage: &Stage, program: &Path) -> Self {
+    pub fn ours(stage: &Stage, program: &Path) -> Result<Self> {
         let mut launch = Launch::new(program, &[]).args(&["-qqq"]);
         let mut shown = format!("{} --port 0 -qqq", stage.name);
         if let Some(Ceiling { clients, .. }) = stage.ceiling {
@@ -91,8 +96,16 @@ impl Subject {
             launch = launch.args(&["--max-clients", &clients]);
             shown = format!("{shown} --max-clients {clients}");
         }
+        let mut files = None;
+        if stage.trade == IN_TLS {
+            let folder = TempDir::new().context("cannot make a folder for a certificate")?;
+            launch = launch.args(&["--dev-cert", &folder.path().to_string_lossy()]);
+            shown += " --dev-cert dev";
+            files = Some(Arc::new(folder));
+        }
         let Stage { name, trade, ceiling, .. } = *stage;
-        Self { name: name.to_owned(), origin: Origin::Ours, trade, ceiling, shown, launch }
+        let (name, origin) = (name.to_owned(), Origin::Ours);
+        Ok(Self { name, origin, trade, ceiling, shown, launch, _files: files })
     }
 
     /// The reader's own; what it does is found out by talking to it.
@@ -117,7 +130,13 @@ impl Subject {
             )
         })?;
         let (name, origin) = (name.to_owned(), Origin::Mine);
-        Ok(Self { name, origin, trade, ceiling: None, shown, launch })
+        Ok(Self { name, origin, trade, ceiling: None, shown, launch, _files: None })
+    }
+
+    /// Whether its clients are inside TLS.
+    #[must_use]
+    pub fn is_in_tls(&self) -> bool {
+        self.trade == IN_TLS
     }
 
     /// Has this done to how it is started.
@@ -244,6 +263,7 @@ impl Peer {
             ceiling: self.ceiling,
             shown: shown.unwrap_or_else(|_| self.name.to_owned()),
             launch: Launch::new(program, &args),
+            _files: None,
         }))
     }
 }

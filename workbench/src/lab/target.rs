@@ -7,18 +7,28 @@ use anyhow::{Result, bail};
 
 use super::load::Crowd;
 use super::process::Process;
+use crate::tls::Tls;
 
 /// The language that a chat server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tongue {
     /// Text and a zero byte; everybody gets everything, the sender's address before it.
     TinCan,
+    /// The same inside TLS.
+    TinCanInTls,
     /// Lines as they are, relayed to all but the sender: `ncat --broker`.
     Lines,
     /// Redis' publish and subscribe: senders have connections of their own.
     Redis,
     /// NATS: the same.
     Nats,
+}
+
+impl Tongue {
+    /// How clients speak TLS, if they do.
+    pub fn tls(self) -> Result<Option<Tls>> {
+        (self == Self::TinCanInTls).then(Tls::trusting_anybody).transpose()
+    }
 }
 
 /// What a server does.
@@ -61,6 +71,14 @@ impl Target {
     pub fn crowd(&self, clients: usize, senders: usize, size: usize) -> Result<Crowd> {
         let Trade::Chat(tongue) = self.trade else { bail!("it does not relay") };
         Ok(Crowd { addr: self.addr, tongue, clients, senders, size })
+    }
+
+    /// How its clients speak TLS, if they do.
+    pub fn tls(&self) -> Result<Option<Tls>> {
+        match self.trade {
+            Trade::Chat(tongue) => tongue.tls(),
+            Trade::Echo => Ok(None),
+        }
     }
 
     /// What a client says first that wants to receive.

@@ -97,7 +97,7 @@ pub fn ours(only: &[String], are_built: bool) -> Result<Vec<Subject>> {
         false => Stages::ready(&names)?,
     };
     let subject = |stage: &Stage| Subject::ours(stage, &programs.program(stage.name));
-    Ok(here.into_iter().map(|stage| subject(stage).wrapped(dies_with_us)).collect())
+    here.into_iter().map(|stage| Ok(subject(stage)?.wrapped(dies_with_us))).collect()
 }
 
 /// Starts each, to see what it is.
