@@ -7,8 +7,8 @@
 //! Run it:      `cargo run -p chat-green`
 //! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
 //! Compare:     `chat-threads`, where the system switches; `hub.rs` does here.
-//! Bad at:      memory, 12 KiB for an idle client, most of it two stacks; and one call that really blocks
-//!              stops all. Nor may a lock be held over a call that waits: its next taker never wakes.
+//! Bad at:      memory: an idle client keeps two stacks. And there is one thread: a call that really blocks
+//!              stops all, and if a lock is held over a call that waits, its next taker never wakes.
 
 mod hub;
 mod net;

@@ -136,6 +136,10 @@ pub(super) fn non_reader_cannot_hold(bench: &Bench) -> Result<()> {
     room.server.signal(Signal::TERM)?;
     room.server.expect_exit("sent SIGTERM with much queued for one that never reads")?;
     let took = begin.elapsed();
+    let (_, log) = room.server.printed()?;
+    if let Some(line) = log.iter().find(|line| line.contains("panicked")) {
+        return fail("sent SIGTERM, with one that never reads", "no panic in the log", line);
+    }
     if took < AT_MOST {
         return Ok(());
     }
