@@ -113,6 +113,7 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
     let clients = Rc::new(Clients { table: RefCell::default(), others_only: args.others_only });
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
+        yield_now().await; // many may be at the door, or fail there
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
             break;
@@ -121,7 +122,6 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
             Ok(client) => client,
             Err(pause) => {
                 time::sleep(pause).await;
-                yield_now().await;
                 continue;
             }
         };
@@ -173,8 +173,8 @@ async fn handle_client_recv(
     id: u64,
     clients: &Clients,
 ) -> Result<()> {
-    let (mut rest, mut buf) = (Rest::new(), Vec::new());
-    while let Some(msgs) = recv_msgs(sock, &mut rest, &mut buf).await.context("receiving")? {
+    let (mut rest, mut has_more) = (Rest::new(), false);
+    while let Some(msgs) = recv_msgs(sock, &mut rest, &mut has_more).await.context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
         if !frames.is_empty() {
             clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);

@@ -6,80 +6,138 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::Shutdown as Half;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Result;
-use compio::buf::{BufResult, IntoInner as _, IoVectoredBuf as _};
+use compio::buf::{BufResult, IoVectoredBuf};
 use compio::io::{AsyncRead as _, AsyncWrite as _};
 use compio::net::TcpStream;
 use compio::time;
+use rustix::io::ioctl_fionread;
 use socket2::SockRef;
 use tincanchat::{Frame, LINGER, Msgs, QueueGauge, READ_TURN, Rest, SERVER_FULL, parse_recvd_data};
 
-/// The room for a read of a client that says little, in bytes.
+/// The room for a read that may have to wait, in bytes.
 const ROOM: usize = 2 * 1024;
 
-/// How long a write may be on its way before the gauge is asked whether the client is worth it.
+/// How many reads at a time may have more room; the others make do with [`ROOM`].
+const WIDE_READS: usize = 64;
+
+thread_local! {
+    /// There is a clone of it for each wide read on its way.
+    static WIDE: Rc<()> = Rc::default();
+}
+
+/// How many bytes are offered in one write at most. The kernel may keep a write until all of it has
+/// been taken, and what nobody is told of is no sign of life.
+const OFFER: usize = 64 * 1024;
+
+/// After how long a write that is still on its way has been refused: the kernel, when it was told of
+/// it, did at once what could be done at once.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How long it may then stay on its way before the gauge is asked again.
 const WRITE_TICK: Duration = Duration::from_millis(250);
 
 /// Receives once, and gives the messages that have come to their end; none when the client leaves.
 ///
-/// The kernel has the buffer while it waits, perhaps for hours; `buf` is empty meanwhile, and stays so
-/// if this is cancelled.
+/// The kernel has the buffer while it waits, perhaps for hours, so it is a small one. `has_more` says
+/// whether the last read was filled: then the next may have more room, if it need not wait.
 pub async fn recv_msgs<'a>(
     mut sock: &TcpStream,
     rest: &'a mut Rest,
-    buf: &mut Vec<u8>,
+    has_more: &mut bool,
 ) -> io::Result<Option<Msgs<'a>>> {
     if rest.is_empty() {
         *rest = Rest::new(); // needs no memory, besides the buffer
     }
+    let (room, _wide) = if *has_more { wide_room(sock) } else { (ROOM, None) };
     loop {
         let span = tincanchat::span("read");
-        let BufResult(read, filled) = sock.read(emptied(mem::take(buf))).await;
-        drop(span.of_bytes(filled.len()));
+        let BufResult(read, buf) = sock.read(Vec::with_capacity(room)).await;
+        drop(span.of_bytes(buf.len()));
         match read {
             Ok(0) => return Ok(None),
-            Ok(_) => rest.extend(&filled),
-            Err(err) if err.kind() == ErrorKind::Interrupted => continue,
+            Ok(n) => *has_more = n >= room,
+            Err(err) if is_to_be_tried_again(&err) => continue,
             Err(err) => return Err(err),
         }
-        *buf = filled;
+        rest.extend(&buf);
         return Ok(Some(parse_recvd_data(rest)));
     }
 }
 
-/// Sends frames. They are shared with other clients' writes; the kernel reads them where they are.
+/// Room for what is there already, so that the read will be complete at once, and leave to have it.
+fn wide_room(sock: &TcpStream) -> (usize, Option<Rc<()>>) {
+    let waiting = ioctl_fionread(sock).map_or(0, |n| usize::try_from(n).unwrap_or(READ_TURN));
+    let wide = WIDE.with(|all| (Rc::strong_count(all) <= WIDE_READS).then(|| Rc::clone(all)));
+    match wide {
+        Some(wide) if waiting > ROOM => (waiting.min(READ_TURN), Some(wide)),
+        _ => (ROOM, None),
+    }
+}
+
+/// Frames that are shared with other clients' writes, and how many of their bytes have been sent. The
+/// kernel reads the next ones where they are.
+struct Offer {
+    frames: Vec<Frame>,
+    sent: usize,
+}
+
+impl IoVectoredBuf for Offer {
+    fn iter_slice(&self) -> impl Iterator<Item = &[u8]> {
+        let (mut skip, mut room) = (self.sent, OFFER);
+        self.frames.iter().filter_map(move |frame| {
+            let begin = skip.min(frame.len());
+            let end = frame.len().min(begin + room);
+            skip -= begin;
+            room -= end - begin;
+            (begin < end).then(|| &frame[begin..end])
+        })
+    }
+}
+
+/// Sends frames.
 pub async fn send_frames(
     mut sock: &TcpStream,
-    mut frames: Vec<Frame>,
+    frames: Vec<Frame>,
     gauge: &QueueGauge,
 ) -> io::Result<()> {
     gauge.name_lane();
-    let (mut sent, all) = (0, frames.total_len());
+    let all: usize = frames.iter().map(|frame| frame.len()).sum();
+    let mut offer = Offer { frames, sent: 0 };
     let _span = tincanchat::span("write").of_bytes(all);
-    while sent < all {
-        let mut write = pin!(sock.write_vectored(frames.slice(sent)));
+    while offer.sent < all {
+        let mut write = pin!(sock.write_vectored(offer));
+        let mut tick = AT_ONCE;
         let BufResult(taken, back) = loop {
-            match time::timeout(WRITE_TICK, write.as_mut()).await {
+            match time::timeout(tick, write.as_mut()).await {
                 Ok(complete) => break complete,
                 // Given up, the write is cancelled, and has the frames until that is confirmed.
                 Err(_) => gauge.refused()?,
             }
+            tick = WRITE_TICK;
         };
+        offer = back;
         match taken {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
                 gauge.took(n);
-                sent += n;
+                offer.sent += n;
             }
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) if is_to_be_tried_again(&err) => {}
             Err(err) => return gauge.check().map_err(io::Error::from).and(Err(err)),
         }
-        frames = back.into_inner();
     }
     Ok(())
+}
+
+/// Whether an error is none. On a busy machine the kernel may give up waiting: for a socket that it
+/// has found ready too often, and empty or full each time, "would block" comes back.
+fn is_to_be_tried_again(err: &io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
 /// Ends a connection whose peer may still be sending: reads on for a moment, so that no reset eats
@@ -90,9 +148,12 @@ pub async fn close_gently(mut sock: &TcpStream) {
     }
     let _span = tincanchat::span("close");
     let reading = async {
-        let mut buf = Vec::with_capacity(ROOM);
-        while let BufResult(Ok(1..), filled) = sock.read(buf).await {
-            buf = emptied(filled);
+        loop {
+            match sock.read(Vec::with_capacity(ROOM)).await.0 {
+                Ok(1..) => {}
+                Err(err) if is_to_be_tried_again(&err) => {}
+                _ => break,
+            }
             yield_now().await;
         }
     };
@@ -109,23 +170,6 @@ pub async fn turn_away(sock: &TcpStream) -> Result<()> {
         close_gently(sock).await;
     }
     Ok(())
-}
-
-/// Makes room for the next read: more for a client that has filled it, less for one that has become
-/// quieter.
-fn emptied(mut buf: Vec<u8>) -> Vec<u8> {
-    let (len, room) = (buf.len(), buf.capacity());
-    if room < ROOM {
-        return Vec::with_capacity(ROOM);
-    }
-    if len == room && room < READ_TURN {
-        return Vec::with_capacity(READ_TURN.min(4 * room));
-    }
-    if len < room / 8 && room > ROOM {
-        return Vec::with_capacity(ROOM.max(room / 4));
-    }
-    buf.clear();
-    buf
 }
 
 /// Lets others go on first. What is complete already is not waited for, so it must be asked for.
