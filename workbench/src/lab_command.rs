@@ -162,6 +162,7 @@ impl Args {
         let ours = chosen::ours(&self.only, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();
+        let ours = chosen::equipped(ours, folder.scratch(), &mut left_out);
         let peers = match self.no_peers {
             true => Vec::new(),
             false => chosen::peers(&self.only, folder.path(), &mut left_out)?,

@@ -195,6 +195,39 @@ fn a_chat_inside_tls_stands_beside_the_others() {
     assert!(!runs(&found, "roundtrip", "chat-tls").iter().any(wrong), "{found}");
 }
 
+/// Where there is no NATS server, the laboratory says so; else that what it takes is not counted.
+#[test]
+fn what_a_server_needs_runs_beside_it_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("found");
+    let args = ["roundtrip", "--as-built", "--quick", "--runs", "1", "--no-peers"];
+    let args = [&args[..], &["--only", "chat-nats", "--out", out.to_str().unwrap()]].concat();
+    let mut command = tincan(&args);
+    // All of the workspace's tests have it built; alone it would be built anew, with fewer features.
+    if Path::new(env!("CARGO_BIN_EXE_tincan")).with_file_name("chat-nats").exists() {
+        command.arg("--built");
+    }
+    command.env("TMPDIR", folder.path());
+    let (code, text) = Lab::run(command).end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+    let data = data(&out);
+    match rows(&data, "roundtrip", "chat-nats") {
+        rows if rows.is_empty() => {
+            assert!(
+                text.contains("nats-server is not installed: chat-nats is left out."),
+                "{text}"
+            );
+        }
+        rows => {
+            assert!(rows.iter().all(|row| row["runs"][0].get("p50_us").is_some()), "{rows:?}");
+            let is_told = |row: &Value| row["note"].to_string().contains("not counted");
+            assert!(rows.iter().all(is_told), "{rows:?}");
+        }
+    }
+    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names, ["found"]);
+}
+
 /// All runs of a server in an experiment.
 fn runs(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
     let rows = rows(data, experiment, server);
@@ -262,8 +295,11 @@ struct Lab {
 
 impl Lab {
     fn start(args: &[&str]) -> Self {
+        Self::run(tincan(args))
+    }
+
+    fn run(mut command: Command) -> Self {
         let mark = format!("{:x}", fastrand::u128(..));
-        let mut command = tincan(args);
         command.env(MARK, &mark).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());

@@ -5,6 +5,7 @@
 //! the table, the page, is the same for all.
 
 mod accounts;
+mod broker;
 mod chart;
 mod churn;
 pub mod connections;
@@ -36,6 +37,7 @@ mod words;
 
 use anyhow::Result;
 
+pub use broker::{Broker, PROGRAM as BROKER};
 pub use cores::Cores;
 pub use data::data;
 pub use figures::{Figures, Series, Spread};

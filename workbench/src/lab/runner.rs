@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 
+use super::broker::NOT_COUNTED;
 use super::process::Process;
 use super::{Case, Cores, Experiment, Figures, Origin, Outcome, Plan, Row, Subject, Target};
 use crate::{server, wait_until};
@@ -96,6 +97,7 @@ impl Session {
                 let in_tls = self.subjects.iter().filter(|subject| subject.is_in_tls());
                 in_tls.for_each(|subject| outcome.note_tls(&subject.name));
                 outcome.note_limits();
+                self.note_brokers(&mut outcome);
                 tell(Step::Ended(&outcome));
                 outcomes.push(outcome);
             }
@@ -104,6 +106,16 @@ impl Session {
             }
         }
         (outcomes, done)
+    }
+
+    fn note_brokers(&self, outcome: &mut Outcome) {
+        let of_broker = |row: &&mut Row| {
+            let mut subjects = self.subjects.iter();
+            !row.runs.is_empty() && subjects.any(|it| it.name == row.server && it.needs_broker())
+        };
+        for row in outcome.rows.iter_mut().filter(of_broker) {
+            row.add_note(NOT_COUNTED.to_owned());
+        }
     }
 
     /// A row for each server and case, nothing in it but why it is left out, if it is.
@@ -218,7 +230,7 @@ fn once(
     plan: Plan,
     cores: &Cores,
 ) -> Result<Figures> {
-    let mut server = cores.on_servers(|| subject.start())?;
+    let (mut server, broker) = cores.on_servers(|| subject.start())?;
     let pid = server.pid().ok_or_else(|| anyhow!("the server has no process"))?;
     let process = match subject.origin {
         Origin::Ours | Origin::Peer => Process::new(pid),
@@ -231,6 +243,7 @@ fn once(
     let ended = server.wait(Duration::ZERO)?;
     let output = ended.map(|_| server.output());
     drop(server);
+    drop(broker);
     let _ended_too = server::end_escaped();
     let (Some(status), Some(output)) = (ended, output) else { return measured };
     let last = output.lines().last().map(|line| format!(", {line}")).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::{Origin, Tongue, Trade};
+use super::{Broker, Origin, Tongue, Trade};
 use crate::Said;
 use crate::server::{Launch, Server};
 use crate::wire::{Client, Heard, framed};
@@ -42,6 +42,7 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "chat-async", trade: CHAT, is_stage: true, ceiling: ROOMY },
     Stage { name: "chat-smol", trade: CHAT, is_stage: false, ceiling: ROOMY },
     Stage { name: "chat-tls", trade: IN_TLS, is_stage: false, ceiling: ROOMY },
+    Stage { name: "chat-nats", trade: CHAT, is_stage: false, ceiling: ROOMY },
 ];
 
 /// Two threads a client; Rust aborts a program that has about 16,000.
@@ -84,6 +85,7 @@ pub struct Subject {
     launch: Launch,
     /// What it keeps in files, from one start to the next: its certificate.
     _files: Option<Arc<TempDir>>,
+    broker: Option<Broker>,
 }
 
 impl Subject {
@@ -105,7 +107,7 @@ impl Subject {
         }
         let Stage { name, trade, ceiling, .. } = *stage;
         let (name, origin) = (name.to_owned(), Origin::Ours);
-        Ok(Self { name, origin, trade, ceiling, shown, launch, _files: files })
+        Ok(Self { name, origin, trade, ceiling, shown, launch, _files: files, broker: None })
     }
 
     /// The reader's own; what it does is found out by talking to it.
@@ -130,7 +132,7 @@ impl Subject {
             )
         })?;
         let (name, origin) = (name.to_owned(), Origin::Mine);
-        Ok(Self { name, origin, trade, ceiling: None, shown, launch, _files: None })
+        Ok(Self { name, origin, trade, ceiling: None, shown, launch, _files: None, broker: None })
     }
 
     /// Whether its clients are inside TLS.
@@ -146,12 +148,33 @@ impl Subject {
         self
     }
 
-    /// Starts it on a port of its own, and waits until it listens.
-    pub fn start(&self) -> Result<Server> {
-        match self.origin {
-            Origin::Ours => self.launch.clone().start(),
-            Origin::Mine | Origin::Peer => self.launch.start_anything(),
+    /// Whether it relays nothing without a NATS server.
+    #[must_use]
+    pub fn needs_broker(&self) -> bool {
+        self.origin == Origin::Ours && self.name == "chat-nats"
+    }
+
+    /// Has this started beside it.
+    #[must_use]
+    pub fn beside(mut self, broker: Broker) -> Self {
+        self.shown = format!("{} --nats nats://127.0.0.1:PORT", self.shown);
+        self.broker = Some(broker);
+        self
+    }
+
+    /// Starts it on a port of its own, and waits until it listens. What it needs comes second, to be
+    /// ended after it.
+    pub fn start(&self) -> Result<(Server, Option<Server>)> {
+        let broker = self.broker.as_ref().map(Broker::start).transpose()?;
+        let mut launch = self.launch.clone();
+        if let Some(broker) = &broker {
+            launch = launch.args(&["--nats", &format!("nats://{}", broker.addr())]);
         }
+        let server = match self.origin {
+            Origin::Ours => launch.start(),
+            Origin::Mine | Origin::Peer => launch.start_anything(),
+        };
+        Ok((server?, broker))
     }
 }
 
@@ -264,12 +287,13 @@ impl Peer {
             shown: shown.unwrap_or_else(|_| self.name.to_owned()),
             launch: Launch::new(program, &args),
             _files: None,
+            broker: None,
         }))
     }
 }
 
 /// Where a program is that one can call by its name; servers may be where only root looks.
-fn installed(name: &str) -> Option<PathBuf> {
+pub(super) fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));

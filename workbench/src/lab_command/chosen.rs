@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use workbench::lab::{EXPERIMENTS, Experiment, PEERS, STAGES, Stage, Subject};
+use workbench::lab::{BROKER, Broker, EXPERIMENTS, Experiment, PEERS, STAGES, Stage, Subject};
 use workbench::server;
 
 use super::{Words, list};
@@ -98,6 +98,22 @@ pub fn ours(only: &[String], are_built: bool) -> Result<Vec<Subject>> {
     };
     let subject = |stage: &Stage| Subject::ours(stage, &programs.program(stage.name));
     here.into_iter().map(|stage| Ok(subject(stage)?.wrapped(dies_with_us))).collect()
+}
+
+/// Gives each what it needs beside it, which keeps what it is told in the folder; a sentence for each
+/// that has to be left out.
+pub fn equipped(ours: Vec<Subject>, folder: &Path, left_out: &mut Vec<String>) -> Vec<Subject> {
+    let mut equipped = Vec::new();
+    for subject in ours {
+        match subject.needs_broker().then(|| Broker::find(folder, dies_with_us)) {
+            None => equipped.push(subject),
+            Some(Some(broker)) => equipped.push(subject.beside(broker)),
+            Some(None) => {
+                left_out.push(format!("{BROKER} is not installed: {} is left out.", subject.name));
+            }
+        }
+    }
+    equipped
 }
 
 /// Starts each, to see what it is.

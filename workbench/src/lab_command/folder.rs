@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 use workbench::lab::{Results, data, page, utc};
 
 use crate::stages;
@@ -16,6 +17,8 @@ const PAGE: &str = "report.html";
 /// Where the results go.
 pub struct Folder {
     path: PathBuf,
+    /// What is needed only meanwhile.
+    scratch: TempDir,
 }
 
 /// Whether results may be written there: not over something that is not the laboratory's.
@@ -50,7 +53,8 @@ impl Folder {
         };
         fs::create_dir_all(&path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Self { path })
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        Ok(Self { path, scratch })
     }
 
     fn unused(now: &str) -> Result<PathBuf> {
@@ -68,6 +72,11 @@ impl Folder {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A folder that goes when this does.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
     }
 
     pub fn write(&self, results: &Results) -> Result<()> {
