@@ -1,0 +1,80 @@
+"""Puts the panics into the source of a server."""
+
+import re
+
+from .talk import Failed
+
+# Where a message has just been received: the echo stages log it themselves, the chats have relay_msgs
+# log it and make frames of it.
+ECHO_MARK = re.compile(r'^( *)info!\("\{addr\}: \{\}", printable\(&?(\w+)\)\);\n', re.M)
+CHAT_MARK = re.compile(r"^( *)let \((?:mut )?(\w+), (?:mut )?\w+\) = relay_msgs\([^;]*;\n", re.M)
+LOCK = "clients.table()"
+
+# The loop of the sending half, where something is about to be sent; and where a client is made whose
+# sending half knows it by its gauge alone.
+SEND_MARK = re.compile(
+    r"^(?:async )?fn handle_client_send\((?P<arguments>[^{]*?)\) -> Result<\(\)> \{\n"
+    r"(?:    .*\n)*?    while .*\{\n",
+    re.M,
+)
+GAUGE_MARK = re.compile(r"^    let client = Client \{ [^;]*gauge: \w+::clone\(&gauge\) \};\n", re.M)
+
+DRILL = """
+static DRILL: std::sync::Mutex<Option<std::net::SocketAddr>> = std::sync::Mutex::new(None);
+"""
+GAUGES = """
+static GAUGES: std::sync::Mutex<Vec<(usize, std::net::SocketAddr)>> = std::sync::Mutex::new(Vec::new());
+"""
+
+
+def after(source, mark, lines):
+    return source[: mark.end()] + lines + source[mark.end() :]
+
+
+def found(mark, source, file, what):
+    if match := mark.search(source):
+        return match
+    raise Failed(f"{file}: found no {what}")
+
+
+def echo_stage(file, source):
+    mark = found(ECHO_MARK, source, file, "line where a message has just been received")
+    indent, msg = mark.groups()
+    return after(source, mark, f'{indent}assert!(*{msg} != *"panic!", "the drill");\n')
+
+
+def chat(file, source):
+    mark = found(CHAT_MARK, source, file, "line where messages have just been received")
+    indent, frames = mark.groups()
+    lines = f'{indent}assert!(!{frames}.ends_with(b": panic!\\0"), "the drill");\n'
+    if LOCK in source:
+        lines += f'{indent}if {frames}.ends_with(b": panic with the lock!\\0") {{\n'
+        lines += f"{indent}    let _table = {LOCK};\n"
+        lines += f'{indent}    panic!("the drill, with the lock");\n{indent}}}\n'
+    lines += f'{indent}if {frames}.ends_with(b": panic while sending!\\0") {{\n'
+    lines += f'{indent}    *DRILL.lock().expect("the drill") = Some(addr);\n{indent}}}\n'
+    source = after(source, mark, lines) + DRILL
+    mark = found(SEND_MARK, source, file, "loop in handle_client_send")
+    if "client:" in mark["arguments"]:
+        addr = "let addr = client.sock.peer_addr().ok();"
+    else:
+        addr = (
+            "let gauge_at = std::ptr::from_ref(gauge) as usize;\n"
+            '        let gauges = GAUGES.lock().expect("the drill").clone();\n'
+            "        let addr = gauges.iter().rfind(|it| it.0 == gauge_at).map(|it| it.1);"
+        )
+    lines = f"        {addr}\n"
+    lines += '        let victim = *DRILL.lock().expect("the drill");\n'
+    lines += '        assert!(victim.is_none() || victim != addr, "the drill, while sending");\n'
+    source = after(source, mark, lines)
+    if "client:" not in mark["arguments"]:
+        mark = found(GAUGE_MARK, source, file, "place where a client with a gauge is made")
+        line = "    let gauge_at = std::ptr::from_ref(&*gauge) as usize;\n"
+        line += '    GAUGES.lock().expect("the drill").push((gauge_at, addr));\n'
+        source = after(source, mark, line) + GAUGES
+    return source
+
+
+def row(row, source):
+    mark = found(re.compile(row.mark), source, row.file, f"mark for {row.name}")
+    return after(source, mark, row.panic + "\n")
