@@ -205,12 +205,7 @@ impl Rest {
 
     /// Gives the room for the next read; [`has_read`](Self::has_read) must follow.
     pub(crate) fn room_to_read(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.buf.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.scanned -= self.start;
-            self.start = 0;
-        }
+        self.to_front();
         if self.end + self.room > self.buf.len() {
             self.buf.resize(self.end + self.room, 0);
         }
@@ -227,11 +222,39 @@ impl Rest {
         self.end += n;
     }
 
-    /// Gives memory back that is not needed while nothing arrives.
-    pub(crate) fn release(&mut self) {
+    /// Gives memory back that is not needed while nothing arrives: all but what an unfinished message
+    /// takes, and the room for a small read.
+    ///
+    /// ```
+    /// use tincanchat::{Rest, parse_recvd_data};
+    ///
+    /// let mut rest = Rest::new();
+    /// rest.extend(&[b"much\0".repeat(10_000), b"litt".to_vec()].concat());
+    /// while let Some(msg) = parse_recvd_data(&mut rest).next() {
+    ///     msg?;
+    /// }
+    /// rest.release(); // a long wait may follow
+    /// rest.extend(b"le\0");
+    /// assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok("little")));
+    /// # Ok::<(), tincanchat::FrameError>(())
+    /// ```
+    pub fn release(&mut self) {
+        self.to_front();
+        if self.buf.len() - self.end > FIRST_READ {
+            self.buf.truncate(self.end);
+        }
         if self.is_empty() {
-            (self.start, self.end, self.scanned) = (0, 0, 0);
-            self.buf = Vec::new();
+            self.buf.clear();
+        }
+        self.buf.shrink_to_fit();
+    }
+
+    fn to_front(&mut self) {
+        if self.start > 0 {
+            self.buf.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.scanned -= self.start;
+            self.start = 0;
         }
     }
 
@@ -395,6 +418,18 @@ mod tests {
 
         assert_eq!(receive(&mut rest, b"on"), Ok(0));
         rest.release();
+        assert_eq!(receive(&mut rest, b"e\0"), Ok(1));
+    }
+
+    #[test]
+    fn little_is_kept_for_an_unfinished_message_after_much() {
+        let mut rest = Rest::new();
+        for _ in 0..3 {
+            assert_eq!(receive(&mut rest, &[0; READ_TURN]), Ok(0));
+        }
+        assert_eq!(receive(&mut rest, b"on"), Ok(0));
+        rest.release();
+        assert!(rest.buf.capacity() <= 2 + FIRST_READ, "{} bytes held", rest.buf.capacity());
         assert_eq!(receive(&mut rest, b"e\0"), Ok(1));
     }
 

@@ -50,9 +50,7 @@ pub async fn recv_msgs<'a>(
     rest: &'a mut Rest,
     has_more: &mut bool,
 ) -> io::Result<Option<Msgs<'a>>> {
-    if rest.is_empty() {
-        *rest = Rest::new(); // needs no memory, besides the buffer
-    }
+    rest.release(); // it needs no memory for reading, besides the buffer
     let (room, _wide) = if *has_more { wide_room(sock) } else { (ROOM, None) };
     loop {
         let span = tincanchat::span("read");

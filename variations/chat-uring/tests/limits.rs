@@ -58,7 +58,7 @@ fn who_has_said_much_has_no_more_than_that() {
         for i in 0..CLIENTS {
             let mut client = join(Client::connect(server.addr()).unwrap());
             // Empty messages, which nobody gets: to fill the largest buffer more than once.
-            client.send(&[&vec![0; 3 * READ_TURN], &b"done\0"[..]].concat()).unwrap();
+            client.send(&[&vec![0; 3 * READ_TURN], &b"done\0unfinished"[..]].concat()).unwrap();
             hear(&mut client, "done");
             clients.push(client);
             if i == 0 {
