@@ -193,6 +193,9 @@ impl Args {
         let mut machine = Machine::look();
         machine.load_before = self.load_before.or(machine.load_before);
         if session.total() == 0 {
+            for sentence in &left_out {
+                eprintln!("{sentence}");
+            }
             eprintln!("tincan: none of these experiments asks anything of these servers");
             return Ok(ExitCode::from(2));
         }
