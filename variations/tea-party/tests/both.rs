@@ -129,6 +129,27 @@ fn telnet_commands_break_no_name_and_no_text() -> Result<()> {
     Ok(())
 }
 
+/// A telnet client that sends each character as it is typed sends CR NUL for Enter.
+#[test]
+fn enter_in_telnets_character_mode_ends_a_line() -> Result<()> {
+    for program in BOTH {
+        let server = program.start()?;
+        let mut ann = program.join(&server, "ann")?;
+        for text in ["tea", "for\rtwo", &"x".repeat(5000), "and one"] {
+            let line = [program.line(text).trim_ascii_end(), b"\r", b"\0"].concat();
+            let (most, last) = line.split_at(line.len() - 1);
+            ann.send(most)?;
+            ann.send(last)?;
+        }
+        ann.expect_bytes(&program.heard("ann", "tea"))?;
+        let return_in_it = if program.has_names { "for\\rtwo" } else { "for\rtwo" };
+        ann.expect_bytes(&program.heard("ann", return_in_it))?;
+        ann.expect_bytes(b"A line has at most 4096 bytes; yours was dropped.\r\n")?;
+        ann.expect_bytes(&program.heard("ann", "and one"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn ctrl_c_in_telnet_costs_nothing() -> Result<()> {
     for program in BOTH {
