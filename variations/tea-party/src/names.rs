@@ -47,7 +47,7 @@ impl Name {
     /// [`BadName`]: it is empty or too long, or there are characters in it that no name has.
     pub fn new(text: &str) -> Result<Self, BadName> {
         let chars = text.nfc().take(MAX_NAME_CHARS + 1).count();
-        let decomposed: String = text.nfd().filter(|c| !is_invisible(*c)).collect();
+        let decomposed: String = text.chars().filter(|c| !is_invisible(*c)).nfd().collect();
         if decomposed.is_empty() || chars > MAX_NAME_CHARS || text.contains(is_wrong) {
             return Err(BadName);
         }

@@ -110,7 +110,12 @@ fn login_tells_the_others_in_the_room_and_not_who_comes() -> Result<()> {
 #[test]
 fn names_are_the_same_whatever_their_case_and_unicode_form() -> Result<()> {
     let server = start(&[])?;
-    let names = [("Zoé", "ZOE\u{301}"), ("Straße", "STRASSE"), ("ΣΊΣΥΦΟΣ", "σίσυφος")];
+    let names = [
+        ("Zoé", "ZOE\u{301}"),
+        ("Straße", "STRASSE"),
+        ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+        ("\u{1f80}", "α\u{345}\u{313}"), // whose case can be folded in one order only
+    ];
     for (name, same) in names {
         let _first = join(&server, name)?;
         let mut second = arrive(&server)?;
@@ -340,6 +345,10 @@ fn tell_reaches_one_alone_in_any_room() -> Result<()> {
     hear(&mut cleo, "ann tells you: under the  rose")?;
     hears_nothing(&mut bob, "bob")?;
     hear(&mut ann, "bob: nothing")?; // and nothing of her own before
+    say(&mut ann, "tell bob hush")?;
+    hear(&mut bob, "ann tells you: hush")?;
+    hears_nothing(&mut ann, "ann")?; // nor when both are in one room
+    hear(&mut bob, "ann: nothing")?;
     ask(&mut ann, "tell dora hi", &["Nobody is called \"dora\"."])?;
     ask(&mut ann, "tell", &["Use \"tell <nick> <text>\""])?;
     ask(&mut ann, "tell bob", &["Use \"tell <nick> <text>\""])
