@@ -262,7 +262,7 @@ fn lines_end_in_lf_too_and_come_in_any_pieces() -> Result<()> {
     ["ann: one", "ann: two"].iter().try_for_each(|line| hear(&mut bob, line))?;
     ann.send(b"ee\r\nsay lost")?;
     hear(&mut bob, "ann: three")?;
-    drop(ann);
+    ann.half_close()?;
     hear(&mut bob, "ann has left the room.")?; // a line without its end is none
     let mut cleo = join(&server, "cleo")?;
     for line in ["cleo has entered the room.", "cleo: I am here"] {
