@@ -29,6 +29,7 @@ pub const RIGHT: &[(&str, Profile)] = &[
     ("app_protocol.py", Profile::AppProtocol),
     ("calc.py", Profile::Calc),
     ("chat_select.py", Profile::ChatSelect),
+    ("tea_party.py", Profile::TeaParty),
 ];
 
 /// The folder with the mutants: in this program's source, or in the workspace around the current

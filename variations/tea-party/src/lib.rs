@@ -9,6 +9,7 @@
 //! [`serve`] does the rest: the loop of `chat-poll`, with [`Lines`] in the place of messages, and a
 //! [`Pace`] that nobody can exceed.
 
+mod client;
 mod lines;
 mod names;
 mod pace;

@@ -61,6 +61,9 @@ pub struct Lines {
 enum Telnet {
     #[default]
     Text,
+    /// Text, after a CR. With a NUL behind it, that is the Enter key of a telnet client that sends
+    /// characters, as CR LF is that of one that sends lines (RFC 1123, 3.3.1).
+    Return,
     Command,
     /// The option that this command is about.
     Option(u8),
@@ -96,10 +99,11 @@ impl Lines {
             self.answer.extend([IAC, WONT, TIMING_MARK]);
         }
         self.telnet = match (self.telnet, byte) {
-            (Telnet::Text, IAC) => Telnet::Command,
-            (Telnet::Text, _) => {
-                self.bytes.push(byte);
-                Telnet::Text
+            (Telnet::Text | Telnet::Return, IAC) => Telnet::Command,
+            (Telnet::Text | Telnet::Return, _) => {
+                let is_enter = matches!((self.telnet, byte), (Telnet::Return, 0));
+                self.bytes.push(if is_enter { b'\n' } else { byte });
+                if byte == b'\r' { Telnet::Return } else { Telnet::Text }
             }
             (Telnet::Command, WILL | WONT | DO | DONT) => Telnet::Option(byte),
             (Telnet::Sub, IAC) => Telnet::SubCommand,

@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::SockRef;
 use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce, caught, log_end};
-use tincanchat::{
-    DRAIN, Farewell, Frame, Frames, QueueGauge, create_listen_socket, printable, span,
-};
+use tincanchat::{DRAIN, Frame, create_listen_socket, printable, span};
 use tracing::{debug, info, warn};
 
-use crate::{LineTooLong, Lines, Pace};
+use crate::LineTooLong;
+use crate::client::Client;
 
 /// The listener's token; a client's is its number.
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -45,20 +44,6 @@ pub struct Clients {
     readable: BTreeSet<Id>,
     /// Who has, and has to wait.
     paced: BTreeSet<Id>,
-}
-
-struct Client {
-    sock: TcpStream,
-    seat: Seat,
-    lines: Lines,
-    pace: Pace,
-    send_queue: Frames,
-    gauge: QueueGauge,
-    /// When the kernel said that no more will come after what is still to be read.
-    ended: Option<Instant>,
-    leaving: Option<(Farewell, Result<()>)>,
-    /// Whether the chat has been told of it, and not of its end.
-    is_known: bool,
 }
 
 impl Clients {
@@ -152,7 +137,7 @@ impl Clients {
     fn send(&mut self) -> bool {
         let mut has_lost = false;
         self.table.retain(|_, client| {
-            if let Err(err) = caught(|| handle_client_send(client)) {
+            if let Err(err) = caught(|| client.handle_client_send()) {
                 client.handle_disconnect(Err(err));
             }
             let has_sent_all = client.send_queue.is_empty();
@@ -167,46 +152,6 @@ impl Clients {
             !is_over
         });
         has_lost
-    }
-}
-
-impl Client {
-    fn new(sock: TcpStream, seat: Seat) -> Self {
-        Client {
-            sock,
-            seat,
-            lines: Lines::default(),
-            pace: Pace::default(),
-            send_queue: Frames::new(),
-            gauge: QueueGauge::new(),
-            ended: None,
-            leaving: None,
-            is_known: true,
-        }
-    }
-
-    /// Queues a frame. A client that does not keep up is cut off.
-    fn queue(&mut self, frame: &Frame) {
-        match self.gauge.queue(frame.len()) {
-            Ok(()) => self.send_queue.push(Frame::clone(frame)),
-            Err(slow) => self.handle_disconnect(Err(slow.into())),
-        }
-    }
-
-    /// Receives no more. What is queued is still sent, unless the connection has failed.
-    fn handle_disconnect(&mut self, end: Result<()>) {
-        self.gauge.close();
-        let farewell = if end.is_err() { Farewell::at_once() } else { Farewell::begin() };
-        self.leaving = Some((farewell, end));
-    }
-
-    /// Whether nobody is there any more to say the rest at its pace.
-    fn is_gone(&self) -> Result<bool> {
-        let Some(ended) = self.ended else { return Ok(false) };
-        match self.sock.take_error()? {
-            Some(err) => Err(err).context("receiving"),
-            None => Ok(ended.elapsed() >= DRAIN),
-        }
     }
 }
 
@@ -288,22 +233,8 @@ fn handle_client(id: Id, clients: &mut Clients, chat: &mut impl Chat) -> Result<
     let Some(client) = clients.table.get_mut(id).filter(|client| client.leaving.is_none()) else {
         return Ok(Next::Wait);
     };
-    match client.lines.read_from(&mut client.sock) {
-        Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
-        Err(err) => return Err(err).context("receiving"),
-        Ok(0) => {
-            let (addr, rest) = (client.seat.addr(), client.lines.unfinished());
-            if rest > 0 {
-                debug!("{addr}: {rest} bytes of an unfinished line dropped");
-            }
-            client.handle_disconnect(Ok(()));
-            return Ok(Next::Wait);
-        }
-        Ok(n) => client.pace.said_bytes(n),
-    }
-    let answer = client.lines.take_answer();
-    if !answer.is_empty() {
-        client.queue(&answer.into());
+    if !client.handle_client_recv()? {
+        return Ok(Next::Wait);
     }
     Ok(if hear(id, clients, chat)? { Next::Read } else { Next::Pace })
 }
@@ -334,17 +265,4 @@ fn hear(id: Id, clients: &mut Clients, chat: &mut impl Chat) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Sends what is queued for a client until the kernel takes no more.
-fn handle_client_send(client: &mut Client) -> Result<()> {
-    while !client.send_queue.is_empty() {
-        match client.send_queue.write_to(&mut client.sock, usize::MAX) {
-            Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                return Ok(client.gauge.refused()?);
-            }
-            sent => client.gauge.took(sent.context("sending")?),
-        }
-    }
-    Ok(())
 }

@@ -114,9 +114,9 @@ fn telnet_commands_break_no_name_and_no_text() -> Result<()> {
             true => &b"login ann\r\nsay tea for two\r\n"[..],
             false => b"tea for two\r\n",
         };
-        // WILL NAWS, its sizes (one of them 255), DO ECHO, AYT, an IAC that is data.
+        // WILL NAWS, its sizes (a 255 and a 240, the byte of SE, in them), DO ECHO, AYT, an IAC that is data.
         let commands =
-            b"\xff\xfb\x1f\xff\xfa\x1f\0\xff\xff\n\r\xff\xf0\xff\xfd\x01\xff\xf6\xff\xff";
+            b"\xff\xfb\x1f\xff\xfa\x1f\0\xff\xff\n\xf0\xff\xf0\xff\xfd\x01\xff\xf6\xff\xff";
         for byte in plain {
             // Each piece is cut where it hurts.
             let (first, second) = commands.split_at(usize::from(*byte) % commands.len());
@@ -125,6 +125,27 @@ fn telnet_commands_break_no_name_and_no_text() -> Result<()> {
             ann.send(&[*byte])?;
         }
         program.hear(&mut bob, "ann", "tea for two")?;
+    }
+    Ok(())
+}
+
+/// A telnet client that sends each character as it is typed sends CR NUL for Enter.
+#[test]
+fn enter_in_telnets_character_mode_ends_a_line() -> Result<()> {
+    for program in BOTH {
+        let server = program.start()?;
+        let mut ann = program.join(&server, "ann")?;
+        for text in ["tea", "for\rtwo", &"x".repeat(5000), "and one"] {
+            let line = [program.line(text).trim_ascii_end(), b"\r", b"\0"].concat();
+            let (most, last) = line.split_at(line.len() - 1);
+            ann.send(most)?;
+            ann.send(last)?;
+        }
+        ann.expect_bytes(&program.heard("ann", "tea"))?;
+        let return_in_it = if program.has_names { "for\\rtwo" } else { "for\rtwo" };
+        ann.expect_bytes(&program.heard("ann", return_in_it))?;
+        ann.expect_bytes(b"A line has at most 4096 bytes; yours was dropped.\r\n")?;
+        ann.expect_bytes(&program.heard("ann", "and one"))?;
     }
     Ok(())
 }
@@ -162,7 +183,7 @@ fn a_flood_slows_the_one_who_floods_alone() -> Result<()> {
         let begin = Instant::now();
         flooder.send(&program.line("flood").repeat(200))?;
         program.hear(&mut ann, "flooder", "flood")?;
-        for n in 0..20 {
+        for n in 0..60 {
             ann.send(&program.line(&format!("calm {n}")))?;
             program.hear(&mut bob, "ann", &format!("calm {n}"))?;
         }
@@ -171,7 +192,7 @@ fn a_flood_slows_the_one_who_floods_alone() -> Result<()> {
         program.hear(&mut flooder, "flooder", "the last")?; // all of it has been heard, in time
         let flood = begin.elapsed();
         assert!(flood >= Duration::from_secs(4), "200 lines in {flood:?}");
-        assert!(calm < flood / 2, "20 lines of another took {calm:?}, the flood {flood:?}");
+        assert!(calm < flood / 2, "60 lines of another took {calm:?}, the flood {flood:?}");
     }
     Ok(())
 }
@@ -266,6 +287,7 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
             program.hear(&mut ann, "ann", &text)?;
         }
         server.signal(Signal::TERM)?;
+        ann.expect_eof()?; // whoever has nothing left to hear is gone now
         late.widen()?;
         let (bytes, end) = late.bytes_to_end()?;
         assert_eq!(end, Heard::Eof);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use workbench::check::Profile;
 use workbench::contract::common::{self, Speech};
 use workbench::server::Server;
 use workbench::wire::Client;
@@ -78,6 +79,9 @@ fn main() {
     let party = Speech::new(env!("CARGO_BIN_EXE_tea-party"), 5005, tea_party);
     common::run(&[
         simple.text(line).held_by(|server| much_queued(server, "", "")),
-        party.text(line).held_by(|server| much_queued(server, "login ", "say ")),
+        party
+            .text(line)
+            .held_by(|server| much_queued(server, "login ", "say "))
+            .climbs_as(Profile::TeaParty),
     ]);
 }

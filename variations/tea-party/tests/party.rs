@@ -53,7 +53,7 @@ fn hears_nothing(client: &mut Client, name: &str) -> Result<()> {
 
 const LOG_IN: &str = "Please log in\nUse \"login <nick>\"";
 const NO_NAME: &str =
-    "A name has 1 to 32 characters, no white space and no control characters among them.";
+    "A name has 1 to 32 characters in UTF-8, no white space and no control characters among them.";
 const AGAIN: &str = "Please try again.";
 
 #[test]
@@ -84,9 +84,12 @@ fn login_says_what_is_wrong_with_a_name() -> Result<()> {
     ask(&mut ann, "login  ", &["Please enter a name"])?;
     ask(&mut ann, "login bob", &["The name \"bob\" is taken.", AGAIN])?;
     let too_long = "x".repeat(33);
-    for name in ["ann lee", "ann\u{3000}lee", "a\u{7}", "a\u{9b}", "a\u{202e}", &too_long] {
+    let unseen = "\u{200b}\u{200d}";
+    for name in ["ann lee", "ann\u{3000}lee", "a\u{7}", "a\u{9b}", "a\u{202e}", unseen, &too_long] {
         ask(&mut ann, &format!("login {name}"), &[NO_NAME, AGAIN])?;
     }
+    ann.send(b"login Zo\xe9\r\n")?; // Latin-1
+    [NO_NAME, AGAIN].iter().try_for_each(|line| hear(&mut ann, line))?;
     ask(&mut ann, "say hi", &[LOG_IN])?; // all of that did not log her in
     hears_nothing(&mut bob, "bob")?;
     let longest = "e\u{301}".repeat(32); // composed, as many characters
@@ -107,17 +110,45 @@ fn login_tells_the_others_in_the_room_and_not_who_comes() -> Result<()> {
 #[test]
 fn names_are_the_same_whatever_their_case_and_unicode_form() -> Result<()> {
     let server = start(&[])?;
-    let names = [("Zoé", "ZOE\u{301}"), ("Straße", "STRASSE"), ("ΣΊΣΥΦΟΣ", "σίσυφος")];
+    let names = [
+        ("Zoé", "ZOE\u{301}"),
+        ("Straße", "STRASSE"),
+        ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+        ("\u{1f80}", "α\u{345}\u{313}"), // whose case can be folded in one order only
+    ];
     for (name, same) in names {
         let _first = join(&server, name)?;
         let mut second = arrive(&server)?;
         let taken = format!("The name \"{same}\" is taken.");
         ask(&mut second, &format!("login {same}"), &[&taken, AGAIN])?;
     }
-    for other in ["Zoe", "茶", "ليلى", "Наталья", "🐭", "สมชาย"] {
+    let _ann = join(&server, "ann")?;
+    for same in ["an\u{200b}n", "ann\u{200d}", "\u{feff}ann"] {
+        let taken = format!("The name \"{same}\" is taken.");
+        ask(&mut arrive(&server)?, &format!("login {same}"), &[&taken, AGAIN])?;
+    }
+    for other in ["Zoe", "茶", "ليلى", "Наталья", "🐭", "👩\u{200d}🚀", "สมชาย", "x"]
+    {
         join(&server, other)?;
     }
     Ok(())
+}
+
+/// The limit that the program states: it keeps no secrets, and knows no impostor.
+#[test]
+fn a_whisper_is_in_the_log_and_a_name_is_whoevers_takes_it() -> Result<()> {
+    let server = start(&[])?;
+    let (mut ann, mut bob) = pair(&server)?;
+    say(&mut ann, "tell bob nobody else may know")?;
+    hear(&mut bob, "ann tells you: nobody else may know")?;
+    server.wait_for_log("the whisper", |line| line.ends_with("tell bob nobody else may know"))?;
+    let _alike = join(&server, "\u{430}nn")?; // the first letter is Cyrillic
+    hear(&mut bob, "\u{430}nn has entered the room.")?;
+    hear(&mut bob, "\u{430}nn: I am here")?;
+    say(&mut ann, "logout")?;
+    hear(&mut bob, "ann has left the room.")?;
+    join(&server, "ann")?;
+    hear(&mut bob, "ann has entered the room.")
 }
 
 #[test]
@@ -231,7 +262,7 @@ fn lines_end_in_lf_too_and_come_in_any_pieces() -> Result<()> {
     ["ann: one", "ann: two"].iter().try_for_each(|line| hear(&mut bob, line))?;
     ann.send(b"ee\r\nsay lost")?;
     hear(&mut bob, "ann: three")?;
-    drop(ann);
+    ann.half_close()?;
     hear(&mut bob, "ann has left the room.")?; // a line without its end is none
     let mut cleo = join(&server, "cleo")?;
     for line in ["cleo has entered the room.", "cleo: I am here"] {
@@ -314,6 +345,10 @@ fn tell_reaches_one_alone_in_any_room() -> Result<()> {
     hear(&mut cleo, "ann tells you: under the  rose")?;
     hears_nothing(&mut bob, "bob")?;
     hear(&mut ann, "bob: nothing")?; // and nothing of her own before
+    say(&mut ann, "tell bob hush")?;
+    hear(&mut bob, "ann tells you: hush")?;
+    hears_nothing(&mut ann, "ann")?; // nor when both are in one room
+    hear(&mut bob, "ann: nothing")?;
     ask(&mut ann, "tell dora hi", &["Nobody is called \"dora\"."])?;
     ask(&mut ann, "tell", &["Use \"tell <nick> <text>\""])?;
     ask(&mut ann, "tell bob", &["Use \"tell <nick> <text>\""])

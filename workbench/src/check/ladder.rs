@@ -1,6 +1,6 @@
 use Profile::{
     AppProtocol, Calc, Chat, ChatAsync, ChatPoll, ChatSelect, ChatThreads, EchoMulti, EchoSelect,
-    EchoUni,
+    EchoUni, TeaParty,
 };
 use Theme::{Concurrency, Framing, SlowReaders, Survival};
 
@@ -8,7 +8,7 @@ use Theme::{Concurrency, Framing, SlowReaders, Survival};
 use super::leaving;
 use super::{
     Check, Needs, Profile, Theme, app_protocol, calc, chat, chat_select, concurrency, echo_select,
-    framing, slow, survival,
+    framing, slow, survival, tea_party,
 };
 
 const EVERY: &[Profile] = &[EchoUni, EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync];
@@ -28,13 +28,30 @@ const ANY: &[Profile] = &[
     AppProtocol,
     Calc,
     ChatSelect,
+    TeaParty,
 ];
-const SEVERAL: &[Profile] =
-    &[EchoMulti, Chat, ChatThreads, ChatPoll, ChatAsync, EchoSelect, AppProtocol, Calc, ChatSelect];
+const SEVERAL: &[Profile] = &[
+    EchoMulti,
+    Chat,
+    ChatThreads,
+    ChatPoll,
+    ChatAsync,
+    EchoSelect,
+    AppProtocol,
+    Calc,
+    ChatSelect,
+    TeaParty,
+];
 
 /// The tables: what has to do with tin-can messages or with no protocol at all, and each protocol's.
-const TABLES: [&[Check]; 5] =
-    [TIN_CANS, echo_select::ROWS, app_protocol::ROWS, calc::ROWS, chat_select::ROWS];
+const TABLES: [&[Check]; 6] = [
+    TIN_CANS,
+    echo_select::ROWS,
+    app_protocol::ROWS,
+    calc::ROWS,
+    chat_select::ROWS,
+    tea_party::ROWS,
+];
 
 const fn number_of_rows() -> usize {
     let (mut rows, mut i) = (0, 0);
@@ -201,6 +218,7 @@ const TIN_CANS: &[Check] = &[
             "app-search",
             "calc-sum",
             "names-hello",
+            "party-before",
         ],
         hints: [
             "A read of no bytes is taken for the end of the whole connection; it is the end of one \
@@ -250,7 +268,14 @@ const TIN_CANS: &[Check] = &[
         rule: "What a client has begun to say when it leaves is dropped, and nothing stays of it.",
         who: ANY,
         needs: Needs::Figures,
-        after: &["frame-bytewise", "select-echo", "app-any-split", "calc-sum", "names-hello"],
+        after: &[
+            "frame-bytewise",
+            "select-echo",
+            "app-any-split",
+            "calc-sum",
+            "names-hello",
+            "party-before",
+        ],
         hints: [
             "A read of no bytes is the end of what the client sends. A loop that goes on reading gets \
              no bytes again and again, and never ends.",
@@ -267,7 +292,14 @@ const TIN_CANS: &[Check] = &[
         title: "a reset at every moment",
         rule: "However a client leaves, the server and every other client go on.",
         who: ANY,
-        after: &["frame-three", "select-echo", "app-search", "calc-sum", "names-hello"],
+        after: &[
+            "frame-three",
+            "select-echo",
+            "app-search",
+            "calc-sum",
+            "names-hello",
+            "party-before",
+        ],
         hints: [
             "An error of one client (connection reset, broken pipe) ends more than that client.",
             "Each read, write and accept: where does its error go? A reset can come up in any.",
@@ -322,7 +354,15 @@ const TIN_CANS: &[Check] = &[
                is its lesson.",
         who: SEVERAL,
         limit: UNI,
-        after: &["frame-bytewise", "select-echo", "app-any-split", "calc-bytewise", "names-cut"],
+        after: &[
+            "frame-bytewise",
+            "select-echo",
+            "app-any-split",
+            "calc-bytewise",
+            "names-cut",
+            "party-before",
+            "party-cut",
+        ],
         hints: [
             "The server waits for one client and serves nobody else meanwhile.",
             "The loop that accepts: does it read from a client itself, or wait for one to end?",
@@ -577,7 +617,14 @@ const TIN_CANS: &[Check] = &[
         rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
         who: ANY,
         needs: Needs::Process,
-        after: &["frame-three", "select-echo", "app-search", "calc-sum", "names-hello"],
+        after: &[
+            "frame-three",
+            "select-echo",
+            "app-search",
+            "calc-sum",
+            "names-hello",
+            "party-before",
+        ],
         hints: [
             "SIGTERM is ignored, or something is left running that holds the port.",
             "The handler of SIGTERM, and processes or threads that it does not know of.",

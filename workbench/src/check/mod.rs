@@ -19,6 +19,7 @@ mod run;
 mod slow;
 pub(crate) mod survival;
 mod talk;
+mod tea_party;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -65,6 +66,8 @@ pub enum Profile {
     Calc,
     /// A chat with names, in frames that say their length
     ChatSelect,
+    /// A chat of lines for telnet and nc, where people log in with a name
+    TeaParty,
     /// A server of this project with a protocol of its own: see [`Speech`]
     #[value(skip)]
     Own,
@@ -103,6 +106,7 @@ impl fmt::Display for Profile {
             Self::AppProtocol => "app-protocol",
             Self::Calc => "calc",
             Self::ChatSelect => "chat-select",
+            Self::TeaParty => "tea-party",
             Self::Own => "own",
         })
     }

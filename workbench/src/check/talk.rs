@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Profile, app_protocol, calc, chat_select, echo_select};
+use super::{Profile, app_protocol, calc, chat_select, echo_select, tea_party};
 use crate::Failure;
 use crate::wire::Client;
 
@@ -31,6 +31,7 @@ impl Profile {
             Self::AppProtocol => Some(app_protocol::TALK),
             Self::Calc => Some(calc::TALK),
             Self::ChatSelect => Some(chat_select::TALK),
+            Self::TeaParty => Some(tea_party::TALK),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ pub(super) enum Run {
 /// All commands. Another one is a line here, and a function.
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = &[
-    Command { word: "login", takes: "NAME", does: "come in under this name", run: Run::AtLogin(TeaParty::login) },
+    Command { word: "login", takes: "NAME", does: "come in under this name, before all else", run: Run::AtLogin(TeaParty::login) },
     Command { word: "say", takes: "TEXT", does: "say it to all in this room", run: Run::InRoom(TeaParty::say) },
     Command { word: "tell", takes: "NAME TEXT", does: "say it to one alone, in any room", run: Run::InRoom(TeaParty::whisper) },
     Command { word: "look", takes: "", does: "list who is in this room", run: Run::InRoom(TeaParty::look) },
