@@ -170,7 +170,7 @@ fn what_makes_no_sense_in_tls_12_is_not_asked() {
 fn an_end_without_close_notify_is_noted() {
     let checked = |version, way| {
         let server = alone("localhost", version, way);
-        check(server.addr, &["--tls", "--only", "leave-amid", "--only", "frame-half-close"])
+        check(server.addr, &["--tls", "--only", "frame-half-close"])
     };
     let note = "note: it ends connections without close_notify";
     has(&checked(&TLS13, Way::CutsOff), 0, &[note]);

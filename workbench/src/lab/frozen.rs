@@ -91,7 +91,8 @@ fn see(outcome: &Outcome) -> String {
     // Where a room has stopped, how late the rest came says nothing.
     let is_stopped = |row: &Row| row.origin == Origin::Mine && undelivered(row) > 0.0;
     let yours = yours.filter(|_| !outcome.rows.iter().any(is_stopped));
-    words::sentences(stopped.or_else(|| noticed.clone()), general, [noticed, memory], yours)
+    let (first, noticed) = if stopped.is_some() { (stopped, noticed) } else { (noticed, None) };
+    words::sentences(first, general, [noticed, memory], yours)
 }
 
 /// Whether the one that never reads has stopped the room: much had not come at the end.

@@ -110,7 +110,7 @@ impl Row {
 }
 
 const NOTE_TLS: &str =
-    "inside TLS: the generator's half of it, handshakes and decryption, takes time, too";
+    "inside TLS: the generator does half of it, handshakes and decryption, which takes time, too";
 
 /// Percent of a core from which on the generator has no time left.
 const ALL_OF_A_CORE: f64 = 90.0;

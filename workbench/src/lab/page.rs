@@ -464,6 +464,19 @@ mod tests {
     }
 
     #[test]
+    fn no_sentence_is_told_twice() {
+        for (name, results) in samples() {
+            for outcome in &results.outcomes {
+                let text = (outcome.experiment.see)(outcome);
+                let told: Vec<&str> = text.split(". ").map(str::trim).collect();
+                let twice =
+                    told.iter().find(|it| told.iter().filter(|other| other == it).count() > 1);
+                assert_eq!(twice, None, "{name}: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn warnings_stand_where_they_are_due() {
         let mut results = sample::results();
         assert!(page(&results).contains("The machine was busy."));
