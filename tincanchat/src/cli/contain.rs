@@ -2,7 +2,6 @@ use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use anyhow::anyhow;
 use tracing::info;
 
 use super::Seat;
@@ -26,8 +25,12 @@ use crate::trace::{CLIENT, name_lane, span};
 /// ```
 pub fn caught<T>(handler: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     // What a panic leaves half-done is the handler's own; what is shared mends itself on drop.
-    catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|_| Err(anyhow!("its handler panicked")))
+    catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|_| Err(Panicked.into()))
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("its handler panicked")]
+struct Panicked;
 
 /// Runs the handler of one client, and keeps to that client whatever becomes of it: an error, and a
 /// panic too, goes no further than the log. See [`log_end`]. Then the seat is free.
@@ -97,8 +100,8 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 /// Tells from how the two halves of a client's handler ended why the client is gone.
 ///
 /// When one half ends the connection, the other finds it broken, so the first cause has to be
-/// picked out: that the client did not keep up, or else what the receiving half says, or else the
-/// sending one.
+/// picked out: that the client did not keep up or the sending half panicked, or else what the
+/// receiving half says, or else the sending one.
 ///
 /// # Errors
 ///
@@ -112,10 +115,12 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 /// assert!(first_cause(reset(), Err(slow.into())).unwrap_err().to_string().contains("keep up"));
 /// assert_eq!(first_cause(reset(), Ok(())).unwrap_err().to_string(), "reset");
 /// assert!(first_cause(Ok(()), Ok(())).is_ok());
+/// let panic = tincanchat::cli::caught(|| panic!("while sending"));
+/// assert!(first_cause(reset(), panic).unwrap_err().to_string().contains("panicked"));
 /// ```
 pub fn first_cause(received: anyhow::Result<()>, sent: anyhow::Result<()>) -> anyhow::Result<()> {
     match &sent {
-        Err(err) if err.chain().any(is_slow) => sent,
+        Err(err) if err.is::<Panicked>() || err.chain().any(is_slow) => sent,
         _ => received.and(sent),
     }
 }
