@@ -205,7 +205,7 @@ impl Rest {
 
     /// Gives the room for the next read; [`has_read`](Self::has_read) must follow.
     pub(crate) fn room_to_read(&mut self) -> &mut [u8] {
-        self.to_front();
+        self.compact();
         if self.end + self.room > self.buf.len() {
             self.buf.resize(self.end + self.room, 0);
         }
@@ -239,7 +239,7 @@ impl Rest {
     /// # Ok::<(), tincanchat::FrameError>(())
     /// ```
     pub fn release(&mut self) {
-        self.to_front();
+        self.compact();
         if self.buf.len() - self.end > FIRST_READ {
             self.buf.truncate(self.end);
         }
@@ -249,7 +249,7 @@ impl Rest {
         self.buf.shrink_to_fit();
     }
 
-    fn to_front(&mut self) {
+    fn compact(&mut self) {
         if self.start > 0 {
             self.buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
