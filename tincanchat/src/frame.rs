@@ -425,7 +425,7 @@ mod tests {
     fn little_is_kept_for_an_unfinished_message_after_much() {
         let mut rest = Rest::new();
         for _ in 0..3 {
-            assert_eq!(receive(&mut rest, &[0; READ_TURN]), Ok(0));
+            assert_eq!(receive(&mut rest, &vec![0; READ_TURN]), Ok(0));
         }
         assert_eq!(receive(&mut rest, b"on"), Ok(0));
         rest.release();
