@@ -205,7 +205,7 @@ impl Rest {
 
     /// Gives the room for the next read; [`has_read`](Self::has_read) must follow.
     pub(crate) fn room_to_read(&mut self) -> &mut [u8] {
-        self.to_front();
+        self.compact();
         if self.end + self.room > self.buf.len() {
             self.buf.resize(self.end + self.room, 0);
         }
@@ -239,7 +239,7 @@ impl Rest {
     /// # Ok::<(), tincanchat::FrameError>(())
     /// ```
     pub fn release(&mut self) {
-        self.to_front();
+        self.compact();
         if self.buf.len() - self.end > FIRST_READ {
             self.buf.truncate(self.end);
         }
@@ -249,7 +249,7 @@ impl Rest {
         self.buf.shrink_to_fit();
     }
 
-    fn to_front(&mut self) {
+    fn compact(&mut self) {
         if self.start > 0 {
             self.buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -425,7 +425,7 @@ mod tests {
     fn little_is_kept_for_an_unfinished_message_after_much() {
         let mut rest = Rest::new();
         for _ in 0..3 {
-            assert_eq!(receive(&mut rest, &[0; READ_TURN]), Ok(0));
+            assert_eq!(receive(&mut rest, &vec![0; READ_TURN]), Ok(0));
         }
         assert_eq!(receive(&mut rest, b"on"), Ok(0));
         rest.release();

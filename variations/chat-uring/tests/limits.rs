@@ -51,7 +51,7 @@ fn who_says_nothing_has_a_buffer_in_a_read() {
 /// Much room is for as long as there is much to read.
 #[test]
 fn who_has_said_much_has_no_more_than_that() {
-    const CLIENTS: u64 = 50;
+    const CLIENTS: u64 = 25;
     on_both(&[], |server| {
         let mut before = 0;
         let mut clients = Vec::new();
