@@ -309,7 +309,10 @@ fn frames(payload: &[u8]) -> Option<Frame> {
 /// Why NATS has not put a message into the stream, if that is what an error says; else it may have.
 fn refusal(err: &PublishError) -> Option<String> {
     match err.kind() {
-        PublishErrorKind::StreamNotFound => return Some("NATS has lost the room".to_owned()),
+        // In a cluster, also while its servers choose a new leader.
+        PublishErrorKind::StreamNotFound => {
+            return Some("NATS does not have the room just now".to_owned());
+        }
         PublishErrorKind::MaxPayloadExceeded => {
             return Some("it is longer than this NATS allows".to_owned());
         }
