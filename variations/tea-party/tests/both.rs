@@ -114,9 +114,10 @@ fn telnet_commands_break_no_name_and_no_text() -> Result<()> {
             true => &b"login ann\r\nsay tea for two\r\n"[..],
             false => b"tea for two\r\n",
         };
-        // WILL NAWS, its sizes (a 255 and a 240, the byte of SE, in them), DO ECHO, AYT, an IAC that is data.
+        // WILL NAWS, its sizes (240 is the byte of SE, and 255 has two), DO ECHO, AYT, an IAC that is
+        // data.
         let commands =
-            b"\xff\xfb\x1f\xff\xfa\x1f\0\xff\xff\n\xf0\xff\xf0\xff\xfd\x01\xff\xf6\xff\xff";
+            b"\xff\xfb\x1f\xff\xfa\x1f\0\xf0\xff\xff\n\xff\xf0\xff\xfd\x01\xff\xf6\xff\xff";
         for byte in plain {
             // Each piece is cut where it hurts.
             let (first, second) = commands.split_at(usize::from(*byte) % commands.len());
