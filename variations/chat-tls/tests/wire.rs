@@ -1,4 +1,5 @@
 //! What chat-tls says inside TLS and about it: `cargo test -p chat-tls --test wire`.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
 mod private;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use socket2::SockRef;
+use workbench::PATIENCE;
 use workbench::server::{Launch, Server};
-use workbench::wire::{Client, Heard};
-use workbench::{PATIENCE, wait_until};
+use workbench::wire::Client;
 
 /// A program, and how to talk in it.
 #[derive(Clone, Copy)]
@@ -291,7 +291,7 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
         ann.expect_eof()?; // whoever has nothing left to hear is gone now
         late.widen()?;
         let (bytes, end) = late.bytes_to_end()?;
-        assert_eq!(end, Heard::Eof);
+        assert_eq!(end, workbench::wire::Heard::Eof);
         let count = bytes.windows(2000).filter(|it| *it == text.as_bytes()).count();
         assert_eq!(count, 80);
         server.expect_exit("sent SIGTERM with much queued")?;
@@ -309,7 +309,7 @@ fn the_kernel_asks_whether_who_is_idle_is_still_there() -> Result<()> {
         let port = |port: u16| format!(":{port:04X}");
         let ends = [port(server.addr().port()), port(idle.addr().port())];
         let mut timer = String::new();
-        let has_it = wait_until(PATIENCE, || {
+        let has_it = workbench::wait_until(PATIENCE, || {
             let table = std::fs::read_to_string("/proc/net/tcp")?;
             let fields =
                 |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
