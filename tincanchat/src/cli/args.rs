@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap_verbosity_flag::{InfoLevel, Verbosity};
 use tracing::warn;
 
-use super::log::start_log_to;
-use super::{Log, start_log};
+use super::Log;
+use super::log::{start_log_to, start_log_without};
 use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS, trace};
 
 // Documented where it is re-exported: clap would take a comment here for the description of every
@@ -67,7 +67,33 @@ impl ServerArgs {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn start_log(&self) -> anyhow::Result<Log> {
-        let log = start_log(&self.verbosity);
+        self.start_log_without(&[])
+    }
+
+    /// The same, but up to `info` without the lines of some libraries, named as crates: for a server
+    /// that tells of the matter itself, once, where a library tells of each try. `-v` shows them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start_log`](Self::start_log).
+    ///
+    /// ```
+    /// use clap::Parser;
+    /// use tincanchat::cli::ServerArgs;
+    ///
+    /// #[derive(Parser)]
+    /// struct Args {
+    ///     #[command(flatten)]
+    ///     server: ServerArgs,
+    /// }
+    ///
+    /// let args = Args::parse_from(["chat"]);
+    /// let _log = args.server.start_log_without(&["async_nats"])?;
+    /// tracing::info!(target: "async_nats", "not in the log");
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn start_log_without(&self, libraries: &[&str]) -> anyhow::Result<Log> {
+        let log = start_log_without(&self.verbosity, libraries);
         self.trace.as_deref().map_or(Ok(()), trace::start)?;
         Ok(log)
     }
@@ -95,7 +121,7 @@ impl ServerArgs {
     /// # Ok::<(), std::sync::mpsc::RecvError>(())
     /// ```
     pub fn start_log_to(&self, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Log {
-        start_log_to(&self.verbosity, write)
+        start_log_to(&self.verbosity, &[], write)
     }
 
     /// How many clients a server may have that starts so many threads for each; with a warning in

@@ -101,13 +101,15 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 ///
 /// When one half ends the connection, the other finds it broken, so the first cause has to be
 /// picked out: that the client did not keep up or the sending half panicked, or else what the
-/// receiving half says, or else the sending one.
+/// receiving half says, or else the sending one. That a read took too long is no cause: only
+/// [`close_gently`](crate::close_gently), at the end of the sending half, limits its time.
 ///
 /// # Errors
 ///
 /// The first cause, if it is one.
 ///
 /// ```
+/// use std::io;
 /// use tincanchat::cli::first_cause;
 ///
 /// let reset = || Err(anyhow::anyhow!("reset"));
@@ -115,14 +117,21 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 /// assert!(first_cause(reset(), Err(slow.into())).unwrap_err().to_string().contains("keep up"));
 /// assert_eq!(first_cause(reset(), Ok(())).unwrap_err().to_string(), "reset");
 /// assert!(first_cause(Ok(()), Ok(())).is_ok());
+/// assert!(first_cause(Err(io::Error::from(io::ErrorKind::WouldBlock).into()), Ok(())).is_ok());
 /// let panic = tincanchat::cli::caught(|| panic!("while sending"));
 /// assert!(first_cause(reset(), panic).unwrap_err().to_string().contains("panicked"));
 /// ```
 pub fn first_cause(received: anyhow::Result<()>, sent: anyhow::Result<()>) -> anyhow::Result<()> {
-    match &sent {
-        Err(err) if err.is::<Panicked>() || err.chain().any(is_slow) => sent,
+    match (&received, &sent) {
+        (_, Err(err)) if err.is::<Panicked>() || err.chain().any(is_slow) => sent,
+        (Err(err), Ok(())) if err.chain().any(is_late) => sent,
         _ => received.and(sent),
     }
+}
+
+fn is_late(cause: &(dyn Error + 'static)) -> bool {
+    let err = cause.downcast_ref::<io::Error>();
+    err.is_some_and(|err| err.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn is_slow(cause: &(dyn Error + 'static)) -> bool {

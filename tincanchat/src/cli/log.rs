@@ -32,8 +32,7 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// Starts the log: one line an event, on stderr, in colour if that is a terminal.
 ///
 /// The level is that of `-v` and `-q` if there are any, else `RUST_LOG` if it can be understood
-/// (`debug`, or `chat_poll=debug,info`), else `info`; below `debug`, NATS' own library says nothing.
-/// A panic becomes a line of the log as well.
+/// (`debug`, or `chat_poll=debug,info`), else `info`. A panic becomes a line of the log as well.
 /// Lines go out in the order they came; nobody waits for stderr, and what it takes too late is
 /// counted and left out. Keep the result until the program ends: it sees the last lines off.
 ///
@@ -46,17 +45,23 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// ```
 #[must_use]
 pub fn start_log(verbosity: &Verbosity<impl LogLevel>) -> Log {
-    start_log_to(verbosity, |line| QUEUE.push(line))
+    start_log_to(verbosity, &[], |line| QUEUE.push(line))
+}
+
+/// The same without the lines of some libraries, up to `info`.
+pub(super) fn start_log_without(verbosity: &Verbosity<impl LogLevel>, libraries: &[&str]) -> Log {
+    start_log_to(verbosity, libraries, |line| QUEUE.push(line))
 }
 
 /// The same, but each line goes to `write`, which must not block.
 pub(super) fn start_log_to(
     verbosity: &Verbosity<impl LogLevel>,
+    without: &[&str],
     write: impl Fn(&[u8]) + Send + Sync + 'static,
 ) -> Log {
     let from_env = || std::env::var("RUST_LOG").ok()?.parse::<Targets>().ok();
     let levels = (!verbosity.is_present()).then(from_env).flatten();
-    let levels = levels.unwrap_or_else(|| own_lines(verbosity.tracing_level_filter()));
+    let levels = levels.unwrap_or_else(|| targets(verbosity.tracing_level_filter(), without));
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
@@ -71,12 +76,9 @@ pub(super) fn start_log_to(
     Log(())
 }
 
-/// Libraries whose lines only repeat what the server says of the matter, once for each try.
-const ECHOES: &[&str] = &["async_nats"];
-
-fn own_lines(level: LevelFilter) -> Targets {
-    let echoes = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
-    Targets::new().with_default(level).with_targets(ECHOES.iter().map(|name| (*name, echoes)))
+fn targets(level: LevelFilter, without: &[&str]) -> Targets {
+    let libraries = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+    Targets::new().with_default(level).with_targets(without.iter().map(|name| (*name, libraries)))
 }
 
 /// The log while it is running; see [`start_log`].

@@ -75,7 +75,7 @@ fn room_name(name: &str) -> Result<String, &'static str> {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log()?;
+    let _log = args.server.start_log_without(&["async_nats"])?; // it tells of each try
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     listener.set_nonblocking(true)?;
