@@ -29,18 +29,21 @@ pub(super) fn one(bench: &Bench) -> Result<()> {
 const SPEAKS_TLS: &str = "The server seems to speak TLS, and was spoken to in plaintext: check it with \
                           --tls.";
 
-/// Whether a server answers the beginning of a TLS handshake as TLS does.
+/// Whether a server answers the beginning of a TLS handshake as TLS does, and not with an echo of it.
 fn speaks_tls(bench: &Bench) -> bool {
-    /// What a record may begin with (RFC 8446 section 5.1).
-    const ALERT_OR_HANDSHAKE: [u8; 2] = [21, 22];
+    /// The types of a record (RFC 8446 section 5.1), and of the answer in it (section 4).
+    const ALERT: u8 = 21;
+    const HANDSHAKE: u8 = 22;
+    const SERVER_HELLO: u8 = 2;
     let first = || {
         let server = bench.serve()?;
         let mut client = Client::connect(server.addr())?.patient(bench.patience());
         client.send(&Tls::trusting_anybody()?.hello()?)?;
-        client.take(1)
+        client.take(6)
     };
-    let is_asked = !bench.is_inside_tls();
-    is_asked && first().is_ok_and(|it| it.iter().all(|byte| ALERT_OR_HANDSHAKE.contains(byte)))
+    let is_answer =
+        |bytes: Vec<u8>| matches!(bytes[..], [ALERT, ..] | [HANDSHAKE, _, _, _, _, SERVER_HELLO]);
+    !bench.is_inside_tls() && first().is_ok_and(is_answer)
 }
 
 /// Adds to a failure what is likely wrong, seeing what it says.
