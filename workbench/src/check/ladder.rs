@@ -30,18 +30,10 @@ const ANY: &[Profile] = &[
     ChatSelect,
     TeaParty,
 ];
-const SEVERAL: &[Profile] = &[
-    EchoMulti,
-    Chat,
-    ChatThreads,
-    ChatPoll,
-    ChatAsync,
-    EchoSelect,
-    AppProtocol,
-    Calc,
-    ChatSelect,
-    TeaParty,
-];
+const SEVERAL: &[Profile] = match ANY {
+    [EchoUni, several @ ..] => several,
+    all => all,
+};
 
 /// The tables: what has to do with tin-can messages or with no protocol at all, and each protocol's.
 const TABLES: [&[Check]; 6] = [
