@@ -34,15 +34,21 @@ impl<S: Source> Sock<S> {
         timeout: Option<Duration>,
         mut call: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
-        hub::yield_now(); // who never has to wait would let nobody else run
         let until = timeout.map(|timeout| Instant::now() + timeout);
         let is_late = || until.is_some_and(|until| Instant::now() >= until);
+        let mut has_waited = false;
         loop {
             match call(&self.0) {
                 Err(err) if err.kind() == ErrorKind::WouldBlock && !is_late() => {
                     hub::wait(self.1, until);
+                    has_waited = true;
                 }
-                result => return result,
+                result => {
+                    if !has_waited {
+                        hub::yield_now(); // who never has to wait would let nobody else run
+                    }
+                    return result;
+                }
             }
         }
     }
