@@ -57,6 +57,9 @@ pub struct Args {
     /// Measure only these of ours and of the others', separated by commas, and what --mine names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
+    /// Measure the variations, too: it takes about twice as long, and building them some minutes
+    #[arg(long, conflicts_with = "only")]
+    variations: bool,
     /// Leave out the servers of other people
     #[arg(long)]
     no_peers: bool,
@@ -89,7 +92,7 @@ fn after_help() -> String {
         "Experiments:\n{}\n\
          Examples:\n  \
          cargo tincan lab\n  \
-         cargo tincan lab --quick\n  \
+         cargo tincan lab --quick --variations\n  \
          cargo tincan lab fanout idle --only chat-poll,chat-async\n  \
          cargo tincan lab --mine snake='python3 my_server.py {{port}}'\n  \
          cargo tincan lab connections --no-peers --out echo-results",
@@ -154,12 +157,13 @@ impl Args {
         let load_before = self.load_before.or_else(system_load);
         // First, so that nobody waits for a build to be told of a mistake.
         let mine = chosen::recognized(&self.mine)?;
+        let stages = chosen::stages(&self.only, self.variations)?;
         if !self.as_built
-            && let Some(code) = release::instead(load_before)?
+            && let Some(code) = release::instead(&stages, load_before)?
         {
             return Ok(Prepared::Elsewhere(code));
         }
-        let ours = chosen::ours(&self.only, self.built)?;
+        let ours = chosen::ours(&stages, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();
         let ours = chosen::equipped(ours, folder.scratch(), &mut left_out);

@@ -107,6 +107,7 @@ fn usage_errors_say_what_is_wanted() {
         (&["--mine", "a=b", "--mine", "a=c"], "cannot both be called a"),
         (&["--only", "chat-pool"], "There are: echo-uni, echo-multi, "),
         (&["--only", "ncat", "--no-peers"], "contradict"),
+        (&["--only", "chat-poll", "--variations"], "cannot be used with"),
         (&["--runs", "2"], "at least 3 runs"),
         (&["--out", taken], "that is not the laboratory's"),
         (&["--out", env!("CARGO_BIN_EXE_tincan")], "is no folder"),
@@ -173,6 +174,21 @@ fn servers_of_ones_own_stand_beside_ours() {
     let again = [&["churn"], &args[2..]].concat();
     let (code, text) = Lab::start(&again).end();
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+}
+
+#[test]
+fn the_stages_alone_are_measured_unless_more_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["idle", "--as-built", "--quick", "--runs", "1", "--no-peers"];
+    let args = [&args[..], &["--out", folder.path().to_str().unwrap()]].concat();
+    let (code, text) = Lab::start(&args).end();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+    let found = data(folder.path());
+    let rows = found["experiments"][0]["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["server"].as_str().unwrap()).collect();
+    let stages = ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"];
+    assert!(names.iter().all(|name| stages.contains(name)), "{names:?}");
+    assert!(names.contains(&"chat-poll"), "{names:?}");
 }
 
 #[test]

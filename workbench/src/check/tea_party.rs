@@ -399,6 +399,13 @@ fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
     Ok(())
 }
 
+/// A name, with the accents seen that are characters of their own.
+fn shown(name: &str) -> String {
+    let is_accent = |ch| ('\u{300}'..='\u{36f}').contains(&ch);
+    let shown = |ch: char| if is_accent(ch) { ch.escape_unicode().to_string() } else { ch.into() };
+    name.chars().map(shown).collect()
+}
+
 fn names(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     let mut other = connect(bench, &server)?;
@@ -410,17 +417,18 @@ fn names(bench: &Bench) -> Result<()> {
         ("Straße", "STRASSE"),
     ];
     for (name, same) in pairs {
-        let shown = |name: &str| name.escape_debug().to_string();
-        bench.did(format!(
-            "A was \"{}\"; B sent \"login {}\", and \"login\"",
-            shown(name),
-            shown(same)
-        ));
+        let (shown, same_shown) = (shown(name), shown(same));
+        bench.did(format!("a client logged in as \"{shown}\", and spoke"));
         let first = join(bench, &server, name, &mut [])?;
+        bench.did(format!(
+            "{} was \"{shown}\"; {} sent \"login {same_shown}\", and \"login\"",
+            first.name(),
+            other.name(),
+        ));
         expect_taken(&mut other, same)?;
         log_out(first)?;
     }
-    bench.did("A was \"Zoé\"; B sent \"login Zoe\", which is another name");
+    bench.did("one was \"Zoé\"; A sent \"login Zoe\", which is another name");
     let _zoe = join(bench, &server, "Zoé", &mut [])?;
     say(&mut other, "login Zoe")?;
     is_in(&mut other, "Zoe")

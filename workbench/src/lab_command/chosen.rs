@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use workbench::lab::{BROKER, Broker, EXPERIMENTS, Experiment, PEERS, STAGES, Stage, Subject};
 use workbench::server;
 
@@ -83,21 +83,27 @@ fn is_here(stage: &Stage) -> bool {
     }
 }
 
-/// Builds those that are wanted, unless they are.
-pub fn ours(only: &[String], are_built: bool) -> Result<Vec<Subject>> {
-    let is_asked = |stage: &&Stage| is_wanted(stage.name, only);
-    let asked: Vec<_> = STAGES.iter().filter(is_asked).collect();
-    let here: Vec<_> = asked.iter().filter(|stage| is_here(stage)).collect();
-    if let Some(absent) = asked.iter().find(|stage| !only.is_empty() && !is_here(stage)) {
-        ensure!(is_here(absent), "there is no {} in this workspace", absent.name);
+/// Those of this project that are wanted.
+pub fn stages(only: &[String], variations: bool) -> Result<Vec<&'static Stage>> {
+    let is_usual = |stage: &Stage| stage.is_stage || variations || !only.is_empty();
+    let is_asked = |stage: &&Stage| is_wanted(stage.name, only) && is_usual(stage);
+    let asked = STAGES.iter().filter(is_asked);
+    let (here, absent): (Vec<_>, Vec<&Stage>) = asked.partition(|stage| is_here(stage));
+    match &absent[..] {
+        [absent, ..] if !only.is_empty() => bail!("there is no {} in this workspace", absent.name),
+        _ => Ok(here),
     }
+}
+
+/// Builds those that are wanted, unless they are.
+pub fn ours(here: &[&Stage], are_built: bool) -> Result<Vec<Subject>> {
     let names: Vec<_> = here.iter().map(|stage| stage.name).collect();
     let programs = match are_built || names.is_empty() {
         true => Stages::here()?,
         false => Stages::ready(&names)?,
     };
     let subject = |stage: &Stage| Subject::ours(stage, &programs.program(stage.name));
-    here.into_iter().map(|stage| Ok(subject(stage)?.wrapped(dies_with_us))).collect()
+    here.iter().map(|stage| Ok(subject(stage)?.wrapped(dies_with_us))).collect()
 }
 
 /// Gives each what it needs beside it, which keeps what it is told in the folder; a sentence for each

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use workbench::lab::STAGES;
+use workbench::lab::Stage;
 
 use super::{BUILT, LOAD_BEFORE};
 use crate::stages;
@@ -15,7 +15,7 @@ use crate::stages;
 /// but takes them from everybody who builds it for a test, after each change, and is not what the
 /// stages are built with. One cargo for all, as here, has the parts that both need built once, and
 /// all processors busy until the end.
-pub fn instead(load_before: Option<f64>) -> Result<Option<ExitCode>> {
+pub fn instead(servers: &[&Stage], load_before: Option<f64>) -> Result<Option<ExitCode>> {
     if !cfg!(debug_assertions) {
         return Ok(None);
     }
@@ -27,9 +27,8 @@ pub fn instead(load_before: Option<f64>) -> Result<Option<ExitCode>> {
         );
     };
     eprintln!("Builds the servers and the load generator, if they have changed.");
-    let root = stages::workspace().context("the workspace is gone")?;
-    let ours = STAGES.iter().filter(|stage| stage.is_in(&root)).map(|stage| stage.name);
-    let packages: Vec<_> = ["workbench"].into_iter().chain(ours).collect();
+    let servers = servers.iter().map(|server| server.name);
+    let packages: Vec<_> = ["workbench"].into_iter().chain(servers).collect();
     stages::build(target, "release".as_ref(), &packages)?;
     let program = target.join("release").join(format!("tincan{EXE_SUFFIX}"));
     let mut command = Command::new(&program);
