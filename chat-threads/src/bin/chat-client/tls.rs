@@ -203,7 +203,7 @@ fn shake_hands(mut sock: &TcpStream, tls: &mut ClientConnection) -> io::Result<(
 #[allow(clippy::enum_glob_use)] // twice as long, and no clearer
 fn explained(err: io::Error, host: &str, ca: Option<&Path>) -> Error {
     use CertificateError::*;
-    let trusted = ca.map_or("the system trusts; --ca names another".to_owned(), |ca| {
+    let trusted = ca.map_or("the system trusts (--ca FILE names another)".to_owned(), |ca| {
         format!("is in {}", ca.display())
     });
     match err.get_ref().and_then(|err| err.downcast_ref()) {
