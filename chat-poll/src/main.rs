@@ -88,14 +88,17 @@ impl Clients {
         self.table.insert(client);
     }
 
-    /// Waits for events, receives once from everyone who may have more, then sends once to everyone.
-    /// Says whether somebody is at the door.
-    fn turn(&mut self, poll: &mut Poll, events: &mut Events) -> Result<bool> {
+    /// Waits for events, for as long as there is nothing else to do.
+    fn wait(&self, poll: &mut Poll, events: &mut Events) -> Result<()> {
         let timeout = if self.readable.is_empty() { TICK } else { Duration::ZERO };
         match tincanchat::span("poll").over(poll.poll(events, Some(timeout))) {
-            Err(err) if err.kind() != ErrorKind::Interrupted => return Err(err.into()),
-            _ => {}
+            Err(err) if err.kind() != ErrorKind::Interrupted => Err(err.into()),
+            _ => Ok(()),
         }
+    }
+
+    /// Receives once from everyone who may have more, then sends once to everyone.
+    fn turn(&mut self, events: &Events) {
         let readable =
             events.iter().filter(|event| event.is_readable() && event.token() != LISTENER);
         self.readable.extend(readable.map(|event| event.token().0));
@@ -109,7 +112,6 @@ impl Clients {
         if self.has_work {
             self.send();
         }
-        Ok(events.iter().any(|event| event.token() == LISTENER))
     }
 
     /// Queues frames for everyone. One thread does it, so there is one order for all.
@@ -174,8 +176,10 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
     let mut door = Door::with_porch(args.server.client_limit(0));
     let mut accept_at = None;
     while !shutdown.requested() {
+        clients.wait(&mut poll, &mut events)?;
         let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
-        if clients.turn(&mut poll, &mut events)? || is_due {
+        // Before anything is received: who has connected by now gets all that is said from now on.
+        if is_due || events.iter().any(|event| event.token() == LISTENER) {
             accept_at = loop {
                 let accepted = tincanchat::span("accept").over(listener.accept());
                 if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
@@ -189,6 +193,7 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
                 }
             };
         }
+        clients.turn(&events);
     }
     info!("Shutting down");
     drop(listener);
@@ -198,7 +203,8 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
     clients.has_work = true;
     let deadline = Instant::now() + DRAIN;
     while !clients.table.is_empty() && Instant::now() < deadline {
-        clients.turn(&mut poll, &mut events)?;
+        clients.wait(&mut poll, &mut events)?;
+        clients.turn(&events);
     }
     Ok(())
 }

@@ -6,17 +6,30 @@ use std::time::{Duration, Instant};
 use crate::trace::Origin;
 use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADLINE};
 
+/// The most time between two writes that counts as time in which writes were tried.
+///
+/// A server tries again at least every 250 ms. If more time has passed, the server did not run: it
+/// was suspended, or the machine was busy. The client is not to blame for that time.
+const LONGEST_STEP: Duration = Duration::from_millis(500);
+
 /// Measures what waits for one client, and says when that client is too slow to be kept.
 ///
 /// A queue between a fast sender and a slow reader has to end somewhere: it blocks the sender,
 /// drops messages, grows for ever, or costs the reader its connection. Here it is the last
-/// (`docs/src/protocol.md` says why). The gauge does not hold the queue, whatever that is made of:
-/// it is told what goes in ([`queue`](Self::queue)), what the kernel took ([`took`](Self::took))
-/// and that it took nothing ([`refused`](Self::refused)), and it may be shared by the threads or
-/// tasks on both sides.
+/// (`docs/src/protocol.md` says why). The gauge does not hold the queue: it is told what goes in
+/// ([`queue`](Self::queue)), what the kernel took ([`took`](Self::took)) and that the kernel took
+/// nothing ([`refused`](Self::refused)). The threads or tasks on both sides of the queue may share it.
 ///
-/// The rules are the limits [`QUEUE_BYTES`], [`QUEUE_ENTRIES`], [`QUEUE_CEILING`], [`STALL`],
-/// [`WRITE_DEADLINE`] and [`DRAIN`].
+/// A client is too slow
+///
+/// * at once, if more than [`QUEUE_CEILING`] bytes wait;
+/// * if more than [`QUEUE_BYTES`] bytes or [`QUEUE_ENTRIES`] entries wait, and the kernel has refused
+///   every write for [`STALL`];
+/// * if a byte that the kernel has refused still waits after [`WRITE_DEADLINE`];
+/// * if the queue was closed and has not become empty within [`DRAIN`].
+///
+/// Only time in which the server tries to write counts. A server that was suspended, or that had no
+/// processor, has not offered the client anything in that time.
 ///
 /// ```
 /// use tincanchat::{QUEUE_BYTES, QueueGauge};
@@ -33,37 +46,44 @@ pub struct QueueGauge {
     origin: Origin,
 }
 
-/// All counts begin with the connection, so what is in the queue is the difference.
+/// All byte counts begin with the connection, so what is in the queue is the difference.
 #[derive(Debug, Default)]
 struct State {
     bytes_in: u64,
     bytes_out: u64,
-    /// How many have come in since the kernel took something.
+    /// How many entries have come in since the kernel took something.
     entries: usize,
-    /// Whether a write has been tried since the queue was last empty.
-    was_tried: bool,
-    /// The count of bytes in at a moment when the queue held them all, and that moment: as long as
-    /// `bytes_out` is below the count, the oldest byte is at least as old as the moment.
-    mark: Option<(u64, Instant)>,
-    /// Since when the kernel has taken nothing, though it was offered something.
-    refused_since: Option<Instant>,
-    closed_at: Option<Instant>,
+    /// When the last write was tried, if the queue has not been empty since.
+    last_write: Option<Instant>,
+    /// How long writes have been tried so far, all in all. The times below are readings of this
+    /// clock, which stands still while the queue is empty and while the server does not run.
+    clock: Duration,
+    /// Since when the kernel has refused every write.
+    refused_since: Option<Duration>,
+    /// How many bytes had come in when the kernel refused a write, and when that was: as long as
+    /// `bytes_out` is below the count, one of the bytes refused then is still in the queue.
+    oldest: Option<(u64, Duration)>,
+    closed_at: Option<Duration>,
     given_up: Option<SlowConsumer>,
 }
 
-/// Why a client is too slow to be kept: how much waits for it, and for how long already.
+/// Why a client is too slow to be kept: how much waits for it, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlowConsumer {
     /// The bytes that wait in the queue.
     pub bytes: u64,
-    /// How long, at least, the oldest of them has waited.
+    /// How long ago, at least, the kernel first refused the oldest of them.
     pub age: Duration,
 }
 
 impl fmt::Display for SlowConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, age } = self;
-        write!(f, "the client does not keep up: {bytes} bytes queued, the oldest for {age:.1?}")
+        write!(f, "the client does not keep up: {bytes} bytes queued")?;
+        if age.is_zero() {
+            return Ok(());
+        }
+        write!(f, ", the oldest refused for {:.1} s", age.as_secs_f64())
     }
 }
 
@@ -87,9 +107,9 @@ impl QueueGauge {
     ///
     /// # Errors
     ///
-    /// [`SlowConsumer`] if the queue is over its limit already and the kernel takes nothing: the
-    /// entry must not go in, and the client must go. From then on [`check`](Self::check) says the
-    /// same, so that whoever is writing knows why the connection is closed under its hands.
+    /// [`SlowConsumer`] if more than [`QUEUE_CEILING`] bytes wait: the entry must not go in, and the
+    /// client must go. From then on [`check`](Self::check) says the same, so that the thread that is
+    /// writing learns why the connection was closed.
     ///
     /// ```
     /// use tincanchat::{QUEUE_CEILING, QueueGauge};
@@ -103,16 +123,13 @@ impl QueueGauge {
     /// ```
     pub fn queue(&self, bytes: usize) -> Result<(), SlowConsumer> {
         let mut state = self.state();
-        if state.is_full() {
+        if state.last_write.is_some() && state.waiting() > QUEUE_CEILING as u64 {
             let slow = state.slow();
             state.given_up = Some(slow);
             return Err(slow);
         }
         state.bytes_in += bytes as u64;
         state.entries += 1;
-        if state.mark.is_none() {
-            state.mark = Some((state.bytes_in, Instant::now()));
-        }
         Ok(())
     }
 
@@ -132,14 +149,15 @@ impl QueueGauge {
     /// ```
     pub fn took(&self, bytes: usize) {
         let mut state = self.state();
+        state.advance_clock();
         state.bytes_out += bytes as u64;
         state.entries = 0;
-        state.was_tried = state.waiting() > 0;
         state.refused_since = None;
+        if state.oldest.is_some_and(|(count, _)| state.bytes_out >= count) {
+            state.oldest = None;
+        }
         if state.waiting() == 0 {
-            state.mark = None;
-        } else if state.mark.is_some_and(|(count, _)| state.bytes_out >= count) {
-            state.mark = Some((state.bytes_in, Instant::now()));
+            state.last_write = None;
         }
     }
 
@@ -175,8 +193,11 @@ impl QueueGauge {
     /// ```
     pub fn refused(&self) -> Result<(), SlowConsumer> {
         let mut state = self.state();
-        state.was_tried = true;
-        state.refused_since.get_or_insert_with(Instant::now);
+        state.advance_clock();
+        let now = state.clock;
+        let refused = (state.bytes_in, now);
+        state.refused_since.get_or_insert(now);
+        state.oldest.get_or_insert(refused);
         drop(state);
         self.check()
     }
@@ -194,15 +215,17 @@ impl QueueGauge {
     /// # Ok::<(), tincanchat::SlowConsumer>(())
     /// ```
     pub fn close(&self) {
-        self.state().closed_at.get_or_insert_with(Instant::now);
+        let mut state = self.state();
+        let now = state.clock;
+        state.closed_at.get_or_insert(now);
     }
 
-    /// Says whether the oldest byte has waited too long.
+    /// Says whether the client is still worth a write.
     ///
     /// # Errors
     ///
-    /// [`SlowConsumer`] if it has waited for [`WRITE_DEADLINE`], if the queue was closed [`DRAIN`]
-    /// ago and is not empty yet, or if [`queue`](Self::queue) has said so before.
+    /// [`SlowConsumer`] by the rules of [`QueueGauge`], or if [`queue`](Self::queue) has said so
+    /// before.
     ///
     /// ```
     /// use tincanchat::{QUEUE_CEILING, QueueGauge};
@@ -222,10 +245,14 @@ impl QueueGauge {
         if let Some(slow) = state.given_up {
             return Err(slow);
         }
-        let is_over = |since: Option<Instant>, limit| since.is_some_and(|at| at.elapsed() >= limit);
-        let oldest = state.mark.map(|(_, at)| at);
-        let is_late = is_over(oldest, WRITE_DEADLINE) || is_over(state.closed_at, DRAIN);
-        if is_late && state.waiting() > 0 { Err(state.slow()) } else { Ok(()) }
+        let is_over = |since: Option<Duration>, limit| {
+            since.is_some_and(|since| state.clock - since >= limit)
+        };
+        let is_long = state.waiting() > QUEUE_BYTES as u64 || state.entries > QUEUE_ENTRIES;
+        let is_stalled = is_long && is_over(state.refused_since, STALL);
+        let is_late = is_over(state.oldest.map(|(_, at)| at), WRITE_DEADLINE);
+        let is_undrained = state.waiting() > 0 && is_over(state.closed_at, DRAIN);
+        if is_stalled || is_late || is_undrained { Err(state.slow()) } else { Ok(()) }
     }
 
     /// How many bytes wait in the queue.
@@ -276,14 +303,17 @@ impl State {
         self.bytes_in.saturating_sub(self.bytes_out)
     }
 
-    fn is_full(&self) -> bool {
-        let is_refused = self.refused_since.is_some_and(|since| since.elapsed() >= STALL);
-        let is_long = self.waiting() > QUEUE_BYTES as u64 || self.entries > QUEUE_ENTRIES;
-        is_refused && is_long || self.was_tried && self.waiting() > QUEUE_CEILING as u64
+    /// Counts the time since the last write, as far as the server ran.
+    fn advance_clock(&mut self) {
+        let now = Instant::now();
+        if let Some(last) = self.last_write {
+            self.clock += (now - last).min(LONGEST_STEP);
+        }
+        self.last_write = Some(now);
     }
 
     fn slow(&self) -> SlowConsumer {
-        let age = self.mark.map_or(Duration::ZERO, |(_, at)| at.elapsed());
+        let age = self.oldest.map_or(Duration::ZERO, |(_, at)| self.clock - at);
         SlowConsumer { bytes: self.waiting(), age }
     }
 }
@@ -292,13 +322,24 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Lets time pass for a gauge.
-    fn later(gauge: &QueueGauge, time: Duration) {
+    /// Lets a client refuse one write after the other for some time.
+    fn refuse_for(gauge: &QueueGauge, time: Duration) -> Result<(), SlowConsumer> {
+        gauge.refused()?;
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(LONGEST_STEP);
+            let_time_pass(gauge, step);
+            gauge.refused()?;
+            left -= step;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass since the last write.
+    fn let_time_pass(gauge: &QueueGauge, time: Duration) {
         let mut state = gauge.state();
         let earlier = |at: Instant| at.checked_sub(time).expect("the clock is older than that");
-        state.mark = state.mark.map(|(count, at)| (count, earlier(at)));
-        state.refused_since = state.refused_since.map(earlier);
-        state.closed_at = state.closed_at.map(earlier);
+        state.last_write = state.last_write.map(earlier);
     }
 
     #[test]
@@ -314,36 +355,38 @@ mod tests {
         let gauge = QueueGauge::new();
         gauge.queue(2 * QUEUE_BYTES).unwrap();
         for _ in 0..100 {
-            gauge.refused().unwrap();
-            later(&gauge, 2 * STALL);
-            gauge.took(1);
-            gauge.queue(1).unwrap();
+            refuse_for(&gauge, STALL * 9 / 10).unwrap();
+            gauge.took(100_000);
+            gauge.queue(100_000).unwrap();
         }
     }
 
     #[test]
-    fn a_queue_is_full_when_the_kernel_takes_nothing() {
+    fn a_long_queue_is_full_when_the_kernel_refuses_every_write_for_a_second() {
         let gauge = QueueGauge::new();
         gauge.queue(QUEUE_BYTES + 1).unwrap();
-        gauge.refused().unwrap();
-        gauge.queue(1).unwrap(); // the writer has only just been woken
-        later(&gauge, STALL);
-        let slow = gauge.queue(1).unwrap_err();
+        refuse_for(&gauge, STALL * 9 / 10).unwrap();
+        gauge.queue(1).unwrap();
+        let slow = refuse_for(&gauge, STALL / 5).unwrap_err();
         assert_eq!(slow.bytes, QUEUE_BYTES as u64 + 2);
         assert!(slow.age >= STALL);
-        assert_eq!(gauge.check(), Err(slow)); // and stays so
     }
 
     #[test]
     fn a_queue_is_full_of_entries_too() {
         let gauge = QueueGauge::new();
-        gauge.queue(1).unwrap();
-        gauge.refused().unwrap();
-        later(&gauge, STALL);
-        for _ in 0..QUEUE_ENTRIES {
+        for _ in 0..=QUEUE_ENTRIES {
             gauge.queue(1).unwrap();
         }
-        gauge.queue(1).unwrap_err();
+        refuse_for(&gauge, STALL).unwrap_err();
+    }
+
+    #[test]
+    fn a_short_queue_has_until_the_write_deadline() {
+        let gauge = QueueGauge::new();
+        gauge.queue(QUEUE_BYTES).unwrap();
+        refuse_for(&gauge, WRITE_DEADLINE * 9 / 10).unwrap();
+        refuse_for(&gauge, WRITE_DEADLINE / 5).unwrap_err();
     }
 
     #[test]
@@ -352,20 +395,44 @@ mod tests {
         gauge.queue(QUEUE_CEILING + 2).unwrap();
         gauge.queue(QUEUE_CEILING).unwrap(); // no write has been tried yet
         gauge.took(1);
-        gauge.queue(1).unwrap_err();
+        let slow = gauge.queue(1).unwrap_err();
+        assert_eq!(gauge.check(), Err(slow)); // and stays so
     }
 
     #[test]
     fn a_trickle_does_not_keep_a_client_for_ever() {
         let gauge = QueueGauge::new();
         gauge.queue(1000).unwrap();
-        for _ in 0..9 {
+        let slow = (0..100).find_map(|_| {
             gauge.took(1);
-            later(&gauge, WRITE_DEADLINE / 9);
-        }
-        let slow = gauge.check().unwrap_err();
-        assert_eq!(slow.bytes, 991);
+            refuse_for(&gauge, WRITE_DEADLINE / 50).err()
+        });
+        let slow = slow.expect("given up after 50 steps");
         assert!(slow.age >= WRITE_DEADLINE);
+    }
+
+    #[test]
+    fn time_in_which_the_server_does_not_run_does_not_count() {
+        let gauge = QueueGauge::new();
+        gauge.queue(2 * QUEUE_BYTES).unwrap();
+        gauge.refused().unwrap();
+        let_time_pass(&gauge, 2 * WRITE_DEADLINE);
+        gauge.refused().unwrap();
+        gauge.took(1000);
+        gauge.close();
+        let_time_pass(&gauge, 2 * DRAIN);
+        gauge.refused().unwrap();
+    }
+
+    #[test]
+    fn a_byte_that_was_not_offered_is_not_late() {
+        let gauge = QueueGauge::new();
+        gauge.queue(1000).unwrap();
+        gauge.took(1000);
+        gauge.queue(1000).unwrap();
+        let_time_pass(&gauge, 2 * WRITE_DEADLINE);
+        gauge.check().unwrap();
+        gauge.refused().unwrap();
     }
 
     #[test]
@@ -375,9 +442,8 @@ mod tests {
         for _ in 0..100 {
             // Never empty, but what was there a moment ago has gone.
             gauge.queue(10).unwrap();
+            refuse_for(&gauge, WRITE_DEADLINE / 4).unwrap();
             gauge.took(10);
-            later(&gauge, WRITE_DEADLINE / 4);
-            gauge.check().unwrap();
         }
     }
 
@@ -387,8 +453,7 @@ mod tests {
         gauge.queue(10).unwrap();
         gauge.close();
         gauge.check().unwrap();
-        later(&gauge, DRAIN);
-        gauge.check().unwrap_err();
+        refuse_for(&gauge, DRAIN).unwrap_err();
         gauge.took(10);
         gauge.check().unwrap();
     }

@@ -23,30 +23,30 @@ pub const MAX_RELAY_LEN: usize = MAX_MSG_LEN + 64;
 /// The most bytes taken from one client before the others get their turn: 64 KiB.
 pub const READ_TURN: usize = 64 * 1024;
 
-/// The bytes that may wait for one client: 256 KiB. More, and [`QueueGauge`](crate::QueueGauge)
-/// calls it slow, if the kernel takes nothing for it either.
+/// The bytes that may wait for one client while the kernel refuses every write: 256 KiB. If more
+/// wait, the client has [`STALL`].
 ///
-/// Others: Ergo 96 KiB, `InspIRCd` 1 MiB, Redis 32 MiB.
+/// Others: Ergo 96 KiB, `InspIRCd` 1 MiB, Redis 8 MiB for 60 s.
 pub const QUEUE_BYTES: usize = 256 * 1024;
 
-/// The entries that may wait in one client's channel; like [`QUEUE_BYTES`], for queues that count
-/// what is sent through them.
+/// The entries that may wait in one client's queue while the kernel refuses every write; otherwise
+/// like [`QUEUE_BYTES`]. An entry is one message, or several that were received together.
 pub const QUEUE_ENTRIES: usize = 1024;
 
-/// The bytes that may wait for one client even while the kernel takes some of them: 8 MiB.
+/// The bytes that may wait for one client, even while the kernel takes some of them: 8 MiB.
 ///
 /// A client that reads, but at half the speed at which the room talks, never stops taking; its
 /// queue must end somewhere too. 64 KiB of one-letter messages become 600 KiB with their prefixes,
 /// and ten clients may send that at once to one who reads well: so it is much more than
 /// [`QUEUE_BYTES`]. The frames are shared by all queues, so this is no memory for each client.
+/// Others: Redis 32 MiB, NATS 64 MiB.
 pub const QUEUE_CEILING: usize = 32 * QUEUE_BYTES;
 
-/// How long the kernel must have refused a client's bytes before a full queue counts as full.
-///
-/// A writer that another thread has only just woken has not had its chance yet.
-pub const STALL: Duration = Duration::from_millis(10);
+/// How long the kernel must have refused every write to a client before a long queue counts as too
+/// long: 1 s. A client that reads may pause for less than that, and so may the server.
+pub const STALL: Duration = Duration::from_secs(1);
 
-/// How long the oldest byte may wait in a client's queue: 10 s. NATS has the same.
+/// How long a byte that the kernel has refused may wait in a client's queue: 10 s. NATS has the same.
 ///
 /// Without it, a client that takes a few bytes now and then would be kept for ever.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);

@@ -53,13 +53,20 @@ pub fn spawn<T: 'static>(run: impl FnOnce() -> T + 'static) -> io::Result<Receiv
 /// Lets others run until it is `main`'s turn.
 fn run_others() {
     let (mut events, mut due) = (Events::with_capacity(1024), Vec::new());
-    while !due.iter().any(|&(number, _)| number == MAIN) {
+    loop {
         let next = AGENDA.with_borrow(|agenda| agenda.values().min().copied());
         let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
         // If a signal interrupts it, there are no events.
         POLL.with_borrow_mut(|poll| _ = poll.as_mut().map(|it| it.poll(&mut events, timeout).ok()));
         events.iter().for_each(|event| wake(event.token().0));
         let now = Instant::now();
+        // `main` goes first: it accepts clients, who then get all that the others say from now on.
+        let is_due =
+            |agenda: &BTreeMap<usize, Instant>| agenda.get(&MAIN).is_some_and(|at| *at <= now);
+        if AGENDA.with_borrow(is_due) {
+            AGENDA.with_borrow_mut(|agenda| agenda.remove(&MAIN));
+            return;
+        }
         AGENDA.with_borrow_mut(|all| due = all.extract_if(.., |_, at| *at <= now).collect());
         for (number, _) in &due {
             let thread = THREADS.with_borrow_mut(|threads| threads.remove(number));

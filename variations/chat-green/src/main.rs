@@ -61,7 +61,24 @@ struct Client {
     gauge: Arc<QueueGauge>,
 }
 
+/// What the handler of a client works with: the other end of what is in the table.
+struct Joined {
+    sock: Arc<TcpStream>,
+    queue: Receiver<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
 impl Clients {
+    /// Adds a client to the room: from now on, it gets all messages.
+    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+        let sock = Arc::new(sock);
+        let (send_queue, queue) = mpsc::channel();
+        let gauge = Arc::new(QueueGauge::new());
+        let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
+        self.table().insert(id, Client { sock, send_queue, gauge });
+        joined
+    }
+
     /// Queues frames for some of the clients. The lock makes one order of them for all.
     fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
         let _span = tincanchat::span("broadcast").of_bytes(frames.len());
@@ -109,12 +126,20 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
                 continue;
             }
         };
-        let clients = Arc::clone(&clients);
-        let client = move || match seat.is_inside() {
-            true => contain(seat, || handle_client(sock, addr, id, &clients)),
-            false => turn_away(&sock),
+        let started = if seat.is_inside() {
+            let clients = Arc::clone(&clients);
+            let client = clients.join(id, sock); // before its thread starts: it misses nothing
+            thread::spawn(move || {
+                contain(seat, || handle_client(client, addr, id, &clients));
+            })
+        } else {
+            thread::spawn(move || {
+                turn_away(&sock);
+                drop(seat);
+            })
         };
-        if let Err(err) = thread::spawn(client) {
+        if let Err(err) = started {
+            clients.handle_disconnect(id);
             warn!("{addr}: no thread for it: {err}");
         }
     }
@@ -126,17 +151,20 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     }
 }
 
-fn handle_client(sock: TcpStream, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
-    let (send_queue, queue) = mpsc::channel();
-    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
-    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
-    let to_client = Arc::clone(&sock);
-    let sending = thread::spawn(move || {
-        let sent = caught(|| handle_client_send(&to_client, &queue, &gauge));
-        let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
+fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
+    let sock = Arc::clone(&client.sock);
+    let started = thread::spawn(move || {
+        let sent = caught(|| handle_client_send(&client.sock, &client.queue, &client.gauge));
+        let _ = client.sock.shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent
-    })?;
-    clients.table().insert(id, client);
+    });
+    let sending = match started {
+        Ok(sending) => sending,
+        Err(err) => {
+            clients.handle_disconnect(id);
+            return Err(err).context("cannot start a thread");
+        }
+    };
     let received = caught(|| handle_client_recv(&sock, addr, id, clients));
     if let Some(frame) = received.as_ref().err().and_then(last_words) {
         clients.broadcast_msg(&frame, |to| to == id);

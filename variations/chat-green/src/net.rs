@@ -61,7 +61,13 @@ impl TcpListener {
     }
 
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (sock, addr) = self.0.until_ready(None, mio::net::TcpListener::accept)?;
+        // All who have connected are accepted before others go on.
+        let (sock, addr) = loop {
+            match self.0.0.accept() {
+                Err(err) if err.kind() == ErrorKind::WouldBlock => hub::wait(self.0.1, None),
+                result => break result?,
+            }
+        };
         let (read_timeout, write_timeout) = Default::default();
         Ok((TcpStream { sock: Sock::new(sock)?, read_timeout, write_timeout }, addr))
     }

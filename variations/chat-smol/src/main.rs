@@ -24,6 +24,10 @@ use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
+/// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
+/// have connected already might miss what is said next.
+const ACCEPT_TURN: u64 = 64;
+
 #[derive(Parser)]
 #[command(version, about)]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
@@ -41,7 +45,8 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
-    task::block_on(serve(listener.try_into()?, &args, &shutdown))?;
+    // A task like those of the clients: it accepts no faster than they get their turns.
+    task::block_on(task::spawn(serve(listener.try_into()?, args, shutdown)))?;
     Ok(())
 }
 
@@ -57,7 +62,24 @@ struct Client {
     gauge: Arc<QueueGauge>,
 }
 
+/// What the handler of a client works with: the other end of what is in the table.
+struct Joined {
+    sock: Arc<TcpStream>,
+    queue: Receiver<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
 impl Clients {
+    /// Adds a client to the room: from now on, it gets all messages.
+    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+        let sock = Arc::new(sock);
+        let (send_queue, queue) = channel::unbounded();
+        let gauge = Arc::new(QueueGauge::new());
+        let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
+        self.table().insert(id, Client { sock, send_queue, gauge });
+        joined
+    }
+
     /// Queues frames for some of the clients. The lock makes one order of them for all.
     fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
         let _span = tincanchat::span("broadcast").of_bytes(frames.len());
@@ -90,10 +112,13 @@ impl Client {
     }
 }
 
-async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
+async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
     let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
+        if id % ACCEPT_TURN == 0 {
+            task::yield_now().await; // however many connect, the clients get their turns
+        }
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
             break;
@@ -105,14 +130,18 @@ async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
                 continue;
             }
         };
-        let clients = Arc::clone(&clients);
-        task::spawn(async move {
-            match seat.is_inside() {
-                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
-                false => turn_away(&sock, task::sleep).await,
-            }
-        })
-        .detach();
+        if seat.is_inside() {
+            let clients = Arc::clone(&clients);
+            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(client, addr, id, &clients).await };
+            task::spawn(contain(seat, handler)).detach();
+        } else {
+            task::spawn(async move {
+                turn_away(&sock, task::sleep).await;
+                drop(seat);
+            })
+            .detach();
+        }
     }
     drop(listener);
     let deadline = Instant::now() + DRAIN;
@@ -122,22 +151,13 @@ async fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     }
 }
 
-async fn handle_client(
-    sock: TcpStream,
-    addr: SocketAddr,
-    id: u64,
-    clients: &Clients,
-) -> Result<()> {
-    let (send_queue, queue) = channel::unbounded();
-    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
-    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
-    let to_client = Arc::clone(&sock);
+async fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
+    let sock = Arc::clone(&client.sock);
     let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
-        let _ = to_client.get_ref().shutdown(Half::Both); // wakes the receiving half, if it is still there
+        let sent = caught(handle_client_send(&client.sock, &client.queue, &client.gauge)).await;
+        let _ = client.sock.get_ref().shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent
     });
-    clients.table().insert(id, client);
     let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
     if let Some(frame) = received.as_ref().err().and_then(last_words) {
         clients.broadcast_msg(&frame, |to| to == id);

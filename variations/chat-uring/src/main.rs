@@ -75,7 +75,24 @@ struct Client {
     gauge: Rc<QueueGauge>,
 }
 
+/// What the handler of a client works with: the other end of what is in the table.
+struct Joined {
+    sock: Rc<TcpStream>,
+    queue: Receiver<Frame>,
+    gauge: Rc<QueueGauge>,
+}
+
 impl Clients {
+    /// Adds a client to the room: from now on, it gets all messages.
+    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+        let sock = Rc::new(sock);
+        let (send_queue, queue) = channel::unbounded();
+        let gauge = Rc::new(QueueGauge::new());
+        let joined = Joined { sock: Rc::clone(&sock), queue, gauge: Rc::clone(&gauge) };
+        self.table().insert(id, Client { sock, send_queue, gauge });
+        joined
+    }
+
     /// Queues frames for some of the clients. One thread does it, so there is one order for all.
     fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
         let _span = tincanchat::span("broadcast").of_bytes(frames.len());
@@ -113,7 +130,6 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
     let clients = Rc::new(Clients { table: RefCell::default(), others_only: args.others_only });
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
-        yield_now().await; // many may be at the door, or fail there
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
             break;
@@ -125,14 +141,14 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
                 continue;
             }
         };
-        let (clients, is_inside) = (Rc::clone(&clients), seat.is_inside());
-        let handler = async move {
-            match is_inside {
-                true => handle_client(sock, addr, id, &clients).await,
-                false => turn_away(&sock).await,
-            }
-        };
-        runtime::spawn(contain(seat, handler)).detach();
+        if seat.is_inside() {
+            let clients = Rc::clone(&clients);
+            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(client, addr, id, &clients).await };
+            runtime::spawn(contain(seat, handler)).detach();
+        } else {
+            runtime::spawn(contain(seat, async move { turn_away(&sock).await })).detach();
+        }
     }
     drop(listener);
     let deadline = Instant::now() + DRAIN;
@@ -143,22 +159,13 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
     Ok(())
 }
 
-async fn handle_client(
-    sock: TcpStream,
-    addr: SocketAddr,
-    id: u64,
-    clients: &Clients,
-) -> Result<()> {
-    let (send_queue, queue) = channel::unbounded();
-    let (sock, gauge) = (Rc::new(sock), Rc::new(QueueGauge::new()));
-    let client = Client { sock: Rc::clone(&sock), send_queue, gauge: Rc::clone(&gauge) };
-    let to_client = Rc::clone(&sock);
+async fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
+    let sock = Rc::clone(&client.sock);
     let sending = runtime::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
-        let _ = SockRef::from(&*to_client).shutdown(Half::Both); // completes the read on its way
+        let sent = caught(handle_client_send(&client.sock, &client.queue, &client.gauge)).await;
+        let _ = SockRef::from(&*client.sock).shutdown(Half::Both); // completes the read on its way
         sent
     });
-    clients.table().insert(id, client);
     let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
     if let Some(frame) = received.as_ref().err().and_then(last_words) {
         clients.broadcast_msg(&frame, |to| to == id);
