@@ -50,35 +50,41 @@ pub fn spawn<T: 'static>(run: impl FnOnce() -> T + 'static) -> io::Result<Receiv
     Ok(result)
 }
 
-/// Lets others run until it is `main`'s turn.
+/// Lets the others run until it is `main`'s turn: first those who can go on now, then those for whom
+/// there is news. If some of the news is for `main`, it goes first: it accepts clients, who then get all
+/// that is received after that.
 fn run_others() {
-    let (mut events, mut due) = (Events::with_capacity(1024), Vec::new());
+    let mut events = Events::with_capacity(1024);
     loop {
+        for number in due() {
+            let thread = THREADS.with_borrow_mut(|threads| threads.remove(&number));
+            let Some((mut stack, mut lane)) = thread else { continue };
+            // A panic ends this one alone.
+            let _ = lane.over(|| catch_unwind(AssertUnwindSafe(|| stack.resume(()))));
+            RUNNING.take();
+            if !stack.done() {
+                THREADS.with_borrow_mut(|threads| threads.insert(number, (stack, lane)));
+            }
+        }
         let next = AGENDA.with_borrow(|agenda| agenda.values().min().copied());
         let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
         // If a signal interrupts it, there are no events.
         POLL.with_borrow_mut(|poll| _ = poll.as_mut().map(|it| it.poll(&mut events, timeout).ok()));
         events.iter().for_each(|event| wake(event.token().0));
         let now = Instant::now();
-        // `main` goes first: it accepts clients, who then get all that the others say from now on.
-        let is_due =
-            |agenda: &BTreeMap<usize, Instant>| agenda.get(&MAIN).is_some_and(|at| *at <= now);
-        if AGENDA.with_borrow(is_due) {
+        if AGENDA.with_borrow(|agenda| agenda.get(&MAIN).is_some_and(|at| *at <= now)) {
             AGENDA.with_borrow_mut(|agenda| agenda.remove(&MAIN));
             return;
         }
-        AGENDA.with_borrow_mut(|all| due = all.extract_if(.., |_, at| *at <= now).collect());
-        for (number, _) in &due {
-            let thread = THREADS.with_borrow_mut(|threads| threads.remove(number));
-            let Some((mut stack, mut lane)) = thread else { continue };
-            // A panic ends this one alone.
-            let _ = lane.over(|| catch_unwind(AssertUnwindSafe(|| stack.resume(()))));
-            RUNNING.take();
-            if !stack.done() {
-                THREADS.with_borrow_mut(|threads| threads.insert(*number, (stack, lane)));
-            }
-        }
     }
+}
+
+/// Takes the green threads whose time has come off the agenda.
+fn due() -> Vec<usize> {
+    let now = Instant::now();
+    let is_due = |number: &usize, at: &mut Instant| *number != MAIN && *at <= now;
+    AGENDA
+        .with_borrow_mut(|agenda| agenda.extract_if(.., is_due).map(|(number, _)| number).collect())
 }
 
 /// Waits until there is news of `what`, or the time has come.

@@ -1,5 +1,6 @@
 //! Sockets with the face of std's, on which a green thread waits instead of a thread of the system.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +11,15 @@ use tincanchat::Blocking;
 
 use crate::hub;
 
-pub struct TcpListener(Sock<mio::net::TcpListener>);
+pub struct TcpListener {
+    sock: Sock<mio::net::TcpListener>,
+    /// How many connections have been accepted without a wait between them.
+    in_a_row: Cell<usize>,
+}
+
+/// How many connections are accepted in a row before the others get their turn. Fewer, and clients that
+/// have connected already might miss what is said next.
+const ACCEPT_TURN: usize = 64;
 
 pub struct TcpStream {
     sock: Sock<mio::net::TcpStream>,
@@ -57,14 +66,21 @@ impl<S: Source> Sock<S> {
 impl TcpListener {
     pub fn new(listener: net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(TcpListener(Sock::new(mio::net::TcpListener::from_std(listener))?))
+        let sock = Sock::new(mio::net::TcpListener::from_std(listener))?;
+        Ok(TcpListener { sock, in_a_row: Cell::new(0) })
     }
 
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        // All who have connected are accepted before others go on.
+        if self.in_a_row.replace(self.in_a_row.get() + 1) == ACCEPT_TURN {
+            self.in_a_row.set(0);
+            hub::yield_now();
+        }
         let (sock, addr) = loop {
-            match self.0.0.accept() {
-                Err(err) if err.kind() == ErrorKind::WouldBlock => hub::wait(self.0.1, None),
+            match self.sock.0.accept() {
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                    self.in_a_row.set(0);
+                    hub::wait(self.sock.1, None);
+                }
                 result => break result?,
             }
         };

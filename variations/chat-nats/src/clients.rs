@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tincanchat::{Frame, QueueGauge, prep_msg};
-use tokio::sync::mpsc::UnboundedSender as Sender;
+use tokio::sync::mpsc::{self, UnboundedReceiver as Receiver, UnboundedSender as Sender};
 use tokio::sync::watch;
 
 use crate::room::{Heard, Room};
@@ -20,9 +20,16 @@ pub struct Clients {
     pub ending: watch::Sender<bool>,
 }
 
-pub struct Client {
+struct Client {
+    sock: Arc<Sock>,
+    send_queue: Sender<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
+/// What the handler of a client works with: the other end of what is in the table.
+pub struct Joined {
     pub sock: Arc<Sock>,
-    pub send_queue: Sender<Frame>,
+    pub queue: Receiver<Frame>,
     pub gauge: Arc<QueueGauge>,
 }
 
@@ -35,6 +42,16 @@ impl Clients {
             on_their_way: watch::Sender::new(0),
             ending: watch::Sender::new(false),
         }
+    }
+
+    /// Adds a client to this node's part of the room: from now on, it gets all that the stream brings.
+    pub fn join(&self, id: u64, sock: Sock) -> Joined {
+        let sock = Arc::new(sock);
+        let (send_queue, queue) = mpsc::unbounded_channel();
+        let gauge = Arc::new(QueueGauge::new());
+        let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
+        self.table().insert(id, Client { sock, send_queue, gauge });
+        joined
     }
 
     /// Queues what the stream brings for the clients of this node.
@@ -68,7 +85,7 @@ impl Clients {
         let _ = self.ending.subscribe().wait_for(|&is_ending| is_ending).await;
     }
 
-    pub fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
         // A handler that panics while it holds the lock leaves a whole table behind.
         tincanchat::span("lock").over(self.table.lock()).unwrap_or_else(PoisonError::into_inner)
     }

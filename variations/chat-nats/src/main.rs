@@ -31,13 +31,17 @@ use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{self, UnboundedReceiver as Receiver};
+use tokio::sync::mpsc::UnboundedReceiver as Receiver;
 use tokio::{task, time};
 
-use clients::{Client, Clients};
+use clients::{Clients, Joined};
 use room::Room;
 use sock::Sock;
 use speaker::Speaker;
+
+/// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
+/// have connected already might miss what is said next.
+const ACCEPT_TURN: u64 = 64;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -80,15 +84,16 @@ fn main() -> Result<(), Failure> {
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     listener.set_nonblocking(true)?;
     let runtime = Runtime::new()?;
-    let served = runtime.block_on(serve(listener, &args, &shutdown));
+    // A task like those of the clients: it accepts no faster than they get their turns.
+    let served = runtime.block_on(async { task::spawn(serve(listener, args, shutdown)).await });
     runtime.shutdown_background(); // waits for no name server
-    Ok(served?)
+    Ok(served??)
 }
 
 async fn serve(
     listener: std::net::TcpListener,
-    args: &Args,
-    shutdown: &Shutdown,
+    args: Args,
+    shutdown: Arc<Shutdown>,
 ) -> std::io::Result<()> {
     let clients = Arc::new(Clients::new(Room::new(&args.room, &args.nats), args.others_only));
     let node = Arc::clone(&clients);
@@ -98,6 +103,9 @@ async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
+        if id % ACCEPT_TURN == 0 {
+            task::yield_now().await; // however many connect, the clients get their turns
+        }
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
             break;
@@ -110,12 +118,16 @@ async fn serve(
             }
         };
         let (sock, clients) = (Sock::new(sock), Arc::clone(&clients));
-        task::spawn(async move {
-            match seat.is_inside() {
-                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
-                false => turn_away(&sock, time::sleep).await,
-            }
-        });
+        if seat.is_inside() {
+            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(client, addr, id, &clients).await };
+            task::spawn(contain(seat, handler));
+        } else {
+            task::spawn(async move {
+                turn_away(&sock, time::sleep).await;
+                drop(seat);
+            });
+        }
     }
     drop(listener);
     let deadline = Instant::now() + DRAIN;
@@ -127,21 +139,17 @@ async fn serve(
 }
 
 async fn handle_client(
-    sock: Sock,
+    client: Joined,
     addr: SocketAddr,
     id: u64,
     clients: &Arc<Clients>,
 ) -> Result<()> {
-    let (send_queue, queue) = mpsc::unbounded_channel();
-    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
-    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
-    let to_client = Arc::clone(&sock);
+    let sock = Arc::clone(&client.sock);
     let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, queue, &gauge)).await;
-        to_client.cut(); // wakes the receiving half, if it is still there
+        let sent = caught(handle_client_send(&client.sock, client.queue, &client.gauge)).await;
+        client.sock.cut(); // wakes the receiving half, if it is still there
         sent
     });
-    clients.table().insert(id, client);
     let mut speaker = Speaker::new(id, addr, clients);
     let received = caught(handle_client_recv(&sock, addr, clients, &mut speaker)).await;
     speaker.finish().await;

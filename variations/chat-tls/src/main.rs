@@ -30,6 +30,10 @@ use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 use certs::CertArgs;
 use tls::{Handshakes, TlsSock};
 
+/// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
+/// have connected already might miss what is said next.
+const ACCEPT_TURN: u64 = 64;
+
 /// How long a client may take for its handshake. It has its place meanwhile.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -55,7 +59,8 @@ fn main() -> Result<(), Failure> {
     let handshakes = Handshakes::with(args.certs.config()?);
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
-    task::block_on(serve(listener.into(), handshakes, &args, &shutdown));
+    // A task like those of the clients: it accepts no faster than they get their turns.
+    task::block_on(task::spawn(serve(listener.into(), handshakes, args, shutdown)));
     Ok(())
 }
 
@@ -67,12 +72,31 @@ struct Clients {
 }
 
 struct Client {
-    sock: Arc<TlsSock>,
+    /// As it was accepted, without TLS: enough to shut it down.
+    sock: TcpStream,
     send_queue: Sender<Frame>,
     gauge: Arc<QueueGauge>,
 }
 
+/// What the handler of a client works with: the other end of what is in the table.
+struct Joined {
+    sock: TcpStream,
+    queue: Receiver<Frame>,
+    gauge: Arc<QueueGauge>,
+}
+
 impl Clients {
+    /// Adds a client to the room: from now on, it gets all messages.
+    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+        let (send_queue, queue) = channel::unbounded();
+        let gauge = Arc::new(QueueGauge::new());
+        // Nothing can be sent before the handshake, so what is queued until then counts as refused.
+        let _ = gauge.refused();
+        let joined = Joined { sock: sock.clone(), queue, gauge: Arc::clone(&gauge) };
+        self.table().insert(id, Client { sock, send_queue, gauge });
+        joined
+    }
+
     /// Queues frames for some of the clients. The lock makes one order of them for all.
     fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
         let _span = tincanchat::span("broadcast").of_bytes(frames.len());
@@ -105,11 +129,14 @@ impl Client {
     }
 }
 
-async fn serve(listener: TcpListener, handshakes: Handshakes, args: &Args, shutdown: &Shutdown) {
+async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdown: Arc<Shutdown>) {
     let (table, others_only) = (Mutex::default(), args.others_only);
     let clients = Arc::new(Clients { table, handshakes, others_only });
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
+        if id % ACCEPT_TURN == 0 {
+            task::yield_now().await; // however many connect, the clients get their turns
+        }
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
             break;
@@ -122,12 +149,16 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: &Args, shutd
             }
         };
         let clients = Arc::clone(&clients);
-        task::spawn(async move {
-            match seat.is_inside() {
-                true => contain(seat, handle_client(sock, addr, id, &clients)).await,
-                false => clients.handshakes.turn_away(sock).await,
-            }
-        });
+        if seat.is_inside() {
+            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(client, addr, id, &clients).await };
+            task::spawn(contain(seat, handler));
+        } else {
+            task::spawn(async move {
+                clients.handshakes.turn_away(sock).await;
+                drop(seat);
+            });
+        }
     }
     drop(listener);
     clients.handshakes.end();
@@ -138,23 +169,20 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: &Args, shutd
     }
 }
 
-async fn handle_client(
-    sock: TcpStream,
-    addr: SocketAddr,
-    id: u64,
-    clients: &Clients,
-) -> Result<()> {
-    let sock = clients.handshakes.shake(sock, HANDSHAKE).await?;
-    let (send_queue, queue) = channel::unbounded();
-    let (sock, gauge) = (Arc::new(sock), Arc::new(QueueGauge::new()));
-    let client = Client { sock: Arc::clone(&sock), send_queue, gauge: Arc::clone(&gauge) };
+async fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
+    let sock = match clients.handshakes.shake(client.sock, HANDSHAKE).await {
+        Ok(sock) => Arc::new(sock),
+        Err(err) => {
+            clients.handle_disconnect(id);
+            return client.gauge.check().map_err(anyhow::Error::from).and(Err(err));
+        }
+    };
     let to_client = Arc::clone(&sock);
     let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
+        let sent = caught(handle_client_send(&to_client, &client.queue, &client.gauge)).await;
         let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent
     });
-    clients.table().insert(id, client);
     let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
     if let Some(frame) = received.as_ref().err().and_then(last_words) {
         clients.broadcast_msg(&frame, |to| to == id);

@@ -1,13 +1,16 @@
 //! Who hears what in a chat, and in which order.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::events::said;
-use crate::check::Bench;
 use crate::check::bench::Room;
+use crate::check::{Bench, Profile};
 use crate::wire::{Client, Heard, framed, show};
 use crate::{PATIENCE, fail, wait_until};
 
@@ -104,4 +107,92 @@ fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
             return fail(client.transcript(), last, show(&frame));
         }
     }
+}
+
+/// Who has connected gets what is said next. A server whose accept loop is a thread or a task of its own
+/// may receive a message before it has accepted a client that connected at the same time; a server with
+/// one loop accepts first.
+pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
+    const TRIES: usize = 100;
+    let allowed = if bench.profile() == Profile::ChatPoll { 0 } else { TRIES / 3 };
+    let server = bench.start(&[])?;
+    let mut missed = 0;
+    for _ in 0..TRIES {
+        let mut speaker = Client::connect(server.addr())?;
+        let mut newcomer = Client::connect(server.addr())?;
+        speaker.say("first")?;
+        speaker.expect(&said(speaker.addr(), "first"))?;
+        newcomer.say("second")?;
+        let second = said(newcomer.addr(), "second");
+        let first = said(speaker.addr(), "first");
+        match newcomer.frame()? {
+            frame if frame == first.as_bytes() => newcomer.expect(&second)?,
+            frame if frame == second.as_bytes() => missed += 1,
+            frame => {
+                return fail(newcomer.transcript(), format!("{first} or {second}"), show(&frame));
+            }
+        }
+    }
+    let did = format!("{TRIES} times: connected two clients, and let the first say something");
+    if missed <= allowed {
+        return Ok(());
+    }
+    fail(did, format!("the second misses it {allowed} times at most"), format!("{missed} times"))
+}
+
+/// However many connect, say half a message and leave, those who stay are heard.
+pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 400;
+    /// Thrice what a server needed that served all in turn; one that did not let tens of thousands in.
+    const CONNECTIONS: usize = 6000;
+    let mut room = Room::open(bench, &["-q"], 2)?;
+    let addr = room.server.addr();
+    let connections = AtomicUsize::new(0);
+    let is_over = AtomicBool::new(false);
+    let heard = thread::scope(|scope| {
+        for is_reset in [true, false] {
+            let (connections, is_over) = (&connections, &is_over);
+            scope.spawn(move || churn(addr, is_reset, connections, is_over));
+        }
+        let heard = hear_amid_churn(&mut room, MESSAGES, &connections);
+        is_over.store(true, Ordering::Relaxed);
+        heard
+    })?;
+    let came = connections.load(Ordering::Relaxed);
+    if came <= CONNECTIONS {
+        return Ok(());
+    }
+    let did = format!("said {heard} messages while others connected and left");
+    fail(did, format!("delivered before {CONNECTIONS} of them have come"), format!("after {came}"))
+}
+
+fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over: &AtomicBool) {
+    /// A bound on the test itself.
+    const ENOUGH: usize = 100_000;
+    while !is_over.load(Ordering::Relaxed) && connections.load(Ordering::Relaxed) < ENOUGH {
+        let Ok(mut client) = Client::connect(server) else { continue };
+        connections.fetch_add(1, Ordering::Relaxed);
+        if client.send_regardless(b"x\0half") && is_reset {
+            let _ = client.reset();
+        }
+    }
+}
+
+/// Says so many messages when the churn has begun, and waits until the other member has them all.
+fn hear_amid_churn(
+    room: &mut Room<'_>,
+    messages: usize,
+    connections: &AtomicUsize,
+) -> Result<usize> {
+    wait_until(PATIENCE, || Ok(connections.load(Ordering::Relaxed) >= 500))?;
+    connections.store(0, Ordering::Relaxed);
+    let speaker = room.members[1].addr();
+    for i in 0..messages {
+        room.members[1].say(&format!("message {i}"))?;
+    }
+    for i in 0..messages {
+        let expected = said(speaker, &format!("message {i}"));
+        while room.members[0].frame()? != expected.as_bytes() {} // the others' words come between
+    }
+    Ok(messages)
 }

@@ -9,6 +9,8 @@ use anyhow::{Result, anyhow};
 use super::events::{self, said};
 use crate::check::Bench;
 use crate::check::bench::Room;
+#[cfg(unix)]
+use crate::check::bench::while_stopped;
 use crate::server::Server;
 use crate::wire::{Client, framed, show};
 use crate::{PATIENCE, fail, wait_until};
@@ -166,4 +168,47 @@ pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
         (0..60).try_for_each(|_| room.hear(&said(addr, &text)))?;
     }
     Ok(())
+}
+
+/// A reader may pause for less than a second, however much waits for it meanwhile.
+pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 1500;
+    const PAUSE: Duration = Duration::from_millis(300);
+    let text = "p".repeat(1000);
+    let mut room = Room::open(bench, &[], 2)?;
+    for _ in 0..3 {
+        let mut reader = room.join_narrow()?;
+        room.members[0].send(&framed(&text).repeat(MESSAGES))?;
+        let relay = said(room.members[0].addr(), &text);
+        // It does not read until the others have all of it: the rest waits in the server.
+        (0..MESSAGES).try_for_each(|_| room.hear(&relay))?;
+        let begin = Instant::now();
+        thread::sleep(PAUSE);
+        if begin.elapsed() > 2 * PAUSE {
+            continue; // the machine is busy, and it was not a short pause
+        }
+        reader.widen()?;
+        (0..MESSAGES).try_for_each(|_| reader.expect(&relay))?;
+        return room.say(1, "all still here");
+    }
+    Ok(())
+}
+
+/// While a server is suspended, it offers its clients nothing, so none of them is late.
+#[cfg(unix)]
+pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
+    /// Longer than any deadline of a server.
+    const SUSPENDED: Duration = Duration::from_secs(11);
+    let mut room = Room::open(bench, &[], 2)?;
+    let mut reader = room.join_narrow()?;
+    let text = "s".repeat(1000);
+    room.pour(0, &text, 130)?;
+    while_stopped(&room.server, || {
+        thread::sleep(SUSPENDED);
+        Ok(())
+    })?;
+    let relay = said(room.members[0].addr(), &text);
+    (0..130).try_for_each(|_| reader.expect(&relay))?;
+    room.join(reader)?;
+    room.say(2, "still here")
 }

@@ -208,6 +208,19 @@ pub const TABLE: &[Check] = &[
         "§2: relayed to every client connected at that moment, be they a thousand.",
     ),
     row(
+        "chat-newcomer",
+        CHAT,
+        chat::newcomer_misses_nothing,
+        "§2: A server with one loop accepts what is waiting before it reads, so a client whose \
+         `connect` has returned gets every message that is sent after that.",
+    ),
+    row(
+        "chat-churn",
+        CHAT,
+        chat::churn_starves_nobody,
+        "§1: One client's failure is that client's alone: the server and every other client go on.",
+    ),
+    row(
         "slow-room-not-frozen",
         CHAT,
         slow::room_not_frozen,
@@ -248,6 +261,20 @@ pub const TABLE: &[Check] = &[
         slow::full_queue_not_slow,
         "§2: Nothing is lost while the receiver keeps up: a megabyte at once cuts off nobody \
          who reads.",
+    ),
+    row(
+        "slow-short-pause",
+        CHAT,
+        slow::short_pause_forgiven,
+        "§2: A client that reads is never disconnected for a pause of less than a second.",
+    ),
+    #[cfg(unix)]
+    row(
+        "slow-suspended-server",
+        CHAT,
+        slow::suspended_server,
+        "§2: A client that reads is never disconnected for a pause of the server; time in which \
+         the server itself did not run does not count.",
     ),
     row(
         "limits-chat-full",
