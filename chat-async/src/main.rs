@@ -19,7 +19,9 @@ use async_std::channel::{self, Receiver, Sender};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use clap::Parser;
-use tincanchat::asynchronous::{caught, close_gently, contain, recv_msgs, send_frames, turn_away};
+use tincanchat::asynchronous::{
+    caught, close_gently, contain, in_main_lane, recv_msgs, send_frames, turn_away,
+};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
@@ -46,7 +48,7 @@ fn main() -> Result<(), Failure> {
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
     // A task like those of the clients: it accepts no faster than they get their turns.
-    task::block_on(task::spawn(serve(listener.into(), args, shutdown)));
+    task::block_on(task::spawn(in_main_lane(serve(listener.into(), args, shutdown))));
     Ok(())
 }
 
@@ -71,10 +73,10 @@ struct Joined {
 
 impl Clients {
     /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
         let sock = Arc::new(sock);
         let (send_queue, queue) = channel::unbounded();
-        let gauge = Arc::new(QueueGauge::new());
+        let gauge = Arc::new(QueueGauge::of_client(addr));
         let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
         joined
@@ -132,7 +134,7 @@ async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
         };
         if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
             let handler = async move { handle_client(client, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {

@@ -66,10 +66,10 @@ struct Joined {
 
 impl Clients {
     /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
         let sock = Arc::new(sock);
         let (send_queue, queue) = mpsc::channel();
-        let gauge = Arc::new(QueueGauge::new());
+        let gauge = Arc::new(QueueGauge::of_client(addr));
         let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
         joined
@@ -124,7 +124,7 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         };
         let started = if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let client = clients.join(id, sock); // before its thread starts: it misses nothing
+            let client = clients.join(id, addr, sock); // before its thread starts: it misses nothing
             thread::Builder::new().stack_size(STACK_SIZE).spawn(move || {
                 contain(seat, || handle_client(client, addr, id, &clients));
             })

@@ -287,6 +287,18 @@ impl Lane {
     }
 }
 
+/// Gives the task that accepts clients a lane of its own in the trace, `main`, whatever thread runs it.
+///
+/// ```
+/// use async_std::task;
+/// use tincanchat::asynchronous::in_main_lane;
+///
+/// assert_eq!(task::block_on(task::spawn(in_main_lane(async { 42 }))), 42);
+/// ```
+pub fn in_main_lane<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    in_lane(TaskLane::named(|| "main".to_owned()), future)
+}
+
 /// Polls a future in a lane of the trace.
 fn in_lane<F: Future>(mut lane: TaskLane, future: F) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(future);

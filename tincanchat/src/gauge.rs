@@ -1,9 +1,10 @@
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::trace::Origin;
+use crate::trace::name_lane;
 use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADLINE};
 
 /// The most time between two writes that counts as time in which writes were tried.
@@ -43,7 +44,8 @@ const LONGEST_STEP: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct QueueGauge {
     state: Mutex<State>,
-    origin: Origin,
+    /// Whose queue it is, for the trace.
+    client: Option<SocketAddr>,
 }
 
 /// All byte counts begin with the connection, so what is in the queue is the difference.
@@ -100,7 +102,22 @@ impl QueueGauge {
     /// A gauge for an empty queue.
     #[must_use]
     pub fn new() -> Self {
-        QueueGauge { state: Mutex::default(), origin: Origin::here() }
+        Self::default()
+    }
+
+    /// A gauge for the empty queue of the client with this address, which becomes the name of the lane of
+    /// the trace in which the client is sent to.
+    ///
+    /// ```
+    /// use tincanchat::QueueGauge;
+    ///
+    /// let gauge = QueueGauge::of_client("127.0.0.1:50312".parse()?);
+    /// assert!(gauge.is_empty());
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    #[must_use]
+    pub fn of_client(addr: SocketAddr) -> Self {
+        QueueGauge { client: Some(addr), ..Self::default() }
     }
 
     /// Counts an entry of so many bytes that is about to go into the queue.
@@ -289,7 +306,10 @@ impl QueueGauge {
     /// });
     /// ```
     pub fn name_lane(&self) {
-        self.origin.name_sender();
+        name_lane(|| match self.client {
+            Some(addr) => format!("{addr} sends"),
+            None => "a client sends".to_owned(),
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

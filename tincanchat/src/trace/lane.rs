@@ -249,25 +249,6 @@ pub(crate) fn name_lane(name: impl FnOnce() -> String) {
     }
 }
 
-/// The lane in which a client's other half has begun, for the half that knows no address.
-#[derive(Debug, Default)]
-pub(crate) struct Origin(u32);
-
-impl Origin {
-    pub(crate) fn here() -> Self {
-        Origin(is_on().then(current).flatten().map_or(0, |lane| lane.id))
-    }
-
-    /// Names the lane in which this is called after the other half's.
-    pub(crate) fn name_sender(&self) {
-        name_lane(|| {
-            let origin = lanes().get(&self.0).map(Arc::clone);
-            let name = origin.and_then(|origin| origin.state().name.clone());
-            format!("{} sends", name.as_deref().unwrap_or("a client"))
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

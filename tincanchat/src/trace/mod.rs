@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub(crate) use lane::{Origin, name_lane};
+pub(crate) use lane::name_lane;
 pub(crate) use span::CLIENT;
 pub use span::{Span, span};
 #[cfg(feature = "async")]

@@ -29,17 +29,6 @@ impl Span {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Origin;
-
-impl Origin {
-    pub(crate) fn here() -> Self {
-        Origin
-    }
-
-    pub(crate) fn name_sender(&self) {}
-}
-
-#[derive(Debug, Default)]
 #[cfg(feature = "async")]
 pub(crate) struct TaskLane;
 

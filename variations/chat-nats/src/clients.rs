@@ -1,6 +1,7 @@
 //! The clients of this node.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tincanchat::{Frame, QueueGauge, prep_msg};
@@ -45,10 +46,10 @@ impl Clients {
     }
 
     /// Adds a client to this node's part of the room: from now on, it gets all that the stream brings.
-    pub fn join(&self, id: u64, sock: Sock) -> Joined {
+    pub fn join(&self, id: u64, addr: SocketAddr, sock: Sock) -> Joined {
         let sock = Arc::new(sock);
         let (send_queue, queue) = mpsc::unbounded_channel();
-        let gauge = Arc::new(QueueGauge::new());
+        let gauge = Arc::new(QueueGauge::of_client(addr));
         let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
         joined

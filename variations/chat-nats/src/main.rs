@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use async_nats::ServerAddr;
 use clap::Parser;
-use tincanchat::asynchronous::{caught, close_gently, contain, recv_msgs, send_frames, turn_away};
+use tincanchat::asynchronous::{
+    caught, close_gently, contain, in_main_lane, recv_msgs, send_frames, turn_away,
+};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
@@ -85,7 +87,8 @@ fn main() -> Result<(), Failure> {
     listener.set_nonblocking(true)?;
     let runtime = Runtime::new()?;
     // A task like those of the clients: it accepts no faster than they get their turns.
-    let served = runtime.block_on(async { task::spawn(serve(listener, args, shutdown)).await });
+    let served = runtime
+        .block_on(async { task::spawn(in_main_lane(serve(listener, args, shutdown))).await });
     runtime.shutdown_background(); // waits for no name server
     Ok(served??)
 }
@@ -119,7 +122,7 @@ async fn serve(
         };
         let (sock, clients) = (Sock::new(sock), Arc::clone(&clients));
         if seat.is_inside() {
-            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
             let handler = async move { handle_client(client, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {

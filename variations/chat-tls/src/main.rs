@@ -22,7 +22,7 @@ use async_std::channel::{self, Receiver, Sender};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use clap::Parser;
-use tincanchat::asynchronous::{caught, contain, recv_msgs, send_frames};
+use tincanchat::asynchronous::{caught, contain, in_main_lane, recv_msgs, send_frames};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
@@ -60,7 +60,7 @@ fn main() -> Result<(), Failure> {
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     announce(&listener)?;
     // A task like those of the clients: it accepts no faster than they get their turns.
-    task::block_on(task::spawn(serve(listener.into(), handshakes, args, shutdown)));
+    task::block_on(task::spawn(in_main_lane(serve(listener.into(), handshakes, args, shutdown))));
     Ok(())
 }
 
@@ -87,9 +87,9 @@ struct Joined {
 
 impl Clients {
     /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
         let (send_queue, queue) = channel::unbounded();
-        let gauge = Arc::new(QueueGauge::new());
+        let gauge = Arc::new(QueueGauge::of_client(addr));
         // Nothing can be sent before the handshake, so what is queued until then counts as refused.
         let _ = gauge.refused();
         let joined = Joined { sock: sock.clone(), queue, gauge: Arc::clone(&gauge) };
@@ -150,7 +150,7 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdo
         };
         let clients = Arc::clone(&clients);
         if seat.is_inside() {
-            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
             let handler = async move { handle_client(client, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {

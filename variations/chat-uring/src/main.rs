@@ -84,10 +84,10 @@ struct Joined {
 
 impl Clients {
     /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, sock: TcpStream) -> Joined {
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
         let sock = Rc::new(sock);
         let (send_queue, queue) = channel::unbounded();
-        let gauge = Rc::new(QueueGauge::new());
+        let gauge = Rc::new(QueueGauge::of_client(addr));
         let joined = Joined { sock: Rc::clone(&sock), queue, gauge: Rc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
         joined
@@ -143,7 +143,7 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
         };
         if seat.is_inside() {
             let clients = Rc::clone(&clients);
-            let client = clients.join(id, sock); // before its task starts: it misses nothing
+            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
             let handler = async move { handle_client(client, addr, id, &clients).await };
             runtime::spawn(contain(seat, handler)).detach();
         } else {
