@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use workbench::dialogue::{
-    Client, DEADLINE, End, Server, assert_failed, free_port, lines, read_frame, rest,
+    Client, DEADLINE, End, Server, assert_failed, free_port, lines, read_frame, reset, rest,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
@@ -93,7 +93,7 @@ fn what_no_server_would_take_is_refused_and_the_rest_is_sent() {
     drop(sock);
     let stderr = [
         "Not sent: the text has a zero byte in it, at byte 1",
-        "Not sent: it is not UTF-8",
+        "Not sent: not valid UTF-8",
         "Not sent: the message is longer than 16384 bytes",
     ];
     let stderr = stderr.map(str::to_owned).to_vec();
@@ -169,6 +169,25 @@ fn a_reset_is_an_error() {
     assert_eq!(sock.peek(&mut [0]).unwrap(), 1);
     drop(sock);
     assert_failed(&client.end(), CLOSED);
+}
+
+#[test]
+fn a_reset_is_told_in_words() {
+    let server = Server::taking(1);
+    let client = Client::start(PROGRAM, server.port, &[]);
+    reset(server.accept());
+    let stderr = vec![format!("{CLOSED}: the server has reset the connection")];
+    assert_eq!(client.end(), End { code: Some(1), stdout: vec![], stderr });
+}
+
+#[test]
+fn an_ipv6_address_may_have_brackets() {
+    for host in ["::1", "[::1]"] {
+        let server = Server::taking_on("::1", 1);
+        let mut client = Client::start(PROGRAM, server.port, &[host]);
+        client.type_in("hello\n");
+        assert_eq!(read_frame(&server.accept()), "hello");
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use workbench::dialogue::{Client, End, Server, assert_failed, free_port, lines, read_frame, rest};
+use workbench::dialogue::{
+    Client, End, Server, assert_failed, free_port, lines, read_frame, reset, rest,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -89,7 +91,7 @@ fn what_no_server_would_take_is_asked_for_again() {
     for (typed, answer) in [
         (b"a\0b".to_vec(), "Cannot send this: the text has a zero byte in it, at byte 1"),
         (vec![b'x'; 16 * 1024 + 1], "Cannot send this: the message is longer than 16384 bytes"),
-        (b"caf\xe9".to_vec(), "Cannot send this: it is not UTF-8"),
+        (b"caf\xe9".to_vec(), "Cannot send this: not valid UTF-8"),
     ] {
         client.type_in([&typed[..], b"\n"].concat());
         client.expect(answer);
@@ -143,6 +145,41 @@ fn one_message_without_an_echo_is_a_failure() {
         assert_failed(&end, words);
         assert!(end.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_reset_is_told_in_words() {
+    let words = "the server has reset the connection";
+    let server = Server::taking(1);
+    let client = Client::start(PROGRAM, server.port, &["-m", "hello"]);
+    let sock = server.accept();
+    read_frame(&sock);
+    reset(sock);
+    assert_failed(&client.end(), &format!("no echo: {words}"));
+
+    // And before anything is sent: the dialogue connects before it asks.
+    let server = Server::taking(1);
+    let client = Client::start(PROGRAM, server.port, &[]);
+    reset(server.accept());
+    expect_question(&client, server.port);
+
+    let server = Server::taking(1);
+    let mut client = Client::start(PROGRAM, server.port, &[]);
+    expect_question(&client, server.port);
+    client.type_in("hello\n");
+    client.expect("Sent message: hello");
+    let sock = server.accept();
+    read_frame(&sock);
+    reset(sock);
+    client.expect(&format!("Received no echo: {words}"));
+}
+
+#[test]
+fn an_ipv6_address_may_have_brackets() {
+    let server = Server::taking_on("::1", 1);
+    let client = Client::start(PROGRAM, server.port, &["[::1]", "-m", "hello"]);
+    server.accept().write_all(b"hello\0").unwrap();
+    assert_eq!(client.end().stdout, ["hello"]);
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub use frame::{FrameError, Msgs, Rest, append_msg, parse_recvd_data, prep_msg};
 pub use frames::{Frame, Frames};
 pub use gauge::{QueueGauge, SlowConsumer};
 pub use limits::*;
-pub use listen::{canonical, create_listen_socket};
+pub use listen::{canonical, create_listen_socket, without_brackets};
 pub use printable::printable;
 #[cfg(feature = "cli")]
 pub use trace::{Span, span};

@@ -38,7 +38,7 @@ pub fn create_listen_socket(host: &str, port: u16) -> io::Result<TcpListener> {
     let cannot_listen = |on: &dyn std::fmt::Display, err: &io::Error| {
         io::Error::new(err.kind(), format!("cannot listen on {on}: {err}"))
     };
-    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = without_brackets(host);
     let host_and_port = format!("{host} port {port}");
     let addrs =
         (name, port).to_socket_addrs().map_err(|err| cannot_listen(&host_and_port, &err))?;
@@ -50,6 +50,19 @@ pub fn create_listen_socket(host: &str, port: u16) -> io::Result<TcpListener> {
         }
     }
     Err(why)
+}
+
+/// Returns a host without the brackets that an IPv6 address has in a URL: `[::1]` becomes `::1`.
+///
+/// ```
+/// use tincanchat::without_brackets;
+///
+/// assert_eq!(without_brackets("[::1]"), "::1");
+/// assert_eq!(without_brackets("localhost"), "localhost");
+/// ```
+#[must_use]
+pub fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {

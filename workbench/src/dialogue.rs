@@ -25,6 +25,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -40,7 +42,13 @@ impl Server {
     /// A server that takes this many connections, and is gone by the time the test gets the last.
     #[must_use]
     pub fn taking(count: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::taking_on("127.0.0.1", count)
+    }
+
+    /// The same on another address of this machine.
+    #[must_use]
+    pub fn taking_on(ip: &str, count: usize) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, socks) = mpsc::channel();
         thread::spawn(move || {
@@ -182,6 +190,12 @@ pub fn rest(lines: &Receiver<String>) -> Vec<String> {
 pub fn assert_failed(end: &End, words: &str) {
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(matches!(&end.stderr[..], [line] if line.contains(words)), "{end:?}");
+}
+
+/// Closes a connection with a reset, as a server does that crashes or gives a client up.
+pub fn reset(sock: TcpStream) {
+    SockRef::from(&sock).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(sock);
 }
 
 /// A port that nobody listens on.

@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind};
 use anyhow::Context;
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
-use tincanchat::cli::{ClientArgs, Failure, say};
+use tincanchat::cli::{ClientArgs, Failure, in_words, say};
 use tincanchat::{prep_msg, printable, recv_answer, send_msg};
 
 /// Send messages to an echo server, and print what comes back.
@@ -50,16 +50,16 @@ fn main() -> Result<(), Failure> {
 
 fn echo_once(server: &ClientArgs, msg: &str) -> anyhow::Result<()> {
     prep_msg(msg).context("cannot send this message")?;
-    let mut sock = server.connect()?;
-    send_msg(&mut sock, msg).context("cannot send")?;
-    let echo = recv_answer(&mut sock).context("no echo")?;
+    let (mut sock, _) = server.connect()?;
+    send_msg(&mut sock, msg).map_err(in_words).context("cannot send")?;
+    let echo = recv_answer(&mut sock).map_err(in_words).context("no echo")?;
     say(&format!("{}\n", printable(&echo)))
 }
 
 /// The chapter's dialogue, for one connection; gives whether the user wants another.
 fn hold_dialogue(server: &ClientArgs) -> anyhow::Result<bool> {
-    let mut sock = server.connect()?;
-    say(&format!("Connected to {}\n", sock.peer_addr()?))?;
+    let (mut sock, addr) = server.connect()?;
+    say(&format!("Connected to {addr}\n"))?;
     let msg = ask_for_msg()?;
     if let Some(msg) = &msg {
         let sent = send_msg(&mut sock, msg);
@@ -72,7 +72,7 @@ fn hold_dialogue(server: &ClientArgs) -> anyhow::Result<bool> {
             Err(err) if err.kind() == ErrorKind::InvalidData => {
                 return Err(err).context("no echo");
             }
-            Err(err) => say(&format!("Received no echo: {err}\n"))?,
+            Err(err) => say(&format!("Received no echo: {}\n", in_words(err)))?,
         }
     }
     say("Closed connection to server\n\n")?;
@@ -85,10 +85,10 @@ fn ask_for_msg() -> anyhow::Result<Option<String>> {
         say("Type message, enter to send, 'q' to quit\n")?;
         let line = match io::stdin().lines().next() {
             Some(Err(err)) if err.kind() == ErrorKind::InvalidData => {
-                say("Cannot send this: it is not UTF-8\n")?;
+                say("Cannot send this: not valid UTF-8\n")?;
                 continue;
             }
-            line => line.transpose().context("cannot read from stdin")?,
+            line => line.transpose().map_err(in_words).context("cannot read from stdin")?,
         };
         let Some(msg) = line.filter(|line| line != "q") else {
             return Ok(None);

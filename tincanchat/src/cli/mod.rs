@@ -33,7 +33,7 @@ pub use args::ClientArgs;
 /// ```
 pub use args::ServerArgs;
 pub use args::{Failure, announce};
-pub use client::say;
+pub use client::{in_words, say};
 pub use contain::{caught, contain, first_cause, log_end};
 pub use door::{Door, Seat};
 pub use log::{Log, start_log};

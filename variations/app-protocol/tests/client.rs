@@ -9,6 +9,7 @@ use std::thread;
 use app_protocol::{Incoming, Message};
 use socket2::{Domain, Socket, Type};
 use workbench::PATIENCE;
+use workbench::dialogue::{Server, reset};
 use workbench::server::{Ended, Launch, free_port};
 
 fn run(args: &[&str]) -> Ended {
@@ -164,6 +165,28 @@ fn silence_is_a_failure_after_a_while() {
 fn controls_in_a_result_are_escaped() {
     let ended = ask(answering(result("\u{1b}[2Jgone\nover\u{9b}")), &["search", "x"]);
     assert_prints(&ended, r"\u{1b}[2Jgone\nover\u{9b}");
+}
+
+#[test]
+fn a_reset_is_told_in_words() {
+    let addr = server(|sock| {
+        read_request(&sock);
+        reset(sock);
+    });
+    let words = "no answer: receiving: the server has reset the connection";
+    assert_failed(&ask(addr, &["search", "ring"]), words);
+}
+
+#[test]
+fn an_ipv6_address_may_have_brackets() {
+    let server = Server::taking_on("::1", 1);
+    let port = server.port.to_string();
+    thread::spawn(move || {
+        let mut sock = server.accept();
+        read_request(&sock);
+        sock.write_all(&result("found")).unwrap();
+    });
+    assert_prints(&run(&["[::1]", &port, "search", "ring"]), "found");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::select::{FdSet, select};
-use tincanchat::cli::{ClientArgs, say};
+use tincanchat::cli::{ClientArgs, in_words, say};
 use tincanchat::{MAX_MSG_LEN, printable};
 
 use crate::frame::{MAX_RELAY_LEN, Rest, frame};
@@ -17,8 +17,7 @@ use crate::keyboard::typed;
 const MAX_LINE: usize = 4 * MAX_MSG_LEN;
 
 pub fn run(name: &str, host: &str, port: u16) -> Result<()> {
-    let sock = ClientArgs { host: host.to_owned(), port }.connect()?;
-    let server = sock.peer_addr()?; // later, when the server has closed, the socket knows no peer
+    let (sock, server) = ClientArgs { host: host.to_owned(), port }.connect()?;
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let (prompt, typed, rest) = (None, Vec::new(), Rest::default());
     let mut chat =
@@ -88,7 +87,10 @@ impl Chat<'_> {
     }
 
     fn say(&mut self, line: &[u8]) -> Result<()> {
-        let text = String::from_utf8_lossy(line);
+        let Ok(text) = str::from_utf8(line) else {
+            eprintln!("not sent: not valid UTF-8");
+            return self.show_prompt();
+        };
         match text.trim() {
             "" => {}
             text if text.len() > MAX_MSG_LEN => {
@@ -100,12 +102,12 @@ impl Chat<'_> {
     }
 
     fn send(&mut self, text: &str) -> Result<()> {
-        self.sock.write_all(&frame(text)).context("sending")
+        self.sock.write_all(&frame(text)).map_err(in_words).context("sending")
     }
 
     /// Receives once; says whether there will be more.
     fn hear(&mut self) -> Result<bool> {
-        let n = self.rest.recv(&mut self.sock).context("receiving")?;
+        let n = self.rest.recv(&mut self.sock).map_err(in_words).context("receiving")?;
         let (texts, wrong) = self.rest.take_texts(MAX_RELAY_LEN);
         for text in &texts {
             self.show(text)?;

@@ -123,6 +123,35 @@ fn when_the_server_goes_it_says_so_and_exits_1() -> Result<()> {
 }
 
 #[test]
+fn a_reset_is_told_in_words() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut ann = Running::start("ann", listener.local_addr()?.port())?;
+    let (sock, _) = listener.accept()?;
+    // A connection with something unread is closed with a reset.
+    sock.peek(&mut [0])?;
+    drop(sock);
+    let ann = ann.wait()?;
+    assert_eq!(ann.status.code(), Some(1));
+    assert_eq!(stderr(&ann), "Error: receiving: the server has reset the connection\n");
+    Ok(())
+}
+
+#[test]
+fn a_line_that_is_not_utf_8_is_not_sent() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut ann = Running::start("ann", listener.local_addr()?.port())?;
+    ann.keyboard()?.write_all(b"caf\xe9\nfine\n")?;
+    let (mut sock, _) = listener.accept()?;
+    drop(ann.0.stdin.take());
+    let mut received = Vec::new();
+    sock.read_to_end(&mut received)?;
+    assert_eq!(received, [frame("NAME: ann"), frame("fine")].concat());
+    drop(sock);
+    assert_eq!(stderr(&ann.wait()?), "not sent: not valid UTF-8\n");
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_is_told_in_one_line() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(); // and nobody listens there
     let output = Running::start("ann", port)?.end()?;

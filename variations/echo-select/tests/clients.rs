@@ -119,7 +119,40 @@ fn a_reset_is_a_failure() {
             let _ = sock.peek(&mut [0]);
         }
     });
-    assert_failed(&multiconn(addr, &["4"]), "4 of 4 connections");
+    let ended = multiconn(addr, &["4"]);
+    assert_failed(&ended, "4 of 4 connections");
+    let is_failure = |line: &&String| line.contains("failed");
+    let words = ": the server has reset the connection";
+    for failure in ended.stdout.iter().filter(is_failure) {
+        assert!(failure.ends_with(words), "{ended}");
+    }
+}
+
+#[test]
+fn a_greeting_that_is_reset_is_told_in_words() {
+    let (listener, addr) = listen();
+    thread::spawn(move || {
+        let sock = accept(&listener);
+        // A connection with something unread is closed with a reset.
+        sock.peek(&mut [0]).unwrap();
+    });
+    let ended = run(ONCE, &["--port", &addr.port().to_string()]);
+    assert_failed(&ended, "no echo: the server has reset the connection");
+}
+
+#[test]
+fn an_ipv6_address_may_have_brackets() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        for sock in listener.incoming() {
+            let mut sock = sock.unwrap();
+            thread::spawn(move || std::io::copy(&mut sock.try_clone().unwrap(), &mut sock));
+        }
+    });
+    for ended in [run(MULTICONN, &["[::1]", &port, "3"]), run(ONCE, &["[::1]", "--port", &port])] {
+        assert_eq!(ended.status.code(), Some(0), "{ended}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod terminal;
 mod tls;
 
 use std::io::{self, ErrorKind, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use std::{process, thread};
 use anyhow::{Context, bail};
 use clap::Parser;
 use rustyline::ExternalPrinter;
-use tincanchat::cli::{ClientArgs, Failure, say};
+use tincanchat::cli::{ClientArgs, Failure, in_words, say};
 use tincanchat::{DRAIN, LINGER, Rest, prep_msg, printable, recv_msgs};
 
 use terminal::{Screen, Typing};
@@ -36,6 +36,9 @@ const ANSWER_TIME: Duration = DRAIN.saturating_add(Duration::from_secs(1));
 
 /// How long it must be quiet until the server's answers so far count as complete.
 const QUIET_TIME: Duration = Duration::from_millis(200);
+
+/// What is said when the receiving thread cannot be started.
+const NO_THREAD: &str = "cannot start a thread";
 
 /// What is said of a connection that ends before we have ended it.
 const CLOSED: &str = "Connection to server closed";
@@ -72,7 +75,7 @@ struct Args {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let sock = args.server.connect()?;
+    let (sock, server) = args.server.connect()?;
     let sock = match args.tls {
         true => Sock::shake(sock, &args.server.host, args.ca.as_deref())?,
         false => Sock::Plain(sock),
@@ -84,7 +87,7 @@ fn main() -> Result<(), Failure> {
         is_leaving: AtomicBool::new(false),
     });
     match terminal::open()? {
-        Some((typing, screen)) => chat_on_terminal(&chat, typing, screen)?,
+        Some((typing, screen)) => chat_on_terminal(&chat, server, typing, screen)?,
         None => chat_in_lines(&chat)?,
     }
     Ok(())
@@ -92,13 +95,11 @@ fn main() -> Result<(), Failure> {
 
 fn chat_on_terminal(
     chat: &Arc<Chat>,
+    server: SocketAddr,
     typing: Typing,
     mut screen: Screen<impl ExternalPrinter + Send + 'static>,
 ) -> anyhow::Result<()> {
-    say(&format!(
-        "Connected to {}: Enter sends a line, 'q' quits\n",
-        chat.sock.tcp().peer_addr()?
-    ))?;
+    say(&format!("Connected to {server}: Enter sends a line, 'q' quits\n"))?;
     let receiver = Arc::clone(chat);
     let receive = move || {
         let ended = receiver.receive(|msgs| screen.show(msgs));
@@ -108,14 +109,15 @@ fn chat_on_terminal(
         end(ended)
     };
     // Typing belongs to the main thread: only there does Ctrl-Z stop rustyline where it asks for it.
-    thread::Builder::new().spawn(receive)?;
+    thread::Builder::new().spawn(receive).map_err(in_words).context(NO_THREAD)?;
     chat.finish(chat.send_all(typing)?, LINGER)
 }
 
 fn chat_in_lines(chat: &Arc<Chat>) -> anyhow::Result<()> {
     let receiver = Arc::clone(chat);
     let show = |msgs: &[String]| say(&(msgs.join("\n") + "\n"));
-    thread::Builder::new().spawn(move || end(receiver.receive(show)))?;
+    let receive = move || end(receiver.receive(show));
+    thread::Builder::new().spawn(receive).map_err(in_words).context(NO_THREAD)?;
     chat.finish(chat.send_all(io::stdin().lines())?, ANSWER_TIME)
 }
 
@@ -142,7 +144,9 @@ impl Chat {
     fn receive(&self, mut show: impl FnMut(&[String]) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let mut rest = Rest::for_client();
         let mut has_answered = false;
-        while let Some(received) = recv_msgs(&mut &self.sock, &mut rest).context(CLOSED)? {
+        while let Some(received) =
+            recv_msgs(&mut &self.sock, &mut rest).map_err(in_words).context(CLOSED)?
+        {
             let mut msgs = Vec::new();
             let mut broken = None;
             for msg in received {
@@ -186,8 +190,8 @@ impl Chat {
                 // What is pasted into the line editor may have several lines.
                 Ok(text) if text.lines().all(|msg| self.send(msg)) => {}
                 Ok(_) => return Ok(false),
-                Err(err) if err.kind() == ErrorKind::InvalidData => refuse("it is not UTF-8"),
-                Err(err) => return Err(err).context("cannot read what is typed"),
+                Err(err) if err.kind() == ErrorKind::InvalidData => refuse("not valid UTF-8"),
+                Err(err) => return Err(in_words(err)).context("cannot read what is typed"),
             }
         }
         Ok(true)

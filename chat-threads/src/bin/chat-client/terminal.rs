@@ -45,6 +45,8 @@ impl Iterator for Typing {
     fn next(&mut self) -> Option<Self::Item> {
         match self.editor.readline("> ") {
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => None,
+            // Among them InvalidData, for bytes that are not UTF-8.
+            Err(ReadlineError::Io(err)) => Some(Err(err)),
             line => Some(line.map_err(io::Error::other)),
         }
     }

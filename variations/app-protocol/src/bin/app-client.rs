@@ -18,7 +18,7 @@ use app_protocol::{Incoming, Message, message::text_in};
 use clap::Parser;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use tincanchat::cli::{Failure, say};
+use tincanchat::cli::{ClientArgs, Failure, in_words, say};
 use tincanchat::printable;
 
 /// Send one request to an app-server, and print the result
@@ -72,8 +72,7 @@ fn main() -> Result<(), Failure> {
 
 /// Connects, waiting for it: there is nothing else to do, and a name may have several addresses.
 fn connect(host: &str, port: u16) -> Result<TcpStream> {
-    let sock = std::net::TcpStream::connect((host, port))
-        .with_context(|| format!("cannot connect to {host} port {port}"))?;
+    let (sock, _) = ClientArgs { host: host.to_owned(), port }.connect()?;
     sock.set_nonblocking(true)?;
     Ok(TcpStream::from_std(sock))
 }
@@ -106,7 +105,7 @@ fn send(sock: &mut TcpStream, rest: &mut &[u8]) -> Result<()> {
         match sock.write(rest) {
             Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            sent => *rest = &rest[sent.context("sending")?..],
+            sent => *rest = &rest[sent.map_err(in_words).context("sending")?..],
         }
     }
     Ok(())
@@ -119,7 +118,7 @@ fn recv(sock: &mut TcpStream, incoming: &mut Incoming) -> Result<Option<Message>
         match sock.read(&mut bytes) {
             Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            Err(err) => return Err(err).context("receiving"),
+            Err(err) => return Err(in_words(err)).context("receiving"),
             Ok(0) => {
                 incoming.finish().context("the server closed the connection")?;
                 bail!("the server closed the connection");

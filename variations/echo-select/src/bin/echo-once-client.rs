@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use tincanchat::cli::{ClientArgs, Failure, say};
+use tincanchat::cli::{ClientArgs, Failure, in_words, say};
 use tincanchat::printable;
 
 const GREETING: &[u8] = b"Hello, world";
@@ -32,10 +32,11 @@ struct Args {
 }
 
 fn main() -> Result<(), Failure> {
-    let mut sock = Args::parse().server.connect()?;
-    sock.write_all(GREETING).context("cannot send")?;
+    let (mut sock, _) = Args::parse().server.connect()?;
+    sock.write_all(GREETING).map_err(in_words).context("cannot send")?;
     let mut echo = Vec::new();
-    sock.take(GREETING.len() as u64).read_to_end(&mut echo).context("no echo")?;
+    let received = sock.take(GREETING.len() as u64).read_to_end(&mut echo);
+    received.map_err(in_words).context("no echo")?;
     let (got, sent) = (echo.len(), GREETING.len());
     if got > 0 {
         say(&format!("Received: {}\n", printable(&String::from_utf8_lossy(&echo))))?;

@@ -19,7 +19,7 @@ use clap::Parser;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use tincanchat::cli::{Failure, say};
+use tincanchat::cli::{ClientArgs, Failure, in_words, say};
 use tincanchat::printable;
 
 /// What each connection sends, one after the other.
@@ -92,7 +92,7 @@ impl Connection {
                 Err(err) if is_not_yet(&err) => return Ok(()),
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 sent => {
-                    let (sent, rest) = self.rest.split_at(sent?);
+                    let (sent, rest) = self.rest.split_at(sent.map_err(in_words)?);
                     self.rest = rest;
                     say(&format!("Connection {}: sent {}\n", self.number, shown(sent)))?;
                 }
@@ -106,7 +106,7 @@ impl Connection {
             match self.sock.read(&mut bytes) {
                 Err(err) if is_not_yet(&err) => return Ok(false),
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                Err(err) => return Err(err).context("receiving"),
+                Err(err) => return Err(in_words(err)).context("receiving"),
                 Ok(0) => bail!("the server closed it after {} of {TOTAL} bytes", self.received),
                 Ok(n) => {
                     let received = shown(&bytes[..n]);
@@ -162,8 +162,7 @@ fn run(args: &Args) -> Result<usize> {
 
 /// Connects, waiting for it: a name may have several addresses, and this finds one that answers.
 fn connect(host: &str, port: u16) -> Result<TcpStream> {
-    let sock = std::net::TcpStream::connect((host, port))
-        .with_context(|| format!("cannot connect to {host} port {port}"))?;
+    let (sock, _) = ClientArgs { host: host.to_owned(), port }.connect()?;
     sock.set_nonblocking(true)?;
     Ok(TcpStream::from_std(sock))
 }
