@@ -9,12 +9,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, Stream};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
 use tempfile::TempDir;
-use workbench::dialogue::{Client, End, Server, assert_failed};
+use webpki::anchor_from_trusted_cert;
+use workbench::dialogue::{Client, End, Server, assert_failed, reset};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 
@@ -52,9 +57,19 @@ impl Authority {
     fn vouch_for(&self, host: &str, since: SystemTime, until: SystemTime) -> Identity {
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         (params.not_before, params.not_after) = (since.into(), until.into());
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         (cert.into(), PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    /// What a server shows that has the CA's own certificate and key.
+    fn itself(&self) -> Identity {
+        let cert = CertificateDer::from_pem_file(self.path()).unwrap();
+        (cert, PrivateKeyDer::Pkcs8(self.issuer.key().serialize_der().into()))
     }
 
     fn vouch_for_now(&self, host: &str) -> Identity {
@@ -73,7 +88,10 @@ impl Private {
     fn begin(sock: TcpStream, (cert, key): Identity) -> Self {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let config = config.with_single_cert(vec![cert], key).unwrap();
+        Self::with(sock, config.with_single_cert(vec![cert], key).unwrap())
+    }
+
+    fn with(sock: TcpStream, config: ServerConfig) -> Self {
         Private { sock, tls: ServerConnection::new(Arc::new(config)).unwrap() }
     }
 
@@ -159,22 +177,45 @@ fn a_server_that_is_not_who_it_should_be_is_refused() {
     let here = "127.0.0.1";
     let (now, day) = (SystemTime::now(), 24 * HOUR);
     let ca = authority.path();
-    let wrong_ca =
-        format!("wrong CA: the server's certificate is signed by none that is in {}", ca.display());
-    let not_yet = "the server's certificate is not valid yet; or our clock is wrong";
+    let in_file =
+        format!("in {}: --ca needs the certificate of the CA that has signed it", ca.display());
+    let wrong_ca = format!("wrong CA: the server's certificate is not signed by a CA {in_file}");
+    let wrong_key = format!(
+        "wrong CA, or an RSA key of fewer than 2048 bits: the signature of the server's \
+         certificate does not fit the CA of that name {in_file}"
+    );
+    let expired =
+        "the server's certificate has expired: the server needs a new one, or our clock is wrong";
+    let not_yet = "the server's certificate is not valid yet: the server needs another, or our \
+                   clock is wrong";
     let wrong_host = |host: &str| {
-        format!("wrong host name: the server's certificate is not for {here} but for {host}")
+        format!(
+            "wrong host name: the server's certificate is not for {here} but for {host}: connect \
+             to a name that it is for, or give the server one for {here}"
+        )
     };
+    let no_host = format!(
+        "the server's certificate names no host: the server needs one with {here} as a \
+         subjectAltName (its common name does not count)"
+    );
+    let nameless = CertificateParams::new([]).unwrap();
+    let is_ca = "the server's certificate is that of a CA, which is for signing others: the server \
+                 needs one of its own, with CA:FALSE in its basicConstraints (openssl req -x509 \
+                 makes a CA, unless told -addext basicConstraints=CA:FALSE)";
+    let for_clients = "the server's certificate is not for servers: the server needs one with \
+                       serverAuth in its extendedKeyUsage, or without one";
+    let mut of_client = CertificateParams::new([here.to_owned()]).unwrap();
+    of_client.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     for (identity, words) in [
         (other.vouch_for_now(here), wrong_ca.as_str()),
-        (namesake.vouch_for_now(here), &wrong_ca),
-        (
-            authority.vouch_for(here, now - 2 * day, now - day),
-            "the server's certificate has expired",
-        ),
+        (namesake.vouch_for_now(here), &wrong_key),
+        (authority.vouch_for(here, now - 2 * day, now - day), expired),
         (authority.vouch_for(here, now + day, now + 2 * day), not_yet),
         (authority.vouch_for_now("example.org"), &wrong_host("example.org")),
         (authority.vouch_for_now("192.0.2.7"), &wrong_host("192.0.2.7")),
+        (authority.sign(&nameless), &no_host),
+        (authority.itself(), is_ca),
+        (authority.sign(&of_client), for_clients),
     ] {
         let (mut client, mut server) = meet(&authority, &[], identity);
         client.type_in("a secret\n");
@@ -183,6 +224,53 @@ fn a_server_that_is_not_who_it_should_be_is_refused() {
         let stderr = vec![format!("{REFUSED}{words}")];
         assert_eq!(client.end(), End { code: Some(1), stdout: vec![], stderr });
     }
+}
+
+/// A server that wants what we cannot give says so by an alert; in TLS 1.3, after the handshake.
+#[test]
+fn a_server_that_refuses_the_client_is_told_in_words() {
+    let authority = Authority::named("a CA");
+    let roots = Arc::new(RootCertStore {
+        roots: vec![anchor_from_trusted_cert(&authority.itself().0).unwrap().to_owned()],
+    });
+    let wants = "the server wants a certificate of its clients, and chat-client has none";
+    for (version, refused) in [(&TLS13, "Error: Connection to server closed: "), (&TLS12, REFUSED)]
+    {
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider.clone())
+                .build()
+                .unwrap();
+        let (cert, key) = authority.vouch_for_now("127.0.0.1");
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![cert], key)
+            .unwrap();
+        let server = Server::taking(1);
+        let ca = authority.path();
+        let args = ["--tls", "--ca", ca.to_str().unwrap()];
+        let client = Client::start(PROGRAM, server.port, &args);
+        let mut server = Private::with(server.accept(), config);
+        server.stream().read(&mut [0]).unwrap_err();
+        // What the client says until then is read, or closing would send a reset.
+        server.sock.shutdown(Shutdown::Write).unwrap();
+        let end = client.end();
+        assert_eq!(
+            end,
+            End { code: Some(1), stdout: vec![], stderr: vec![format!("{refused}{wants}")] }
+        );
+    }
+}
+
+#[test]
+fn a_reset_in_the_handshake_is_told_in_words() {
+    let authority = Authority::named("a CA");
+    let (client, server) = meet(&authority, &[], authority.vouch_for_now("127.0.0.1"));
+    reset(server.sock);
+    let words = "the server has reset the connection: does it speak TLS?";
+    assert_failed(&client.end(), &format!("{REFUSED}{words}"));
 }
 
 #[test]
@@ -218,13 +306,33 @@ fn a_ca_that_cannot_be_had_is_named_with_the_reason() {
     let authority = Authority::named("a CA");
     let whole = fs::read(authority.path()).unwrap();
     let senseless = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let garbled = String::from_utf8(whole.clone()).unwrap().replace('M', "!").into_bytes();
+    let with_mark = format!("\u{feff}{}", String::from_utf8(whole.clone()).unwrap());
+    let utf_16: Vec<_> = with_mark.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let der = authority.itself().0.to_vec();
     let none = "there is no certificate in it (-----BEGIN CERTIFICATE-----)";
     for (text, words) in [
         (None, "No such file or directory"),
         (Some(&b"my notes\n"[..]), none),
         (Some(b""), none),
-        (Some(&whole[..whole.len() / 2]), "it is no valid PEM: "),
-        (Some(senseless), "a certificate in it makes no sense: "),
+        (
+            Some(&whole[..whole.len() / 2]),
+            "it is not valid PEM: the line -----END CERTIFICATE----- is missing",
+        ),
+        (
+            Some(b"-----BEGIN CERTIFI\n"),
+            "it is not valid PEM: the line -----BEGIN CERTIFI is cut off",
+        ),
+        (Some(&garbled), "it is not valid PEM: a line between BEGIN and END is not base64"),
+        (
+            Some(senseless),
+            "a certificate in it is damaged: the bytes inside are not an X.509 certificate",
+        ),
+        (Some(&utf_16), "it is UTF-16 text: save it again as UTF-8 or ASCII"),
+        (
+            Some(&der),
+            "it is DER or PKCS #12, not PEM: openssl x509 -in FILE -out ca.pem writes it as PEM",
+        ),
     ] {
         if let Some(text) = text {
             fs::write(&path, text).unwrap();
@@ -232,9 +340,22 @@ fn a_ca_that_cannot_be_had_is_named_with_the_reason() {
         let server = Server::taking(1);
         let args = ["--tls", "--ca", path.to_str().unwrap()];
         let client = Client::start(PROGRAM, server.port, &args);
-        assert_failed(&client.end(), &format!("Error: {}: {words}", path.display()));
+        let end = client.end();
+        assert_failed(&end, &format!("Error: {}: {words}", path.display()));
+        assert!(!end.stderr[0].contains("os error"), "{end:?}");
     }
     let server = Server::taking(1);
     let end = Client::start(PROGRAM, server.port, &["--ca", "ca.pem"]).end();
     assert_eq!(end.code, Some(2), "{end:?}");
+}
+
+#[test]
+fn a_ca_may_begin_with_a_byte_order_mark() {
+    let authority = Authority::named("a CA");
+    let text = fs::read_to_string(authority.path()).unwrap();
+    fs::write(authority.path(), format!("\u{feff}{text}")).unwrap();
+    let host = "127.0.0.1";
+    let (mut client, mut server) = meet(&authority, &[host], authority.vouch_for_now(host));
+    client.type_in("hello\n");
+    server.expect("hello");
 }

@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
-use tincanchat::LINGER;
+use rustls::pki_types::{CertificateDer, ServerName, pem, pem::PemObject};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, PeerIncompatible,
+    RootCertStore,
+};
+use tincanchat::cli::in_words;
+use tincanchat::{LINGER, without_brackets};
 
 /// How long a server may take for its part of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -37,9 +41,7 @@ impl Sock {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // Without the brackets that an IPv6 address may have.
-        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name)
+        let name = ServerName::try_from(without_brackets(host).to_owned())
             .with_context(|| format!("no certificate can be for a host called {host}"))?;
         let mut tls = ClientConnection::new(Arc::new(config), name)?;
         let shaken = shake_hands(&sock, &mut tls);
@@ -134,7 +136,8 @@ impl Read for &TlsSock {
             self.sock.peek(&mut [0])?; // waits until there is something, without the lock
             let mut tls = self.tls();
             tls.read_tls(&mut &self.sock)?;
-            tls.process_new_packets().map_err(io::Error::other)?;
+            let processed = tls.process_new_packets();
+            processed.map_err(|err| io::Error::other(tls_words(&err)))?;
         }
     }
 }
@@ -152,15 +155,42 @@ impl Write for &TlsSock {
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore> {
-    let text = fs::read(path)?;
+    let text = fs::read(path).map_err(in_words)?;
+    let text = match &text[..] {
+        // A byte order mark, which some editors write.
+        [0xef, 0xbb, 0xbf, text @ ..] => text,
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => {
+            bail!("it is UTF-16 text: save it again as UTF-8 or ASCII")
+        }
+        // A sequence, as each certificate in DER is.
+        [0x30, ..] => bail!(
+            "it is DER or PKCS #12, not PEM: openssl x509 -in FILE -out ca.pem writes it as PEM"
+        ),
+        text => text,
+    };
     let mut roots = RootCertStore::empty();
-    for cert in CertificateDer::pem_slice_iter(&text) {
-        let cert = cert.map_err(|err| anyhow!("it is no valid PEM: {err}"))?;
-        roots.add(cert).context("a certificate in it makes no sense")?;
+    for cert in CertificateDer::pem_slice_iter(text) {
+        let cert = cert.map_err(|err| anyhow!("it is not valid PEM: {}", pem_words(&err)))?;
+        if roots.add(cert).is_err() {
+            bail!("a certificate in it is damaged: the bytes inside are not an X.509 certificate");
+        }
     }
     match roots.is_empty() {
         true => bail!("there is no certificate in it (-----BEGIN CERTIFICATE-----)"),
         false => Ok(roots),
+    }
+}
+
+fn pem_words(err: &pem::Error) -> String {
+    match err {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the line -----END {}----- is missing", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("the line {} is cut off", String::from_utf8_lossy(line).trim_end())
+        }
+        pem::Error::Base64Decode(_) => "a line between BEGIN and END is not base64".to_owned(),
+        err => err.to_string(),
     }
 }
 
@@ -199,40 +229,160 @@ fn shake_hands(mut sock: &TcpStream, tls: &mut ClientConnection) -> io::Result<(
     sock.set_read_timeout(None)
 }
 
-/// Says in plain words why we refuse a server, where the usual reasons are.
-#[allow(clippy::enum_glob_use)] // twice as long, and no clearer
+/// Says in plain words why there is no connection in TLS, and what to do about it.
 fn explained(err: io::Error, host: &str, ca: Option<&Path>) -> Error {
-    use CertificateError::*;
-    let trusted = ca.map_or("the system trusts (--ca FILE names another)".to_owned(), |ca| {
-        format!("is in {}", ca.display())
-    });
     match err.get_ref().and_then(|err| err.downcast_ref()) {
-        Some(rustls::Error::InvalidCertificate(reason)) => match reason {
-            // The latter is a CA of the same name with another key.
-            UnknownIssuer | BadSignature => {
-                anyhow!("wrong CA: the server's certificate is signed by none that {trusted}")
-            }
-            Expired | ExpiredContext { .. } => anyhow!("the server's certificate has expired"),
-            NotValidYet | NotValidYetContext { .. } => {
-                anyhow!("the server's certificate is not valid yet; or our clock is wrong")
-            }
-            NotValidForNameContext { presented, .. } => anyhow!(
-                "wrong host name: the server's certificate is not for {host} but for {}",
-                presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
-            ),
-            NotValidForName => {
-                anyhow!("wrong host name: the server's certificate is not for {host}")
-            }
-            reason => anyhow!("the server's certificate is refused: {reason}"),
-        },
-        Some(rustls::Error::InvalidMessage(_)) => anyhow!("the server does not speak TLS"),
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            anyhow!(certificate_words(reason, host, ca))
+        }
+        Some(err) => anyhow!(tls_words(err)),
         None if matches!(err.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
             anyhow!("no answer within {HANDSHAKE:?}: does the server speak TLS?")
         }
         None if err.kind() == ErrorKind::UnexpectedEof => {
             anyhow!("the server closed the connection: does it speak TLS?")
         }
-        _ => err.into(),
+        None if matches!(err.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            anyhow!("{}: does it speak TLS?", in_words(err))
+        }
+        None => in_words(err).into(),
+    }
+}
+
+/// Says what is wrong with a server's certificate, and what to do about it.
+#[allow(clippy::enum_glob_use)] // twice as long, and no clearer
+fn certificate_words(reason: &CertificateError, host: &str, ca: Option<&Path>) -> String {
+    use CertificateError::*;
+    let trusted = ca.map_or("that the system trusts (--ca FILE names another)".to_owned(), |ca| {
+        format!("in {}: --ca needs the certificate of the CA that has signed it", ca.display())
+    });
+    match reason {
+        UnknownIssuer => {
+            format!("wrong CA: the server's certificate is not signed by a CA {trusted}")
+        }
+        BadSignature => format!(
+            "wrong CA, or an RSA key of fewer than 2048 bits: the signature of the server's \
+             certificate does not fit the CA of that name {trusted}"
+        ),
+        Expired | ExpiredContext { .. } => {
+            "the server's certificate has expired: the server needs a new one, or our clock is wrong".into()
+        }
+        NotValidYet | NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: the server needs another, or our clock is wrong"
+                .into()
+        }
+        NotValidForNameContext { presented, .. } if presented.is_empty() => format!(
+            "the server's certificate names no host: the server needs one with {host} as a \
+             subjectAltName (its common name does not count)"
+        ),
+        NotValidForNameContext { presented, .. } => {
+            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            format!(
+                "wrong host name: the server's certificate is not for {host} but for {}: connect \
+                 to a name that it is for, or give the server one for {host}",
+                names.join(", ")
+            )
+        }
+        NotValidForName => format!(
+            "wrong host name: the server's certificate is not for {host}: connect to a name that \
+             it is for, or give the server one for {host}"
+        ),
+        Revoked => "the server's certificate has been revoked by its CA: the server needs a new one".into(),
+        InvalidPurpose | InvalidPurposeContext { .. } => {
+            "the server's certificate is not for servers: the server needs one with serverAuth in its \
+             extendedKeyUsage, or without one"
+                .into()
+        }
+        BadEncoding => "the server's certificate is damaged: the server needs a new one".into(),
+        UnsupportedSignatureAlgorithmContext { .. }
+        | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the server's certificate is signed in a way that we do not accept: the server needs one \
+             signed with RSA and SHA-256, ECDSA P-256 or P-384, or Ed25519"
+                .into()
+        }
+        Other(reason) => match reason.0.downcast_ref() {
+            Some(reason) => webpki_words(reason),
+            None => unusable(&reason.0),
+        },
+        reason => unusable(reason),
+    }
+}
+
+/// Says the same of what rustls has no error of its own for.
+fn webpki_words(reason: &webpki::Error) -> String {
+    use webpki::Error;
+    match reason {
+        Error::CaUsedAsEndEntity => {
+            "the server's certificate is that of a CA, which is for signing others: the server needs one of \
+             its own, with CA:FALSE in its basicConstraints (openssl req -x509 makes a CA, unless \
+             told -addext basicConstraints=CA:FALSE)"
+                .into()
+        }
+        Error::EndEntityUsedAsCa => {
+            "the server's certificate is signed by a certificate that is not a CA: the server needs one \
+             signed by a CA"
+                .into()
+        }
+        Error::UnsupportedCertVersion => {
+            "the server's certificate is of an old version of X.509: the server needs one of version 3, \
+             with its host as a subjectAltName (openssl x509 -req makes one if told -extfile FILE)"
+                .into()
+        }
+        Error::UnsupportedCriticalExtension => {
+            "the server's certificate has a critical extension that we do not know: the server needs one \
+             without"
+                .into()
+        }
+        Error::NameConstraintViolation => {
+            "the server's certificate is for a name that its CA may not sign for: the server needs one \
+             from another CA"
+                .into()
+        }
+        Error::PathLenConstraintViolated | Error::MaximumPathDepthExceeded => {
+            "there are more CAs between the server's certificate and the one that we trust than \
+             are allowed: the server needs one signed by fewer"
+                .into()
+        }
+        reason => unusable(reason),
+    }
+}
+
+fn unusable(reason: &impl std::fmt::Debug) -> String {
+    format!("the server's certificate cannot be used ({reason:?}): the server needs a new one")
+}
+
+/// Says in plain words what else ends a connection in TLS.
+fn tls_words(err: &rustls::Error) -> String {
+    use rustls::Error;
+    match err {
+        Error::InvalidMessage(_) => "the server does not speak TLS".into(),
+        Error::NoCertificatesPresented => {
+            "the server shows no certificate: the server needs one".into()
+        }
+        Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => "the server speaks only old versions of TLS: the server needs 1.2 or 1.3".into(),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server wants a certificate of its clients, and chat-client has none".into()
+        }
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the server has no certificate for this host name: connect to another name of it".into()
+        }
+        Error::AlertReceived(AlertDescription::HandshakeFailure)
+        | Error::AlertReceived(AlertDescription::InsufficientSecurity)
+        | Error::PeerIncompatible(_) => {
+            "the server and this client have no cipher or kind of key in common, or the server \
+             wants a certificate of its clients, and chat-client has none"
+                .into()
+        }
+        Error::AlertReceived(alert) => {
+            format!("the server has refused us, by the TLS alert {alert:?}")
+        }
+        Error::PeerMisbehaved(what) => format!("the server breaks a rule of TLS: {what:?}"),
+        Error::DecryptError => "what the server has sent cannot be decrypted".into(),
+        err => err.to_string(),
     }
 }
 
