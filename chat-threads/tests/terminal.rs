@@ -13,8 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
+use workbench::dialogue::reset;
 
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -207,6 +211,156 @@ fn the_terminal_is_put_back_from_a_search_in_the_history_too() {
 }
 
 #[test]
+fn a_signal_that_ends_it_puts_the_terminal_back() {
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT, Signal::INT] {
+        for (keys, shown) in [("", ">"), ("in the middle", "> in the middle"), (CTRL_R, "search")] {
+            if signal == Signal::INT && keys == CTRL_R {
+                continue; // rustyline takes SIGINT itself, and here may see it only with the next key
+            }
+            let mut chat = Chat::start();
+            chat.type_in("hello\r");
+            chat.wait_for("> hello\n>");
+            chat.type_in(keys);
+            chat.wait_for(shown);
+            chat.signal(signal);
+            let (code, stderr) = chat.end();
+            // For SIGINT it quits, as for Ctrl-C.
+            let expected = (signal == Signal::INT).then_some(0);
+            assert_eq!((code, &stderr[..]), (expected, &[][..]), "{signal:?} after {keys:?}");
+        }
+    }
+}
+
+/// A shell makes the terminal its own while a program is stopped.
+#[test]
+fn it_goes_on_after_a_stop_that_it_has_not_seen() {
+    let mut chat = Chat::start();
+    chat.type_in("half a li");
+    chat.wait_for_last_line("> half a li");
+    chat.signal(Signal::STOP);
+    tcsetattr(&chat.tty, OptionalActions::Now, &chat.mode).unwrap();
+    chat.tty.write_all(b"\x1b[?2004l\n$ fg\n").unwrap();
+    chat.signal(Signal::CONT);
+    chat.wait_for("$ fg\n\n> half a li");
+    let mode = tcgetattr(&chat.tty).unwrap();
+    assert!(!mode.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON));
+    assert!(chat.terminal.0.lock().unwrap().parser.screen().bracketed_paste());
+    chat.type_in("ne\r");
+    assert_eq!(chat.read_frame(), "half a line");
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_refused_and_the_client_goes_on() {
+    let mut chat = Chat::start();
+    for (bytes, text) in [(&b"caf\xe9\r"[..], "café"), (b"\xff", "thé")] {
+        let prompts = chat.count("\x1b[?2004h");
+        chat.keyboard.write_all(bytes).unwrap();
+        let refusal = chat.stderr.recv_timeout(DEADLINE);
+        assert_eq!(refusal.as_deref(), Ok("Not sent: not valid UTF-8"), "{bytes:?}");
+        // What is typed meets a prompt: between two lines, the terminal would echo it.
+        drop(chat.wait_until_terminal("a prompt", |terminal| {
+            terminal.count("\x1b[?2004h") > prompts && terminal.contents().ends_with("\n>")
+        }));
+        chat.type_in(&format!("{text}\r"));
+        assert_eq!(chat.read_frame(), text);
+        chat.server_says(&format!("a: {text}"));
+        chat.wait_for(&format!("a: {text}\n>"));
+    }
+    chat.type_in(CTRL_D);
+    assert_eq!(chat.end(), (Some(0), vec![]));
+}
+
+#[test]
+fn a_reset_at_once_is_told_in_words() {
+    let mut chat = Chat::open(24, &[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    reset(std::mem::replace(&mut chat.sock, other));
+    let (code, stderr) = chat.end();
+    let words = "Error: Connection to server closed: the server has reset the connection";
+    assert_eq!((code, &stderr[..]), (Some(1), &[words.to_owned()][..]));
+}
+
+/// Some terminals join the rows of a line that they have broken, others do not; and it takes a moment
+/// until the client knows of the new size.
+#[test]
+fn no_message_is_lost_when_the_terminal_is_made_wider() {
+    for joins in [true, false] {
+        let mut chat = Chat::with_env(40, &[("NO_COLOR", "1")]);
+        let typed = "0123456789".repeat(17);
+        chat.type_in(&typed);
+        let long = format!("a: {}", "x".repeat(180));
+        let msgs = ["a: one", "a: two", &long, "a: four", "a: five", "a: six"];
+        let expect = |chat: &Chat, count: usize| {
+            let expected = format!("{}> {typed}", msgs[..count].concat());
+            let is_so = |screen: &str| screen.replace('\n', "").ends_with(&expected);
+            chat.wait_until(&format!("{count} messages, rows joined: {joins}"), is_so);
+        };
+        for msg in &msgs[..4] {
+            chat.server_says(msg);
+        }
+        expect(&chat, 4);
+        chat.terminal.0.lock().unwrap().set_cols(150, joins);
+        chat.server_says(msgs[4]);
+        expect(&chat, 5);
+        chat.tell_cols(150);
+        chat.server_says(msgs[5]);
+        expect(&chat, 6);
+        chat.type_in("\r");
+        assert_eq!(chat.read_frame(), typed);
+    }
+}
+
+/// Of the line being typed, more rows may be left on the screen than it has.
+#[test]
+fn no_message_is_lost_when_the_terminal_is_made_narrower() {
+    for joins in [true, false] {
+        let mut chat = Chat::with_env(40, &[("NO_COLOR", "1")]);
+        let typed = "0123456789".repeat(17);
+        chat.type_in(&typed);
+        let msgs = ["a: one", "a: two", "a: three"];
+        let expect = |chat: &Chat, count: usize| {
+            let above = msgs[..count - 1].join("\n");
+            let last = format!("\n{}\n> ", msgs[count - 1]);
+            chat.wait_until(&format!("{count} messages, rows joined: {joins}"), |screen| {
+                let is_typed = screen.replace('\n', "").ends_with(&format!("> {typed}"));
+                is_typed && screen.contains(&above) && screen.contains(&last)
+            });
+        };
+        chat.server_says(msgs[0]);
+        chat.server_says(msgs[1]);
+        expect(&chat, 2);
+        chat.terminal.0.lock().unwrap().set_cols(50, joins);
+        chat.tell_cols(50);
+        chat.wait_until("the line in new rows", |screen| {
+            screen.replace('\n', "").ends_with(&format!("> {typed}"))
+        });
+        chat.server_says(msgs[2]);
+        expect(&chat, 3);
+        chat.type_in("\r");
+        assert_eq!(chat.read_frame(), typed);
+    }
+}
+
+#[test]
+fn tabs_and_wide_characters_at_the_end_of_a_row_do_not_cost_a_message() {
+    for typed in ["日".repeat(100), format!("{}\tx\ty", "x".repeat(66)), "é\t".repeat(40)] {
+        let mut chat = Chat::with_env(24, &[("NO_COLOR", "1")]);
+        chat.server_says("a: before");
+        chat.wait_for("a: before\n>");
+        chat.type_in(&format!("\x1b[200~{typed}\x1b[201~"));
+        let mut above = "a: before\n".to_owned();
+        for msg in ["a: one", "a: two", "a: three"] {
+            chat.server_says(msg);
+            above = format!("{above}{msg}\n");
+            chat.wait_for(&format!("{above}> "));
+        }
+        chat.type_in("\r");
+        assert_eq!(chat.read_frame(), typed);
+    }
+}
+
+#[test]
 fn senders_have_colours_unless_the_user_has_none() {
     for (env, has_colour) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
         let chat = Chat::with_env(24, env);
@@ -247,6 +401,14 @@ impl Chat {
     }
 
     fn with_env(rows: u16, env: &[(&str, &str)]) -> Chat {
+        let chat = Chat::open(rows, env);
+        // Before that, the terminal would echo what is typed.
+        chat.wait_for_last_line(">");
+        chat
+    }
+
+    /// The same, before there is a prompt.
+    fn open(rows: u16, env: &[(&str, &str)]) -> Chat {
         let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&pty).unwrap();
         unlockpt(&pty).unwrap();
@@ -275,10 +437,18 @@ impl Chat {
         let keyboard = File::from(pty);
         let terminal = watch(keyboard.try_clone().unwrap(), rows);
         let stderr = lines(child.stderr.take().unwrap());
-        let chat = Chat { child, sock, keyboard, terminal, stderr, tty, mode };
-        // Before that, the terminal would echo what is typed.
-        chat.wait_for_last_line(">");
-        chat
+        Chat { child, sock, keyboard, terminal, stderr, tty, mode }
+    }
+
+    /// As a terminal does that has another width.
+    fn tell_cols(&self, cols: u16) {
+        let size = tcgetwinsize(&self.tty).unwrap();
+        tcsetwinsize(&self.tty, Winsize { ws_col: cols, ..size }).unwrap();
+        self.signal(Signal::WINCH);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn type_in(&mut self, keys: &str) {
@@ -299,6 +469,10 @@ impl Chat {
                 [byte] => frame.push(byte),
             }
         }
+    }
+
+    fn count(&self, bytes: &str) -> usize {
+        self.terminal.0.lock().unwrap().count(bytes)
     }
 
     fn screen(&self) -> String {
@@ -395,9 +569,46 @@ impl Terminal {
         self.parser.process(bytes);
     }
 
+    /// How often these bytes have come.
+    fn count(&self, bytes: &str) -> usize {
+        self.bytes.windows(bytes.len()).filter(|window| window == &bytes.as_bytes()).count()
+    }
+
+    /// Makes the screen wider or narrower, as terminals do that `join` the rows of a line which they
+    /// have broken, and break it anew, and as others do, which leave or cut the rows.
+    fn set_cols(&mut self, cols: u16, joins: bool) {
+        let screen = self.parser.screen();
+        let (row_count, old_cols) = screen.size();
+        if !joins {
+            self.parser.screen_mut().set_size(row_count, cols.try_into().unwrap());
+            return;
+        }
+        let (cursor_row, cursor_col) = screen.cursor_position();
+        let mut parser = vt100::Parser::new(row_count, cols.try_into().unwrap(), 0);
+        let mut line = String::new();
+        let mut cursor = (0, 0);
+        for (row, text) in (0..=cursor_row).zip(screen.rows(0, old_cols.get())) {
+            let col = u16::try_from(line.len()).unwrap();
+            line += text.trim_end();
+            if row == cursor_row {
+                let (top, _) = parser.screen().cursor_position();
+                let col = col + cursor_col;
+                cursor = (top + col / cols, col % cols);
+            }
+            if row == cursor_row || !screen.row_wrapped(row) {
+                parser.process(line.as_bytes());
+                parser.process(b"\r\n");
+                line.clear();
+            }
+        }
+        let (row, col) = cursor;
+        parser.process(format!("\x1b[{};{}H", row + 1, col + 1).as_bytes());
+        self.parser = parser;
+    }
+
     /// The screen's lines, without the blanks at their ends.
     fn contents(&self) -> String {
-        let rows = self.parser.screen().rows(0, COLS);
+        let rows = self.parser.screen().rows(0, u16::MAX);
         rows.map(|row| row.trim_end().to_owned() + "\n").collect::<String>().trim_end().to_owned()
     }
 }

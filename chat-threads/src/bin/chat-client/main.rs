@@ -15,6 +15,7 @@ mod tls;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,8 +103,8 @@ fn chat_on_terminal(
     say(&format!("Connected to {server}: Enter sends a line, 'q' quits\n"))?;
     let receiver = Arc::clone(chat);
     let receive = move || {
-        let ended = receiver.receive(|msgs| screen.show(msgs));
-        if ended.is_err() {
+        let ended = catch_panic(|| receiver.receive(|msgs| screen.show(msgs)));
+        if !matches!(ended, Ok(Ok(()))) {
             screen.restore();
         }
         end(ended)
@@ -116,16 +117,27 @@ fn chat_on_terminal(
 fn chat_in_lines(chat: &Arc<Chat>) -> anyhow::Result<()> {
     let receiver = Arc::clone(chat);
     let show = |msgs: &[String]| say(&(msgs.join("\n") + "\n"));
-    let receive = move || end(receiver.receive(show));
+    let receive = move || end(catch_panic(|| receiver.receive(show)));
     thread::Builder::new().spawn(receive).map_err(in_words).context(NO_THREAD)?;
     chat.finish(chat.send_all(io::stdin().lines())?, ANSWER_TIME)
 }
 
 /// Ends the program from the receiving thread, while the other may be waiting for somebody to type.
-fn end(ended: anyhow::Result<()>) -> ! {
-    let Err(err) = ended else { process::exit(0) };
-    let _ = writeln!(io::stderr(), "Error: {err:#}");
-    process::exit(1)
+fn end(ended: thread::Result<anyhow::Result<()>>) -> ! {
+    match ended {
+        Ok(Ok(())) => process::exit(0),
+        Ok(Err(err)) => {
+            let _ = writeln!(io::stderr(), "Error: {err:#}");
+            process::exit(1)
+        }
+        // The panic has been told on stderr.
+        Err(_) => process::exit(101),
+    }
+}
+
+/// A panic of the receiving thread ends the program too, and not that thread alone.
+fn catch_panic<R>(receive: impl FnOnce() -> R) -> thread::Result<R> {
+    panic::catch_unwind(AssertUnwindSafe(receive))
 }
 
 /// What both threads need.

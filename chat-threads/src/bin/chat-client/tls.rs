@@ -156,9 +156,9 @@ impl Write for &TlsSock {
 
 fn read_roots(path: &Path) -> Result<RootCertStore> {
     let text = fs::read(path).map_err(in_words)?;
-    let text = match &text[..] {
-        // A byte order mark, which some editors write.
-        [0xef, 0xbb, 0xbf, text @ ..] => text,
+    // Some editors write a byte order mark.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    match text {
         [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => {
             bail!("it is UTF-16 text: save it again as UTF-8 or ASCII")
         }
@@ -166,8 +166,8 @@ fn read_roots(path: &Path) -> Result<RootCertStore> {
         [0x30, ..] => bail!(
             "it is DER or PKCS #12, not PEM: openssl x509 -in FILE -out ca.pem writes it as PEM"
         ),
-        text => text,
-    };
+        _ => {}
+    }
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_slice_iter(text) {
         let cert = cert.map_err(|err| anyhow!("it is not valid PEM: {}", pem_words(&err)))?;
@@ -370,8 +370,9 @@ fn tls_words(err: &rustls::Error) -> String {
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
             "the server has no certificate for this host name: connect to another name of it".into()
         }
-        Error::AlertReceived(AlertDescription::HandshakeFailure)
-        | Error::AlertReceived(AlertDescription::InsufficientSecurity)
+        Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        )
         | Error::PeerIncompatible(_) => {
             "the server and this client have no cipher or kind of key in common, or the server \
              wants a certificate of its clients, and chat-client has none"
