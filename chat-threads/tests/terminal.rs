@@ -23,11 +23,14 @@ use workbench::dialogue::reset;
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
+
 const COLS: u16 = 70;
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const CTRL_R: &str = "\x12";
+const CTRL_Z: &str = "\x1a";
 const UP: &str = "\x1b[A";
 
 #[test]
@@ -231,6 +234,25 @@ fn a_signal_that_ends_it_puts_the_terminal_back() {
     }
 }
 
+/// In the background the terminal is not the client's: to change it would stop the client again.
+#[test]
+#[cfg(target_os = "linux")] // elsewhere setsid(1) is not there, or does not know --ctty
+fn a_signal_ends_it_in_the_background_too() {
+    // The shell goes on when the client has stopped; with -m it has jobs though it asks nobody.
+    // Its own end would end the client in any case.
+    let script = r#""$0" --port "$1"; kill %1; kill -CONT %1; read -r enter"#;
+    let mut shell = Command::new("setsid");
+    shell.args(["--ctty", "--wait", "sh", "-m", "-c", script, PROGRAM]);
+    let mut chat = Chat::run(24, &[], &mut shell);
+    chat.wait_for_last_line(">");
+    chat.type_in("half a li");
+    chat.wait_for_last_line("> half a li");
+    chat.type_in(CTRL_Z);
+    assert_eq!(chat.sock.read(&mut [0]).expect("the client does not end"), 0);
+    chat.type_in("\r");
+    assert_eq!(chat.end().0, Some(0));
+}
+
 /// A shell makes the terminal its own while a program is stopped.
 #[test]
 fn it_goes_on_after_a_stop_that_it_has_not_seen() {
@@ -409,6 +431,11 @@ impl Chat {
 
     /// The same, before there is a prompt.
     fn open(rows: u16, env: &[(&str, &str)]) -> Chat {
+        Chat::run(rows, env, Command::new(PROGRAM).arg("--port"))
+    }
+
+    /// The same with a command that still wants the port.
+    fn run(rows: u16, env: &[(&str, &str)], command: &mut Command) -> Chat {
         let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&pty).unwrap();
         unlockpt(&pty).unwrap();
@@ -420,8 +447,8 @@ impl Chat {
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chat-client"))
-            .args(["--port", &port])
+        let mut child = command
+            .arg(&port)
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
             .envs(env.iter().copied())
