@@ -263,7 +263,7 @@ impl QueueGauge {
             return Err(slow);
         }
         let is_over = |since: Option<Duration>, limit| {
-            since.is_some_and(|since| state.clock - since >= limit)
+            since.is_some_and(|since| state.clock.saturating_sub(since) >= limit)
         };
         let is_long = state.waiting() > QUEUE_BYTES as u64 || state.entries > QUEUE_ENTRIES;
         let is_stalled = is_long && is_over(state.refused_since, STALL);
@@ -327,13 +327,13 @@ impl State {
     fn advance_clock(&mut self) {
         let now = Instant::now();
         if let Some(last) = self.last_write {
-            self.clock += (now - last).min(LONGEST_STEP);
+            self.clock += now.saturating_duration_since(last).min(LONGEST_STEP);
         }
         self.last_write = Some(now);
     }
 
     fn slow(&self) -> SlowConsumer {
-        let age = self.oldest.map_or(Duration::ZERO, |(_, at)| self.clock - at);
+        let age = self.oldest.map_or(Duration::ZERO, |(_, at)| self.clock.saturating_sub(at));
         SlowConsumer { bytes: self.waiting(), age }
     }
 }
