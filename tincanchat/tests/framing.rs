@@ -89,10 +89,9 @@ proptest! {
     #[test]
     fn printable_text_has_no_control_characters_and_keeps_the_others(text in any::<String>()) {
         let shown = printable(&text);
-        prop_assert!(shown.chars().all(|c| !c.is_control() || c == '\t'));
+        prop_assert!(shown.chars().all(is_kept));
         prop_assert_eq!(printable(&shown).into_owned(), shown.clone().into_owned());
-        let kept = |c: &char| !c.is_control() || *c == '\t';
-        if text.chars().all(|c| kept(&c)) {
+        if text.chars().all(is_kept) {
             prop_assert_eq!(shown.into_owned(), text);
         }
     }
@@ -159,4 +158,28 @@ fn messages_not_asked_for_stay() {
     let msgs: Vec<_> = parse_recvd_data(&mut rest).map(Result::unwrap).collect();
     assert_eq!(msgs, ["two", "three"]);
     assert!(rest.is_empty());
+}
+
+#[test]
+fn each_character_is_printable_as_it_is_or_escaped() {
+    for c in '\0'..=char::MAX {
+        let shown = printable(c.encode_utf8(&mut [0; 4])).into_owned();
+        if is_kept(c) {
+            assert_eq!(shown, c.to_string());
+        } else {
+            assert_eq!(shown, c.escape_default().to_string());
+        }
+    }
+}
+
+/// Not kept are C0 except the tab, DEL, C1, the separators of lines and paragraphs, and what has the
+/// property `Bidi_Control` in Unicode's PropList.txt.
+fn is_kept(c: char) -> bool {
+    let separators = [0x2028, 0x2029];
+    let bidi_controls = [0x061c, 0x200e, 0x200f, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e];
+    let isolates = 0x2066..=0x2069;
+    let code = u32::from(c);
+    let is_listed =
+        separators.contains(&code) || bidi_controls.contains(&code) || isolates.contains(&code);
+    c == '\t' || !(c.is_control() || is_listed)
 }
