@@ -1,6 +1,4 @@
 use std::fmt;
-use std::io::{self, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use clap_verbosity_flag::{InfoLevel, Verbosity};
@@ -8,7 +6,7 @@ use tracing::warn;
 
 use super::Log;
 use super::log::{start_log_to, start_log_without};
-use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS, trace};
+use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS, printable, trace};
 
 // Documented where it is re-exported: clap would take a comment here for the description of every
 // program that flattens it.
@@ -187,28 +185,6 @@ pub struct ClientArgs {
     pub port: u16,
 }
 
-/// Says on stdout that a server is ready, in the one line that it ever prints there: `Listening on
-/// ADDR`.
-///
-/// A stdout that is closed or full is no reason not to serve, so nothing comes of that.
-///
-/// # Errors
-///
-/// Those of asking the listener for its address.
-///
-/// ```
-/// use tincanchat::{cli::announce, create_listen_socket};
-///
-/// announce(&create_listen_socket("127.0.0.1", 0)?)?; // prints, say, Listening on 127.0.0.1:37465
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub fn announce(listener: &TcpListener) -> io::Result<()> {
-    let addr = listener.local_addr()?;
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "Listening on {addr}").and_then(|()| stdout.flush());
-    Ok(())
-}
-
 /// Why a program could not do its job: `main` returns it, and it becomes one line on stderr and
 /// exit code 1.
 ///
@@ -230,7 +206,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
+        // A cause may quote what a peer has sent.
+        f.write_str(&printable(&format!("{:#}", self.0)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! the rules for what goes wrong. The same for every stage, so that a stage shows what is its own.
 
 mod accept;
+mod announce;
 mod args;
 mod client;
 mod contain;
@@ -11,8 +12,10 @@ mod log_limit;
 mod relay;
 mod shutdown;
 
+pub use announce::{announce, announce_to};
 /// The arguments that every client takes.
 pub use args::ClientArgs;
+pub use args::Failure;
 /// The arguments that every server takes.
 ///
 /// A server flattens them into its own, and may give `--port` another default.
@@ -32,7 +35,6 @@ pub use args::ClientArgs;
 /// assert_eq!(args.server.port, 0);
 /// ```
 pub use args::ServerArgs;
-pub use args::{Failure, announce};
 pub use client::{in_words, say};
 pub use contain::{caught, contain, first_cause, log_end};
 pub use door::{Door, Seat};

@@ -1,8 +1,9 @@
-//! The log of a server that must not have a second thread: a process writes it.
+//! What a server prints that must not have a second thread: processes write it, one the log and one the
+//! line on stdout.
 //!
-//! Nobody may wait for stderr, which may be a pipe that nobody reads. The house's log has a thread for
-//! that. Here lines go, from the server and from its workers, into a socket that takes them or not, and
-//! a process takes them out and writes them.
+//! Nobody may wait for stderr or stdout, which may be a pipe that nobody reads. The house's log has a
+//! thread for that. Here lines go, from the server and from its workers, into a socket that takes them
+//! or not, and a process takes them out and writes them.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -19,63 +20,89 @@ use nix::unistd::{ForkResult, Pid};
 
 use crate::processes::fork;
 
-/// How often, and how many times, the end of the server looks whether the last lines are written.
+/// How often, and how many times, the end of the server looks whether the last lines are written; and
+/// how many times its start looks whether its line is written.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const LOOKS: usize = 100;
+const LOOKS_AT_START: usize = 20;
 
-/// The process that writes the log; dropping it sees the last lines off.
-pub struct LogProcess {
+/// A process that writes lines; dropping it waits for the last ones.
+pub struct WriterProcess {
     pid: Pid,
-    lines: Arc<UnixStream>,
+    /// Takes lines until the last one has been written.
+    lines: Option<Arc<UnixStream>>,
 }
 
-impl LogProcess {
+impl WriterProcess {
     /// Starts it. The signals that are held back stay so in it: its end is the end of the lines.
-    pub fn start() -> Result<Self> {
+    pub fn start(output: impl io::Write) -> Result<Self> {
         let (lines, to_write) = UnixStream::pair()?;
         lines.set_nonblocking(true)?;
-        match fork().context("no process for the log")? {
+        match fork().context("no process for what the server prints")? {
             ForkResult::Child => {
                 drop(lines);
-                write_out(to_write)
+                write_out(to_write, output)
             }
-            ForkResult::Parent { child } => Ok(LogProcess { pid: child, lines: Arc::new(lines) }),
+            ForkResult::Parent { child } => {
+                Ok(WriterProcess { pid: child, lines: Some(Arc::new(lines)) })
+            }
         }
     }
 
     /// What takes a line, or leaves it out. Linux takes a line as a whole or not at all.
     pub fn writer(&self) -> impl Fn(&[u8]) + use<> {
-        let (lines, left_out) = (Arc::clone(&self.lines), AtomicUsize::new(0));
+        let (lines, left_out) = (self.lines.clone(), AtomicUsize::new(0));
         move |line| {
             let before = left_out.swap(0, Ordering::Relaxed);
             let note = format!("({before} lines of the log left out: nobody took them)\n");
             let note = if before == 0 { "" } else { &note };
-            if (&*lines).write(&[note.as_bytes(), line].concat()).is_err() {
+            let text = [note.as_bytes(), line].concat();
+            if lines.as_deref().is_none_or(|mut lines| lines.write(&text).is_err()) {
                 left_out.fetch_add(before + 1, Ordering::Relaxed);
             }
         }
     }
-}
 
-impl Drop for LogProcess {
-    fn drop(&mut self) {
-        let _ = self.lines.shutdown(Shutdown::Write);
-        for _ in 0..LOOKS {
+    /// Writes a line after which there will be none: the process ends when it has written it, and is
+    /// waited for a moment.
+    pub fn write_last(&mut self, line: &[u8]) {
+        if let Some(mut lines) = self.lines.as_deref() {
+            let _ = lines.write(line); // a new socket has room for a line
+        }
+        self.ends_within(LOOKS_AT_START);
+    }
+
+    /// Ends the lines, and reports whether the process has ended after so many looks at most.
+    fn ends_within(&mut self, looks: usize) -> bool {
+        if let Some(lines) = self.lines.take() {
+            // Closing it is not enough: others may have the socket as well.
+            let _ = lines.shutdown(Shutdown::Write);
+        }
+        for _ in 0..looks {
+            // An error if the server's loop has waited for it already.
             if waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
-                return;
+                return true;
             }
             thread::sleep(LOOK_EVERY);
         }
-        // It waits for somebody who reads.
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        false
     }
 }
 
-fn write_out(mut lines: UnixStream) -> ! {
+impl Drop for WriterProcess {
+    fn drop(&mut self) {
+        if !self.ends_within(LOOKS) {
+            // It waits for somebody who reads.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
+    }
+}
+
+fn write_out(mut lines: UnixStream, mut output: impl io::Write) -> ! {
     let mut text = vec![0; 64 * 1024];
     while let Ok(len @ 1..) = lines.read(&mut text) {
-        let _ = io::stderr().write_all(&text[..len]); // a full disk or a closed pipe costs these lines
+        let _ = output.write_all(&text[..len]); // a full disk or a closed pipe costs these lines
     }
     process::exit(0)
 }

@@ -20,6 +20,9 @@ mod server;
 mod threads;
 
 #[cfg(unix)]
+use std::io;
+
+#[cfg(unix)]
 use clap::Parser;
 #[cfg(unix)]
 use tincanchat::cli::{Failure, ServerArgs};
@@ -60,9 +63,11 @@ fn main() -> Result<(), Failure> {
         let why = "--trace needs a thread, and a server that forks must not have a second one";
         Args::command().error(ErrorKind::ArgumentConflict, why).exit();
     }
-    let log = log::LogProcess::start()?;
+    // Before the log, so that this process, if it is stuck, does not hold the log's socket as well.
+    let stdout = log::WriterProcess::start(io::stdout())?;
+    let log = log::WriterProcess::start(io::stderr())?;
     let _log = args.server.start_log_to(log.writer());
-    Ok(server::run(&args.server, &signals, processes::Processes::new(&signals))?)
+    Ok(server::run(&args.server, &signals, processes::Processes::new(&signals, stdout))?)
 }
 
 #[cfg(not(unix))]

@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Pid};
-use tincanchat::cli::{Seat, caught, log_end};
+use tincanchat::cli::{Seat, announce_to, caught, log_end};
 use tracing::warn;
 
+use crate::log::WriterProcess;
 use crate::server::{Mixin, Signals, handle_client};
 
 /// The exit code of a worker whose failure has no number of the system's.
@@ -20,16 +21,21 @@ const OTHER: u8 = u8::MAX;
 /// Those that serve, and whom.
 pub struct Processes<'a> {
     signals: &'a Signals,
+    stdout: WriterProcess,
     seats: HashMap<Pid, Seat>,
 }
 
 impl<'a> Processes<'a> {
-    pub fn new(signals: &'a Signals) -> Self {
-        Processes { signals, seats: HashMap::new() }
+    pub fn new(signals: &'a Signals, stdout: WriterProcess) -> Self {
+        Processes { signals, stdout, seats: HashMap::new() }
     }
 }
 
 impl Mixin for Processes<'_> {
+    fn announce(&mut self, listener: &TcpListener) -> io::Result<()> {
+        announce_to(listener, |line| self.stdout.write_last(line))
+    }
+
     fn process_request(&mut self, sock: TcpStream, seat: Seat, listener: &mut Option<TcpListener>) {
         let addr = seat.addr();
         match fork() {
@@ -46,7 +52,7 @@ impl Mixin for Processes<'_> {
     fn service_actions(&mut self) {
         while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = ended.pid() else { break };
-            // One that has no seat has written the log.
+            // One that has no seat has written the log, or the line on stdout.
             if let Some(seat) = self.seats.remove(&pid) {
                 log_end(&seat, said(ended));
             }

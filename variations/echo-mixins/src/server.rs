@@ -1,6 +1,6 @@
 //! What is the same whoever serves a client: the loop that accepts, the signals, one exchange.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
@@ -23,6 +23,11 @@ const REQUEST: usize = 1024;
 
 /// What serves a client. The methods have their names from Python's `socketserver`.
 pub trait Mixin {
+    /// Says on stdout where the server listens.
+    fn announce(&mut self, listener: &TcpListener) -> io::Result<()> {
+        announce(listener)
+    }
+
     /// Begins to serve a client, and does not wait for it. A worker that has the listener as well is
     /// to close it.
     fn process_request(&mut self, sock: TcpStream, seat: Seat, listener: &mut Option<TcpListener>);
@@ -34,9 +39,9 @@ pub trait Mixin {
     fn server_close(&mut self) {}
 }
 
-pub fn run(args: &ServerArgs, signals: &Signals, mixin: impl Mixin) -> Result<()> {
+pub fn run(args: &ServerArgs, signals: &Signals, mut mixin: impl Mixin) -> Result<()> {
     let listener = create_listen_socket(&args.host, args.port)?;
-    announce(&listener)?;
+    mixin.announce(&listener)?;
     serve(listener, args, signals, mixin)
 }
 

@@ -11,7 +11,11 @@ use workbench::{PATIENCE, fail, procfs, wait_until};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
 
 fn start(mixin: &str) -> Result<Server> {
-    Launch::new(PROGRAM, &[]).args(&["--mixin", mixin, "-v"]).start()
+    let server = Launch::new(PROGRAM, &[]).args(&["--mixin", mixin, "-v"]).start()?;
+    // The process that has written the line on stdout ends then.
+    let is_alone = || Ok(procfs::children(server.pid().context("no server")?).len() <= 1);
+    assert!(wait_until(PATIENCE, is_alone)?, "more than one process that prints");
+    Ok(server)
 }
 
 /// Sends bytes, and gives who answered, and what, up to the end that must come.

@@ -393,6 +393,12 @@ const TABLE: &[Row] = &[
         outlets::stdout_closed,
         "§1: a closed stdout never stops or stalls a server.",
     ),
+    #[cfg(target_os = "linux")]
+    each(
+        "survive-stdout-full",
+        outlets::stdout_full,
+        "§1: a stdout that is full from the start never stops or stalls a server.",
+    ),
     #[cfg(unix)]
     each(
         "survive-stderr-closed",

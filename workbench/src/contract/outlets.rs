@@ -1,9 +1,16 @@
 //! A log or a standard output that goes nowhere must not stop a server.
 
+#[cfg(target_os = "linux")]
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
+
 use anyhow::Result;
 
 use crate::check::Bench;
 use crate::check::bench::Room;
+#[cfg(target_os = "linux")]
+use crate::fail;
 use crate::server::{Outlet, Server};
 use crate::wire::Client;
 
@@ -39,6 +46,55 @@ pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(full()))?, FEW)?;
     let both = bench.launch(&[]).stdout(full()).stderr(full());
     goes_on(bench, bench.run_unheard(both)?, FEW)
+}
+
+/// A standard output that is full from the start, alone or with the log; and the line that says where
+/// the server listens comes when somebody reads after all.
+#[cfg(target_os = "linux")]
+pub(super) fn stdout_full(bench: &Bench) -> Result<()> {
+    let (_unread, full) = full_pipe()?;
+    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(outlet(&full)))?, FEW)?;
+    let both = bench.launch(&[]).stdout(outlet(&full)).stderr(outlet(&full));
+    goes_on(bench, bench.run_unheard(both)?, FEW)?;
+    let (reader, full) = full_pipe()?;
+    let server = bench.run_unheard(bench.launch(&[]).stdout(outlet(&full)))?;
+    bench.expect_works(&server)?;
+    let line = format!("Listening on {}\n", server.addr());
+    let printed = read_what_comes(reader, line.as_bytes())?;
+    if printed.ends_with(line.as_bytes()) {
+        return Ok(());
+    }
+    fail("read a full standard output at last", format!("{line:?}"), crate::wire::show(&printed))
+}
+
+/// A pipe that takes no more bytes.
+#[cfg(target_os = "linux")]
+fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = std::io::pipe()?;
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    // The last bytes one by one: a pipe takes few bytes as a whole or not at all.
+    for bytes in [&[b'x'; 4096][..], b"x"] {
+        while (&writer).write(bytes).is_ok() {}
+    }
+    Ok((reader, writer))
+}
+
+/// Opened anew, the pipe is one whose writers wait.
+#[cfg(target_os = "linux")]
+fn outlet(pipe: &PipeWriter) -> Outlet {
+    Outlet::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())
+}
+
+/// Reads until the end has come, or for as long as patience lasts.
+#[cfg(target_os = "linux")]
+fn read_what_comes(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    let mut bytes = Vec::new();
+    crate::wait_until(crate::PATIENCE, || match reader.read_to_end(&mut bytes) {
+        Err(err) if err.kind() != ErrorKind::WouldBlock => Err(err.into()),
+        _ => Ok(bytes.ends_with(end)),
+    })?;
+    Ok(bytes)
 }
 
 /// The server must serve so many messages, and others after a client's error, and end well.

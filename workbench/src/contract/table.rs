@@ -339,6 +339,13 @@ pub const TABLE: &[Check] = &[
         outlets::stdout_closed,
         "§1: a closed stdout never stops or stalls a server.",
     ),
+    #[cfg(target_os = "linux")]
+    row(
+        "survive-stdout-full",
+        EVERY,
+        outlets::stdout_full,
+        "§1: a stdout that is full from the start never stops or stalls a server.",
+    ),
     #[cfg(unix)]
     row(
         "survive-stderr-closed",
