@@ -21,7 +21,7 @@ impl AcceptErrors {
     /// Logs an error of `accept`, and says how long to wait before the next call of it.
     pub(super) fn pause(&mut self, err: &io::Error) -> Duration {
         if belongs_to_the_connection(err) {
-            warn_limited(Reason::Accept, || format!("accept: {err}"));
+            warn_limited(Reason::Accept(err.kind()), || format!("accept: {err}"));
             return Duration::ZERO;
         }
         let now = Instant::now();
@@ -31,7 +31,7 @@ impl AcceptErrors {
             _ => FIRST_PAUSE,
         };
         self.last = Some((now, pause));
-        warn_limited(Reason::Resources, || format!("accept: {err}; trying again"));
+        warn_limited(Reason::Resources(err.kind()), || format!("accept: {err}; trying again"));
         pause
     }
 }

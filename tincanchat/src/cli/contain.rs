@@ -1,13 +1,15 @@
 use std::error::Error;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::info;
 
 use super::Seat;
-use super::log_limit::{Reason, warn_limited};
-use crate::SlowConsumer;
+use super::log_limit::{Cause, Reason, warn_limited};
 use crate::trace::{CLIENT, name_lane, span};
+use crate::{FrameError, SlowConsumer};
 
 /// Runs something for one client, and turns a panic in it into an error.
 ///
@@ -65,8 +67,10 @@ pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
 
 /// Logs how a client's handler ended, and that the client is gone: `Client ADDR disconnected`.
 ///
-/// Many failures of the same kind within a second become ten lines and a count. Of one that was
-/// turned away nothing more is said.
+/// Many failures for the same reason within a second become ten lines and a count. Reasons differ by
+/// what was being done (a context of the error that is a `&'static str`) and by what failed: a panic,
+/// a slow consumer, each variant of [`FrameError`], each [kind](io::ErrorKind) of I/O error. Of one
+/// that was turned away nothing more is said.
 ///
 /// ```
 /// use tincanchat::cli::{Door, log_end};
@@ -88,9 +92,34 @@ pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
+    log_end_of::<FrameError>(seat, end);
+}
+
+/// The same for a server whose protocol has errors of another type: each variant is a reason.
+///
+/// ```
+/// use tincanchat::cli::{Door, log_end_of};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum Wrong {
+///     #[error("the name is empty")]
+///     NoName,
+///     #[error("the name has {0} bytes")]
+///     LongName(usize),
+/// }
+///
+/// let addr = "127.0.0.1:50312".parse()?;
+/// let (_, _, seat) = Door::new(1).admit(Ok(("a socket", addr))).expect("a seat is free");
+/// // Ten a second of each come into the log.
+/// log_end_of::<Wrong>(&seat, Err(Wrong::NoName.into()));
+/// log_end_of::<Wrong>(&seat, Err(Wrong::LongName(300).into()));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+pub fn log_end_of<E: Error + Send + Sync + 'static>(seat: &Seat, end: anyhow::Result<()>) {
     let addr = seat.addr();
     if let Err(err) = end {
-        warn_limited(reason(&err), || format!("{addr}: {err:#}"));
+        let reason = Reason::Client(err.downcast_ref().copied(), cause::<E>(&err));
+        warn_limited(reason, || format!("{addr}: {err:#}"));
     }
     if seat.is_inside() {
         info!("Client {addr} disconnected");
@@ -123,7 +152,7 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 /// ```
 pub fn first_cause(received: anyhow::Result<()>, sent: anyhow::Result<()>) -> anyhow::Result<()> {
     match (&received, &sent) {
-        (_, Err(err)) if err.is::<Panicked>() || err.chain().any(is_slow) => sent,
+        (_, Err(err)) if err.is::<Panicked>() || find::<SlowConsumer>(err).is_some() => sent,
         (Err(err), Ok(())) if err.chain().any(is_late) => sent,
         _ => received.and(sent),
     }
@@ -134,13 +163,26 @@ fn is_late(cause: &(dyn Error + 'static)) -> bool {
     err.is_some_and(|err| err.kind() == io::ErrorKind::WouldBlock)
 }
 
-fn is_slow(cause: &(dyn Error + 'static)) -> bool {
-    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.is::<SlowConsumer>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<SlowConsumer>)
+/// Why the handler of a client failed; `E` is the type of its protocol's errors.
+fn cause<E: Error + Send + Sync + 'static>(err: &anyhow::Error) -> Cause {
+    if find::<Panicked>(err).is_some() {
+        Cause::Panic
+    } else if find::<SlowConsumer>(err).is_some() {
+        Cause::SlowConsumer
+    } else if let Some(wrong) = find::<E>(err) {
+        let mut variant = DefaultHasher::new();
+        mem::discriminant(wrong).hash(&mut variant);
+        Cause::Protocol(variant.finish())
+    } else {
+        find::<io::Error>(err).map_or(Cause::Other, |err| Cause::Io(err.kind()))
+    }
 }
 
-fn reason(err: &anyhow::Error) -> Reason {
-    err.chain()
-        .find_map(|cause| cause.downcast_ref::<io::Error>())
-        .map_or(Reason::Other, |err| Reason::Io(err.kind()))
+/// Finds a cause of this type, also inside an I/O error, which does not count what is in it among its
+/// causes.
+fn find<E: Error + Send + Sync + 'static>(err: &anyhow::Error) -> Option<&E> {
+    err.chain().find_map(|cause| {
+        let inside = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+        cause.downcast_ref().or_else(inside)
+    })
 }

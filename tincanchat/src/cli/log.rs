@@ -6,6 +6,7 @@
 //! nearly this; but it bounds lines, not bytes, and at the end it writes to the stuck stderr
 //! itself.)
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::panic;
@@ -14,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap_verbosity_flag::{LogLevel, Verbosity};
-use tracing::error;
+use tracing::{error, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,8 +32,9 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Starts the log: one line an event, on stderr, in colour if that is a terminal.
 ///
-/// The level is that of `-v` and `-q` if there are any, else `RUST_LOG` if it can be understood
-/// (`debug`, or `chat_poll=debug,info`), else `info`. A panic becomes a line of the log as well.
+/// The level is that of `-v` and `-q` if there are any, else that of `RUST_LOG` (`debug`, or
+/// `chat_poll=debug,info`), else `info`; a `RUST_LOG` that is mistyped changes nothing, and a warning
+/// says so. A panic becomes a line of the log as well.
 /// Lines go out in the order they came; nobody waits for stderr, and what it takes too late is
 /// counted and left out. Keep the result until the program ends: it sees the last lines off.
 ///
@@ -59,21 +61,52 @@ pub(super) fn start_log_to(
     without: &[&str],
     write: impl Fn(&[u8]) + Send + Sync + 'static,
 ) -> Log {
-    let from_env = || std::env::var("RUST_LOG").ok()?.parse::<Targets>().ok();
-    let levels = (!verbosity.is_present()).then(from_env).flatten();
-    let levels = levels.unwrap_or_else(|| targets(verbosity.tracing_level_filter(), without));
+    let asked = env::var_os("RUST_LOG").filter(|_| !verbosity.is_present());
+    let asked = asked.map(|text| text.to_string_lossy().into_owned());
+    let levels = asked.as_deref().map_or(Ok(None), levels);
+    let mistyped = levels.as_ref().err().copied();
+    let default = || targets(verbosity.tracing_level_filter(), without);
+    let levels = levels.ok().flatten().unwrap_or_else(default);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(To(write));
     // It fails if there is a log already, which then goes on.
     let _ = tracing_subscriber::registry().with(lines).with(levels).try_init();
+    if let Some(word) = mistyped {
+        let word = printable(word);
+        warn!("RUST_LOG is ignored: \"{word}\" is neither a level nor TARGET=LEVEL");
+    }
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let why = panic.payload_as_str().unwrap_or("no text");
         error!("panic at {place}: {}", printable(why));
     }));
     Log(())
+}
+
+/// Reads the levels that `RUST_LOG` asks for, if there is something in it.
+///
+/// A word alone has to be a level. `Targets` would take any other word for a target, which gets all
+/// levels, and everything else none: a mistyped level would silence the log.
+///
+/// # Errors
+///
+/// The part that is neither a level nor TARGET=LEVEL.
+fn levels(text: &str) -> Result<Option<Targets>, &str> {
+    let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    for &part in &parts {
+        let (target, level) = part.split_once('=').unwrap_or(("every target", part));
+        // An empty word would be a level, too.
+        let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+        if target.is_empty() || !is_level {
+            return Err(part);
+        }
+    }
+    parts.join(",").parse().map(Some).map_err(|_| text)
 }
 
 fn targets(level: LevelFilter, without: &[&str]) -> Targets {
@@ -187,5 +220,30 @@ impl<F: Fn(&[u8])> Write for To<&F> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn rust_log_is_a_list_of_levels_some_with_a_target() {
+        for nothing in ["", " , "] {
+            assert_eq!(levels(nothing), Ok(None));
+        }
+        let levels = levels("off, chat_poll=DEBUG ,").expect("levels").expect("not empty");
+        assert!(levels.would_enable("chat_poll", &Level::DEBUG));
+        assert!(!levels.would_enable("tincanchat", &Level::ERROR));
+    }
+
+    #[test]
+    fn what_is_neither_a_level_nor_a_target_with_one_is_named() {
+        for wrong in ["inof", "chat_poll", "chat_poll=", "=info", "a=b=info", "chat_poll=inof"] {
+            let text = format!("warn,{wrong},debug");
+            assert_eq!(levels(&text), Err(wrong));
+        }
     }
 }

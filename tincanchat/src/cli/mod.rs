@@ -36,7 +36,7 @@ pub use args::Failure;
 /// ```
 pub use args::ServerArgs;
 pub use client::{in_words, say};
-pub use contain::{caught, contain, first_cause, log_end};
+pub use contain::{caught, contain, first_cause, log_end, log_end_of};
 pub use door::{Door, Seat};
 pub use log::{Log, start_log};
 pub use relay::{last_words, log_rest, relay_msgs};

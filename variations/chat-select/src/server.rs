@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use slab::Slab;
-use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce, caught, log_end};
+use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce, caught, log_end_of};
 use tincanchat::{AT_THE_DOOR, DRAIN, Farewell, Frame, Frames, MAX_MSG_LEN, QueueGauge};
 use tincanchat::{canonical, create_listen_socket, printable};
 use tracing::{info, warn};
@@ -163,7 +163,7 @@ impl Clients {
             // Its name goes with it only after the others have been told.
             let is_over = client.name.is_none() && farewell.is_over(&mut client.sock, has_sent_all);
             if is_over {
-                log_end(&client.seat, std::mem::replace(end, Ok(())));
+                log_end_of::<Wrong>(&client.seat, std::mem::replace(end, Ok(())));
             }
             !is_over
         });

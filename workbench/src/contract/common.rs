@@ -436,6 +436,11 @@ const TABLE: &[Row] = &[
     ),
     many("log-quiet", quiet, "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`."),
     each("log-rust-log", log::rust_log, "§1: the log: set by `RUST_LOG`."),
+    each(
+        "log-rust-log-mistyped",
+        log::rust_log_mistyped,
+        "§1: the log: `info` by default, also if `RUST_LOG` is mistyped, which one warning says.",
+    ),
 ];
 
 /// What no protocol here knows, one way or another.

@@ -54,14 +54,25 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
 }
 
-/// All control characters that a message can hold: C0, DEL and C1.
+/// All characters that a message can hold and a log cannot, and the tab: C0, DEL and C1, those of
+/// Unicode's property `Bidi_Control`, and the separators of lines and paragraphs.
 pub(super) fn controls() -> String {
-    (1..0x20).chain(0x7f..0xa0).filter_map(char::from_u32).collect()
+    let controls = (1..0x20).chain(0x7f..0xa0).filter_map(char::from_u32);
+    controls.chain(BIDI_CONTROLS).chain(SEPARATORS).collect()
 }
 
 pub(super) fn is_forbidden(ch: char) -> bool {
-    ch.is_control() && ch != '\t'
+    (ch.is_control() && ch != '\t') || BIDI_CONTROLS.contains(&ch) || SEPARATORS.contains(&ch)
 }
+
+/// What sets the direction of the text around it.
+const BIDI_CONTROLS: [char; 12] = [
+    '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
+/// What ends a line or a paragraph.
+const SEPARATORS: [char; 2] = ['\u{2028}', '\u{2029}'];
 
 pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
@@ -161,6 +172,59 @@ pub(super) fn rust_log(bench: &Bench) -> Result<()> {
         0 => Ok(()),
         n => fail("ran with RUST_LOG=off", "no log", format!("{n} lines")),
     }
+}
+
+/// A filter that cannot be meant as it is typed is told of once, and the log is as without it.
+pub(super) fn rust_log_mistyped(bench: &Bench) -> Result<()> {
+    for text in ["inof", "chat_poll=debgu", "warn,chat-poll", "=", "info\u{202e}"] {
+        one_warning(bench, text, 1)?;
+    }
+    // Unset, in a shell; and not tidily typed.
+    one_warning(bench, "", 0)?;
+    one_warning(bench, " info , ", 0)
+}
+
+fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
+    let server = bench.run(bench.launch(&[]).env("RUST_LOG", text))?;
+    let client = Client::connect(server.addr())?;
+    events::wait_for(&server, &came(client.addr()))?;
+    let tells = |line: &str| {
+        events::is_warning(line) && line.contains("RUST_LOG") && !line.contains(is_forbidden)
+    };
+    match (server.log().count(tells), server.log().count(|line| line.contains("RUST_LOG"))) {
+        (told, all) if told == wanted && all == wanted => Ok(()),
+        _ => {
+            let expected = format!("{wanted} warnings about it");
+            fail(format!("ran with RUST_LOG={text:?}"), expected, server.log())
+        }
+    }
+}
+
+/// Many failures for one reason must not keep the log from telling of a failure for another one.
+pub(super) fn each_reason_apart(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    // More than the ten lines that a reason may have within a second.
+    for _ in 0..30 {
+        misbehaves(&server, b"\xff\0")?;
+    }
+    let addr = misbehaves(&server, &vec![b'a'; super::framing::MAX + 1])?;
+    told_of(&server, addr, "a message that is too long, after many that are not UTF-8")?;
+    let client = bench.known_client(&server)?;
+    let addr = client.addr();
+    client.reset()?;
+    told_of(&server, addr, "a reset, after many protocol errors")
+}
+
+fn misbehaves(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
+    let mut client = Client::connect(server.addr())?;
+    client.send_regardless(bytes);
+    client.rest()?;
+    Ok(client.addr())
+}
+
+fn told_of(server: &Server, addr: std::net::SocketAddr, what: &str) -> Result<()> {
+    let is_it = |line: &str| events::is_warning(line) && line.contains(&addr.to_string());
+    server.wait_for_log(&format!("a warning about {what}"), is_it).map(drop)
 }
 
 /// All that a server has logged, to its end.

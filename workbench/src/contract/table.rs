@@ -530,6 +530,18 @@ pub const TABLE: &[Check] = &[
     ),
     row("log-rust-log", EVERY, log::rust_log, "§1: the log: set by `RUST_LOG`."),
     row(
+        "log-rust-log-mistyped",
+        EVERY,
+        log::rust_log_mistyped,
+        "§1: the log: `info` by default, also if `RUST_LOG` is mistyped, which one warning says.",
+    ),
+    row(
+        "log-each-reason",
+        EVERY,
+        log::each_reason_apart,
+        "§1: the log: for what went wrong the address and why; of each reason ten lines a second.",
+    ),
+    row(
         "log-rust-log-debug",
         CHAT,
         log::rust_log_debug,

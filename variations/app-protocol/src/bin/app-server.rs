@@ -19,7 +19,7 @@ use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use tincanchat::cli::{Door, Failure, Seat, ServerArgs, Shutdown, announce, caught, log_end};
+use tincanchat::cli::{Door, Failure, Seat, ServerArgs, Shutdown, announce, caught, log_end_of};
 use tincanchat::{DRAIN, Farewell, create_listen_socket};
 use tracing::info;
 
@@ -96,7 +96,7 @@ impl Clients {
         // Once is enough: there will be an event for each change, if what was there has been used up.
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(err) = poll.registry().register(&mut sock, token, interest) {
-            return log_end(&seat, Err(err.into()));
+            return log_end_of::<MessageError>(&seat, Err(err.into()));
         }
         let state = State::Receiving(Incoming::request());
         let done_by = Instant::now() + self.deadline;
@@ -165,7 +165,7 @@ impl Client {
         let State::Leaving(farewell, end) = &mut self.state else { return false };
         let is_over = farewell.is_over(&mut self.sock, true);
         if is_over {
-            log_end(&self.seat, std::mem::replace(end, Ok(())));
+            log_end_of::<MessageError>(&self.seat, std::mem::replace(end, Ok(())));
         }
         is_over
     }
