@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 pub use rustix::process::Signal;
 
 use crate::procfs::{self, Figures};
+use crate::wire::is_obeyed;
 use crate::{PATIENCE, fail, sockdiag, wait_until};
 
 /// What happens to what a server prints.
@@ -872,7 +873,12 @@ impl fmt::Display for Lines {
             writeln!(f, "… {} lines before", lines.len() - LAST)?;
         }
         for line in lines.iter().skip(lines.len().saturating_sub(LAST)) {
-            writeln!(f, "{}", line.chars().take(160).collect::<String>())?;
+            // The server may have printed what a client has sent it.
+            let shown = line.chars().take(160).map(|ch| match ch {
+                ch if is_obeyed(ch) && ch != '\t' => ch.escape_default().to_string(),
+                ch => ch.to_string(),
+            });
+            writeln!(f, "{}", shown.collect::<String>())?;
         }
         Ok(())
     }

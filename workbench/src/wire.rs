@@ -675,14 +675,23 @@ pub fn framed(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 
-/// Shows bytes as text: the zero byte as `␀`, other control characters escaped.
+/// Whether a terminal does something at this character instead of showing it: C0, DEL and C1, what
+/// has Unicode's property `Bidi_Control`, and the separators of lines and paragraphs.
+#[must_use]
+pub fn is_obeyed(ch: char) -> bool {
+    let is_bidi_control = matches!(ch,
+        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    ch.is_control() || is_bidi_control || matches!(ch, '\u{2028}'..='\u{2029}')
+}
+
+/// Shows bytes as text: the zero byte as `␀`, other characters that a terminal obeys escaped.
 #[must_use]
 pub fn show_text(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for ch in String::from_utf8_lossy(bytes).chars() {
         match ch {
             '\0' => shown.push('␀'),
-            ch if ch.is_control() => shown.extend(ch.escape_default()),
+            ch if is_obeyed(ch) => shown.extend(ch.escape_default()),
             ch => shown.push(ch),
         }
     }
@@ -710,6 +719,7 @@ mod tests {
     #[test]
     fn bytes_are_shown_as_text_and_in_hexadecimal() {
         assert_eq!(show(b"a\0\x1b"), "\"a␀\\u{1b}\" [61 00 1b]");
+        assert_eq!(show_text("\u{202e}a\u{2028}".as_bytes()), r"\u{202e}a\u{2028}");
         assert!(show(&[b'x'; 1000]).ends_with("… (1000 bytes)"));
     }
 }

@@ -426,7 +426,7 @@ const TABLE: &[Row] = &[
         "log-escapes",
         controls_escaped,
         "§1: Text that came from the network and goes to a log has its control characters escaped \
-         (C0 but for a tab, DEL, C1).",
+         (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
     ),
     each(
         "log-not-forged",

@@ -7,7 +7,7 @@ use crate::check::Bench;
 use crate::check::bench::{Room, wait_until_read};
 use crate::fail;
 use crate::server::Server;
-use crate::wire::{Client, framed};
+use crate::wire::{Client, framed, is_obeyed};
 
 pub(super) fn three_lines(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
@@ -54,25 +54,14 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
 }
 
-/// All characters that a message can hold and a log cannot, and the tab: C0, DEL and C1, those of
-/// Unicode's property `Bidi_Control`, and the separators of lines and paragraphs.
+/// All characters that a message can hold and a log cannot, and the tab.
 pub(super) fn controls() -> String {
-    let controls = (1..0x20).chain(0x7f..0xa0).filter_map(char::from_u32);
-    controls.chain(BIDI_CONTROLS).chain(SEPARATORS).collect()
+    ('\u{1}'..='\u{ffff}').filter(|ch| is_obeyed(*ch)).collect()
 }
 
 pub(super) fn is_forbidden(ch: char) -> bool {
-    (ch.is_control() && ch != '\t') || BIDI_CONTROLS.contains(&ch) || SEPARATORS.contains(&ch)
+    is_obeyed(ch) && ch != '\t'
 }
-
-/// What sets the direction of the text around it.
-const BIDI_CONTROLS: [char; 12] = [
-    '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
-    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
-];
-
-/// What ends a line or a paragraph.
-const SEPARATORS: [char; 2] = ['\u{2028}', '\u{2029}'];
 
 pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;

@@ -506,7 +506,7 @@ pub const TABLE: &[Check] = &[
         EVERY,
         log::controls_escaped,
         "§1: Text that came from the network and goes to a log has its control characters \
-         escaped (C0 but for a tab, DEL, C1).",
+         escaped (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
     ),
     row(
         "log-not-forged",
