@@ -231,8 +231,11 @@ fn without_a_server_there_is_one_line_and_exit_code_1() {
 fn control_characters_are_escaped_and_a_pipe_has_no_colours() {
     let server = Server::taking(1);
     let client = Client::start(PROGRAM, server.port, &[]);
-    server.accept().write_all(b"127.0.0.1:50312: \x1b[2Jgone\nover\0").unwrap();
-    client.expect(r"127.0.0.1:50312: \u{1b}[2Jgone\nover");
+    server
+        .accept()
+        .write_all("127.0.0.1:50312: \x1b[2Jgone\nover\u{202e}\u{2028}\0".as_bytes())
+        .unwrap();
+    client.expect(r"127.0.0.1:50312: \u{1b}[2Jgone\nover\u{202e}\u{2028}");
 }
 
 #[test]

@@ -237,8 +237,8 @@ fn control_characters_are_escaped() {
     let client = Client::start(PROGRAM, server.port, &["-m", "hello"]);
     let mut sock = server.accept();
     read_frame(&sock);
-    sock.write_all(b"\x1b[2Jgone\nover\0").unwrap();
-    assert_eq!(client.end().stdout, [r"\u{1b}[2Jgone\nover"]);
+    sock.write_all("\x1b[2Jgone\nover\u{202e}\u{2028}\0".as_bytes()).unwrap();
+    assert_eq!(client.end().stdout, [r"\u{1b}[2Jgone\nover\u{202e}\u{2028}"]);
 }
 
 #[test]

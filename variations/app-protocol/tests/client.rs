@@ -163,8 +163,9 @@ fn silence_is_a_failure_after_a_while() {
 
 #[test]
 fn controls_in_a_result_are_escaped() {
-    let ended = ask(answering(result("\u{1b}[2Jgone\nover\u{9b}")), &["search", "x"]);
-    assert_prints(&ended, r"\u{1b}[2Jgone\nover\u{9b}");
+    let ended =
+        ask(answering(result("\u{1b}[2Jgone\nover\u{9b}\u{202e}\u{2028}")), &["search", "x"]);
+    assert_prints(&ended, r"\u{1b}[2Jgone\nover\u{9b}\u{202e}\u{2028}");
 }
 
 #[test]

@@ -71,7 +71,8 @@ fn two_clients_hear_each_other_and_the_end() -> Result<()> {
     let ann = Running::start("ann", port)?;
     server.wait_for_log("ann", |line| line.ends_with("NAME: ann"))?;
     let mut bob = Running::start("bob", port)?;
-    bob.keyboard()?.write_all(b"  hello \n\n\x1b[2Jgone\nno line end")?;
+    bob.keyboard()?
+        .write_all("  hello \n\n\x1b[2Jgone\u{202e}\u{2028}!\nno line end".as_bytes())?;
     let bob = bob.end()?;
     assert_eq!((bob.status.code(), stdout(&bob)), (Some(0), vec![]), "{}", stderr(&bob));
     server.wait_for_log("bob's last", |line| line.ends_with("no line end"))?;
@@ -80,7 +81,7 @@ fn two_clients_hear_each_other_and_the_end() -> Result<()> {
     let expected = [
         "(Connected: New client (2) from bob@127.0.0.1)",
         "#bob@127.0.0.1>>hello",
-        r"#bob@127.0.0.1>>\u{1b}[2Jgone",
+        r"#bob@127.0.0.1>>\u{1b}[2Jgone\u{202e}\u{2028}!",
         "#bob@127.0.0.1>>no line end",
         "(Now hung up: Client from bob@127.0.0.1)",
     ];

@@ -74,9 +74,10 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// Whether a character sets the direction of what follows, the text of others on the same line
-/// included: a control character for a terminal, though Unicode files it elsewhere.
+/// included (Unicode's `Bidi_Control`): a control character for a terminal, though Unicode files it elsewhere.
 fn turns_text(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c,
+        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl PartialEq for Name {

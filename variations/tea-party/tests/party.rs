@@ -85,7 +85,17 @@ fn login_says_what_is_wrong_with_a_name() -> Result<()> {
     ask(&mut ann, "login bob", &["The name \"bob\" is taken.", AGAIN])?;
     let too_long = "x".repeat(33);
     let unseen = "\u{200b}\u{200d}";
-    for name in ["ann lee", "ann\u{3000}lee", "a\u{7}", "a\u{9b}", "a\u{202e}", unseen, &too_long] {
+    for name in [
+        "ann lee",
+        "ann\u{3000}lee",
+        "a\u{7}",
+        "a\u{9b}",
+        "a\u{202e}",
+        "a\u{61c}b",
+        "a\u{200f}b",
+        unseen,
+        &too_long,
+    ] {
         ask(&mut ann, &format!("login {name}"), &[NO_NAME, AGAIN])?;
     }
     ann.send(b"login Zo\xe9\r\n")?; // Latin-1
@@ -184,7 +194,13 @@ fn nobodys_terminal_is_driven_by_others() -> Result<()> {
     ann.send(b"say \x1b[2Jgone \xff\xff\xe9\ttab\r\n")?;
     hear(&mut bob, "ann: \\u{1b}[2Jgone \u{fffd}\ttab")?;
     ann.send("tell bob \u{9b}2J\r\n".as_bytes())?;
-    hear(&mut bob, "ann tells you: \\u{9b}2J")
+    hear(&mut bob, "ann tells you: \\u{9b}2J")?;
+    for command in ["say ", "tell bob "] {
+        ann.send(format!("{command}\u{202e}back\u{2028}ann: forged\u{200f}!\r\n").as_bytes())?;
+        let verb = if command == "say " { "" } else { " tells you" };
+        hear(&mut bob, &format!(r"ann{verb}: \u{{202e}}back\u{{2028}}ann: forged\u{{200f}}!"))?;
+    }
+    Ok(())
 }
 
 #[test]
