@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind};
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use tincanchat::printable;
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -40,7 +41,9 @@ pub async fn connect(servers: &[ServerAddr], gone: mpsc::Sender<()>) -> Result<C
                 Event::Disconnected | Event::Closed | Event::LameDuckMode => {
                     let _ = gone.try_send(());
                 }
-                Event::ServerError(err) => warn!("NATS says: {err}"),
+                Event::ServerError(err) => {
+                    warn!("NATS says: {}", printable(&err.to_string()));
+                }
                 _ => {}
             }
             std::future::ready(())

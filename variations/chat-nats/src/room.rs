@@ -11,7 +11,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{ServerAddr, header::NATS_MESSAGE_ID};
 use futures_util::StreamExt as _;
-use tincanchat::Frame;
+use tincanchat::{Frame, printable};
 use tokio::sync::{mpsc, watch};
 use tokio::{task, time};
 use tokio_util::bytes::Bytes;
@@ -202,7 +202,8 @@ impl Room {
                 pause = FIRST_PAUSE;
             }
             if told != why {
-                warn!("NATS does not carry the room: {why}; messages are refused until it does");
+                let shown = printable(&why);
+                warn!("NATS does not carry the room: {shown}; messages are refused until it does");
                 told = why;
             }
             self.tried.send_replace(true);
