@@ -202,6 +202,23 @@ fn what_is_wrong_is_logged_and_closes_the_connection() {
 }
 
 #[test]
+fn many_failures_for_one_reason_hide_none_for_another() {
+    let server = start();
+    let told = |bytes: &[u8]| {
+        let mut client = connect(&server);
+        client.send_regardless(bytes);
+        client.bytes_to_end().unwrap();
+        client.addr()
+    };
+    // More than the ten lines that a reason may have within a second.
+    for _ in 0..30 {
+        told(&by_hand("{}", b""));
+    }
+    wait_for_log(&server, told(&by_hand("[]", b"")), "not a JSON object");
+    wait_for_log(&server, told(&by_hand("{", b"")), "the header is not JSON");
+}
+
+#[test]
 fn one_that_leaves_early_is_logged() {
     let server = start();
     for (bytes, words) in [

@@ -178,6 +178,27 @@ fn what_is_wrong_is_told_logged_and_ends_that_client_alone() -> Result<()> {
 }
 
 #[test]
+fn many_failures_for_one_reason_hide_none_for_another() -> Result<()> {
+    let server = start(&[])?;
+    let told = |bytes: &[u8]| -> Result<String> {
+        let mut client = Client::connect(server.addr())?;
+        client.send(bytes)?;
+        client.bytes_to_end()?;
+        Ok(client.addr().to_string())
+    };
+    // More than the ten lines that a reason may have within a second.
+    for _ in 0..30 {
+        told(b"\0\0\0\x01\xff")?;
+    }
+    for (bytes, why) in [(&b"\xff\0\0\0"[..], "a frame of"), (&frame("no name"), "the first frame")]
+    {
+        let addr = told(bytes)?;
+        server.wait_for_log(why, |line| line.contains(&addr) && line.contains(why))?;
+    }
+    Ok(())
+}
+
+#[test]
 fn who_talks_on_after_something_wrong_still_gets_to_know_why() -> Result<()> {
     let server = start(&[])?;
     let mut client = Client::connect(server.addr())?;
