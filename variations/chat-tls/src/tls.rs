@@ -103,11 +103,16 @@ fn explained(err: io::Error) -> Error {
         Some(rustls::Error::AlertReceived(UnknownCA)) => {
             anyhow!("the client does not trust the CA of our certificate")
         }
-        Some(rustls::Error::AlertReceived(CertificateExpired)) => {
-            anyhow!("to the client, our certificate has expired")
-        }
+        // Clients such as those of rustls send this alert for both.
+        Some(rustls::Error::AlertReceived(CertificateExpired)) => anyhow!(
+            "the client says that our certificate has expired or is not valid yet: \
+             compare its dates with the clocks of both machines"
+        ),
         Some(rustls::Error::AlertReceived(alert @ (BadCertificate | CertificateUnknown))) => {
-            anyhow!("the client refuses our certificate ({alert:?}): for another host, perhaps")
+            anyhow!(
+                "the client refuses our certificate ({alert:?}): \
+                 perhaps it is for another host, or not valid yet"
+            )
         }
         _ if err.kind() == ErrorKind::UnexpectedEof => anyhow!("the client left amid it"),
         _ => err.into(),
