@@ -14,10 +14,11 @@ use std::{process, thread};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{ForkResult, Pid};
 
-use crate::processes::fork;
+use crate::processes::{fork, wait_for};
+use crate::server::retry_interrupted;
 
 /// How often, and how many times, the end of the server looks whether the last lines are written.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -50,7 +51,8 @@ impl LogProcess {
             let before = left_out.swap(0, Ordering::Relaxed);
             let note = format!("({before} lines of the log left out: nobody took them)\n");
             let note = if before == 0 { "" } else { &note };
-            if (&*lines).write(&[note.as_bytes(), line].concat()).is_err() {
+            let bytes = [note.as_bytes(), line].concat();
+            if retry_interrupted(|| (&*lines).write(&bytes)).is_err() {
                 left_out.fetch_add(before + 1, Ordering::Relaxed);
             }
         }
@@ -61,20 +63,20 @@ impl Drop for LogProcess {
     fn drop(&mut self) {
         let _ = self.lines.shutdown(Shutdown::Write);
         for _ in 0..LOOKS {
-            if waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
+            if wait_for(Some(self.pid), Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
                 return;
             }
             thread::sleep(LOOK_EVERY);
         }
         // It waits for somebody who reads.
         let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        let _ = wait_for(Some(self.pid), None);
     }
 }
 
 fn write_out(mut lines: UnixStream) -> ! {
     let mut text = vec![0; 64 * 1024];
-    while let Ok(len @ 1..) = lines.read(&mut text) {
+    while let Ok(len @ 1..) = retry_interrupted(|| lines.read(&mut text)) {
         let _ = io::stderr().write_all(&text[..len]); // a full disk or a closed pipe costs these lines
     }
     process::exit(0)

@@ -1,6 +1,6 @@
 //! What is the same whoever serves a client: the loop that accepts, the signals, one exchange.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
@@ -79,7 +79,8 @@ fn serve(
 /// One exchange, in a worker of that name.
 pub fn handle_client(mut sock: TcpStream, addr: SocketAddr, worker: &str) -> Result<()> {
     let mut request = [0; REQUEST];
-    let len = sock.read(&mut request).context("receiving")?; // blocks until there is something
+    // It blocks until there is something.
+    let len = retry_interrupted(|| sock.read(&mut request)).context("receiving")?;
     if len == 0 {
         return Ok(()); // it has left without a request
     }
@@ -89,6 +90,16 @@ pub fn handle_client(mut sock: TcpStream, addr: SocketAddr, worker: &str) -> Res
     sock.write_all(&answer).context("sending")?; // blocks until the kernel has taken all of it
     hang_up(sock);
     Ok(())
+}
+
+/// Calls again when a signal interrupts the call.
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// Bytes without the white space at their ends. They need not be text: a read may end amid a
