@@ -12,12 +12,16 @@ use tincanchat::{MAX_MSG_LEN, printable};
 
 use crate::frame::{MAX_RELAY_LEN, Rest, frame};
 use crate::keyboard::typed;
+use crate::server::unwatchable;
 
 /// The longest line that is read at all: what a message may have, and much white space around it.
 const MAX_LINE: usize = 4 * MAX_MSG_LEN;
 
 pub fn run(name: &str, host: &str, port: u16) -> Result<()> {
     let (sock, server) = ClientArgs { host: host.to_owned(), port }.connect()?;
+    if let Some(why) = unwatchable(&sock) {
+        bail!("cannot wait for the server: {why}");
+    }
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let (prompt, typed, rest) = (None, Vec::new(), Rest::default());
     let mut chat =

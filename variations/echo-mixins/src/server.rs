@@ -36,6 +36,12 @@ pub trait Mixin {
 
 pub fn run(args: &ServerArgs, signals: &Signals, mixin: impl Mixin) -> Result<()> {
     let listener = create_listen_socket(&args.host, args.port)?;
+    // select(2) cannot watch a higher one, and the program that started this one may have left many open.
+    let fd = listener.as_raw_fd();
+    ensure!(
+        usize::try_from(fd).is_ok_and(|fd| fd < FD_SETSIZE),
+        "cannot wait for connections: select(2) watches {FD_SETSIZE} descriptors, this is number {fd}"
+    );
     announce(&listener)?;
     serve(listener, args, signals, mixin)
 }
@@ -153,8 +159,6 @@ fn wait(listener: Option<&TcpListener>, pause: Duration) -> Result<()> {
     let mut ready = FdSet::new();
     let pause = (!pause.is_zero()).then(|| TimeSpec::from_duration(pause));
     if let Some(listener) = listener.filter(|_| pause.is_none()) {
-        let is_low = usize::try_from(listener.as_raw_fd()).is_ok_and(|fd| fd < FD_SETSIZE);
-        ensure!(is_low, "select(2) cannot wait for a descriptor over {FD_SETSIZE}");
         ready.insert(listener.as_fd());
     }
     match pselect(None, &mut ready, None, None, pause.as_ref(), &SigSet::empty()) {
