@@ -1,6 +1,6 @@
 //! The client: what is typed goes out while what others say comes in.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 
@@ -111,7 +111,10 @@ impl Chat<'_> {
 
     /// Receives once; says whether there will be more.
     fn hear(&mut self) -> Result<bool> {
-        let n = self.rest.recv(&mut self.sock).map_err(in_words).context("receiving")?;
+        let n = match self.rest.recv(&mut self.sock) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => return Ok(true), // a signal came
+            received => received.map_err(in_words).context("receiving")?,
+        };
         let (texts, wrong) = self.rest.take_texts(MAX_RELAY_LEN);
         for text in &texts {
             self.show(text)?;

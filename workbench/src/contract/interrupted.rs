@@ -16,7 +16,7 @@ use crate::server::Server;
 /// stays, nor one that is refused, closed gently or slow, nor a reader of the log.
 pub(super) fn retried(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let library = compile(folder.path())?;
+    let library = library(folder.path())?;
     bench.preload(&library);
     serves(bench, &library)?;
     let serves = bench.speech().map(|it| it.serves);
@@ -43,7 +43,13 @@ pub(super) fn retried(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn compile(folder: &Path) -> Result<String> {
+/// Compiles the library that interrupts system calls, in this folder, and returns its path: the value
+/// of `LD_PRELOAD` for a program.
+///
+/// # Errors
+///
+/// The compiler, `cc`, is not there or fails.
+pub fn library(folder: &Path) -> Result<String> {
     let source = folder.join("interrupted.c");
     let library = folder.join("interrupted.so");
     fs::write(&source, include_str!("interrupted.c"))?;

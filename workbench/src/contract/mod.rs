@@ -22,7 +22,7 @@ pub(crate) mod events;
 mod exhaustion;
 mod framing;
 #[cfg(target_os = "linux")]
-mod interrupted;
+pub mod interrupted;
 mod leaving;
 mod limits;
 mod log;
