@@ -56,7 +56,6 @@ pub async fn recv_msgs<'a>(
         match read {
             Ok(0) => return Ok(None),
             Ok(n) => rest.has_read(n),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
             Err(err) => return Err(err),
         }
     }
@@ -64,15 +63,37 @@ pub async fn recv_msgs<'a>(
 }
 
 fn poll_read(
-    sock: Pin<&mut impl AsyncRead>,
+    mut sock: Pin<&mut impl AsyncRead>,
     rest: &mut Rest,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let read = sock.poll_read(cx, rest.room_to_read());
+    let read = retry_interrupted(|| sock.as_mut().poll_read(cx, rest.room_to_read()));
     if !matches!(read, Poll::Ready(Ok(_))) {
         rest.release();
     }
     read
+}
+
+/// Polls again when a signal has interrupted the call.
+///
+/// A runtime tries again when a socket would block, but returns `Interrupted` like any other error.
+///
+/// ```
+/// use std::io::{Error, ErrorKind};
+/// use std::task::Poll;
+/// use tincanchat::asynchronous::retry_interrupted;
+///
+/// let mut answers = [Err(ErrorKind::Interrupted), Ok(5)].into_iter();
+/// let mut read = || Poll::Ready(answers.next().expect("two calls").map_err(Error::from));
+/// assert!(matches!(retry_interrupted(&mut read), Poll::Ready(Ok(5))));
+/// ```
+pub fn retry_interrupted<T>(mut poll: impl FnMut() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    loop {
+        match poll() {
+            Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// How long the kernel may refuse everything before the gauge is asked whether the client is still
@@ -143,13 +164,16 @@ pub async fn send_frames<S: Future>(
 }
 
 fn poll_write(
-    sock: Pin<&mut impl AsyncWrite>,
+    mut sock: Pin<&mut impl AsyncWrite>,
     frames: &mut Frames,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let write = |slices: &[io::IoSlice<'_>]| match sock.poll_write_vectored(cx, slices) {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    let write = |slices: &[io::IoSlice<'_>]| {
+        let written = retry_interrupted(|| sock.as_mut().poll_write_vectored(cx, slices));
+        match written {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     };
     match frames.write_with(usize::MAX, write) {
         Err(err) if err.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -208,14 +232,13 @@ where
                 ready!(pause.as_mut().poll(cx));
             }
             pause = None;
-            match Pin::new(&mut sock).poll_read(cx, &mut thrown_away) {
+            match retry_interrupted(|| Pin::new(&mut sock).poll_read(cx, &mut thrown_away)) {
                 Poll::Pending if in_vain => pause = Some(Box::pin(sleep(DRAIN_PAUSE))),
                 Poll::Pending => {
                     in_vain = true;
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(n)) if n > 0 => in_vain = false,
-                Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(_) => break,
             }
         }

@@ -284,7 +284,8 @@ where
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn hang_up(mut sock: TcpStream) {
-    let has_more = sock.set_nonblocking(true).is_ok() && matches!(sock.read(&mut [0]), Ok(1));
+    // read_exact reads again when a signal interrupts it.
+    let has_more = sock.set_nonblocking(true).is_ok() && sock.read_exact(&mut [0]).is_ok();
     if has_more && sock.set_nonblocking(false).is_ok() {
         close_gently(&sock);
     }

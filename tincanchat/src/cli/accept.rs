@@ -20,6 +20,10 @@ pub(super) struct AcceptErrors {
 impl AcceptErrors {
     /// Logs an error of `accept`, and says how long to wait before the next call of it.
     pub(super) fn pause(&mut self, err: &io::Error) -> Duration {
+        // A signal came while it waited: nothing has gone wrong.
+        if err.kind() == ErrorKind::Interrupted {
+            return Duration::ZERO;
+        }
         if belongs_to_the_connection(err) {
             warn_limited(Reason::Accept(err.kind()), || format!("accept: {err}"));
             return Duration::ZERO;
@@ -42,7 +46,6 @@ fn belongs_to_the_connection(err: &io::Error) -> bool {
         ErrorKind::ConnectionAborted
             | ErrorKind::ConnectionReset
             | ErrorKind::HostUnreachable
-            | ErrorKind::Interrupted
             | ErrorKind::NetworkDown
             | ErrorKind::NetworkUnreachable
             | ErrorKind::PermissionDenied

@@ -194,7 +194,13 @@ impl Output {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
         file.seek(SeekFrom::Start(at))?;
-        if file.write(bytes)? < bytes.len() {
+        let written = loop {
+            match file.write(bytes) {
+                Err(err) if err.kind() == ErrorKind::Interrupted => {} // nothing was written
+                written => break written?,
+            }
+        };
+        if written < bytes.len() {
             return Err(io::Error::new(ErrorKind::StorageFull, "no space for all of it"));
         }
         Ok(())

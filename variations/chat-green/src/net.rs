@@ -52,6 +52,8 @@ impl<S: Source> Sock<S> {
                     hub::wait(self.1, until);
                     has_waited = true;
                 }
+                // A signal came. The caller's own retry would start its timeout anew.
+                Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 result => {
                     if !has_waited {
                         hub::yield_now(); // who never has to wait would let nobody else run

@@ -1,6 +1,6 @@
 //! The client: what is typed goes out while what others say comes in.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 
@@ -12,12 +12,16 @@ use tincanchat::{MAX_MSG_LEN, printable};
 
 use crate::frame::{MAX_RELAY_LEN, Rest, frame};
 use crate::keyboard::typed;
+use crate::server::unwatchable;
 
 /// The longest line that is read at all: what a message may have, and much white space around it.
 const MAX_LINE: usize = 4 * MAX_MSG_LEN;
 
 pub fn run(name: &str, host: &str, port: u16) -> Result<()> {
     let (sock, server) = ClientArgs { host: host.to_owned(), port }.connect()?;
+    if let Some(why) = unwatchable(&sock) {
+        bail!("cannot wait for the server: {why}");
+    }
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let (prompt, typed, rest) = (None, Vec::new(), Rest::default());
     let mut chat =
@@ -107,7 +111,10 @@ impl Chat<'_> {
 
     /// Receives once; says whether there will be more.
     fn hear(&mut self) -> Result<bool> {
-        let n = self.rest.recv(&mut self.sock).map_err(in_words).context("receiving")?;
+        let n = match self.rest.recv(&mut self.sock) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => return Ok(true), // a signal came
+            received => received.map_err(in_words).context("receiving")?,
+        };
         let (texts, wrong) = self.rest.take_texts(MAX_RELAY_LEN);
         for text in &texts {
             self.show(text)?;

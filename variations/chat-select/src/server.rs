@@ -323,7 +323,7 @@ fn handle_client_send(client: &mut Client) -> Result<()> {
 
 /// Why select cannot wait for this descriptor, if it cannot. A set has no bit for it, and what would
 /// be set instead is somebody else's memory: in C silently, with nix by a panic.
-fn unwatchable(sock: &impl AsFd) -> Option<String> {
+pub fn unwatchable(sock: &impl AsFd) -> Option<String> {
     let fd = sock.as_fd().as_raw_fd();
     let has_bit = usize::try_from(fd).is_ok_and(|fd| fd < FD_SETSIZE);
     (!has_bit).then(|| format!("select(2) watches {FD_SETSIZE} descriptors, this is number {fd}"))

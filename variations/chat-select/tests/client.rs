@@ -8,6 +8,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result};
 use workbench::server::{Launch, Server};
+#[cfg(target_os = "linux")]
+use workbench::{check::Needs, contract::interrupted};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 
@@ -29,6 +31,10 @@ impl Running {
     fn start(name: &str, port: u16) -> Result<Self> {
         let mut command = Command::new(PROGRAM);
         command.args(["--name", name, "--port", &port.to_string()]);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<Self> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Self(command.spawn()?))
     }
@@ -87,6 +93,30 @@ fn two_clients_hear_each_other_and_the_end() -> Result<()> {
     ];
     assert_eq!(stdout(&ann), expected);
     Ok(())
+}
+
+/// Every other call of it fails with `EINTR`.
+#[test]
+#[cfg(target_os = "linux")]
+fn it_retries_what_a_signal_interrupts() -> Result<()> {
+    if !Needs::Interrupts.met() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let server = start()?;
+    let mut command = Command::new(PROGRAM);
+    command.args(["--name", "ann", "--port", &server.addr().port().to_string()]);
+    command.env("LD_PRELOAD", interrupted::library(folder.path())?);
+    let mut ann = Running::spawn(command)?;
+    ann.keyboard()?.write_all(b"one\ntwo\n")?;
+    let ann = ann.end()?;
+    assert_eq!(
+        (ann.status.code(), stderr(&ann).contains("nterrupted")),
+        (Some(0), false),
+        "{}",
+        stderr(&ann)
+    );
+    server.wait_for_log("her last line", |line| line.ends_with(": two")).map(drop)
 }
 
 #[test]

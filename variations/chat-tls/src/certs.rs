@@ -25,6 +25,10 @@ const GOOD_FOR: Duration = Duration::from_hours(365 * 24);
 /// The files in a folder of `--dev-cert`.
 const DEV_FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
 
+/// The keys that ring can sign with.
+const USABLE_KEYS: &str = "it must be an ECDSA key on the curve P-256 or P-384, an Ed25519 key, or an \
+                           RSA key of 2,048 to 4,096 bits with the exponent 65,537";
+
 // A comment for clap's eyes would describe the whole program.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
@@ -78,13 +82,14 @@ fn config(cert: &Path, key: &Path) -> Result<ServerConfig> {
         rustls::Error::InvalidCertificate(_) => {
             Error::from(err).context(cert.display().to_string())
         }
-        _ => Error::from(err).context(key.display().to_string()),
+        // What is left is a key that the cryptography here cannot use.
+        _ => anyhow!("{}: the private key in it cannot be used: {USABLE_KEYS}", key.display()),
     })
 }
 
 fn read_certs(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let text = fs::read(path)?;
-    let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let text = read_text(path)?;
+    let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let certs = certs.map_err(not_pem)?;
     match certs.is_empty() {
         true => bail!("there is no certificate in it (-----BEGIN CERTIFICATE-----)"),
@@ -93,9 +98,9 @@ fn read_certs(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
-    let text = fs::read(path)?;
-    match PrivateKeyDer::from_pem_slice(&text) {
-        Err(pem::Error::NoItemsFound) if contains(&text, b"ENCRYPTED PRIVATE KEY") => {
+    let text = read_text(path)?;
+    match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
+        Err(pem::Error::NoItemsFound) if text.contains("ENCRYPTED PRIVATE KEY") => {
             bail!("the private key in it is locked with a pass phrase")
         }
         Err(pem::Error::NoItemsFound) => {
@@ -105,6 +110,16 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     }
 }
 
+/// Reads a text without its byte order marks. Some editors put one before the first line of a file, and
+/// in files that were joined there is one before each certificate.
+fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path)?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        bail!("it is encoded in UTF-16: save it in UTF-8");
+    }
+    Ok(String::from_utf8_lossy(&bytes).replace('\u{feff}', ""))
+}
+
 fn not_pem(err: pem::Error) -> Error {
     match err {
         pem::Error::MissingSectionEnd { end_marker } => {
@@ -112,10 +127,6 @@ fn not_pem(err: pem::Error) -> Error {
         }
         err => anyhow!("it is no valid PEM: {err}"),
     }
-}
-
-fn contains(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|window| window == words)
 }
 
 /// Gives the files in a folder of `--dev-cert`, which are made if there are none, and says which it was.

@@ -16,7 +16,7 @@ use async_std::{future, task};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsAcceptor;
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
-use tincanchat::asynchronous::close_gently;
+use tincanchat::asynchronous::{close_gently, retry_interrupted};
 use tincanchat::{LINGER, SERVER_FULL};
 
 /// The first byte of all that begins with a TLS handshake: the record type (RFC 8446 section 5.1).
@@ -72,14 +72,21 @@ impl Handshakes {
 
     async fn try_shake(&self, sock: &TcpStream) -> Result<TlsSock> {
         let mut first = [0];
-        match sock.peek(&mut first).await? {
+        let peeked = loop {
+            match sock.peek(&mut first).await {
+                Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                peeked => break peeked?,
+            }
+        };
+        match peeked {
             0 => bail!("the client left before it"),
             _ if first != [HANDSHAKE_RECORD] => bail!("the client speaks plaintext, not TLS"),
             _ => {}
         }
         let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(UNSENT));
-        let stream = self.acceptor.accept_with(sock.clone(), limit).await.map_err(explained)?;
-        let (sock, session) = stream.into_inner();
+        let sock = Retrying(sock.clone());
+        let stream = self.acceptor.accept_with(sock, limit).await.map_err(explained)?;
+        let (Retrying(sock), session) = stream.into_inner();
         let tls = Tls { session, unsent: 0, is_closing: false };
         Ok(TlsSock { sock, tls: Mutex::new(tls) })
     }
@@ -103,14 +110,51 @@ fn explained(err: io::Error) -> Error {
         Some(rustls::Error::AlertReceived(UnknownCA)) => {
             anyhow!("the client does not trust the CA of our certificate")
         }
-        Some(rustls::Error::AlertReceived(CertificateExpired)) => {
-            anyhow!("to the client, our certificate has expired")
-        }
+        // Clients such as those of rustls send this alert for both.
+        Some(rustls::Error::AlertReceived(CertificateExpired)) => anyhow!(
+            "the client says that our certificate has expired or is not valid yet: \
+             compare its dates with the clocks of both machines"
+        ),
         Some(rustls::Error::AlertReceived(alert @ (BadCertificate | CertificateUnknown))) => {
-            anyhow!("the client refuses our certificate ({alert:?}): for another host, perhaps")
+            anyhow!(
+                "the client refuses our certificate ({alert:?}): \
+                 perhaps it is for another host, or not valid yet"
+            )
         }
         _ if err.kind() == ErrorKind::UnexpectedEof => anyhow!("the client left amid it"),
         _ => err.into(),
+    }
+}
+
+/// The socket during the handshake: futures-rustls would end the handshake when a signal interrupts a
+/// read or a write.
+struct Retrying(TcpStream);
+
+impl AsyncRead for Retrying {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        retry_interrupted(|| Pin::new(&mut self.0).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Retrying {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        retry_interrupted(|| Pin::new(&mut self.0).poll_write(cx, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
     }
 }
 
@@ -248,13 +292,13 @@ impl Waking<'_, '_> {
 
 impl Read for Waking<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        blocking(Pin::new(&mut self.sock).poll_read(self.cx, buf))
+        blocking(retry_interrupted(|| Pin::new(&mut self.sock).poll_read(self.cx, buf)))
     }
 }
 
 impl Write for Waking<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        blocking(Pin::new(&mut self.sock).poll_write(self.cx, bytes))
+        blocking(retry_interrupted(|| Pin::new(&mut self.sock).poll_write(self.cx, bytes)))
     }
 
     fn flush(&mut self) -> io::Result<()> {

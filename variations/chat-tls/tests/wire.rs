@@ -348,6 +348,70 @@ fn certificates_that_do_not_fit_are_named() -> Result<()> {
     Ok(())
 }
 
+/// A file that an editor has marked, and two such files joined.
+#[test]
+fn a_byte_order_mark_does_not_hide_a_certificate_or_a_key() -> Result<()> {
+    const MARK: &str = "\u{feff}";
+    let dir = start(&[])?.0;
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    let chain = [MARK, &fs::read_to_string(&cert)?, MARK, &fs::read_to_string(&ca)?].concat();
+    fs::write(&key, [MARK, &fs::read_to_string(&key)?].concat())?;
+    fs::write(&cert, chain)?;
+    let files = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let server = Launch::new(PROGRAM, &[]).args(&files).start()?;
+    let ann = join_first(&dir, &server)?;
+    assert_eq!(ann.tls.peer_certificates().map(<[_]>::len), Some(2));
+    drop(server);
+    let wide: Vec<_> = MARK.encode_utf16().chain("-----".encode_utf16()).collect();
+    fs::write(&key, wide.into_iter().flat_map(u16::to_le_bytes).collect::<Vec<_>>())?;
+    let said = refusal(&files)?;
+    assert!(said.contains("key.pem: it is encoded in UTF-16"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_told_which_keys_can() -> Result<()> {
+    // Made by openssl(1), for this test alone.
+    const KEYS: [(&str, &str); 2] =
+        [("P-521", include_str!("keys/p521.pem")), ("RSA-1024", include_str!("keys/rsa1024.pem"))];
+    let dir = start(&[])?.0;
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    for (kind, text) in KEYS {
+        fs::write(&key, text)?;
+        let said = refusal(&["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()])?;
+        let usable = ["P-256", "P-384", "Ed25519", "RSA", "2,048"];
+        let is_told = usable.iter().all(|word| said.contains(word));
+        assert!(
+            is_told && said.contains("key.pem: the private key in it cannot be used"),
+            "{kind}: {said}"
+        );
+    }
+    Ok(())
+}
+
+/// A client sends the same alert for both.
+#[test]
+fn an_alert_about_the_dates_of_the_certificate_names_both_reasons() -> Result<()> {
+    let day = Duration::from_hours(24);
+    let now = SystemTime::now();
+    for (from, to) in [(now + day, now + 2 * day), (now - 2 * day, now - day)] {
+        let dir = certified(from, to)?;
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+        let files = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let server = Launch::new(PROGRAM, &[]).args(&files).start()?;
+        let mut sock = Client::connect(server.addr())?;
+        let mut tls = private::begin(trust(&dir.path().join("ca.pem"), &[&TLS13])?)?;
+        while tls.is_handshaking() && tls.complete_io(&mut sock).is_ok() {}
+        while tls.wants_write() {
+            tls.write_tls(&mut sock)?; // the alert
+        }
+        server.wait_for_log("the reason", |line| {
+            line.contains("our certificate has expired or is not valid yet")
+        })?;
+    }
+    Ok(())
+}
+
 /// Starts the server where it must not start, and gives the line that says why.
 fn refusal(args: &[&str]) -> Result<String> {
     let ended = Launch::new(PROGRAM, &[]).args(&["--port", "0"]).args(args).run_to_end()?;
@@ -380,22 +444,28 @@ fn a_development_certificate_is_made_once_and_never_overwritten() -> Result<()> 
 
 #[test]
 fn a_development_certificate_that_has_expired_is_named_with_what_to_do() -> Result<()> {
-    let dir = TempDir::new()?;
-    let folder = dir.path().to_str().unwrap();
     let day = Duration::from_hours(24);
+    let dir = certified(SystemTime::now() - 2 * day, SystemTime::now() - day)?;
+    let folder = dir.path().to_str().unwrap();
+    let said = refusal(&["--dev-cert", folder])?;
+    let what_to_do = format!("{folder}/cert.pem: to have others made, remove {folder}");
+    assert!(said.contains(&what_to_do) && said.contains("expired"), "{said}");
+    Ok(())
+}
+
+/// A folder with a certificate that is valid between two times, and its CA.
+fn certified(from: SystemTime, to: SystemTime) -> Result<TempDir> {
+    let dir = TempDir::new()?;
     let mut ca = CertificateParams::new([])?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate()?;
     fs::write(dir.path().join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
     let mut params = CertificateParams::new(["localhost".to_owned()])?;
-    params.not_before = (SystemTime::now() - 2 * day).into();
-    params.not_after = (SystemTime::now() - day).into();
+    params.not_before = from.into();
+    params.not_after = to.into();
     let key = KeyPair::generate()?;
     let cert = params.signed_by(&key, &Issuer::new(ca, ca_key))?;
     fs::write(dir.path().join("cert.pem"), cert.pem())?;
     fs::write(dir.path().join("key.pem"), key.serialize_pem())?;
-    let said = refusal(&["--dev-cert", folder])?;
-    let what_to_do = format!("{folder}/cert.pem: to have others made, remove {folder}");
-    assert!(said.contains(&what_to_do) && said.contains("expired"), "{said}");
-    Ok(())
+    Ok(dir)
 }

@@ -10,16 +10,19 @@
 //!              nothing.
 //! Bad at:      being looked into. What it does when, and with how much memory, is in another's code.
 
+mod sock;
+
 use std::io;
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+use sock::Sock;
 use tincanchat::asynchronous::contain;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::{LINGER, MAX_MSG_LEN, create_listen_socket, printable, span};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::{task, time};
 use tokio_util::bytes::BytesMut;
@@ -100,14 +103,14 @@ async fn serve(listener: std::net::TcpListener, args: &Args) -> io::Result<()> {
         let accepted = span("accept").over(listener.accept().await);
         match door.admit(accepted) {
             Ok((sock, addr, seat)) => {
-                task::spawn(contain(seat, handle_client(sock, addr)));
+                task::spawn(contain(seat, handle_client(Sock(sock), addr)));
             }
             Err(pause) => time::sleep(pause).await,
         }
     }
 }
 
-async fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
+async fn handle_client(mut sock: Sock, addr: SocketAddr) -> Result<()> {
     let (mut answers, lines) = Framed::new(&mut sock, Lines { addr, searched: 0 }).split();
     let received = lines.map_err(|err| err.context("receiving"));
     let sending = (&mut answers).sink_map_err(|err| err.context("sending"));

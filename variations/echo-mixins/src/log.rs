@@ -15,10 +15,11 @@ use std::{process, thread};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{ForkResult, Pid};
 
-use crate::processes::fork;
+use crate::processes::{fork, wait_for};
+use crate::server::retry_interrupted;
 
 /// How often, and how many times, the end of the server looks whether the last lines are written; and
 /// how many times its start looks whether its line is written.
@@ -57,7 +58,10 @@ impl WriterProcess {
             let note = format!("({before} lines of the log left out: nobody took them)\n");
             let note = if before == 0 { "" } else { &note };
             let text = [note.as_bytes(), line].concat();
-            if lines.as_deref().is_none_or(|mut lines| lines.write(&text).is_err()) {
+            if lines
+                .as_deref()
+                .is_none_or(|mut lines| retry_interrupted(|| lines.write(&text)).is_err())
+            {
                 left_out.fetch_add(before + 1, Ordering::Relaxed);
             }
         }
@@ -67,7 +71,7 @@ impl WriterProcess {
     /// waited for a moment.
     pub fn write_last(&mut self, line: &[u8]) {
         if let Some(mut lines) = self.lines.as_deref() {
-            let _ = lines.write(line); // a new socket has room for a line
+            let _ = retry_interrupted(|| lines.write(line)); // a new socket has room for a line
         }
         self.ends_within(LOOKS_AT_START);
     }
@@ -80,7 +84,7 @@ impl WriterProcess {
         }
         for _ in 0..looks {
             // An error if the server's loop has waited for it already.
-            if waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
+            if wait_for(Some(self.pid), Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
                 return true;
             }
             thread::sleep(LOOK_EVERY);
@@ -94,14 +98,14 @@ impl Drop for WriterProcess {
         if !self.ends_within(LOOKS) {
             // It waits for somebody who reads.
             let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
+            let _ = wait_for(Some(self.pid), None);
         }
     }
 }
 
 fn write_out(mut lines: UnixStream, mut output: impl io::Write) -> ! {
     let mut text = vec![0; 64 * 1024];
-    while let Ok(len @ 1..) = lines.read(&mut text) {
+    while let Ok(len @ 1..) = retry_interrupted(|| lines.read(&mut text)) {
         let _ = output.write_all(&text[..len]); // a full disk or a closed pipe costs these lines
     }
     process::exit(0)

@@ -50,7 +50,7 @@ impl Mixin for Processes<'_> {
 
     /// Waits for those that have ended: until then a process is a zombie, with a number and an end.
     fn service_actions(&mut self) {
-        while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        while let Ok(ended) = wait_for(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = ended.pid() else { break };
             // One that has no seat has written the log, or the line on stdout.
             if let Some(seat) = self.seats.remove(&pid) {
@@ -65,7 +65,7 @@ impl Mixin for Processes<'_> {
             let _ = kill(*pid, Signal::SIGKILL); // its number is its own until it is waited for
         }
         for (pid, _) in self.seats.drain() {
-            let _ = waitpid(pid, None);
+            let _ = wait_for(Some(pid), None);
         }
     }
 }
@@ -93,6 +93,20 @@ fn said(ended: WaitStatus) -> Result<()> {
         }
         WaitStatus::Signaled(pid, signal, _) => Err(anyhow!("process {pid} ended by {signal}")),
         _ => Err(anyhow!("its process failed")),
+    }
+}
+
+/// Waits for a child, as waitpid(2) does, and again when a signal interrupts that.
+///
+/// # Errors
+///
+/// `ECHILD` if there is no such child.
+pub fn wait_for(pid: Option<Pid>, options: Option<WaitPidFlag>) -> nix::Result<WaitStatus> {
+    loop {
+        match waitpid(pid, options) {
+            Err(Errno::EINTR) => {}
+            ended => return ended,
+        }
     }
 }
 

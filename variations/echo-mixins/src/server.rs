@@ -41,6 +41,12 @@ pub trait Mixin {
 
 pub fn run(args: &ServerArgs, signals: &Signals, mut mixin: impl Mixin) -> Result<()> {
     let listener = create_listen_socket(&args.host, args.port)?;
+    // select(2) cannot watch a higher one, and the program that started this one may have left many open.
+    let fd = listener.as_raw_fd();
+    ensure!(
+        usize::try_from(fd).is_ok_and(|fd| fd < FD_SETSIZE),
+        "cannot wait for connections: select(2) watches {FD_SETSIZE} descriptors, this is number {fd}"
+    );
     mixin.announce(&listener)?;
     serve(listener, args, signals, mixin)
 }
@@ -84,7 +90,8 @@ fn serve(
 /// One exchange, in a worker of that name.
 pub fn handle_client(mut sock: TcpStream, addr: SocketAddr, worker: &str) -> Result<()> {
     let mut request = [0; REQUEST];
-    let len = sock.read(&mut request).context("receiving")?; // blocks until there is something
+    // It blocks until there is something.
+    let len = retry_interrupted(|| sock.read(&mut request)).context("receiving")?;
     if len == 0 {
         return Ok(()); // it has left without a request
     }
@@ -94,6 +101,16 @@ pub fn handle_client(mut sock: TcpStream, addr: SocketAddr, worker: &str) -> Res
     sock.write_all(&answer).context("sending")?; // blocks until the kernel has taken all of it
     hang_up(sock);
     Ok(())
+}
+
+/// Calls again when a signal interrupts the call.
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// Bytes without the white space at their ends. They need not be text: a read may end amid a
@@ -147,8 +164,6 @@ fn wait(listener: Option<&TcpListener>, pause: Duration) -> Result<()> {
     let mut ready = FdSet::new();
     let pause = (!pause.is_zero()).then(|| TimeSpec::from_duration(pause));
     if let Some(listener) = listener.filter(|_| pause.is_none()) {
-        let is_low = usize::try_from(listener.as_raw_fd()).is_ok_and(|fd| fd < FD_SETSIZE);
-        ensure!(is_low, "select(2) cannot wait for a descriptor over {FD_SETSIZE}");
         ready.insert(listener.as_fd());
     }
     match pselect(None, &mut ready, None, None, pause.as_ref(), &SigSet::empty()) {

@@ -26,6 +26,8 @@ pub struct Bench {
     story: RefCell<Option<String>>,
     printed: RefCell<Vec<(Lines, Lines)>>,
     survivors: RefCell<Vec<String>>,
+    /// A library that is loaded into its servers before their own.
+    preloaded: RefCell<Option<String>>,
     /// Whether to look at what the threads of its servers do, and the record of the last one's.
     watches: bool,
     recording: RefCell<Option<Recording>>,
@@ -44,6 +46,7 @@ impl Bench {
             story: RefCell::default(),
             printed: RefCell::default(),
             survivors: RefCell::default(),
+            preloaded: RefCell::default(),
             watches: false,
             recording: RefCell::default(),
         }
@@ -194,7 +197,17 @@ impl Bench {
             Target::Command(words) => words.first().cloned().unwrap_or_default(),
             Target::Running(_) => OsString::new(),
         };
-        Launch::new(program, &[]).args(self.speech().map_or(&[], |it| it.args)).args(args)
+        let launch = Launch::new(program, &[]).args(self.speech().map_or(&[], |it| it.args));
+        let launch = match &*self.preloaded.borrow() {
+            Some(library) => launch.env("LD_PRELOAD", library),
+            None => launch,
+        };
+        launch.args(args)
+    }
+
+    /// Loads a library into each server that is [prepared](Self::launch) from now on (Linux).
+    pub fn preload(&self, library: &str) {
+        *self.preloaded.borrow_mut() = Some(library.to_owned());
     }
 
     /// Starts the server with these arguments.

@@ -35,7 +35,7 @@ use clap::ValueEnum;
 use crate::contract::common::Speech;
 use crate::server::{DROP_LOW_PORTS, NotStarted};
 use crate::tls::Tls;
-use crate::{Failure, PATIENCE};
+use crate::{Failure, PATIENCE, mutants};
 
 pub use bench::Bench;
 pub use ladder::LADDER;
@@ -276,6 +276,8 @@ pub enum Needs {
     Ipv6,
     /// Low ports that not everybody may listen on, and a way to be one who may not.
     LowPorts,
+    /// A way to interrupt a server's system calls: a library that is compiled for that.
+    Interrupts,
 }
 
 impl Needs {
@@ -291,6 +293,11 @@ impl Needs {
                 Err(err) if err.kind() == ErrorKind::PermissionDenied => true,
                 _ => can_drop_low_ports(),
             },
+            // A machine may lack a compiler, but not the one where it is decided whether all is well.
+            Self::Interrupts => {
+                let is_decided_here = std::env::var_os("CI").is_some();
+                cfg!(target_os = "linux") && (is_decided_here || mutants::is_there("cc"))
+            }
         }
     }
 

@@ -28,6 +28,8 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 
 use super::events::{self, came, is_warning, left};
+#[cfg(target_os = "linux")]
+use super::interrupted;
 use super::log::{controls, is_forbidden};
 use super::table::row;
 use super::{AT_ONCE, cli, limits, log, outlets, survival, trial};
@@ -387,6 +389,9 @@ const TABLE: &[Row] = &[
          descriptor, thread, process or memory behind.",
     )
     .needs(Needs::Figures),
+    #[cfg(target_os = "linux")]
+    one("survive-interrupted", interrupted::retried, "§1: An interrupted system call is retried.")
+        .needs(Needs::Interrupts),
     #[cfg(unix)]
     each(
         "survive-stdout-closed",

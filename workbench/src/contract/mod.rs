@@ -21,6 +21,8 @@ pub(crate) mod events;
 #[cfg(unix)]
 mod exhaustion;
 mod framing;
+#[cfg(target_os = "linux")]
+pub mod interrupted;
 mod leaving;
 mod limits;
 mod log;

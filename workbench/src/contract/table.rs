@@ -1,6 +1,8 @@
 use Profile::{ChatAsync, ChatPoll, ChatThreads, EchoMulti, EchoUni};
 use anyhow::Result;
 
+#[cfg(target_os = "linux")]
+use super::interrupted;
 use super::{chat, cli, echo, framing, leaving, limits, log, outlets, slow, survival};
 #[cfg(unix)]
 use super::{exhaustion, stopping, trace};
@@ -332,6 +334,14 @@ pub const TABLE: &[Check] = &[
         survival::garbage_disturbs_nobody,
         "§1: whatever a client sends, the server and every other client go on.",
     ),
+    #[cfg(target_os = "linux")]
+    row(
+        "survive-interrupted",
+        EVERY,
+        interrupted::retried,
+        "§1: An interrupted system call is retried.",
+    )
+    .needs(Needs::Interrupts),
     #[cfg(unix)]
     row(
         "survive-stdout-closed",

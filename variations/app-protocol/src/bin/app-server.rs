@@ -18,6 +18,7 @@ use app_protocol::{Incoming, Message, MessageError, message::text_in};
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use serde_json::{Map, Value};
 use slab::Slab;
 use tincanchat::cli::{Door, Failure, Seat, ServerArgs, Shutdown, announce, caught, log_end_of};
 use tincanchat::{DRAIN, Farewell, create_listen_socket};
@@ -236,7 +237,7 @@ fn handle_client_recv(client: &mut Client, deadline: Duration) -> Result<bool> {
         Ok(n) => {
             if let Some(request) = incoming.push(&bytes[..n])? {
                 info!("{}: {request}", client.seat.addr());
-                client.state = State::Answering(answer(&request)?.encode()?, 0);
+                client.state = State::Answering(answer(&request).encode()?, 0);
                 client.done_by = Instant::now() + deadline;
             }
             Ok(true)
@@ -258,26 +259,38 @@ fn handle_client_send(client: &mut Client) -> Result<bool> {
     Ok(false)
 }
 
-fn answer(request: &Message) -> Result<Message, MessageError> {
+fn answer(request: &Message) -> Message {
     match request {
         Message::Json(object) => {
-            let result = match text_in(object, "action")? {
-                "search" => search(text_in(object, "value")?),
-                action => format!("Error: invalid action '{action}'."),
-            };
-            Ok(Message::json([("result", &result)]))
+            let result = result(object).unwrap_or_else(|err| format!("Error: {err}."));
+            Message::json([("result", &result)])
         }
         Message::Binary { bytes, .. } => {
             let first = bytes.get(..10).unwrap_or(bytes);
             let bytes = [b"First 10 bytes of request: ", first].concat();
-            Ok(Message::binary("binary/custom-server-binary-type", bytes))
+            Message::binary("binary/custom-server-binary-type", bytes)
         }
     }
 }
 
-fn search(value: &str) -> String {
+/// Returns the result of a request. The client is told an error as well: its request came whole, so
+/// it waits for an answer.
+fn result(request: &Map<String, Value>) -> Result<String, MessageError> {
+    let action = word(request, "action")?;
+    if action != "search" {
+        return Ok(format!("Error: invalid action '{action}'."));
+    }
+    let value = word(request, "value")?;
     let found = KNOWN.iter().find(|(known, _)| *known == value);
-    found.map_or_else(|| format!("No match for '{value}'."), |(_, found)| (*found).to_owned())
+    Ok(found.map_or_else(|| format!("No match for '{value}'."), |(_, found)| (*found).to_owned()))
+}
+
+/// Returns a text as it is, and a number, a boolean or null as it is written in JSON.
+fn word(request: &Map<String, Value>, field: &'static str) -> Result<String, MessageError> {
+    match request.get(field) {
+        Some(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => Ok(value.to_string()),
+        _ => text_in(request, field).map(str::to_owned),
+    }
 }
 
 /// A time from a millisecond to a day.

@@ -8,7 +8,7 @@
 //! Compare:     `echo-uni`, which has messages, and serves the next client as well.
 //! Bad at:      a second client, which waits in vain.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
@@ -52,7 +52,11 @@ fn serve(listener: &TcpListener, args: &Args) {
 fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     let mut bytes = [0; 1024];
     loop {
-        let n = sock.read(&mut bytes).context("receiving")?; // blocks until there is at least one byte
+        // It blocks until there is at least one byte.
+        let n = match sock.read(&mut bytes) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => continue, // a signal came
+            read => read.context("receiving")?,
+        };
         if n == 0 {
             return Ok(());
         }
