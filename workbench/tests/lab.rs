@@ -219,10 +219,6 @@ fn what_a_server_needs_runs_beside_it_and_leaves_nothing() {
     let args = ["roundtrip", "--as-built", "--quick", "--runs", "1", "--no-peers"];
     let args = [&args[..], &["--only", "chat-nats", "--out", out.to_str().unwrap()]].concat();
     let mut command = tincan(&args);
-    // All of the workspace's tests have it built; alone it would be built anew, with fewer features.
-    if Path::new(env!("CARGO_BIN_EXE_tincan")).with_file_name("chat-nats").exists() {
-        command.arg("--built");
-    }
     command.env("TMPDIR", folder.path());
     let (code, text) = Lab::run(command).end();
     if code == Some(2) {
