@@ -21,15 +21,17 @@ for close_gently in (False, True):
     server = threading.Thread(target=serve, args=(listener, close_gently))
     server.start()
     client = socket.create_connection(listener.getsockname())
-    client.sendall(b"y" * 100_000)
     received, end = 0, "the end"
     try:
+        doing = "sending"
+        client.sendall(b"y" * 100_000)
         client.shutdown(socket.SHUT_WR)
+        doing = "receiving"
         while data := client.recv(65536):
             received += len(data)
-    except OSError as err:
-        end = err
+    except OSError:
+        end = f"a reset while the client was {doing}"
     client.close()
     server.join()
     how = "gently" if close_gently else "plainly"
-    print(f"closed {how}: {received} bytes of {len(ANSWER)}, then: {end}")
+    print(f"closed {how}: {received} bytes of {len(ANSWER)}, then {end}")

@@ -36,8 +36,9 @@ use progress::Progress;
 /// table here and a page for a browser. The first time, building takes a minute or two. Ctrl-C ends
 /// it and keeps what is done.
 ///
-/// Exit code: 0 all is well, 1 a message was lost, came twice or out of order, or something else was
-/// wrong with a server, 2 a usage error, 3 something could not be started, 130 ended by Ctrl-C.
+/// Exit code: 0 all is well, 1 a copy of a message was lost, came twice or out of order, a run failed,
+/// or something else was wrong with a server, 2 a usage error, 3 something could not be started, 130
+/// ended by Ctrl-C.
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag on the command line")]

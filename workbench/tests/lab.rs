@@ -62,6 +62,21 @@ async def main():
 asyncio.run(main())
 "#;
 
+/// The same, but every so many messages one goes to nobody. Only measured messages are counted: they end in a
+/// `#`, and the numbers of those that make the senders known are the highest that there are.
+fn lossy(one_in: u32) -> String {
+    let counts = "count = 0\nwriters = set()";
+    let skips = format!(
+        "
+            global count
+            is_counted = b'#' in msg and b' 9999' not in msg
+            count += is_counted
+            if is_counted and count % {one_in} == 0: continue
+            for other in writers:"
+    );
+    CHAT.replace("writers = set()", counts).replace("\n            for other in writers:", &skips)
+}
+
 /// It answers with the time of day, as it were.
 const NONSENSE: &str = r#"
 import socket, sys
@@ -177,6 +192,64 @@ fn servers_of_ones_own_stand_beside_ours() {
 }
 
 #[test]
+fn a_message_that_does_not_come_back_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = faulty(folder.path(), &["roundtrip"], 2);
+    let [alone, crowd] = &runs(&found, "roundtrip", "sieve")[..] else { panic!("{found}") };
+    for (run, told) in [(alone, "1 copy had not come"), (crowd, "20 copies had not come")] {
+        assert!(run["faults"].to_string().contains(told), "{run}");
+    }
+}
+
+#[test]
+fn copies_that_never_come_are_counted_and_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = faulty(folder.path(), &["rate", "frozen"], 50);
+    let [rate, frozen] = ["rate", "frozen"].map(|it| runs(&found, it, "sieve")[0].clone());
+    for run in [&rate, &frozen] {
+        let faults = run["faults"].to_string();
+        assert!(faults.contains("copies were lost") && !faults.contains("messages"), "{run}");
+    }
+    // 500 messages a second for 0.4 s, to 20 clients: every 50th is 4 messages, which are 80 copies.
+    assert!(rate["undelivered"].as_f64() >= Some(80.0), "{rate}");
+    // One copy in fifty is later than all that come: p99 has it.
+    assert!(rate["p99_us"].as_f64() > Some(100_000.0), "{rate}");
+    // 2,000 a second for 2.45 s are 4,900: 98 of them, in 1,960 copies.
+    assert!(frozen["undelivered"].as_f64() >= Some(1960.0), "{frozen}");
+    let growth = frozen["growth_bytes_over_s"].as_array().unwrap();
+    assert!(growth.iter().all(|point| point[1].as_f64() >= Some(0.0)), "{frozen}");
+}
+
+/// What is found of a chat that loses messages.
+fn faulty(folder: &Path, experiments: &[&str], one_in: u32) -> Value {
+    let (lossy, out) = (mine(folder, "sieve", &lossy(one_in)), folder.join("found"));
+    let args = ["--as-built", "--quick", "--runs", "1", "--no-peers", "--only", "sieve"];
+    let args = [experiments, &args, &["--mine", &lossy, "--out", out.to_str().unwrap()]].concat();
+    let (code, text) = Lab::start(&args).end();
+    assert_eq!(code, Some(1), "{text}");
+    data(&out)
+}
+
+#[test]
+fn a_run_that_fails_is_told_by_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    // It lets eight clients in: enough to be known as a chat, and too few for a crowd.
+    let few = CHAT.replace(
+        "writers.add(writer)",
+        "writers.add(writer)\n    if len(writers) > 8: raise OSError",
+    );
+    let few = mine(folder.path(), "bench", &few);
+    let out = folder.path().join("found");
+    let args = ["fanout", "--as-built", "--quick", "--runs", "1", "--no-peers", "--only", "bench"];
+    let args = [&args[..], &["--mine", &few, "--out", out.to_str().unwrap()]].concat();
+    let (code, text) = Lab::start(&args).end();
+    assert_eq!(code, Some(1), "{text}");
+    let row = &rows(&data(&out), "fanout", "bench")[0];
+    assert!(row["failure"].to_string().contains("run 1 of 1 failed"), "{row}");
+    assert!(text.contains("not measured: run 1 of 1 failed"), "{text}");
+}
+
+#[test]
 fn the_stages_alone_are_measured_unless_more_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["idle", "--as-built", "--quick", "--runs", "1", "--no-peers"];
@@ -219,10 +292,6 @@ fn what_a_server_needs_runs_beside_it_and_leaves_nothing() {
     let args = ["roundtrip", "--as-built", "--quick", "--runs", "1", "--no-peers"];
     let args = [&args[..], &["--only", "chat-nats", "--out", out.to_str().unwrap()]].concat();
     let mut command = tincan(&args);
-    // All of the workspace's tests have it built; alone it would be built anew, with fewer features.
-    if Path::new(env!("CARGO_BIN_EXE_tincan")).with_file_name("chat-nats").exists() {
-        command.arg("--built");
-    }
     command.env("TMPDIR", folder.path());
     let (code, text) = Lab::run(command).end();
     if code == Some(2) {

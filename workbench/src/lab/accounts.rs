@@ -1,5 +1,8 @@
 //! Every delivery accounted for, at the price of a comparison of bytes.
 //!
+//! A message is what one client sends. Each client of a chat gets a copy of it; a delivery is the arrival
+//! of one copy. What is counted here, lost or delivered, is copies.
+//!
 //! All clients of a chat get the same bytes. So whoever is ahead of all others has its bytes looked
 //! into, message by message, and kept; what the others get is compared with that, which costs next
 //! to nothing. Only a client that gets something else has its own messages looked into from there.
@@ -51,13 +54,15 @@ impl Schedule {
 #[derive(Debug)]
 pub struct Clock {
     schedule: Schedule,
+    from: Instant,
     late: Latencies,
 }
 
 impl Clock {
-    /// A clock for such a schedule.
-    pub fn new(schedule: Schedule) -> Result<Self> {
-        Ok(Self { schedule, late: Latencies::new()? })
+    /// A clock for such a schedule. Of copies that never come, it counts those that are due from
+    /// `from` on.
+    pub fn new(schedule: Schedule, from: Instant) -> Result<Self> {
+        Ok(Self { schedule, from, late: Latencies::new()? })
     }
 
     /// How late they were.
@@ -68,6 +73,13 @@ impl Clock {
 
     fn record(&mut self, nth: u64, now: Instant) {
         self.late.record(now.saturating_duration_since(self.schedule.due(nth)));
+    }
+
+    /// Counts a copy that has not come as late as it is now.
+    fn record_missing(&mut self, nth: u64, now: Instant) {
+        if self.schedule.due(nth) >= self.from {
+            self.record(nth, now);
+        }
     }
 }
 
@@ -111,15 +123,15 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// What was wrong with what one client got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wrong {
-    /// Messages that never came.
+    /// Copies that never came, although a later message of the same sender did.
     pub lost: u64,
-    /// Messages that came again.
+    /// Copies that came again.
     pub twice: u64,
-    /// Messages that came after a later one of the same sender.
+    /// Copies that came after a later message of the same sender.
     pub out_of_order: u64,
-    /// Messages that nobody had sent.
+    /// Copies of messages that nobody had sent.
     pub forged: u64,
-    /// Messages that had not come when the accounts were closed, behind all that had.
+    /// Copies that had not come when the accounts were closed, and none of the sender's after them.
     pub late: u64,
 }
 
@@ -413,10 +425,12 @@ impl Accounts {
         for reader in self.readers.into_iter().filter(|reader| !reader.is_gone) {
             let ledger = reader.own.map_or_else(|| self.ledger.clone(), |own| *own);
             if let Some(clock) = &mut self.clock {
-                for (sender, (next, sent)) in ledger.next.iter().zip(sent).enumerate() {
-                    (*next..*sent).for_each(|number| {
-                        clock.record(number * senders + sender as u64, now);
-                    });
+                let late = ledger.next.iter().zip(sent).enumerate();
+                let late = late.flat_map(|(sender, (next, sent))| {
+                    (*next..*sent).map(move |number| (sender, number))
+                });
+                for (sender, number) in late.chain(ledger.missing.iter().copied()) {
+                    clock.record_missing(number * senders + sender as u64, now);
                 }
             }
             if let Some(sample) = &ledger.sample {

@@ -64,6 +64,7 @@ fn row(row: &Row) -> Value {
         ("origin", json!(whose(row.origin))),
         ("case", json!(row.case.label)),
         ("case_at", number(row.case.at)),
+        ("failure", json!(row.failure)),
         ("note", json!(row.note)),
         ("summary", summary(row)),
         ("runs", row.runs.iter().map(Figures::to_json).collect()),

@@ -41,7 +41,7 @@ pub const FROZEN: Experiment = Experiment {
         Column { head: "longest with", figure: "frozen_max_us", unit: Unit::Micros },
         Column { head: "memory grew", figure: "peak_growth_bytes", unit: Unit::Bytes },
         Column { head: "dropped after", figure: "dropped_after_s", unit: Unit::Seconds },
-        Column { head: "not come", figure: "undelivered", unit: Unit::Count },
+        Column { head: "copies not come", figure: "undelivered", unit: Unit::Count },
     ],
     charts: &[
         Chart {
@@ -95,7 +95,7 @@ fn see(outcome: &Outcome) -> String {
     words::sentences(first, general, [noticed, memory], yours)
 }
 
-/// Whether the one that never reads has stopped the room: much had not come at the end.
+/// Whether the one that never reads has stopped the room: copies had not come at the end.
 fn has_stopped(found: &Found<'_>) -> bool {
     undelivered(found.row) > 0.0
 }
@@ -216,8 +216,8 @@ fn cases(_plan: Plan) -> Vec<Case> {
 fn setting(plan: Plan) -> String {
     format!(
         "{RATE} messages of {SIZE} bytes a second (an open loop) from {SENDERS} senders; after {:.1} \
-         s one more client comes and never reads, for {:.1} s. What has not come a second after that \
-         is counted as not come.",
+         s one more client comes and never reads, for {:.1} s. A copy that has not come to one of the \
+         others a second after that counts as not come.",
         calm(plan).as_secs_f64(),
         frozen(plan).as_secs_f64()
     )
@@ -241,14 +241,14 @@ fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let start = Instant::now();
     let schedule = Schedule { start, interval: Duration::from_secs_f64(1.0 / RATE) };
     let mut figures = Figures::default();
-    room.set_clock(Clock::new(schedule)?);
+    room.set_clock(Clock::new(schedule, start)?);
     let mut watch = Watch::new(target.process, start)?;
     room.keep_time(schedule, start + calm(plan), || watch.look())?;
     if let Some(clock) = room.take_clock() {
         tell(&clock.into_latencies(), &mut figures, CALM);
     }
 
-    room.set_clock(Clock::new(schedule)?);
+    room.set_clock(Clock::new(schedule, start + calm(plan))?);
     let _never_reads = freeze(target)?;
     watch.freeze(Instant::now());
     room.keep_time(schedule, start + calm(plan) + frozen(plan), || watch.look())?;
@@ -336,7 +336,9 @@ impl Watch {
         let frozen_at = self.frozen_at.map_or(0.0, |at| (at - self.start).as_secs_f64());
         let calm = self.resident.iter().filter(|(at, _)| *at < frozen_at);
         let before = calm.map(|(_, bytes)| *bytes).fold(0.0, f64::max);
-        let growth = self.resident.iter().map(|(at, bytes)| (at - frozen_at, bytes - before));
+        // Less than before is no growth.
+        let growth = |bytes: f64| (bytes - before).max(0.0);
+        let growth = self.resident.iter().map(|(at, bytes)| (at - frozen_at, growth(*bytes)));
         let points: Vec<_> = growth.collect();
         let peak = points.iter().filter(|(at, _)| *at >= 0.0).map(|(_, bytes)| *bytes);
         figures.add("peak_growth_bytes", peak.fold(0.0, f64::max));

@@ -513,27 +513,45 @@ impl Room {
         }
         clock
     }
+
+    /// Closes the accounts after everything that was sent has been waited for: a copy that has not come
+    /// by now is a fault.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made of counts")]
+    pub fn settle_after(&mut self, waited: Duration, figures: &mut Figures) {
+        self.settle(figures);
+        let count = |name| figures.get(name).unwrap_or_default();
+        let late = (count("undelivered") - count("lost")) as u64;
+        if late > 0 {
+            figures.faults.push(format!("{} had not come after {waited:?}", copies(late)));
+        }
+    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of messages, far below 2^52")]
+#[expect(clippy::cast_precision_loss, reason = "counts of copies, far below 2^52")]
 fn tell(balance: &Balance, figures: &mut Figures) {
     let wrong = balance.wrong;
     let counts = [
-        ("lost", wrong.lost, "were lost"),
-        ("twice", wrong.twice, "came twice"),
-        ("out_of_order", wrong.out_of_order, "came out of order"),
-        ("forged", wrong.forged, "came that nobody had sent"),
+        ("lost", wrong.lost, ["was lost", "were lost"]),
+        ("twice", wrong.twice, ["came twice", "came twice"]),
+        ("out_of_order", wrong.out_of_order, ["came out of order", "came out of order"]),
+        ("forged", wrong.forged, ["came of a message that nobody had sent"; 2]),
     ];
-    for (name, count, what) in counts {
+    for (name, count, [one, many]) in counts {
         figures.add(name, count as f64);
         if count > 0 {
             let sample = balance.sample.as_ref().filter(|_| name == "forged");
             let sample = sample.map_or_else(String::new, |sample| format!(", such as {sample}"));
-            figures.faults.push(format!("{count} messages {what}{sample}"));
+            let what = if count == 1 { one } else { many };
+            figures.faults.push(format!("{} {what}{sample}", copies(count)));
         }
     }
-    figures.add("undelivered", wrong.late as f64);
+    figures.add("undelivered", (wrong.lost + wrong.late) as f64);
     figures.add("clients_with_another_order", balance.other_orders as f64);
+}
+
+/// Names a number of copies: `1 copy`, `20 copies`.
+fn copies(count: u64) -> String {
+    if count == 1 { "1 copy".to_owned() } else { format!("{count} copies") }
 }
 
 /// Connects to a server, which has to take it within [`PATIENCE`].

@@ -33,7 +33,9 @@ pub struct Row {
     pub case: Case,
     /// One for each run.
     pub runs: Vec<Figures>,
-    /// Why there are no runs, or fewer than there should be; or what a reader has to know of them.
+    /// Why a run failed: there are no runs then, or fewer than there should be.
+    pub failure: Option<String>,
+    /// Why the server is left out here; or what a reader has to know of the runs.
     pub note: Option<String>,
 }
 
@@ -51,9 +53,10 @@ impl Row {
         self.spread(figure).map(|spread| spread.median)
     }
 
-    /// What was wrong in any run.
+    /// What was wrong in any run, a run that failed included.
     pub fn faults(&self) -> impl Iterator<Item = &str> {
-        self.runs.iter().flat_map(|run| &run.faults).map(String::as_str)
+        let in_runs = self.runs.iter().flat_map(|run| &run.faults);
+        in_runs.chain(&self.failure).map(String::as_str)
     }
 }
 
@@ -101,6 +104,11 @@ impl Outcome {
 }
 
 impl Row {
+    /// Reports whether the row says why it has no runs, or fewer than it should have.
+    pub(super) fn is_explained(&self) -> bool {
+        self.note.is_some() || self.failure.is_some()
+    }
+
     pub(super) fn add_note(&mut self, note: String) {
         match &mut self.note {
             Some(before) => *before = format!("{before}; {note}"),
@@ -174,7 +182,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Whether anything was lost, came twice or out of order, or went wrong otherwise.
+    /// Whether anything was lost, came twice or out of order, a run failed, or anything else went wrong.
     #[must_use]
     pub fn has_faults(&self) -> bool {
         let mut rows = self.outcomes.iter().flat_map(|outcome| &outcome.rows);

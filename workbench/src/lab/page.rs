@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::markup::{Looks, prose};
 use super::remarks::{Kind, Remark, is_absent, is_faulty, remarks};
+use super::units::InOneUnit;
 use super::{Column, Machine, Origin, Outcome, Results, Row, Unit, chart};
 use crate::markup::escape;
 
@@ -98,7 +99,7 @@ fn warnings(results: &Results) -> String {
             format!("<a href=\"#{}\">{}</a>", escape(experiment.id), escape(experiment.title))
         });
         let links = links.collect::<Vec<_>>().join(", ");
-        let text = "Something was lost, came twice or went wrong otherwise, in:";
+        let text = "Copies were lost, came twice, or something else was wrong with a server, in:";
         let text = format!("{text} {links}. What it touches is marked with !.");
         html += &alert("Faults.", &text).replacen("alert", "alert bad", 1);
     }
@@ -222,6 +223,9 @@ fn table(outcome: &Outcome, looks: &Looks) -> String {
         let _ = write!(html, "<th scope=\"col\">{}</th>", escape(column.head));
     }
     html += "</tr></thead>\n";
+    let is_shown = |row: &&Row| !is_absent(outcome, &row.server);
+    let shown: Vec<&Row> = outcome.rows.iter().filter(is_shown).collect();
+    let units: Vec<InOneUnit> = columns.iter().map(|it| it.in_one_unit(&shown)).collect();
     for case in outcome.cases() {
         let _ = writeln!(
             html,
@@ -229,33 +233,31 @@ fn table(outcome: &Outcome, looks: &Looks) -> String {
             columns.len() + 1,
             escape(&case.label)
         );
-        let rows = outcome.rows.iter().filter(|row| row.case == *case);
-        for row in rows.filter(|row| !is_absent(outcome, &row.server)) {
-            html += &table_row(row, columns, looks);
+        for row in shown.iter().filter(|row| row.case == *case) {
+            html += &table_row(row, columns, &units, looks);
         }
         html += "</tbody>\n";
     }
     html + "</table>\n</div>\n</details>\n"
 }
 
-fn table_row(row: &Row, columns: &[Column], looks: &Looks) -> String {
+fn table_row(row: &Row, columns: &[Column], units: &[InOneUnit], looks: &Looks) -> String {
     let mine = if looks.is_mine(&row.server) { " class=\"mine\"" } else { "" };
     let fault = if is_faulty(row) { " <b class=\"fault\">!</b>" } else { "" };
     let mut html = format!("<tr{mine}><th scope=\"row\">{}{fault}</th>", escape(&row.server));
     if row.runs.is_empty() {
         let _ = write!(html, "<td class=\"soft\" colspan=\"{}\">not measured</td>", columns.len());
     }
-    for column in columns.iter().filter(|_| !row.runs.is_empty()) {
+    for (column, unit) in columns.iter().zip(units).filter(|_| !row.runs.is_empty()) {
         let Some(spread) = row.spread(column.figure) else {
             html += "<td class=\"soft\">–</td>";
             continue;
         };
-        let wide = column.unit.show_spread(spread, row.runs.len());
+        let wide = unit.show_spread(spread, row.runs.len());
         let wide = wide.map_or_else(String::new, |wide| {
             format!(" <span class=\"soft\">{}</span>", escape(&unbroken(&wide)))
         });
-        let _ =
-            write!(html, "<td>{}{wide}</td>", escape(&unbroken(&column.unit.show(spread.median))));
+        let _ = write!(html, "<td>{}{wide}</td>", escape(&unbroken(&unit.show(spread.median))));
     }
     html + "</tr>\n"
 }
@@ -480,13 +482,13 @@ mod tests {
     fn warnings_stand_where_they_are_due() {
         let mut results = sample::results();
         assert!(page(&results).contains("The machine was busy."));
-        assert!(page(&results).contains("Something was lost"));
+        assert!(page(&results).contains("Copies were lost"));
         results.machine.others_percent = Some(0.4);
         for row in results.outcomes.iter_mut().flat_map(|outcome| &mut outcome.rows) {
             row.runs.iter_mut().for_each(|run| run.faults.clear());
         }
         assert!(!page(&results).contains("The machine was busy."));
-        assert!(!page(&results).contains("Something was lost"));
+        assert!(!page(&results).contains("Copies were lost"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How late are messages when they come at a rate that the server does not choose?
+//! How late are copies when messages come at a rate that the server does not choose?
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const SIZE: usize = 64;
 pub const RATE: Experiment = Experiment {
     id: "rate",
     title: "Latency at a given rate",
-    question: "How late are messages when they come at a rate that the server does not choose?",
+    question: "How late are copies when messages come at a rate that the server does not choose?",
     columns: &[
         Column { head: "p50", figure: "p50_us", unit: Unit::Micros },
         Column { head: "p90", figure: "p90_us", unit: Unit::Micros },
@@ -28,7 +28,7 @@ pub const RATE: Experiment = Experiment {
         Column { head: "p99.9", figure: "p999_us", unit: Unit::Micros },
         Column { head: "server", figure: "server_cpu_percent", unit: Unit::Percent },
         Column { head: "generator", figure: "generator_busy_percent", unit: Unit::Percent },
-        Column { head: "not come", figure: "undelivered", unit: Unit::Count },
+        Column { head: "copies not come", figure: "undelivered", unit: Unit::Count },
     ],
     charts: &[Chart {
         title: "From the moment a message was due to its delivery, p50 to p99.9",
@@ -49,7 +49,7 @@ const THREADS_AGAINST_POLL: Claim = Claim {
     servers: ["chat-threads", "chat-poll"],
     figure: "p99_us",
     unit: Unit::Micros,
-    what: "The slowest message in a hundred takes",
+    what: "The slowest copy in a hundred takes",
     than: "as long as",
     why: "each message wakes threads, which wait for their turn on the processor, where one loop \
           goes on with what is there",
@@ -102,7 +102,7 @@ fn behind(outcome: &Outcome) -> Option<String> {
         found.iter().filter(|found| found.median() > 0.0).map(|found| found.server).collect();
     (!late.is_empty()).then(|| {
         format!(
-            "At {} {} did not keep up: messages were missing at the end.",
+            "At {} {} did not keep up: copies were missing at the end.",
             case.label,
             words::list(&late)
         )
@@ -119,9 +119,9 @@ fn cases(plan: Plan) -> Vec<Case> {
 fn setting(plan: Plan) -> String {
     format!(
         "{} clients, {SENDERS} of which send in turns, messages of {SIZE} bytes, each at its time \
-         whether or not the last has arrived (an open loop). A delivery is late from the moment its \
-         message was due: time that a sender had to wait counts. What has not come two seconds after \
-         the end is counted as not come.",
+         whether or not the last has arrived (an open loop). Each client gets a copy of each message; a \
+         copy is late from the moment its message was due: time that a sender had to wait counts. A \
+         copy that has not come two seconds after the end counts as not come, and as that late.",
         clients(plan)
     )
 }
@@ -138,7 +138,7 @@ fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let mut room = Room::open(target.crowd(clients(plan), SENDERS, SIZE)?)?;
     let start = Instant::now();
     let schedule = Schedule { start, interval: Duration::from_secs_f64(1.0 / case.at) };
-    room.set_clock(Clock::new(schedule)?);
+    room.set_clock(Clock::new(schedule, start)?);
     let before = Reading::take(&room, Some(target.process));
     let until = start + plan.time(Duration::from_millis(800));
     let late = room.keep_time(schedule, until, || Ok(()))?;

@@ -57,19 +57,24 @@ pub fn is_faulty(row: &Row) -> bool {
 fn of_row(row: &Row) -> Vec<(Kind, String, &Row)> {
     let mut remarks = Vec::new();
     let mut faults: Vec<&str> = Vec::new();
-    for fault in row.faults() {
-        if !faults.contains(&fault) {
+    for fault in row.runs.iter().flat_map(|run| &run.faults) {
+        if !faults.contains(&fault.as_str()) {
             faults.push(fault);
         }
     }
     for fault in faults {
         remarks.push((Kind::Fault, with_runs(row, fault), row));
     }
+    if let Some(failure) = &row.failure {
+        let why = if row.runs.is_empty() { "not measured: " } else { "" };
+        remarks.push((Kind::Fault, format!("{why}{failure}"), row));
+    }
     match (&row.note, row.runs.is_empty()) {
         (Some(note), true) => {
             let why = note.strip_prefix("not measured: ").unwrap_or(note);
             remarks.push((Kind::Missing, format!("not measured: {why}"), row));
         }
+        (None, true) if row.failure.is_some() => {}
         (None, true) => remarks.push((Kind::Missing, "not measured".to_owned(), row)),
         (Some(note), false) => remarks.push((Kind::Note, note.clone(), row)),
         (None, false) => {}

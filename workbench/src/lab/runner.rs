@@ -126,6 +126,7 @@ impl Session {
             origin: subject.origin,
             case: case.clone(),
             runs: Vec::new(),
+            failure: None,
             note: left_out(subject, experiment, case),
         };
         let of_one = |subject| cases.iter().map(move |case| row(subject, case));
@@ -147,9 +148,11 @@ impl Session {
             for subject in &self.subjects {
                 let is_its = |row: &&mut Row| row.server == subject.name && row.case == *case;
                 let Some(row) = rows.iter_mut().find(is_its) else { continue };
-                if row.note.is_some() && row.runs.is_empty() {
-                    // If it was not left out from the beginning, its first run failed.
-                    *done += usize::from(left_out(subject, experiment, case).is_none());
+                if row.runs.is_empty() && row.note.is_some() {
+                    continue;
+                }
+                if row.runs.is_empty() && row.failure.is_some() {
+                    *done += 1;
                     continue;
                 }
                 let server = &subject.name;
@@ -165,9 +168,9 @@ impl Session {
                         row.runs.push(figures);
                     }
                     Err(err) => {
-                        let note = format!("run {run} of {} failed: {err:#}", self.runs);
-                        tell(Step::Wrong(&note));
-                        row.note.get_or_insert(note);
+                        let failure = format!("run {run} of {} failed: {err:#}", self.runs);
+                        tell(Step::Wrong(&failure));
+                        row.failure.get_or_insert(failure);
                     }
                 }
             }
@@ -206,7 +209,8 @@ impl Session {
 
 /// After an interruption.
 fn note_missing(rows: &mut [Row]) {
-    for row in rows.iter_mut().filter(|row| row.runs.is_empty() && row.note.is_none()) {
+    let is_left = |row: &&mut Row| row.runs.is_empty() && !row.is_explained();
+    for row in rows.iter_mut().filter(is_left) {
         row.note = Some("interrupted before its turn".to_owned());
     }
 }

@@ -112,7 +112,7 @@ fn row(id: &str, server: &Server, case: Case) -> Row {
     if name == "mine" && case.at >= 1000.0 && id == "idle" {
         runs[1].faults.push("3 clients were closed by the server".into());
     }
-    Row { server: name.into(), origin, case, runs, note: note.map(str::to_owned) }
+    Row { server: name.into(), origin, case, runs, failure: None, note: note.map(str::to_owned) }
 }
 
 fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {

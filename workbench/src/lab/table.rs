@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::remarks::{Kind, is_absent, is_faulty, remarks};
+use super::units::InOneUnit;
 use super::{Case, Column, Origin, Outcome, Row};
 
 const BOLD: Style = Style::new().bold();
@@ -62,10 +63,13 @@ struct Cell {
 impl<'a> Grid<'a> {
     fn new(outcome: &'a Outcome) -> Self {
         let columns = outcome.experiment.columns;
-        let shown = outcome.rows.iter().filter(|row| !is_absent(outcome, &row.server));
-        let rows: Vec<_> = shown
-            .map(|row| (row, columns.iter().map(|column| Cell::new(row, column)).collect()))
-            .collect();
+        let is_shown = |row: &&Row| !is_absent(outcome, &row.server);
+        let shown: Vec<&Row> = outcome.rows.iter().filter(is_shown).collect();
+        let units: Vec<InOneUnit> = columns.iter().map(|it| it.in_one_unit(&shown)).collect();
+        let cells = |row: &Row| {
+            columns.iter().zip(&units).map(|(column, unit)| Cell::new(row, column, *unit)).collect()
+        };
+        let rows: Vec<_> = shown.iter().map(|row| (*row, cells(row))).collect();
         let names = rows.iter().map(|(row, _)| row.server.width() + 2);
         let name_width = names.max().unwrap_or(0).max("1,000 clients".len());
         Self { columns, rows, cases: outcome.cases(), name_width }
@@ -194,13 +198,13 @@ impl<'a> Grid<'a> {
 }
 
 impl Cell {
-    fn new(row: &Row, column: &Column) -> Self {
+    fn new(row: &Row, column: &Column, unit: InOneUnit) -> Self {
         let Some(spread) = row.spread(column.figure) else {
             let median = if row.runs.is_empty() { "" } else { "-" };
             return Self { median: median.to_owned(), spread: String::new() };
         };
-        let shown = column.unit.show_spread(spread, row.runs.len());
-        Self { median: column.unit.show(spread.median), spread: shown.unwrap_or_default() }
+        let shown = unit.show_spread(spread, row.runs.len());
+        Self { median: unit.show(spread.median), spread: shown.unwrap_or_default() }
     }
 }
 
@@ -272,7 +276,7 @@ mod tests {
         };
         assert_eq!(
             line("chat-poll"),
-            "  chat-poll        440 B  ±3 %  2.71 MiB  ±3 %        1        1,009  2,100 µs  ±3 %"
+            "  chat-poll     0.43 KiB  ±3 %  2.71 MiB  ±3 %        1        1,009   2,100 µs  ±3 %"
         );
         assert_eq!(line("ncat "), "ncat (1,000 clients): not measured: takes 990 clients at most");
         assert!(text.contains("\n  ncat  not measured\n"), "{text}");

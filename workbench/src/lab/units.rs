@@ -1,16 +1,21 @@
 //! How numbers are written for people: the same in the terminal and on the page.
 
-use super::{Spread, Unit};
+use super::{Column, Row, Spread, Unit};
 
 /// The steps of a unit: its suffix, and how many of the first unit it is.
 type Steps = &'static [(&'static str, f64)];
 
 const BYTES: Steps = &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0)];
 const MICROS: Steps = &[("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
+const NANOS: Steps = &[("ns", 1e-3), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
 const RATE: Steps = &[("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)];
 
 /// From here on a number is told in the next larger unit.
 const TOO_LONG: f64 = 9_999.5;
+
+/// In a column, the smallest number in its unit, if the largest then has no more than six digits.
+const TOO_SHORT: f64 = 0.1;
+const SIX_DIGITS: f64 = 999_999.5;
 
 /// From here on nobody counts digits.
 const TOO_LARGE: f64 = 1e15;
@@ -51,16 +56,30 @@ impl Unit {
     /// nothing if there was one run, or if all found the same.
     #[must_use]
     pub fn show_spread(self, spread: Spread, runs: usize) -> Option<String> {
-        let Spread { median, min, max } = spread;
-        let far = (max - median).max(median - min);
-        if runs < 2 || far <= 0.0 {
-            return None;
+        show_spread(spread, runs, |min, max| self.show_range(min, max))
+    }
+
+    /// Returns how all numbers of a column with these medians are written: in one unit, so that they
+    /// can be compared at a glance.
+    #[must_use]
+    pub fn column(self, medians: impl IntoIterator<Item = f64>) -> InOneUnit {
+        let steps = match self {
+            Self::Micros => NANOS,
+            _ => self.steps(),
+        };
+        let sizes = medians.into_iter().map(f64::abs).filter(|size| size.is_finite());
+        let sizes: Vec<f64> = sizes.filter(|size| *size > 0.0).collect();
+        let least = sizes.iter().copied().reduce(f64::min).unwrap_or(1.0);
+        let most = sizes.iter().copied().reduce(f64::max).unwrap_or(1.0);
+        // The unit that suits the largest, unless the smallest would have no digits left.
+        let suits = self.scaled(most, TOO_LONG).1;
+        let mut nth = steps.iter().position(|(suffix, _)| *suffix == suits).unwrap_or(0);
+        let fits = |nth: usize| most / steps[nth].1 < SIX_DIGITS;
+        while nth > 0 && least / steps[nth].1 < TOO_SHORT && fits(nth - 1) {
+            nth -= 1;
         }
-        if median == 0.0 || far / median.abs() > WIDE {
-            return Some(self.show_range(min, max));
-        }
-        let percent = far / median.abs() * 100.0;
-        Some(if percent < 1.0 { "±<1 %".to_owned() } else { format!("±{percent:.0} %") })
+        let (suffix, size) = steps[nth];
+        InOneUnit { unit: self, suffix, size }
     }
 
     /// Both, the suffix once if it is the same: `12..310 µs`.
@@ -77,15 +96,10 @@ impl Unit {
 
     /// In the unit that suits it; in the first unit below `first`.
     fn scaled(self, value: f64, first: f64) -> (f64, &'static str) {
-        let steps = match self {
-            Self::Count => return (value, ""),
-            Self::Seconds => return (value, "s"),
-            Self::Percent => return (value, "%"),
-            Self::Bytes => BYTES,
-            Self::Micros if value != 0.0 && value.abs() < 0.0995 => return (value * 1e3, "ns"),
-            Self::Micros => MICROS,
-            Self::PerSecond => RATE,
-        };
+        if self == Self::Micros && value != 0.0 && value.abs() < 0.0995 {
+            return (value * 1e3, "ns");
+        }
+        let steps = self.steps();
         let size = value.abs();
         let fits = |pair: &&[(&str, f64)]| {
             // As many as make one of the next unit, less what rounding adds.
@@ -94,6 +108,17 @@ impl Unit {
         };
         let step = steps.windows(2).find(fits).map_or(steps[steps.len() - 1], |pair| pair[0]);
         (value / step.1, step.0)
+    }
+
+    fn steps(self) -> Steps {
+        match self {
+            Self::Count => &[("", 1.0)],
+            Self::Seconds => &[("s", 1.0)],
+            Self::Percent => &[("%", 1.0)],
+            Self::Bytes => BYTES,
+            Self::Micros => MICROS,
+            Self::PerSecond => RATE,
+        }
     }
 
     /// Three digits that count; whole where parts of the unit do not exist.
@@ -116,6 +141,62 @@ impl Unit {
         }
         grouped(&format!("{value:.decimals$}"))
     }
+}
+
+impl Column {
+    /// Returns how its numbers in these rows are written.
+    pub(super) fn in_one_unit(&self, rows: &[&Row]) -> InOneUnit {
+        self.unit.column(rows.iter().filter_map(|row| row.median(self.figure)))
+    }
+}
+
+/// How the numbers of one column are written.
+#[derive(Clone, Copy, Debug)]
+pub struct InOneUnit {
+    unit: Unit,
+    suffix: &'static str,
+    /// How many of the first unit make one of this.
+    size: f64,
+}
+
+impl InOneUnit {
+    /// Writes the number with the suffix of its column.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        joined(&self.digits(value), self.suffix)
+    }
+
+    /// Writes how far the extremes are from the median, as [`Unit::show_spread`] does.
+    #[must_use]
+    pub fn show_spread(self, spread: Spread, runs: usize) -> Option<String> {
+        show_spread(spread, runs, |min, max| {
+            joined(&format!("{}..{}", self.digits(min), self.digits(max)), self.suffix)
+        })
+    }
+
+    fn digits(self, value: f64) -> String {
+        const LEAST: f64 = 0.0005;
+        let value = value / self.size;
+        match value {
+            _ if self.unit.steps().len() == 1 => self.unit.digits(value, self.suffix),
+            // It is not zero, which `0.000` would say.
+            _ if value > 0.0 && value < LEAST => "<0.001".to_owned(),
+            _ => self.unit.digits(value, self.suffix),
+        }
+    }
+}
+
+fn show_spread(spread: Spread, runs: usize, range: impl Fn(f64, f64) -> String) -> Option<String> {
+    let Spread { median, min, max } = spread;
+    let far = (max - median).max(median - min);
+    if runs < 2 || far <= 0.0 {
+        return None;
+    }
+    if median == 0.0 || far / median.abs() > WIDE {
+        return Some(range(min, max));
+    }
+    let percent = far / median.abs() * 100.0;
+    Some(if percent < 1.0 { "±<1 %".to_owned() } else { format!("±{percent:.0} %") })
 }
 
 fn joined(digits: &str, suffix: &str) -> String {
@@ -207,6 +288,33 @@ mod tests {
         assert_eq!(told(12.0, 41.0, 31_000.0).as_deref(), Some("12.0 µs..31.0 ms"));
         assert_eq!(told(0.0, 0.0, 5.0).as_deref(), Some("0..5.00 µs"));
         assert_eq!(Unit::Micros.show_spread(spread(1.0, 2.0, 3.0), 1), None);
+    }
+
+    #[test]
+    fn a_column_has_one_unit() {
+        let column = |unit: Unit, values: &[f64]| -> Vec<String> {
+            let written = unit.column(values.iter().copied());
+            values.iter().map(|value| written.show(*value)).collect()
+        };
+        assert_eq!(column(Unit::Micros, &[9_990.0, 10_010.0]), ["9.99 ms", "10.0 ms"]);
+        assert_eq!(column(Unit::Micros, &[0.0, 4.2, 8_000.0]), ["0 µs", "4.20 µs", "8,000 µs"]);
+        assert_eq!(
+            column(Unit::Micros, &[41.2, 310.0, 120_000.0]),
+            ["41.2 µs", "310 µs", "120,000 µs"]
+        );
+        assert_eq!(column(Unit::Micros, &[0.042, 0.7]), ["42.0 ns", "700 ns"]);
+        assert_eq!(
+            column(Unit::Bytes, &[440.0, 22_938.0, 2_837_440.0]),
+            ["0.43 KiB", "22.4 KiB", "2,771 KiB"]
+        );
+        assert_eq!(column(Unit::Bytes, &[-70_000.0, 2_837_440.0]), ["−68.4 KiB", "2,771 KiB"]);
+        assert_eq!(column(Unit::PerSecond, &[1234.0, 12_345.0]), ["1.23 k", "12.3 k"]);
+        assert_eq!(column(Unit::Micros, &[0.4, 4.2e7]), ["<0.001 ms", "42,000 ms"]);
+        assert_eq!(column(Unit::Seconds, &[0.0, 0.41]), ["0 s", "0.41 s"]);
+        assert_eq!(column(Unit::Count, &[]), Vec::<String>::new());
+        let spread = Spread { median: 41.0, min: 12.0, max: 31_000.0 };
+        let told = Unit::Micros.column([41.0, 900.0]).show_spread(spread, 3);
+        assert_eq!(told.as_deref(), Some("12.0..31,000 µs"));
     }
 
     #[test]

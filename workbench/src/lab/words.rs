@@ -5,8 +5,11 @@
 use super::remarks::is_faulty;
 use super::{Case, Origin, Outcome, Row, Spread, Unit};
 
-/// A smaller difference is none, even if the runs agree.
+/// A smaller difference is not told, even if the runs agree.
 const ALIKE: f64 = 1.1;
+
+/// What a difference is worth if the runs of the two overlap.
+const MAY_BE_CHANCE: &str = "but the runs of the two overlap, so the difference may be chance";
 
 /// A server's figure in a case.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +28,10 @@ impl Found<'_> {
 /// How two figures compare.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ratio {
-    /// The spreads overlap, or nearly.
+    /// The medians differ by less than a tenth.
     Alike,
+    /// The medians differ by more, but the spreads overlap.
+    Unclear,
     /// The first is so many times the second.
     More(f64),
     /// The second is so many times the first.
@@ -43,8 +48,8 @@ impl Ratio {
         let overlap = first.min <= second.max && second.min <= first.max;
         let (low, high) = (1.0 / ALIKE, ALIKE);
         Some(match ratio {
-            _ if overlap => Self::Alike,
             _ if (low..high).contains(&ratio) => Self::Alike,
+            _ if overlap => Self::Unclear,
             1.0.. => Self::More(ratio),
             _ => Self::Less(1.0 / ratio),
         })
@@ -85,6 +90,13 @@ impl Claim {
                 "{what} {more} about {than} {less} {in_order}, though the designs suggest more: \
                  {why}."
             ),
+            Ratio::Unclear => format!(
+                "{what} {more} {} and {less} {} ({}), {MAY_BE_CHANCE}. The designs suggest more for \
+                 {more}: {why}.",
+                unit.say(first.median()),
+                unit.say(second.median()),
+                case.label
+            ),
             Ratio::Less(ratio) => format!(
                 "{what} {less} {} {than} {more} {turned}, the opposite of what the designs \
                  suggest; look at the spread and at the machine’s load before you believe it.",
@@ -119,10 +131,11 @@ pub fn largest<'a>(ranked: &[Found<'a>]) -> Vec<Found<'a>> {
     let Some(most) = ranked.last() else {
         return Vec::new();
     };
-    let is_alike = |found: &Found<'_>| {
-        found.server == most.server || Ratio::of(most.spread, found.spread) == Some(Ratio::Alike)
+    let is_not_apart = |found: &Found<'_>| {
+        let ratio = Ratio::of(most.spread, found.spread);
+        found.server == most.server || matches!(ratio, Some(Ratio::Alike | Ratio::Unclear))
     };
-    ranked.iter().rev().copied().filter(is_alike).collect()
+    ranked.iter().rev().copied().filter(is_not_apart).collect()
 }
 
 /// Their names.
@@ -165,6 +178,9 @@ pub fn extremes(
             "{what} {least} least ({low}; {label}) and {most} most ({high}), {} {than} {least}.",
             times(ratio)
         ),
+        Ratio::Unclear => format!(
+            "{what} {least} least ({low}; {label}) and {most} most ({high}), {MAY_BE_CHANCE}."
+        ),
         _ => format!("{what} all servers about the same ({low} to {high}; {label})."),
     })
 }
@@ -200,10 +216,12 @@ fn one_of_yours(
     let other = find(outcome, beside, case, figure);
     let value = unit.say(found.median());
     let ratio = other.and_then(|other| Ratio::of(found.spread, other.spread));
+    let others = other.map(|other| unit.say(other.median())).unwrap_or_default();
     let compared = match ratio {
         Some(Ratio::More(ratio)) => format!(", {} that of {beside}", times(ratio)),
         Some(Ratio::Less(ratio)) => format!(", and {beside} {} that", times(ratio)),
         Some(Ratio::Alike) => format!(", about the same as {beside}"),
+        Some(Ratio::Unclear) => format!(", and {beside} {others}, {MAY_BE_CHANCE}"),
         None => String::new(),
     };
     Some(format!("Your server, {name}, {does} {value}{compared} ({}).", case.label))
@@ -248,7 +266,7 @@ pub fn sentences<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
+    use super::super::{Figures, sample};
     use super::*;
 
     fn spread(min: f64, median: f64, max: f64) -> Spread {
@@ -270,7 +288,8 @@ mod tests {
         let ten = spread(9.0, 10.0, 11.0);
         assert_eq!(of(spread(19.0, 20.0, 21.0), ten), Some(Ratio::More(2.0)));
         assert_eq!(of(ten, spread(19.0, 20.0, 21.0)), Some(Ratio::Less(2.0)));
-        assert_eq!(of(spread(10.5, 20.0, 40.0), ten), Some(Ratio::Alike));
+        assert_eq!(of(spread(10.5, 20.0, 40.0), ten), Some(Ratio::Unclear));
+        assert_eq!(of(spread(9.0, 10.5, 40.0), ten), Some(Ratio::Alike));
         assert_eq!(of(spread(10.5, 10.5, 10.5), spread(10.0, 10.0, 10.0)), Some(Ratio::Alike));
         assert_eq!(of(spread(0.0, 0.0, 0.0), ten), None);
         assert_eq!(of(ten, spread(-2.0, -1.0, 0.0)), None);
@@ -296,6 +315,37 @@ mod tests {
         assert!(same.starts_with("A client costs chat-threads about as much as mine ("), "{same}");
         // The faults of the largest case take that case out.
         assert!(same.contains("; 100 clients)"), "{same}");
+    }
+
+    #[test]
+    fn what_is_ten_times_apart_is_not_about_the_same() {
+        let mut outcome = sample::outcome("roundtrip");
+        // The runs of the one reach from the least to the most, and its median is in the middle.
+        for row in outcome.rows.iter_mut().filter(|row| row.server == "mine") {
+            for (run, p50) in row.runs.iter_mut().zip([30.0, 400.0, 4000.0]) {
+                let mut figures = Figures::default();
+                figures.add("p50_us", p50);
+                *run = figures;
+            }
+        }
+        let claim = Claim {
+            servers: ["mine", "chat-poll"],
+            figure: "p50_us",
+            unit: Unit::Micros,
+            what: "A trip takes",
+            ..CLAIM
+        };
+        outcome.rows.retain(|row| row.server == "mine" || row.server == "chat-poll");
+        let told = [
+            claim.tell(&outcome).unwrap(),
+            extremes(&outcome, "p50_us", Unit::Micros, "It takes", "as long as").unwrap(),
+            yours(&outcome, "p50_us", Unit::Micros, "has a p50 of", "chat-poll").unwrap(),
+        ];
+        for text in told {
+            assert!(!text.contains("about"), "{text}");
+            assert!(text.contains("400 µs") && text.contains("38.0 µs"), "{text}");
+            assert!(text.contains("the difference may be chance"), "{text}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn bars(drawing: &Drawing<'_>, figure: &str) -> (Vec<Panel>, Vec<String>) {
     let Some(scale) = scale(drawing, &mark) else {
         return (Vec::new(), Vec::new());
     };
-    let unit = drawing.chart.unit;
+    let unit = drawing.chart.unit.column(spreads(drawing, &mark).map(|spread| spread.median));
     let draw = |row: &Row, y: f64| Some(bar(drawing, &scale, row, row.spread(figure)?, y));
     let tell = |row: &Row| {
         let spread = row.spread(figure)?;
@@ -48,7 +48,7 @@ pub fn strips(drawing: &Drawing<'_>, marks: &[Mark]) -> (Vec<Panel>, Vec<String>
     let Some(scale) = scale(drawing, &figures) else {
         return (Vec::new(), Vec::new());
     };
-    let unit = drawing.chart.unit;
+    let unit = drawing.chart.unit.column(spreads(drawing, &figures).map(|spread| spread.median));
     let draw = |row: &Row, y: f64| strip(drawing, &scale, row, marks, y);
     let tell = |row: &Row| {
         let (first, last) = (marks.first()?, marks.last()?);
