@@ -159,11 +159,14 @@ impl Clients {
         let mut due = Vec::new();
         for (id, client) in &mut self.table {
             if client.leaving.is_none() {
-                let is_late = client.is_late(timeout);
-                match client.gauge.check() {
-                    Err(slow) => client.handle_disconnect(Err(slow.into())),
-                    Ok(()) if is_late && client.send_queue.is_empty() => client.give_up(date),
-                    Ok(()) => continue,
+                // epoll says when the kernel has room again, and nothing while it has none. The gauge
+                // counts time in which writes are tried.
+                match handle_client_send(client) {
+                    Err(err) => client.handle_disconnect(Err(err)),
+                    Ok(_) if client.is_late(timeout) && client.send_queue.is_empty() => {
+                        client.give_up(date);
+                    }
+                    Ok(_) => continue,
                 }
             }
             due.push(id);
