@@ -14,6 +14,7 @@
 //! | the same for async code (feature `async`) | [`asynchronous`] |
 //! | who is too slow | [`QueueGauge`] |
 //! | a stranger's text on a terminal | [`printable`] |
+//! | lines from `telnet` | [`telnet`] |
 //! | what a thread or task does, in a trace (feature `cli`) | [`span`] |
 //! | a server's or client's command line, log and signals (feature `cli`) | [`cli`] |
 //!
@@ -53,6 +54,7 @@ mod trace;
 pub mod asynchronous;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod telnet;
 
 pub use blocking::{
     Blocking, close_gently, hang_up, recv_answer, recv_msg, recv_msgs, relay_msg, send_frames,

@@ -1,10 +1,11 @@
-//! Lines, out of bytes that the network has cut anywhere.
+//! Lines, out of bytes that the network has cut anywhere and a telnet client has mixed with its own.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read};
 
 use memchr::memchr;
 use tincanchat::span;
+use tincanchat::telnet::Telnet;
 
 /// The longest line, in bytes before its end: 64 KiB.
 ///
@@ -32,7 +33,7 @@ pub fn last_words(end: &anyhow::Result<()>) -> Option<String> {
     err.is::<LineTooLong>().then(|| format!("ERROR. A line has at most {MAX_LINE_LEN} bytes\n"))
 }
 
-/// What has been received from one client and not been taken as a line yet.
+/// What has been received from one client and not been taken as a line yet, without telnet commands.
 ///
 /// ```
 /// use calc::Lines;
@@ -53,6 +54,7 @@ pub struct Lines {
     start: usize,
     /// Up to here there is no end of that line, so that no byte is looked at twice.
     searched: usize,
+    telnet: Telnet,
 }
 
 impl Lines {
@@ -73,8 +75,14 @@ impl Lines {
         self.bytes.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
-        self.bytes.extend_from_slice(&chunk[..n]);
+        let kept = self.telnet.receive(&chunk[..n], &mut self.bytes);
+        self.searched = self.searched.min(kept);
         Ok(n)
+    }
+
+    /// Takes out what is to be sent to a telnet client at once; mostly it is nothing.
+    pub fn take_answer(&mut self) -> Vec<u8> {
+        self.telnet.take_answer()
     }
 
     /// Takes the next line out, without its end and without white space before that, if all of it
@@ -94,7 +102,8 @@ impl Lines {
         if found.is_none() {
             self.searched = end;
             if self.start == end {
-                *self = Self::default(); // a client that says nothing costs no memory here
+                // A client that says nothing costs no memory here.
+                (self.bytes, self.start, self.searched) = (Vec::new(), 0, 0);
             }
             return Ok(None);
         }

@@ -1,6 +1,11 @@
 //! What the three servers say, byte for byte.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use socket2::SockRef;
+use workbench::PATIENCE;
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
 
@@ -60,6 +65,100 @@ fn line_echo_ends_a_line_that_is_too_long() {
     let line = format!("{longest}x");
     ask(&mut client, line.as_bytes(), b"ERROR. A line has at most 65536 bytes\n");
     expect_end(&mut client);
+}
+
+/// A server, what it says first, a line, and its answer to that.
+struct Lines {
+    program: &'static str,
+    welcome: &'static [u8],
+    line: &'static [u8],
+    answer: &'static [u8],
+}
+
+const LINES: [Lines; 3] = [
+    Lines { program: LINE_ECHO, welcome: b"", line: b"1,-32", answer: b"Echoed: '1,-32'\r\n" },
+    Lines {
+        program: BLOCKING,
+        welcome: WELCOME,
+        line: b"1,-32",
+        answer: b"Sum of input numbers: '-31'\r\n",
+    },
+    Lines {
+        program: REACTOR,
+        welcome: WELCOME,
+        line: b"1,-32",
+        answer: b"Sum of input integers: '-31'\r\n",
+    },
+];
+
+/// A line, Ctrl-C, and more lines: with the mark that is asked for (RFC 860), and with the last byte of
+/// the interruption out of band (RFC 854).
+#[test]
+fn ctrl_c_in_telnet_costs_nothing() {
+    for Lines { program, welcome, line, answer } in LINES {
+        let server = start(program);
+        let mut telnet = TcpStream::connect(server.addr()).unwrap();
+        telnet.set_read_timeout(Some(PATIENCE)).unwrap();
+        let hear = |telnet: &mut TcpStream, wanted: &[u8]| {
+            let mut heard = vec![0; wanted.len()];
+            telnet.read_exact(&mut heard).unwrap_or_else(|err| panic!("{program}: {err}"));
+            assert_eq!(heard, wanted, "{program}");
+        };
+        hear(&mut telnet, welcome);
+        for end in [&b"\r\n"[..], b"\r\0"] {
+            telnet.write_all(&[line, end].concat()).unwrap();
+            hear(&mut telnet, answer);
+            telnet.write_all(b"\xff\xf4\xff\xfd\x06").unwrap(); // IP, DO TIMING-MARK
+            hear(&mut telnet, b"\xff\xfc\x06"); // WONT TIMING-MARK: until then it shows nothing
+            telnet.write_all(b"\xff").unwrap();
+            SockRef::from(&telnet).send_out_of_band(b"\xf2").unwrap(); // IAC DM
+        }
+        telnet.write_all(&[line, b"\r\n"].concat()).unwrap();
+        hear(&mut telnet, answer);
+    }
+}
+
+#[test]
+fn telnet_commands_and_typing_errors_are_no_part_of_a_line() {
+    let sent: [(&[u8], &[u8]); 6] = [
+        (b"\xff\xfb\x1f\xff\xfb\x18LINE\r\n", b""), // offers before the first line
+        (b"\xff\xfd\x03\xff\xfd\x01LINE\r\0", b"\xff\xfc\x03\xff\xfc\x01"), // character mode
+        (b"\xff\xfa\x1f\0\x50\0\n\xff\xf0LINE\r\n", b""),
+        (b"\xff\xfa\x1fxx\r\n\xff\xfb\x1fLINE\r\n", b""), // a subnegotiation without its end
+        ("é\u{7f}x\u{8}yz\u{7f}\u{8}LINE!\u{7f}\r\n".as_bytes(), b""),
+        (b"quit\xff\xf8LINEs\xff\xf7\n", b""),
+    ];
+    for Lines { program, welcome, line, answer } in LINES {
+        let server = start(program);
+        for (bytes, first) in sent {
+            let at = bytes.windows(4).position(|window| window == b"LINE").unwrap();
+            let bytes = [&bytes[..at], line, &bytes[at + 4..]].concat();
+            for size in [bytes.len(), 1] {
+                let mut client = Client::connect(server.addr()).unwrap();
+                client.expect_bytes(welcome).unwrap();
+                for piece in bytes.chunks(size) {
+                    client.send(piece).unwrap();
+                }
+                client.expect_bytes(&[first, answer].concat()).unwrap();
+                ask(&mut client, b"quit\n", CLOSED);
+                expect_end(&mut client);
+            }
+        }
+    }
+}
+
+/// What is neither UTF-8 nor telnet's is still a line, and has an answer.
+#[test]
+fn bytes_of_no_text_are_answered() {
+    let server = start(LINE_ECHO);
+    let mut client = Client::connect(server.addr()).unwrap();
+    ask(&mut client, b"\xff\xfe\n", b"Echoed: '\\ufffd\\ufffd'\r\n");
+    ask(&mut client, b"\xff,\n", b"Echoed: '\\ufffd,'\r\n");
+    let server = start(REACTOR);
+    let mut client = connect(&server);
+    for line in [&b"\xff\xfe\n"[..], b"\xff\xfe,1\n", b"\xff1,2\n", b"\xff\n"] {
+        ask(&mut client, line, ERROR);
+    }
 }
 
 #[test]

@@ -15,19 +15,20 @@ mod sock;
 use std::io;
 use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use sock::Sock;
 use tincanchat::asynchronous::contain;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
+use tincanchat::telnet::{Telnet, keep_urgent_inline};
 use tincanchat::{LINGER, MAX_MSG_LEN, create_listen_socket, printable, span};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::{task, time};
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder, Framed};
-use tracing::{debug, info};
+use tracing::info;
 
 #[derive(Parser)]
 #[command(version, about, mut_arg("port", |arg| arg.default_value("8800")))]
@@ -48,52 +49,111 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a line is: all up to a LF, which is part of it, and at most [`MAX_MSG_LEN`] bytes before that.
+/// What a line is: all up to a LF, which is part of it, with at most [`MAX_MSG_LEN`] bytes of text.
 struct Lines {
     addr: SocketAddr,
-    /// So many bytes have no LF in them.
+    telnet: Telnet,
+    /// What has come without telnet commands.
+    text: Vec<u8>,
+    /// Where the next line begins; what is before has been taken.
+    start: usize,
+    /// Up to here there is no end of that line, so that no byte is looked at twice.
     searched: usize,
 }
 
-impl Decoder for Lines {
-    type Item = BytesMut;
-    type Error = anyhow::Error;
+/// What has come from a client.
+enum Said {
+    /// A line with its end, if it has one.
+    Line(Vec<u8>),
+    /// A telnet request. These bytes answer it.
+    Request(Vec<u8>),
+}
 
-    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<BytesMut>> {
-        let end = memchr::memchr(b'\n', &bytes[self.searched..]).map(|at| self.searched + at);
-        self.searched = bytes.len();
-        ensure!(
-            end.unwrap_or(bytes.len()) <= MAX_MSG_LEN,
-            "a line longer than {MAX_MSG_LEN} bytes"
-        );
-        Ok(end.map(|at| {
-            self.searched = 0;
-            bytes.split_to(at + 1)
-        }))
+impl Lines {
+    fn new(addr: SocketAddr) -> Self {
+        Lines { addr, telnet: Telnet::default(), text: Vec::new(), start: 0, searched: 0 }
     }
 
-    /// What has no end is no line, and is dropped.
-    fn decode_eof(&mut self, bytes: &mut BytesMut) -> Result<Option<BytesMut>> {
-        let line = self.decode(bytes)?;
-        if line.is_none() && !bytes.is_empty() {
-            debug!("{}: left with {} bytes of a line without its end", self.addr, bytes.len());
-            bytes.clear();
+    /// Takes over what has been received.
+    fn receive(&mut self, received: &mut BytesMut) {
+        self.text.drain(..self.start);
+        self.searched -= self.start;
+        self.start = 0;
+        let kept = self.telnet.receive(received, &mut self.text);
+        self.searched = self.searched.min(kept);
+        received.clear();
+    }
+
+    /// Takes the next line, if all of it is there.
+    fn take(&mut self) -> Result<Option<Vec<u8>>> {
+        let end = memchr::memchr(b'\n', &self.text[self.searched..]);
+        self.searched = end.map_or(self.text.len(), |at| self.searched + at + 1);
+        let line = &self.text[self.start..self.searched];
+        ensure!(without_end(line).len() <= MAX_MSG_LEN, "a line longer than {MAX_MSG_LEN} bytes");
+        if end.is_none() {
+            if line.is_empty() {
+                // A client that says nothing costs no memory here.
+                self.text = Vec::new();
+                self.start = 0;
+                self.searched = 0;
+            }
+            return Ok(None);
         }
-        Ok(line)
+        let line = line.to_vec();
+        self.start = self.searched;
+        Ok(Some(line))
+    }
+
+    /// Takes what is left: a last line that nobody has ended.
+    fn take_rest(&mut self) -> Option<Vec<u8>> {
+        let rest = self.text.split_off(self.start);
+        self.searched = self.start;
+        (!rest.is_empty()).then_some(rest)
     }
 }
 
-impl Encoder<BytesMut> for Lines {
+impl Decoder for Lines {
+    type Item = Said;
     type Error = anyhow::Error;
 
-    fn encode(&mut self, line: BytesMut, answers: &mut BytesMut) -> Result<()> {
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        info!("{}: {}", self.addr, printable(&String::from_utf8_lossy(text)));
-        answers.extend_from_slice(b"You said: ");
-        answers.extend_from_slice(&line);
+    fn decode(&mut self, received: &mut BytesMut) -> Result<Option<Said>> {
+        if !received.is_empty() {
+            self.receive(received);
+        }
+        if let Some(line) = self.take()? {
+            return Ok(Some(Said::Line(line)));
+        }
+        let answer = self.telnet.take_answer();
+        Ok((!answer.is_empty()).then_some(Said::Request(answer)))
+    }
+
+    fn decode_eof(&mut self, received: &mut BytesMut) -> Result<Option<Said>> {
+        let said = self.decode(received)?;
+        Ok(said.or_else(|| self.take_rest().map(Said::Line)))
+    }
+}
+
+impl Encoder<Said> for Lines {
+    type Error = anyhow::Error;
+
+    fn encode(&mut self, said: Said, answers: &mut BytesMut) -> Result<()> {
+        match said {
+            Said::Line(line) => {
+                let text = String::from_utf8_lossy(without_end(&line));
+                info!("{}: {}", self.addr, printable(&text));
+                answers.extend_from_slice(b"You said: ");
+                answers.extend_from_slice(&line);
+            }
+            Said::Request(answer) => answers.extend_from_slice(&answer),
+        }
         Ok(())
     }
+}
+
+/// The text of a line. A CR at the end may be the first half of a line's end.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 async fn serve(listener: std::net::TcpListener, args: &Args) -> io::Result<()> {
@@ -111,7 +171,8 @@ async fn serve(listener: std::net::TcpListener, args: &Args) -> io::Result<()> {
 }
 
 async fn handle_client(mut sock: Sock, addr: SocketAddr) -> Result<()> {
-    let (mut answers, lines) = Framed::new(&mut sock, Lines { addr, searched: 0 }).split();
+    keep_urgent_inline(&sock.0).context("setting a socket option")?;
+    let (mut answers, lines) = Framed::new(&mut sock, Lines::new(addr)).split();
     let received = lines.map_err(|err| err.context("receiving"));
     let sending = (&mut answers).sink_map_err(|err| err.context("sending"));
     let end = received.forward(sending).await;

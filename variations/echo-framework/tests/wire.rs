@@ -1,7 +1,12 @@
 //! What the server says and does, over raw sockets: `cargo test -p echo-framework --test wire`.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use anyhow::Result;
+use socket2::SockRef;
 use workbench::server::{Launch, Server};
 use workbench::wire::{Client, Heard};
 use workbench::{PATIENCE, fail, wait_until};
@@ -53,28 +58,39 @@ fn a_line_may_come_in_any_pieces() -> Result<()> {
 }
 
 #[test]
-fn all_that_was_said_before_a_half_close_is_answered_and_an_unfinished_line_is_dropped()
--> Result<()> {
+fn all_that_was_said_before_a_half_close_is_answered_a_last_line_without_its_end_too() -> Result<()>
+{
     let server = start()?;
-    let mut client = Client::connect(server.addr())?;
-    client.send(&[&b"a line\n".repeat(5000)[..], b"unfinished"].concat())?;
-    client.half_close()?;
-    let (answers, ending) = client.bytes_to_end()?;
-    assert_eq!((answers, ending), (said(b"a line\n").repeat(5000), Heard::Eof));
-    let dropped = |line: &str| line.contains("DEBUG") && line.contains(" 10 bytes");
-    server.wait_for_log("what was dropped", dropped).map(drop)
+    for last in [&b""[..], b"unended", b"unended\r", &[b'x'; MAX]] {
+        let mut client = Client::connect(server.addr())?;
+        client.send(&[&b"a line\n".repeat(5000)[..], last].concat())?;
+        client.half_close()?;
+        let (answers, ending) = client.bytes_to_end()?;
+        let answer = if last.is_empty() { Vec::new() } else { said(last) };
+        assert_eq!(
+            (answers, ending),
+            ([said(b"a line\n").repeat(5000), answer].concat(), Heard::Eof)
+        );
+    }
+    server.wait_for_log("the last line", |line| line.ends_with(": unended")).map(drop)
 }
 
 #[test]
 fn a_line_that_is_too_long_ends_the_connection_after_the_answers() -> Result<()> {
     let server = start()?;
-    let longest = [&b"x".repeat(MAX)[..], b"\n"].concat();
-    let endings: [&[u8]; 3] = [b"x", b"x\n", &b"x".repeat(300_000)];
+    // The limit is one of the text: the end of the line does not count.
+    let longest = [b"\n".to_vec(), b"\r\n".to_vec()].map(|end| [b"x".repeat(MAX), end].concat());
+    let endings: [&[u8]; 5] = [b"x", b"x\n", b"x\r\n", b"\r\r\n", &b"x".repeat(300_000)];
     for rest in endings {
         let mut client = Client::connect(server.addr())?;
-        client.send(&longest)?;
-        client.expect_bytes(&said(&longest))?;
-        client.send(&[b"before\n", &longest[..MAX]].concat())?;
+        for longest in &longest {
+            client.send(longest)?;
+            client.expect_bytes(&said(longest))?;
+            client.send(&longest[..=MAX])?;
+            client.send(&longest[MAX + 1..])?;
+            client.expect_bytes(&said(longest))?;
+        }
+        client.send(&[b"before\n", &longest[0][..MAX]].concat())?;
         client.send(rest)?;
         let (answers, ending) = client.bytes_to_end()?;
         assert_eq!((answers, ending), (said(b"before\n"), Heard::Eof));
@@ -86,13 +102,58 @@ fn a_line_that_is_too_long_ends_the_connection_after_the_answers() -> Result<()>
     client.expect_bytes(b"You said: others go on\n")
 }
 
+/// Ctrl-C, with the mark that the client waits for (RFC 860), and what a client sends in character mode.
+#[test]
+fn telnet_commands_and_typing_errors_are_no_part_of_a_line() -> Result<()> {
+    let server = start()?;
+    let mut client = Client::connect(server.addr())?;
+    for (sent, heard) in [
+        (&b"a line\r\n\xff\xf4\xff\xfd\x06"[..], &b"You said: a line\r\n\xff\xfc\x06"[..]),
+        (b"more\n\xff\xfb\x03hellp\x7fo\r\0", b"You said: more\nYou said: hello\r\n"),
+        (b"\xff\xfa\x1fxx\r\n\xff\xfb\x1fback\r\n", b"You said: back\r\n"),
+    ] {
+        for size in [sent.len(), 1] {
+            for piece in sent.chunks(size) {
+                client.send(piece)?;
+            }
+            client.expect_bytes(heard)?;
+        }
+    }
+    Ok(())
+}
+
+/// The last byte of an interruption may travel out of band (RFC 854). The kernel ends a read there, and
+/// to tokio a read that brings less than there is room for means that no more has come. So what came
+/// with it is seen when something comes after it: the next key, or here an empty line, again and again.
+#[test]
+fn a_byte_out_of_band_is_no_part_of_a_line() -> Result<()> {
+    let server = start()?;
+    let mut telnet = TcpStream::connect(server.addr())?;
+    telnet.write_all(b"one\r\n\xff\xf4\xff")?;
+    SockRef::from(&telnet).send_out_of_band(b"\xf2")?;
+    telnet.write_all(b"two\r\n")?;
+    telnet.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let mut heard = Vec::new();
+    let has_all = wait_until(PATIENCE, || {
+        telnet.write_all(b"\n")?;
+        let mut some = [0; 1024];
+        match telnet.read(&mut some) {
+            Ok(n) => heard.extend_from_slice(&some[..n]),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => {}
+            Err(err) => return Err(err.into()),
+        }
+        Ok(heard.starts_with(b"You said: one\r\nYou said: two\r\n"))
+    })?;
+    assert!(has_all, "{}", String::from_utf8_lossy(&heard));
+    Ok(())
+}
+
 #[test]
 fn who_does_not_read_is_read_from_no_more_and_holds_up_nobody() -> Result<()> {
     const LINES: usize = 40_000;
     let server = start()?;
     let line = [&b"x".repeat(1000)[..], b"\n"].concat();
-    let mut silent =
-        Client::connect_narrow(server.addr())?.patient(std::time::Duration::from_secs(2));
+    let mut silent = Client::connect_narrow(server.addr())?.patient(Duration::from_secs(2));
     // What the kernel takes, and no more: the server's own memory has room for few lines.
     let all_taken = (0..LINES).all(|_| silent.send_regardless(&line));
     assert!(!all_taken, "the server took {LINES} lines from one who reads no answers");

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read};
 
 use memchr::memchr;
 use tincanchat::span;
+use tincanchat::telnet::Telnet;
 
 /// The longest line, in bytes before its end: as long as a Linux terminal lets anyone type it
 /// (termios(3)).
@@ -13,20 +14,6 @@ pub const MAX_LINE_LEN: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("A line has at most {MAX_LINE_LEN} bytes; yours was dropped.")]
 pub struct LineTooLong;
-
-/// The bytes that RFC 854 gives a meaning of their own. No UTF-8 text has any of them after an IAC,
-/// because it has no IAC.
-const IAC: u8 = 255;
-const DONT: u8 = 254;
-const DO: u8 = 253;
-const WONT: u8 = 252;
-const WILL: u8 = 251;
-const SB: u8 = 250;
-const SE: u8 = 240;
-
-/// The one option to which a client waits for the answer: after Ctrl-C, a telnet client asks for this
-/// mark, and shows nothing until it comes (RFC 860). To all other requests, silence means no.
-const TIMING_MARK: u8 = 6;
 
 /// What has been received from one client and not been taken as a line yet, without telnet commands.
 ///
@@ -52,24 +39,6 @@ pub struct Lines {
     /// Whether the beginning of that line has been dropped already.
     is_too_long: bool,
     telnet: Telnet,
-    /// What a telnet client waits for.
-    answer: Vec<u8>,
-}
-
-/// What the next byte is.
-#[derive(Clone, Copy, Debug, Default)]
-enum Telnet {
-    #[default]
-    Text,
-    /// Text, after a CR. With a NUL behind it, that is the Enter key of a telnet client that sends
-    /// characters, as CR LF is that of one that sends lines (RFC 1123, 3.3.1).
-    Return,
-    Command,
-    /// The option that this command is about.
-    Option(u8),
-    /// Something for the option's own use, up to IAC SE.
-    Sub,
-    SubCommand,
 }
 
 impl Lines {
@@ -90,33 +59,14 @@ impl Lines {
         self.bytes.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
-        chunk[..n].iter().for_each(|byte| self.push(*byte));
+        let kept = self.telnet.receive(&chunk[..n], &mut self.bytes);
+        self.searched = self.searched.min(kept);
         Ok(n)
-    }
-
-    fn push(&mut self, byte: u8) {
-        if matches!((self.telnet, byte), (Telnet::Option(DO), TIMING_MARK)) {
-            self.answer.extend([IAC, WONT, TIMING_MARK]);
-        }
-        self.telnet = match (self.telnet, byte) {
-            (Telnet::Text | Telnet::Return, IAC) => Telnet::Command,
-            (Telnet::Text | Telnet::Return, _) => {
-                let is_enter = matches!((self.telnet, byte), (Telnet::Return, 0));
-                self.bytes.push(if is_enter { b'\n' } else { byte });
-                if byte == b'\r' { Telnet::Return } else { Telnet::Text }
-            }
-            (Telnet::Command, WILL | WONT | DO | DONT) => Telnet::Option(byte),
-            (Telnet::Sub, IAC) => Telnet::SubCommand,
-            (Telnet::Command, SB) | (Telnet::Sub, _) => Telnet::Sub,
-            (Telnet::SubCommand, byte) if byte != SE => Telnet::Sub,
-            // No other command is text; nor is a doubled IAC, which stands for the byte itself.
-            (Telnet::Command | Telnet::Option(_) | Telnet::SubCommand, _) => Telnet::Text,
-        };
     }
 
     /// Takes out what is to be sent to a telnet client at once; mostly it is nothing.
     pub fn take_answer(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.answer)
+        self.telnet.take_answer()
     }
 
     /// Takes the next line out, without its end, if all of it is there. One that is too long is

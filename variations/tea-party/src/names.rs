@@ -3,6 +3,11 @@
 use std::fmt;
 
 use caseless::default_case_fold_str;
+use icu_properties::CodePointSetData;
+use icu_properties::props::{
+    BidiControl, DefaultIgnorableCodePoint, EnumeratedProperty as _, GeneralCategory,
+    GeneralCategoryGroup,
+};
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The longest name, in characters: after composition, so that it makes no difference how an é is
@@ -48,7 +53,7 @@ impl Name {
     pub fn new(text: &str) -> Result<Self, BadName> {
         let chars = text.nfc().take(MAX_NAME_CHARS + 1).count();
         let decomposed: String = text.chars().filter(|c| !is_invisible(*c)).nfd().collect();
-        if decomposed.is_empty() || chars > MAX_NAME_CHARS || text.contains(is_wrong) {
+        if !text.contains(is_shown) || chars > MAX_NAME_CHARS || text.contains(is_wrong) {
             return Err(BadName);
         }
         let key = default_case_fold_str(&decomposed).nfc().collect();
@@ -56,28 +61,36 @@ impl Name {
     }
 }
 
-/// Whether no name has this character. One stands for bytes that were not UTF-8: with it, Zoé and Zoë
-/// would be the same to a terminal that writes Latin-1.
+/// Whether no name has this character: white space and what looks like it, control characters, and
+/// those that set the direction of what follows, the text of others on the same line included. One
+/// stands for bytes that were not UTF-8: with it, Zoé and Zoë would be the same to a terminal that
+/// writes Latin-1.
 fn is_wrong(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || turns_text(c) || c == char::REPLACEMENT_CHARACTER
+    c.is_whitespace()
+        || BLANKS.contains(&c)
+        || c.is_control()
+        || CodePointSetData::new::<BidiControl>().contains(c)
+        || c == char::REPLACEMENT_CHARACTER
 }
 
-/// Whether a character shows nothing of its own: Unicode's `Default_Ignorable_Code_Point`. Some
-/// scripts and emoji need such joiners and selectors between others, so a name may have them.
+/// The characters that take the room of one and show nothing, and that no property of Unicode tells
+/// from others: by their general categories they are symbols and letters, none is `White_Space` or
+/// `Default_Ignorable_Code_Point`. Their names say it: BRAILLE PATTERN BLANK, MUSICAL SYMBOL NULL
+/// NOTEHEAD, EGYPTIAN HIEROGLYPH FULL BLANK and HALF BLANK.
+const BLANKS: [char; 4] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}'];
+
+/// Whether a character shows nothing of its own: those with the property
+/// `Default_Ignorable_Code_Point`, which Unicode made for this (section 5.21 of its core
+/// specification), and those of the category `Cf`, format. Some scripts and emoji need such joiners
+/// and selectors between others, so a name may have them.
 fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || GeneralCategory::for_char(c) == GeneralCategory::Format
 }
 
-/// Whether a character sets the direction of what follows, the text of others on the same line
-/// included (Unicode's `Bidi_Control`): a control character for a terminal, though Unicode files it elsewhere.
-fn turns_text(c: char) -> bool {
-    matches!(c,
-        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a character shows something where it stands alone, as an accent does not.
+fn is_shown(c: char) -> bool {
+    !is_invisible(c) && !GeneralCategoryGroup::Mark.contains(GeneralCategory::for_char(c))
 }
 
 impl PartialEq for Name {

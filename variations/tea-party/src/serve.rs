@@ -8,8 +8,8 @@ use anyhow::Result;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use socket2::SockRef;
 use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce, caught, log_end};
+use tincanchat::telnet::keep_urgent_inline;
 use tincanchat::{DRAIN, Frame, create_listen_socket, printable, span};
 use tracing::{debug, info, warn};
 
@@ -67,8 +67,7 @@ impl Clients {
 
     fn add(&mut self, mut sock: TcpStream, seat: Seat, poll: &Poll, chat: &mut impl Chat) {
         let token = Token(self.table.vacant_key());
-        // A telnet client sends the byte after an IAC out of band; it has to stay where it was.
-        let options = SockRef::from(&sock).set_out_of_band_inline(true);
+        let options = keep_urgent_inline(&sock);
         // Once is enough: there will be an event for each change, if what was there has been used up.
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered =

@@ -174,6 +174,48 @@ fn ctrl_c_in_telnet_costs_nothing() -> Result<()> {
     Ok(())
 }
 
+/// RFC 855 has both sides agree before such a thing begins. Here nobody has, so one that has
+/// no end is over at the next command, or after so many bytes.
+#[test]
+fn a_subnegotiation_without_its_end_silences_nobody() -> Result<()> {
+    for program in BOTH {
+        let server = program.start()?;
+        let mut ann = program.join(&server, "ann")?;
+        ann.send(b"\xff\xfa\x1fxx\r\n")?;
+        ann.send(&[b"\xff\xfb\x1f", &program.line("back")[..]].concat())?;
+        ann.expect_bytes(&program.heard("ann", "back"))?;
+        ann.send(&[b"\xff\xfa\x1f", &b"x\r\n".repeat(200)[..]].concat())?;
+        ann.send(&program.line("back again"))?;
+        program.hear(&mut ann, "ann", "back again")?;
+    }
+    Ok(())
+}
+
+/// In character mode nothing is erased on the client's side.
+#[test]
+fn a_backspace_edits_the_line() -> Result<()> {
+    for program in BOTH {
+        let server = program.start()?;
+        let mut ann = program.join(&server, "ann")?;
+        ann.send(b"\xff\xfd\x03\xff\xfd\x01")?; // DO SUPPRESS-GO-AHEAD, DO ECHO
+        ann.expect_bytes(b"\xff\xfc\x03\xff\xfc\x01")?;
+        let say = if program.has_names { "say " } else { "" };
+        let typed = format!("x\x7f{say}é\u{7f}elp\u{8}\u{7f}\u{8}helloo");
+        let erase: [&[u8]; 3] = [b"\x7f", b"\x08", b"\xff\xf7"];
+        for erase in erase {
+            let line = [typed.as_bytes(), erase, b"\r\0"].concat();
+            for byte in line {
+                ann.send(&[byte])?;
+            }
+            ann.expect_bytes(&program.heard("ann", "hello"))?;
+        }
+        // Erase line.
+        ann.send(&[b"never said\xff\xf8", &program.line("said")[..]].concat())?;
+        ann.expect_bytes(&program.heard("ann", "said"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_flood_slows_the_one_who_floods_alone() -> Result<()> {
     for program in BOTH {

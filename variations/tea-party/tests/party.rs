@@ -84,8 +84,7 @@ fn login_says_what_is_wrong_with_a_name() -> Result<()> {
     ask(&mut ann, "login  ", &["Please enter a name"])?;
     ask(&mut ann, "login bob", &["The name \"bob\" is taken.", AGAIN])?;
     let too_long = "x".repeat(33);
-    let unseen = "\u{200b}\u{200d}";
-    for name in [
+    let wrong = [
         "ann lee",
         "ann\u{3000}lee",
         "a\u{7}",
@@ -93,9 +92,24 @@ fn login_says_what_is_wrong_with_a_name() -> Result<()> {
         "a\u{202e}",
         "a\u{61c}b",
         "a\u{200f}b",
-        unseen,
         &too_long,
-    ] {
+    ];
+    // What shows as nothing, or as a space. The last four have no property that would say so.
+    let unseen = [
+        "\u{200b}\u{200d}",
+        "\u{3164}",
+        "\u{ad}",
+        "\u{e0020}",
+        "\u{fff9}\u{fffb}",
+        "\u{13430}",
+        "\u{16fe4}",
+        "\u{301}",
+        "\u{2800}",
+        "ann\u{2800}",
+        "\u{1d159}",
+        "\u{13441}\u{13442}",
+    ];
+    for name in [&wrong[..], &unseen].concat() {
         ask(&mut ann, &format!("login {name}"), &[NO_NAME, AGAIN])?;
     }
     ann.send(b"login Zo\xe9\r\n")?; // Latin-1
@@ -133,11 +147,11 @@ fn names_are_the_same_whatever_their_case_and_unicode_form() -> Result<()> {
         ask(&mut second, &format!("login {same}"), &[&taken, AGAIN])?;
     }
     let _ann = join(&server, "ann")?;
-    for same in ["an\u{200b}n", "ann\u{200d}", "\u{feff}ann"] {
+    for same in ["an\u{200b}n", "ann\u{200d}", "\u{feff}ann", "a\u{115f}nn", "ann\u{fffb}"] {
         let taken = format!("The name \"{same}\" is taken.");
         ask(&mut arrive(&server)?, &format!("login {same}"), &[&taken, AGAIN])?;
     }
-    for other in ["Zoe", "茶", "ليلى", "Наталья", "🐭", "👩\u{200d}🚀", "สมชาย", "x"]
+    for other in ["Zoe", "⠵⠕⠑", "★", "茶", "ليلى", "Наталья", "🐭", "👩\u{200d}🚀", "สมชาย", "x"]
     {
         join(&server, other)?;
     }
@@ -176,7 +190,8 @@ fn a_name_is_free_again_once_its_owner_has_left() -> Result<()> {
 fn say_goes_to_all_in_the_room() -> Result<()> {
     let server = start(&[])?;
     let (mut ann, mut bob) = pair(&server)?;
-    for (said, heard) in [("hello", "hello"), ("  two  words ", "two  words"), ("茶 ☕", "茶 ☕")]
+    for (said, heard) in
+        [("hello", "hello"), ("  two  words ", "  two  words "), ("茶 ☕", "茶 ☕")]
     {
         say(&mut ann, &format!("say {said}"))?;
         for client in [&mut ann, &mut bob] {
@@ -357,8 +372,8 @@ fn tell_reaches_one_alone_in_any_room() -> Result<()> {
     for client in [&mut ann, &mut bob] {
         hear(client, "Cléo has left the room.")?;
     }
-    say(&mut ann, "tell CLE\u{301}O  under the  rose ")?;
-    hear(&mut cleo, "ann tells you: under the  rose")?;
+    say(&mut ann, "tell  CLE\u{301}O  under the  rose ")?;
+    hear(&mut cleo, "ann tells you:  under the  rose ")?;
     hears_nothing(&mut bob, "bob")?;
     hear(&mut ann, "bob: nothing")?; // and nothing of her own before
     say(&mut ann, "tell bob hush")?;
@@ -367,6 +382,7 @@ fn tell_reaches_one_alone_in_any_room() -> Result<()> {
     hear(&mut bob, "ann: nothing")?;
     ask(&mut ann, "tell dora hi", &["Nobody is called \"dora\"."])?;
     ask(&mut ann, "tell", &["Use \"tell <nick> <text>\""])?;
+    ask(&mut ann, "tell bob  ", &["Use \"tell <nick> <text>\""])?;
     ask(&mut ann, "tell bob", &["Use \"tell <nick> <text>\""])
 }
 
@@ -389,6 +405,8 @@ fn with_slashes_every_other_line_is_said() -> Result<()> {
     say(&mut ann, "/login ann")?;
     ask(&mut ann, "hello", &["ann: hello"])?;
     ask(&mut ann, "look at that", &["ann: look at that"])?;
+    ask(&mut ann, "  two  words ", &["ann:   two  words "])?;
+    ask(&mut ann, " /say  so ", &["ann:  so "])?;
     ask(&mut ann, "logout", &["ann: logout"])?;
     ask(&mut ann, "/look", &["The following are in this room:", "ann"])?;
     ann.send(b"\r\n")?;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use httparse::Header;
 
-/// The longest request line, in bytes. Servers should take 8000 (RFC 9112, section 3).
+/// The longest request line, in bytes before its end. Servers should take 8000 (RFC 9112, section 3).
 const MAX_LINE: usize = 8 * 1024;
 
 /// The longest head: request line and fields, in bytes.
@@ -15,7 +15,7 @@ pub const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 100;
 
 /// The longest body that is read away, so that the connection can be kept, in bytes.
-const MAX_BODY: u64 = 64 * 1024;
+pub const MAX_BODY: u64 = 64 * 1024;
 
 const PAGE: &str = "Hello from Epoll Server!";
 
@@ -46,7 +46,7 @@ pub struct Request {
     pub status: Status,
     /// Whether there may be another request after it.
     pub is_kept: bool,
-    /// The bytes after its head that are no request.
+    /// The bytes after its head that are no request; where nobody can say how many, the most there are.
     pub body: u64,
     is_head: bool,
     is_old: bool,
@@ -70,8 +70,9 @@ impl Request {
 
 /// The request that the bytes begin with, if its head has come. One that is wrong takes them all.
 pub fn first_request(bytes: &[u8]) -> Option<Request> {
-    let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-    if line > MAX_LINE {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() > MAX_LINE {
         return Some(Request::refused(bytes, TOO_LONG));
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -82,18 +83,21 @@ pub fn first_request(bytes: &[u8]) -> Option<Request> {
             return Some(judged(&parsed, len).unwrap_or_else(|why| Request::refused(bytes, why)));
         }
         Ok(_) | Err(httparse::Error::TooManyHeaders) => TOO_LARGE,
-        Err(httparse::Error::Version) if has_other_version(&bytes[..line]) => VERSION,
+        Err(httparse::Error::Version) if has_other_version(line) => VERSION,
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => bad("a field is wrong"),
         Err(_) => bad("the first line is not METHOD TARGET HTTP/1.1"),
     };
     Some(Request::refused(bytes, status))
 }
 
-/// Whether a request line ends in a version that is well formed.
+/// Whether a request line is one of a method, a target and a version, each behind one blank. More of
+/// them, and it is not known which of the words is the version.
 fn has_other_version(line: &[u8]) -> bool {
-    let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    matches!(version.strip_prefix(b"HTTP/"), Some([major, b'.', minor])
-        if major.is_ascii_digit() && minor.is_ascii_digit())
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let (version, more) = (words.next().unwrap_or_default(), words.next());
+    let is_number = matches!(version.strip_prefix(b"HTTP/"), Some([major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit());
+    is_number && more.is_none()
 }
 
 /// What the answer to a well-formed head is, and what comes after it.
@@ -115,7 +119,7 @@ fn judged(parsed: &httparse::Request<'_, '_>, len: usize) -> Result<Request, Sta
     }
     let line = format!("{method} {target}");
     let is_head = method == "HEAD";
-    Ok(Request { len, line, status, is_kept, body: body.unwrap_or(0), is_head, is_old })
+    Ok(Request { len, line, status, is_kept, body: body.unwrap_or(u64::MAX), is_head, is_old })
 }
 
 /// A path, or a whole URI as for a proxy; OPTIONS and CONNECT have forms of their own.

@@ -12,11 +12,13 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
 use tincanchat::cli::{Door, Seat, Shutdown, announce, caught, log_end};
-use tincanchat::{DRAIN, Farewell, QueueGauge, create_listen_socket, printable};
+use tincanchat::{DRAIN, Farewell, LINGER, QueueGauge, create_listen_socket, printable};
 use tracing::{debug, info};
 
 use crate::Args;
-use crate::http::{Date, MAX_HEAD, Request, TIMEOUT, UNFINISHED, append_answer, first_request};
+use crate::http::{
+    Date, MAX_BODY, MAX_HEAD, Request, TIMEOUT, UNFINISHED, append_answer, first_request,
+};
 
 /// The listener's number; a client's is its place in the table.
 const LISTENER: u64 = u64::MAX;
@@ -26,6 +28,11 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The bytes of answers that wait for one client before its next request is looked at: 64 KiB.
 const MAX_WAITING: usize = 64 * 1024;
+
+/// How long a client that has its last answer is read from at most, if nobody can say how much it is
+/// still going to send: 10 s. A socket that is closed before its client has sent all sends a reset, and
+/// the client may lose the answer by it (RFC 9112, section 9.6).
+const MAX_REST: Duration = Duration::from_secs(10);
 
 pub fn run(args: &Args) -> Result<()> {
     let _log = args.server.start_log()?;
@@ -51,8 +58,12 @@ struct Client {
     rest: Vec<u8>,
     /// How many of the next bytes are a body, which nobody looks at.
     body: u64,
-    /// Since when the next request, or the rest of it, is awaited.
+    /// Since when the next request, the rest of its head, or more of its body is awaited.
     since: Instant,
+    /// When the last answer was given. What comes after it is read away.
+    last_answer: Option<Instant>,
+    /// Whether the client has been told that there is no other answer.
+    is_shut_down: bool,
     has_ended: bool,
     send_queue: Vec<u8>,
     sent: usize,
@@ -79,6 +90,8 @@ impl Clients {
             rest,
             body: 0,
             since,
+            last_answer: None,
+            is_shut_down: false,
             has_ended: false,
             send_queue,
             sent: 0,
@@ -146,11 +159,14 @@ impl Clients {
         let mut due = Vec::new();
         for (id, client) in &mut self.table {
             if client.leaving.is_none() {
-                let is_late = client.since.elapsed() >= timeout;
-                match client.gauge.check() {
-                    Err(slow) => client.handle_disconnect(Err(slow.into())),
-                    Ok(()) if is_late && client.send_queue.is_empty() => client.give_up(date),
-                    Ok(()) => continue,
+                // epoll says when the kernel has room again, and nothing while it has none. The gauge
+                // counts time in which writes are tried.
+                match handle_client_send(client) {
+                    Err(err) => client.handle_disconnect(Err(err)),
+                    Ok(_) if client.is_late(timeout) && client.send_queue.is_empty() => {
+                        client.give_up(date);
+                    }
+                    Ok(_) => continue,
                 }
             }
             due.push(id);
@@ -185,16 +201,34 @@ impl Client {
     }
 
     fn may_answer(&self) -> bool {
-        self.leaving.is_none() && self.send_queue.len() - self.sent < MAX_WAITING
+        self.leaving.is_none()
+            && self.last_answer.is_none()
+            && self.send_queue.len() - self.sent < MAX_WAITING
+    }
+
+    fn may_receive(&self) -> bool {
+        !self.has_ended && (self.may_answer() || self.last_answer.is_some())
+    }
+
+    /// Whether what is awaited has not come in its time.
+    fn is_late(&self, timeout: Duration) -> bool {
+        match self.last_answer {
+            None => self.since.elapsed() >= timeout,
+            // More of the body may be on its way, or more of a request that was wrong.
+            Some(at) => {
+                let pause = if self.body > 0 { timeout } else { LINGER };
+                let has_end = (1..=MAX_BODY).contains(&self.body);
+                self.since.elapsed() >= pause || (at.elapsed() >= MAX_REST && !has_end)
+            }
+        }
     }
 
     /// What to wait for. epoll tells of a state, not of a change: what is asked for and not used
     /// comes back at once, and the loop would turn for nothing.
     fn interest(&self) -> EventFlags {
-        let may_receive = self.may_answer() && !self.has_ended;
         let sees_off = self.leaving.is_some() && self.send_queue.is_empty();
         let mut interest = EventFlags::empty();
-        interest.set(EventFlags::IN, may_receive || sees_off);
+        interest.set(EventFlags::IN, self.may_receive() || sees_off);
         interest.set(EventFlags::OUT, !self.send_queue.is_empty());
         interest
     }
@@ -203,9 +237,17 @@ impl Client {
         let mut chunk = [0; MAX_HEAD];
         match tincanchat::span("read").over(self.sock.read(&mut chunk)) {
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // A client that has its last answer may go as it likes.
+            Err(_) if self.last_answer.is_some() => self.has_ended = true,
             Err(err) => return Err(err).context("receiving"),
             Ok(0) => self.has_ended = true,
-            Ok(n) => self.rest.extend_from_slice(&chunk[..n]),
+            Ok(n) => {
+                if self.body > 0 || self.last_answer.is_some() {
+                    // A body that is on its way is no pause, however long it takes.
+                    self.since = Instant::now();
+                }
+                self.rest.extend_from_slice(&chunk[..n]);
+            }
         }
         Ok(())
     }
@@ -225,6 +267,10 @@ impl Client {
             taken += request.len;
             self.respond(&request, date);
         }
+        if self.last_answer.is_some() {
+            self.body = self.body.saturating_sub((self.rest.len() - taken) as u64);
+            taken = self.rest.len();
+        }
         self.rest.drain(..taken);
         if self.rest.is_empty() {
             self.rest = Vec::new(); // idle clients are many, and need none
@@ -241,12 +287,17 @@ impl Client {
         append_answer(&mut self.send_queue, request, date);
         (self.body, self.since) = (request.body, Instant::now());
         if !request.is_kept {
-            self.handle_disconnect(Ok(()));
+            self.last_answer = Some(self.since);
         }
     }
 
     /// The next request has not come in time. Who has not begun one needs no answer.
     fn give_up(&mut self, date: &str) {
+        if self.last_answer.is_some() {
+            self.gauge.close();
+            self.leaving = Some((Farewell::at_once(), Ok(())));
+            return;
+        }
         if self.rest.is_empty() {
             debug!("{}: nothing more came", self.seat.addr());
             return self.handle_disconnect(Ok(()));
@@ -300,7 +351,7 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<()> 
 /// Receives once from a client, answers what can be answered, and sends.
 fn handle_client(client: &mut Client, date: &str) -> Result<()> {
     let had_begun = !client.rest.is_empty();
-    if client.may_answer() && !client.has_ended {
+    if client.may_receive() {
         client.receive()?;
     }
     loop {
@@ -313,6 +364,11 @@ fn handle_client(client: &mut Client, date: &str) -> Result<()> {
     }
     if !had_begun && !client.rest.is_empty() {
         client.since = Instant::now();
+    }
+    if client.last_answer.is_some() && client.send_queue.is_empty() && !client.is_shut_down {
+        client.is_shut_down = true;
+        // Fails when the client has gone, which the next read finds.
+        let _ = client.sock.shutdown(std::net::Shutdown::Write);
     }
     if client.has_ended && client.leaving.is_none() && client.send_queue.is_empty() {
         match client.rest.is_empty() {

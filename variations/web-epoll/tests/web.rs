@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -266,6 +268,23 @@ fn what_is_no_request_is_answered_with_400() -> Result<()> {
         "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET index.html HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET / HTTP/x.y\r\nHost: localhost\r\n\r\n".to_owned(),
+        // The second is part of the target or of the version, and wrong in both; not another version.
+        "GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /a b HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / x HTTP/1.1\nHost: localhost\n\n".to_owned(),
+        "GET / HTTP/1.1 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1 x\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /  HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / HTTP/2.0 \r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET\t/ HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /\tHTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /a\u{7f} HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        "G(T / HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        "HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
+        " GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / HTTP/1.10\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / HTTP/2\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / http/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "hello\r\n\r\n".to_owned(),
         "\u{16}\u{3}\u{1}\u{2}\r\n".to_owned(), // TLS
         field("no colon\r\n"),
@@ -288,6 +307,7 @@ fn what_is_no_request_is_answered_with_400() -> Result<()> {
         refused(&server, &request, 400).with_context(|| format!("{request:?}"))?;
     }
     refused(&server, field("").replace("1.1", "2.0"), 505)?;
+    refused(&server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)?; // HTTP/2, without asking
     let mut cut = ask(&server, &GET[..GET.len() - 2])?;
     cut.half_close()?;
     expect(&mut cut, 400)?;
@@ -312,7 +332,13 @@ fn heads_have_limits_of_size_and_count() -> Result<()> {
     for request in [target(8000), field(15 * 1024), fields(99)] {
         expect(&mut ask(&server, request)?, 200)?;
     }
+    // The limit of the first line counts its text, and not its end.
+    let room = 8 * 1024 - target(0).lines().next().map_or(0, str::len);
+    expect(&mut ask(&server, target(room))?, 200)?;
+    expect(&mut ask(&server, target(room).replace('\r', ""))?, 200)?;
     for (request, code) in [
+        (target(room + 1), 414),
+        (target(room + 1).replace('\r', ""), 414),
         (target(8 * 1024), 414),
         (target(1 << 20), 414),
         (field(16 * 1024), 431),
@@ -369,6 +395,80 @@ fn who_is_silent_is_let_go_without_a_word() -> Result<()> {
     let mut dribbles = Client::connect(server.addr())?;
     let has_ended = wait_until(PATIENCE, || Ok(!dribbles.send_regardless(b"\r\n")))?;
     assert!(has_ended);
+    Ok(())
+}
+
+/// The fields of a request, the code of its answer, and whether the connection is kept after that.
+type Case<'a> = (&'a str, u16, bool);
+
+/// Makes a request and goes on sending for two seconds, a byte each 20 ms. Gives the longest pause, too.
+fn trickle(addr: SocketAddr, (fields, code, kept): Case<'_>, longest: &mut Duration) -> Result<()> {
+    let mut client = Client::connect(addr)?;
+    client.send(format!("POST / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").as_bytes())?;
+    assert_eq!(expect(&mut client, code)?.is_kept(), kept);
+    let begin = Instant::now();
+    let mut last = begin;
+    for n in 0..100 {
+        // A pace, not a wait for something.
+        thread::sleep((Duration::from_millis(20) * n).saturating_sub(begin.elapsed()));
+        *longest = last.elapsed().max(*longest);
+        last = Instant::now();
+        client.send(b"x").with_context(|| format!("byte {n}"))?;
+    }
+    if kept { is_kept(&mut client) } else { client.expect_eof() }
+}
+
+/// Whatever the answer is, and whether the connection is kept after it: a client that is still sending
+/// is not idle, and is not cut in the middle.
+#[test]
+fn who_is_still_sending_may_take_longer_than_the_timeout() -> Result<()> {
+    let server = start(&["--timeout", "1"])?;
+    let addr = server.addr();
+    let too_long = format!("Long: {}\r\n", "x".repeat(16 * 1024));
+    let cases: [Case<'_>; 7] = [
+        ("Content-Length: 100\r\n", 405, true),
+        ("Content-Length: 100\r\nConnection: close\r\n", 405, false),
+        ("Content-Length: 100\r\nExpect: 100-continue\r\n", 405, false),
+        ("Content-Length: 65537\r\n", 405, false),
+        ("Transfer-Encoding: chunked\r\n", 405, false),
+        ("Content-Length: 1\r\nContent-Length: 2\r\n", 400, false),
+        (&too_long, 431, false),
+    ];
+    let patiently = |case: Case<'_>| loop {
+        let mut longest = Duration::ZERO;
+        let result = trickle(addr, case, &mut longest);
+        // On a busy machine this thread itself may have paused, and the server is right.
+        if result.is_ok() || longest < Duration::from_millis(250) {
+            return result.with_context(|| format!("{:.60}", case.0));
+        }
+    };
+    // All at the same time, or it would take long.
+    thread::scope(|scope| {
+        let threads = cases.map(|case| scope.spawn(move || patiently(case)));
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+    })
+}
+
+/// The rest of a request that never ends is not read for ever, nor is one awaited that has stopped.
+#[test]
+fn a_rest_that_nobody_wants_has_an_end() -> Result<()> {
+    let server = start(&["--timeout", "1"])?;
+    let post = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut stops = ask(&server, post)?;
+    let mut endless = ask(&server, post)?;
+    let addr = stops.addr();
+    for client in [&mut stops, &mut endless] {
+        expect(client, 405)?;
+        client.expect_eof()?;
+    }
+    let is_its_end = |line: &str| line.ends_with(&format!("Client {addr} disconnected"));
+    let (mut is_cut, mut has_stopped) = (false, false);
+    wait_until(2 * PATIENCE, || {
+        has_stopped |= server.log().count(is_its_end) > 0;
+        is_cut |= !endless.send_regardless(&[b'x'; 100]);
+        Ok(is_cut)
+    })?;
+    assert!(has_stopped && is_cut, "stopped: {has_stopped}, cut: {is_cut}");
     Ok(())
 }
 

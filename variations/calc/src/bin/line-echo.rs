@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use calc::{Lines, PORT, last_words, quoted};
 use clap::Parser;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain};
+use tincanchat::telnet::keep_urgent_inline;
 use tincanchat::{close_gently, create_listen_socket, hang_up, printable, span};
 use tracing::info;
 
@@ -53,6 +54,10 @@ impl Conn {
             if self.lines.read_from(&mut self.sock).context("receiving")? == 0 {
                 break self.lines.take_rest();
             }
+            let answer = self.lines.take_answer();
+            if !answer.is_empty() {
+                self.send(answer)?;
+            }
         };
         if let Some(line) = &line {
             info!("{}: {}", self.addr, printable(line));
@@ -61,9 +66,10 @@ impl Conn {
     }
 
     /// Blocks until the kernel has taken all of it.
-    fn send(&mut self, text: &str) -> Result<()> {
+    fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
+        let text = text.as_ref();
         let _span = span("write").of_bytes(text.len());
-        self.sock.write_all(text.as_bytes()).context("sending")
+        self.sock.write_all(text).context("sending")
     }
 }
 
@@ -83,6 +89,7 @@ fn serve(listener: &TcpListener, args: &Args) {
 }
 
 fn handle_client(sock: TcpStream, addr: SocketAddr) -> Result<()> {
+    keep_urgent_inline(&sock).context("setting a socket option")?;
     let mut conn = Conn { sock, addr, lines: Lines::default() };
     let end = session(&mut conn);
     if let Some(words) = last_words(&end) {
@@ -98,7 +105,7 @@ fn session(conn: &mut Conn) -> Result<()> {
         if line == "quit" {
             return conn.send("connection closed\r\n");
         }
-        conn.send(&format!("Echoed: {}\r\n", quoted(&line)))?;
+        conn.send(format!("Echoed: {}\r\n", quoted(&line)))?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use tincanchat::asynchronous::contain;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
+use tincanchat::telnet::keep_urgent_inline;
 use tincanchat::{Farewell, create_listen_socket, printable, span};
 use tracing::info;
 
@@ -77,6 +78,10 @@ impl Conn {
             if read.context("receiving")? == 0 {
                 break self.lines.take_rest();
             }
+            let answer = self.lines.take_answer();
+            if !answer.is_empty() {
+                self.send(answer).await?;
+            }
         };
         if let Some(line) = &line {
             info!("{}: {}", self.addr, printable(line));
@@ -86,9 +91,9 @@ impl Conn {
 
     /// Waits until the kernel has taken all of it. A client that does not read its answers waits
     /// here, and is not asked for more lines.
-    async fn send(&mut self, text: &str) -> Result<()> {
-        let _span = span("write").of_bytes(text.len());
-        let mut rest = text.as_bytes();
+    async fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
+        let mut rest = text.as_ref();
+        let _span = span("write").of_bytes(rest.len());
         while !rest.is_empty() {
             let sent = self.sock.when_ready(|sock| sock.write(rest)).await.context("sending")?;
             rest = &rest[sent..];
@@ -123,6 +128,7 @@ async fn serve(mut listener: Sock<TcpListener>, args: Args, reactor: Rc<Reactor>
 }
 
 async fn handle_client(sock: TcpStream, addr: SocketAddr, reactor: Rc<Reactor>) -> Result<()> {
+    keep_urgent_inline(&sock).context("setting a socket option")?;
     let sock = Sock::new(sock, &reactor).context("registering")?;
     let mut conn = Conn { sock, addr, lines: Lines::default() };
     let end = session(&mut conn).await;

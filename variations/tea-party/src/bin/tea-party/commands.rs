@@ -64,12 +64,13 @@ impl TeaParty {
     }
 
     fn whisper(&mut self, guest: &Guest, rest: &str, clients: &mut Clients) {
-        let Some((name, text)) = rest.split_once(char::is_whitespace) else {
+        let (name, text) = rest.trim_start().split_once(char::is_whitespace).unwrap_or_default();
+        if text.trim().is_empty() {
             return clients.tell(&[guest.id], "Use \"tell <nick> <text>\"");
-        };
+        }
         match Name::new(name).ok().and_then(|name| self.guest(&name)) {
             Some(other) => {
-                let text = printable(text.trim_start());
+                let text = printable(text);
                 clients.tell(&[other.id], format!("{} tells you: {text}", guest.name));
             }
             None => clients.tell(&[guest.id], format!("Nobody is called \"{}\".", printable(name))),
@@ -90,6 +91,7 @@ impl TeaParty {
     }
 
     fn join(&mut self, guest: &Guest, room: &str, clients: &mut Clients) {
+        let room = room.trim();
         if room.is_empty() {
             return clients.tell(&[guest.id], "Please enter a room");
         }

@@ -84,23 +84,22 @@ impl Chat for TeaParty {
 
     fn heard(&mut self, id: Id, line: &[u8], clients: &mut Clients) {
         let line = String::from_utf8_lossy(line);
-        let (line, has_slash) = match line.trim().strip_prefix('/') {
-            Some(line) => (line.trim_start(), true),
-            None => (line.trim(), false),
+        let (command, has_slash) = match line.trim_start().strip_prefix('/') {
+            Some(command) => (command.trim_start(), true),
+            None => (line.trim_start(), false),
         };
-        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let Some(session) = self.sessions.get(&id).cloned().filter(|_| !line.is_empty()) else {
+        // One blank ends the word. The others are the text's: what is said is said as it was typed.
+        let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let Some(session) = self.sessions.get(&id).cloned().filter(|_| !word.is_empty()) else {
             return;
         };
         let command = COMMANDS.iter().find(|it| it.word == word).map(|it| it.run);
         match (session, command) {
             (Session::Room(guest), _) if self.slash && !has_slash => {
-                self.say(&guest, line, clients);
+                self.say(&guest, &line, clients);
             }
             (Session::Login, Some(Run::AtLogin(run))) => run(self, id, rest.trim(), clients),
-            (Session::Room(guest), Some(Run::InRoom(run))) => {
-                run(self, &guest, rest.trim(), clients);
-            }
+            (Session::Room(guest), Some(Run::InRoom(run))) => run(self, &guest, rest, clients),
             (Session::Login | Session::Room(_), Some(Run::Anywhere(run))) => run(self, id, clients),
             (Session::Login, _) => clients.tell(&[id], "Please log in\nUse \"login <nick>\""),
             (Session::Room(_), _) => {
