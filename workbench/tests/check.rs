@@ -6,7 +6,7 @@ mod harness;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use workbench::check::{Asked, Check, LADDER, Profile};
 use workbench::mutants;
+use workbench::port::Port;
 
 use harness::{marked, stderr, stdout, wait_until};
 
@@ -224,8 +225,8 @@ impl Drop for Ended {
 
 #[test]
 fn a_server_that_runs_already_is_checked_where_it_is() {
-    let port = workbench::server::free_port().unwrap();
-    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let port = Port::reserve().unwrap();
+    let addr = port.addr();
     let _server = Ended(Command::new(right()).arg(port.to_string()).spawn().unwrap());
     wait_until(|| TcpStream::connect(addr).is_ok());
     let output = run(&["check", "chat", "--addr", &addr.to_string()]);
@@ -317,8 +318,8 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
     // What fails for another reason, or runs elsewhere, is not looked at.
     let text = checked("frame-empty", "text", &["--", wrong(), "{port}"]);
     assert!(!text.contains("what each thread did"), "{text}");
-    let port = workbench::server::free_port().unwrap();
-    let addr = SocketAddr::from(([127, 0, 0, 1], port)).to_string();
+    let port = Port::reserve().unwrap();
+    let addr = port.addr().to_string();
     let _server = Ended(Command::new(server).arg(port.to_string()).spawn().unwrap());
     wait_until(|| TcpStream::connect(&addr).is_ok());
     let text = checked("silent-peer", "text", &["--addr", &addr]);
