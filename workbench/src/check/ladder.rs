@@ -254,6 +254,24 @@ const TIN_CANS: &[Check] = &[
         ..STANDS_ON_ONE
     },
     Check {
+        id: "frame-after-error",
+        title: "what comes after an error",
+        rule: "After a protocol error nothing more of that client is relayed, also while its \
+               connection is being closed.",
+        who: CHATS,
+        after: &["frame-bad-utf8", "frame-endless"],
+        hints: [
+            "The client was told to go, but what it sends is still taken for messages.",
+            "What is read after the error: the other messages of the same read, and what comes \
+             between the end of the sending side and the close.",
+            "Leave the loop over the messages at an error, take the client out of the room, and throw \
+             away what is read from it after that.",
+        ],
+        read: "protocol.md#Errors",
+        run: framing::after_error,
+        ..STANDS_ON_ONE
+    },
+    Check {
         id: "leave-amid",
         theme: Survival,
         title: "a client leaves amid a message",
