@@ -213,6 +213,19 @@ fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
     }
 }
 
+/// Linux keeps 15 bytes of a program's name: of this one, one byte of the first `ö` is left.
+#[test]
+fn a_name_that_the_kernel_cuts_inside_a_character_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("process-name-töööö");
+    fs::copy(right(), &program).unwrap();
+    let program = program.to_str().unwrap();
+    for id in ["frame-one", "threads-each", "term-port"] {
+        let output = run(&["check", "chat-threads", "--only", id, "--", program, "{port}"]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    }
+}
+
 /// A process that is ended when this is dropped.
 struct Ended(Child);
 

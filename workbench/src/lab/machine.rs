@@ -149,7 +149,7 @@ fn cgroup(file: &str) -> Option<String> {
 }
 
 fn read(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = crate::procfs::read(path)?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
