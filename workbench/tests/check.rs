@@ -213,6 +213,31 @@ fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
     }
 }
 
+#[test]
+fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
+    let server = mutants::folder().unwrap().join("right/chat_threads.py");
+    let right = fs::read_to_string(server).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("loses.py");
+    let told = |lost: &str| {
+        let if_kept = format!(
+            "            if not (msg.startswith('number ') and int(msg[7:]) {lost}):\n\
+             {0}{0}{0}{0}broadcast_msg(client, msg)\n",
+            "    "
+        );
+        let text = right.replace("            broadcast_msg(client, msg)\n", &if_kept);
+        fs::write(&program, text).unwrap();
+        let args = ["check", "chat", "--patience", "1", "--only", "chat-sender-order", "--"];
+        stdout(&run(&[&args[..], &["python3", program.to_str().unwrap(), "{port}"]].concat()))
+    };
+    let text = told("== 49");
+    assert!(text.contains("overtake"), "the next message came instead\n{text}");
+    let text = told(">= 49");
+    assert!(text.contains("      got  nothing for"), "{text}");
+    assert!(text.contains("   likely  A message was lost, or it still waits"), "{text}");
+    assert!(!text.contains("overtake"), "{text}");
+}
+
 /// Linux keeps 15 bytes of a program's name: of this one, one byte of the first `ö` is left.
 #[test]
 fn a_name_that_the_kernel_cuts_inside_a_character_is_no_obstacle() {

@@ -59,6 +59,16 @@ pub(super) fn guessed(
     })
 }
 
+/// Explains a failure in which nothing came, in a check whose hint is about what comes.
+pub(super) fn or_silent(done: Result<()>) -> Result<()> {
+    guessed(done, |failure| {
+        (failure.is_late && failure.got.bytes.is_none()).then_some(
+            "A message was lost, or it still waits in the server: for a lock, for another client, for \
+             more bytes.",
+        )
+    })
+}
+
 /// What a beginner has most likely done whose first message comes back like this.
 fn guess(failure: &Failure) -> Option<&'static str> {
     let Failure { expected, got, .. } = failure;

@@ -1,7 +1,5 @@
 //! The machine's card: a figure means little without it.
 
-use std::fs;
-
 /// What the figures were measured on.
 #[derive(Clone, Debug)]
 pub struct Machine {
