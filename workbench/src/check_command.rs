@@ -225,6 +225,7 @@ fn prepare() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     server::adopt_orphans();
     crate::signals::end_servers_at_signals();
+    crate::signals::start_watchdog();
 }
 
 fn progress() -> ProgressBar {

@@ -44,6 +44,9 @@ enum Command {
     /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
+    /// Ends the servers of a process that has ended (`check` and `watch` start it)
+    #[command(hide = true)]
+    Watchdog,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
+        Command::Watchdog => signals::be_watchdog(),
     };
     match done {
         Ok(code) => code,

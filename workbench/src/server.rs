@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -388,12 +388,56 @@ pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32
     let mut live = live();
     let started = begin()?;
     live.push(group(&started));
+    tell_watchdog(&live);
     Ok(started)
 }
 
 /// Strikes off the list what has ended.
 pub fn strike(group: u32) {
-    live().retain(|it| *it != group);
+    let mut live = live();
+    live.retain(|it| *it != group);
+    tell_watchdog(&live);
+}
+
+/// The process that outlives this one, and ends what is left.
+static WATCHDOG: Mutex<Option<Watchdog>> = Mutex::new(None);
+
+struct Watchdog {
+    pid: u32,
+    pipe: ChildStdin,
+}
+
+/// Lets a process know which groups live: a line of their numbers into its standard input whenever
+/// that changes. It has to be a child that runs [`watch_over`], so that servers end even if this
+/// process is killed.
+pub fn set_watchdog(child: &mut Child) {
+    let watchdog = child.stdin.take().map(|pipe| Watchdog { pid: child.id(), pipe });
+    let live = live();
+    *WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner) = watchdog;
+    tell_watchdog(&live);
+}
+
+fn tell_watchdog(live: &[u32]) {
+    let mut watchdog = WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(watchdog) = &mut *watchdog else { return };
+    let groups: Vec<_> = live.iter().map(u32::to_string).collect();
+    // Without a watchdog, servers are ended as long as this process can end them.
+    let _ = watchdog.pipe.write_all(format!("{}\n", groups.join(" ")).as_bytes());
+}
+
+/// Waits until the process at the other end has ended, however it did, and ends the groups that it
+/// named last.
+///
+/// # Errors
+///
+/// If its words cannot be read.
+pub fn watch_over(told: impl BufRead) -> Result<()> {
+    let mut last = String::new();
+    for line in told.lines() {
+        last = line?;
+    }
+    last.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
+    Ok(())
 }
 
 /// Does something during which no server starts in this process: between its fork and its exec, a
@@ -412,6 +456,7 @@ pub fn end_all() -> impl Sized {
         kill_group(*group);
         await_end(*group);
     }
+    tell_watchdog(&[]);
     live
 }
 
@@ -424,8 +469,10 @@ pub fn end_escaped() -> Vec<String> {
     if !ADOPTS.load(Ordering::Relaxed) {
         return escaped;
     }
+    let watchdog =
+        WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|it| it.pid);
     for pid in procfs::children(std::process::id()) {
-        if live().contains(&pid) {
+        if live().contains(&pid) || watchdog == Some(pid) {
             continue;
         }
         // Whoever stayed in its group was ended with it, and has only to be waited for.
@@ -731,6 +778,7 @@ impl Drop for Server {
         let mut live = live();
         let _ = child.wait();
         live.retain(|it| *it != group);
+        tell_watchdog(&live);
         drop(live);
         // As long as one of them lives, it may hold the port.
         let gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));

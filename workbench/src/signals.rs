@@ -1,10 +1,31 @@
 //! However this program ends, its servers end first: they are in process groups of their own, which
 //! a terminal's Ctrl-C does not reach.
 
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use workbench::server;
+
+/// Starts the process that ends the servers if this one is killed. Without it, only that is not
+/// done.
+pub fn start_watchdog() {
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut command = Command::new(program);
+    command.arg("watchdog").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // What a terminal sends to this process does not reach it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    if let Ok(mut child) = command.spawn() {
+        server::set_watchdog(&mut child);
+    }
+}
+
+/// Is that process.
+pub fn be_watchdog() -> anyhow::Result<ExitCode> {
+    server::watch_over(std::io::stdin().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Whether the next signal only ends the servers.
 static SPARES_US: AtomicBool = AtomicBool::new(false);

@@ -318,6 +318,25 @@ fn nothing_stays_whatever_signal_ends_it() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn nothing_stays_when_it_is_killed() {
+    let mark = format!("tincan-test-{}-killed", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    for (i, args) in [&["check", "chat", "--"][..], &["watch", "--"]].into_iter().enumerate() {
+        let runs = folder.path().join(i.to_string());
+        // A process of the server's group, but not its first one.
+        let script = r#""$0" "$PORT" & touch "$1"; wait"#;
+        let mut command = tincan(&[args, &["sh", "-c", script, right()]].concat());
+        command.arg(&runs).env("MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut tincan = Ended(command.spawn().unwrap());
+        wait_until(|| runs.exists());
+        tincan.0.kill().unwrap();
+        tincan.0.wait().unwrap();
+        wait_until(|| marked(&mark).is_empty());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_process_that_a_server_leaves_behind_is_reported_and_ended() {
     let mark = format!("tincan-test-{}-survivor", std::process::id());
     // One stays in the server's process group, the other leaves it.
