@@ -46,7 +46,11 @@ enum Command {
     ChildOf(stages::ChildOf),
     /// Ends the servers of a process that has ended (`check` and `watch` start it)
     #[command(hide = true)]
-    Watchdog,
+    Watchdog {
+        /// Has lost its parent
+        #[arg(long)]
+        alone: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
-        Command::Watchdog => signals::be_watchdog(),
+        Command::Watchdog { alone } => signals::be_watchdog(alone),
     };
     match done {
         Ok(code) => code,

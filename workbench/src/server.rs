@@ -399,30 +399,23 @@ pub fn strike(group: u32) {
     tell_watchdog(&live);
 }
 
-/// The process that outlives this one, and ends what is left.
-static WATCHDOG: Mutex<Option<Watchdog>> = Mutex::new(None);
+/// Where a process that outlives this one reads which groups live.
+static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
-struct Watchdog {
-    pid: u32,
-    pipe: ChildStdin,
-}
-
-/// Lets a process know which groups live: a line of their numbers into its standard input whenever
-/// that changes. It has to be a child that runs [`watch_over`], so that servers end even if this
-/// process is killed.
-pub fn set_watchdog(child: &mut Child) {
-    let watchdog = child.stdin.take().map(|pipe| Watchdog { pid: child.id(), pipe });
+/// Lets a process that runs [`watch_over`] know which groups live, by a line of their numbers whenever
+/// that changes, so that servers end even if this process is killed.
+pub fn set_watchdog(pipe: ChildStdin) {
     let live = live();
-    *WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner) = watchdog;
+    *WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe);
     tell_watchdog(&live);
 }
 
 fn tell_watchdog(live: &[u32]) {
     let mut watchdog = WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(watchdog) = &mut *watchdog else { return };
+    let Some(pipe) = &mut *watchdog else { return };
     let groups: Vec<_> = live.iter().map(u32::to_string).collect();
     // Without a watchdog, servers are ended as long as this process can end them.
-    let _ = watchdog.pipe.write_all(format!("{}\n", groups.join(" ")).as_bytes());
+    let _ = pipe.write_all(format!("{}\n", groups.join(" ")).as_bytes());
 }
 
 /// Waits until the process at the other end has ended, however it did, and ends the groups that it
@@ -469,10 +462,8 @@ pub fn end_escaped() -> Vec<String> {
     if !ADOPTS.load(Ordering::Relaxed) {
         return escaped;
     }
-    let watchdog =
-        WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|it| it.pid);
     for pid in procfs::children(std::process::id()) {
-        if live().contains(&pid) || watchdog == Some(pid) {
+        if live().contains(&pid) {
             continue;
         }
         // Whoever stayed in its group was ended with it, and has only to be waited for.

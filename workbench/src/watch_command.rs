@@ -138,8 +138,8 @@ const ELSEWHERE: &str = "what a thread waits for is told by Linux alone, in /pro
 
 fn start(command: &[OsString]) -> Result<Server> {
     let (program, args) = command.split_first().context("there is no command")?;
-    server::adopt_orphans();
     start_watchdog();
+    server::adopt_orphans();
     Launch::new(program, args).stdout(Outlet::LastLines).stderr(Outlet::LastLines).start_at_once()
 }
 
