@@ -125,11 +125,11 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         let started = if seat.is_inside() {
             let clients = Arc::clone(&clients);
             let client = clients.join(id, addr, sock); // before its thread starts: it misses nothing
-            thread::Builder::new().stack_size(STACK_SIZE).spawn(move || {
+            thread_for("recv", addr).spawn(move || {
                 contain(seat, || handle_client(client, addr, id, &clients));
             })
         } else {
-            thread::Builder::new().stack_size(STACK_SIZE).spawn(move || {
+            thread_for("refuse", addr).spawn(move || {
                 turn_away(&sock);
                 drop(seat);
             })
@@ -147,9 +147,17 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     }
 }
 
+/// Prepares a thread whose name, as top(1) or `cargo tincan watch` shows it, says for which client it
+/// does what.
+fn thread_for(task: &str, addr: SocketAddr) -> thread::Builder {
+    // Linux keeps 15 bytes: enough for the port.
+    let name = format!("{task} {}", addr.port());
+    thread::Builder::new().name(name).stack_size(STACK_SIZE)
+}
+
 fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
     let sock = Arc::clone(&client.sock);
-    let started = thread::Builder::new().stack_size(STACK_SIZE).spawn(move || {
+    let started = thread_for("send", addr).spawn(move || {
         let sent = caught(|| handle_client_send(&client.sock, &client.queue, &client.gauge));
         let _ = client.sock.shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent

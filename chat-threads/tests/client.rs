@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use workbench::dialogue::{
-    Client, DEADLINE, End, Server, assert_failed, free_port, lines, read_frame, reset, rest,
+    Client, DEADLINE, End, Server, assert_failed, lines, read_frame, reset, rest,
 };
+use workbench::port::Port;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 
@@ -222,7 +223,8 @@ fn a_server_that_does_not_read_makes_it_wait_and_loses_nothing() {
 
 #[test]
 fn without_a_server_there_is_one_line_and_exit_code_1() {
-    let port = free_port();
+    let reserved = Port::reserve().unwrap();
+    let port = reserved.number();
     let end = Client::start(PROGRAM, port, &[]).end();
     assert_failed(&end, &format!("cannot connect to 127.0.0.1 port {port}: Connection refused"));
 }

@@ -6,9 +6,8 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use workbench::dialogue::{
-    Client, End, Server, assert_failed, free_port, lines, read_frame, reset, rest,
-};
+use workbench::dialogue::{Client, End, Server, assert_failed, lines, read_frame, reset, rest};
+use workbench::port::Port;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -118,7 +117,8 @@ fn one_message_prints_its_echo_alone() {
 
 #[test]
 fn without_a_server_there_is_one_line_and_exit_code_1() {
-    let port = free_port();
+    let reserved = Port::reserve().unwrap();
+    let port = reserved.number();
     let words = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
     for args in [&[][..], &["-m", "hello"]] {
         let end = Client::start(PROGRAM, port, args).end();
@@ -185,7 +185,8 @@ fn an_ipv6_address_may_have_brackets() {
 #[test]
 fn one_message_that_is_too_long_is_not_sent() {
     let too_long = "x".repeat(16 * 1024 + 1);
-    let end = Client::start(PROGRAM, free_port(), &["-m", &too_long]).end();
+    let port = Port::reserve().unwrap();
+    let end = Client::start(PROGRAM, port.number(), &["-m", &too_long]).end();
     assert_failed(&end, "cannot send this message: the message is longer than 16384 bytes");
 }
 
@@ -210,7 +211,7 @@ fn the_dialogue_goes_on_when_a_server_closes_early() {
 fn the_dialogue_ends_when_the_server_is_gone() {
     let server = Server::taking(1);
     let mut client = Client::start(PROGRAM, server.port, &[]);
-    // More than once: the listener may live on for a moment, as in `free_port`.
+    // More than once: the listener may live on for a moment, in a process that another test is starting.
     client.type_in("hello\n".repeat(1000));
     let mut sock = server.accept();
     read_frame(&sock);

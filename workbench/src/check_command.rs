@@ -223,6 +223,7 @@ fn check(
 fn prepare() {
     // If the limit stays low, the checks with a crowd say so.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    crate::signals::start_watchdog();
     server::adopt_orphans();
     crate::signals::end_servers_at_signals();
 }

@@ -18,7 +18,7 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -196,13 +196,4 @@ pub fn assert_failed(end: &End, words: &str) {
 pub fn reset(sock: TcpStream) {
     SockRef::from(&sock).set_linger(Some(Duration::ZERO)).unwrap();
     drop(sock);
-}
-
-/// A port that nobody listens on.
-///
-/// Of UDP, and most likely free in TCP too: a TCP listener just closed may live on for a moment, in a
-/// process that another test is starting.
-#[must_use]
-pub fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -3,6 +3,7 @@
 //! | for | items |
 //! |---|---|
 //! | start, watch and end a server | [`server`] |
+//! | keep a port for a server that has to be told one | [`port`] |
 //! | talk to it in raw bytes | [`wire`], and who said what when: [`tape`]; inside TLS: [`tls`] |
 //! | what any server has to do, one check each | [`check`]; the table is [`check::LADDER`] |
 //! | what a server of this project promises besides | [`contract`]; [`contract::TABLE`] |
@@ -24,6 +25,7 @@ mod failure;
 pub mod lab;
 mod markup;
 pub mod mutants;
+pub mod port;
 pub mod procfs;
 pub mod server;
 pub mod sockdiag;

@@ -44,6 +44,13 @@ enum Command {
     /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
+    /// Ends the servers of a process that has ended (`check` and `watch` start it)
+    #[command(hide = true)]
+    Watchdog {
+        /// Has lost its parent
+        #[arg(long)]
+        alone: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
+        Command::Watchdog { alone } => signals::be_watchdog(alone),
     };
     match done {
         Ok(code) => code,

@@ -1,5 +1,6 @@
 //! What Linux tells about a process; `None` on other systems.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// What a process uses at one moment.
@@ -18,7 +19,7 @@ pub struct Figures {
 /// Gives what a process uses, if it lives and the system tells.
 #[must_use]
 pub fn figures(pid: u32) -> Option<Figures> {
-    let status = read(&format!("/proc/{pid}/status"))?;
+    let status = read(format!("/proc/{pid}/status"))?;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     Some(Figures {
         threads: field(&status, "Threads:")?.parse().ok()?,
@@ -56,20 +57,20 @@ pub fn is_busy(group: u32) -> bool {
     let is_running = |stat: &str| {
         stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('R'))
     };
-    group_members(group).into_iter().flat_map(tasks).flatten().any(|task| {
-        std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| is_running(&stat))
-    })
+    let stat = |task: std::fs::DirEntry| read(task.path().join("stat"));
+    let mut stats = group_members(group).into_iter().flat_map(tasks).flatten().filter_map(stat);
+    stats.any(|stat| is_running(&stat))
 }
 
 /// Whether a process runs: it is there, and has not ended unnoticed.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
-    let status = read(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = read(format!("/proc/{pid}/status")).unwrap_or_default();
     field(&status, "State:").is_some_and(|state| state != "Z")
 }
 
 fn zombie(pid: u32) -> Option<Figures> {
-    let status = read(&format!("/proc/{pid}/status"))?;
+    let status = read(format!("/proc/{pid}/status"))?;
     (field(&status, "State:")? == "Z").then_some(())?;
     Some(Figures { threads: 1, descriptors: 0, resident: 0, cpu: cpu(pid)? })
 }
@@ -113,7 +114,7 @@ pub enum Whom {
 #[must_use]
 pub fn family(whom: Whom) -> Vec<u32> {
     let place = |pid: u32| {
-        let stat = read(&format!("/proc/{pid}/stat"))?;
+        let stat = read(format!("/proc/{pid}/stat"))?;
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
         let parent: u32 = fields.nth(PARENT)?.parse().ok()?;
@@ -156,7 +157,7 @@ pub fn threads(pid: u32) -> Vec<u32> {
 /// What a process is called, if it lives.
 #[must_use]
 pub fn name(pid: u32) -> Option<String> {
-    read(&format!("/proc/{pid}/comm")).map(|name| name.trim_end().to_owned())
+    read(format!("/proc/{pid}/comm")).map(|name| name.trim_end().to_owned())
 }
 
 /// The sockets that the processes of a group have open, by number.
@@ -193,7 +194,7 @@ const PARENT: usize = 1;
 const GROUP: usize = 2;
 
 fn stat_field(pid: u32, at: usize) -> Option<u64> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
+    let stat = read(format!("/proc/{pid}/stat"))?;
     // The second field is the program's name in parentheses and may have blanks in it.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(at)?.parse().ok()
@@ -202,7 +203,7 @@ fn stat_field(pid: u32, at: usize) -> Option<u64> {
 /// Whether no signal waits for the process to take it; `None` if the system does not tell.
 #[must_use]
 pub fn has_taken_signals(pid: u32) -> Option<bool> {
-    let status = read(&format!("/proc/{pid}/status"))?;
+    let status = read(format!("/proc/{pid}/status"))?;
     // Whoever has ended or stands still takes none, and what comes then (a child's end, say) stays so.
     if matches!(field(&status, "State:")?, "Z" | "T") {
         return Some(true);
@@ -223,8 +224,17 @@ fn cpu(_pid: u32) -> Option<Duration> {
     None
 }
 
-fn read(path: &str) -> Option<String> {
-    if cfg!(target_os = "linux") { std::fs::read_to_string(path).ok() } else { None }
+/// Reads a file of `/proc`; what is not UTF-8 in it is replaced.
+///
+/// The kernel cuts a program's name after 15 bytes, also inside a character, and a path may have any
+/// bytes.
+#[must_use]
+pub fn read(path: impl AsRef<Path>) -> Option<String> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 #[cfg(unix)]
 pub use rustix::process::Signal;
 
+use crate::port::Port;
 use crate::procfs::{self, Figures};
 use crate::wire::is_obeyed;
 use crate::{PATIENCE, fail, sockdiag, wait_until};
@@ -152,19 +153,23 @@ impl Launch {
         let mut tries = 0;
         loop {
             tries += 1;
-            let port = free_port()?;
-            let launch = self.clone().at("127.0.0.1", port);
+            let port = Port::reserve()?;
+            let number = port.number();
+            let launch = self.clone().at("127.0.0.1", number);
             let mut server =
                 launch.spawn().map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?;
-            match server.wait_until_listening(port)? {
+            server.port = Some(port);
+            match server.wait_until_listening(number)? {
                 Ok(addr) => {
                     server.addr = addr;
                     return Ok(server);
                 }
-                // Somebody else took the port in the meantime: that is not this server's fault.
-                Err(_) if tries < TRIES && self.names_port() && is_taken(port) => {}
                 Err(reason) => {
                     server.wait_for_output()?;
+                    // A program that reserves no ports may have taken this one in the meantime.
+                    if tries < TRIES && (server.says_port_is_taken() || is_taken(number)) {
+                        continue;
+                    }
                     return Err(NotStarted::new(self, &reason, Some(server.output())).into());
                 }
             }
@@ -178,9 +183,11 @@ impl Launch {
     ///
     /// [`NotStarted`], if the program cannot be run.
     pub fn start_at_once(&self) -> Result<Server> {
-        let launch = self.clone().at("127.0.0.1", free_port()?);
-        let started = launch.spawn();
-        Ok(started.map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?)
+        let port = Port::reserve()?;
+        let started = self.clone().at("127.0.0.1", port.number()).spawn();
+        let mut server = started.map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?;
+        server.port = Some(port);
+        Ok(server)
     }
 
     fn names_port(&self) -> bool {
@@ -198,22 +205,9 @@ impl Launch {
     }
 
     /// Starts a server whose standard output tells nobody where it listens, and waits until it
-    /// takes a connection.
+    /// listens.
     pub fn start_unheard(self) -> Result<Server> {
-        let port = free_port()?;
-        let launch = self.args(&["--port", &port.to_string()]);
-        let mut server = launch.spawn()?;
-        server.addr = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut ended = None;
-        let answers = wait_until(PATIENCE, || {
-            ended = server.ended()?;
-            Ok(ended.is_some() || TcpStream::connect(server.addr).is_ok())
-        })?;
-        if answers && ended.is_none() {
-            return Ok(server);
-        }
-        let got = format!("{ended:?}, and the log\n{}", server.log);
-        fail(format!("started {launch}"), format!("connections taken on port {port}"), got)
+        self.args(&["--port", "{port}"]).start_anything()
     }
 
     /// Starts a program that is expected to end by itself, and waits for it.
@@ -244,6 +238,7 @@ impl Launch {
         Ok(Server {
             child: Some(child),
             addr,
+            port: None,
             stdout,
             log,
             name: self.to_string(),
@@ -394,12 +389,56 @@ pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32
     let mut live = live();
     let started = begin()?;
     live.push(group(&started));
+    tell_watchdog(&live);
     Ok(started)
 }
 
 /// Strikes off the list what has ended.
 pub fn strike(group: u32) {
-    live().retain(|it| *it != group);
+    let mut live = live();
+    live.retain(|it| *it != group);
+    tell_watchdog(&live);
+}
+
+/// Where a process that outlives this one reads which groups live.
+static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
+
+/// Lets a process that runs [`watch_over`] know which groups live, by a line of their numbers whenever
+/// that changes, so that servers end even if this process is killed.
+pub fn set_watchdog(pipe: ChildStdin) {
+    let live = live();
+    *WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe);
+    tell_watchdog(&live);
+}
+
+fn tell_watchdog(live: &[u32]) {
+    let mut watchdog = WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(pipe) = &mut *watchdog else { return };
+    let groups: Vec<_> = live.iter().map(u32::to_string).collect();
+    // Without a watchdog, servers are ended as long as this process can end them.
+    let _ = pipe.write_all(format!("{}\n", groups.join(" ")).as_bytes());
+}
+
+/// Waits until the process at the other end has ended, however it did, and ends the groups that it
+/// named last.
+///
+/// # Errors
+///
+/// If its words cannot be read.
+pub fn watch_over(told: impl BufRead) -> Result<()> {
+    let mut last = String::new();
+    for line in told.lines() {
+        last = line?;
+    }
+    last.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
+    Ok(())
+}
+
+/// Does something during which no server starts in this process: between its fork and its exec, a
+/// child has a copy of every descriptor.
+pub(crate) fn while_none_starts<T>(act: impl FnOnce() -> T) -> T {
+    let _live = live();
+    act()
 }
 
 /// Ends all servers that this process has started, for one that is about to end itself: as long as
@@ -411,6 +450,7 @@ pub fn end_all() -> impl Sized {
         kill_group(*group);
         await_end(*group);
     }
+    tell_watchdog(&[]);
     live
 }
 
@@ -490,6 +530,8 @@ fn kill_group(_group: u32) {}
 pub struct Server {
     child: Option<Child>,
     addr: SocketAddr,
+    /// The port that it was told to take, kept for it until it has ended.
+    port: Option<Port>,
     stdout: Lines,
     log: Lines,
     name: String,
@@ -507,7 +549,8 @@ impl Server {
     #[must_use]
     pub fn elsewhere(addr: SocketAddr) -> Self {
         let (stdout, log) = (Lines::default(), Lines::default());
-        Self { child: None, addr, stdout, log, name: "a server".to_owned(), _unread: Vec::new() }
+        let name = "a server".to_owned();
+        Self { child: None, addr, port: None, stdout, log, name, _unread: Vec::new() }
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
@@ -563,6 +606,13 @@ impl Server {
         let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
         let lines = [self.stdout.so_far(), self.log.so_far()].concat();
         lines.iter().find_map(addr).map(reachable)
+    }
+
+    /// Whether it says that its port is taken: in the words of C, Java, Node or Windows.
+    fn says_port_is_taken(&self) -> bool {
+        const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
+        let output = self.output();
+        WORDS.iter().any(|words| output.contains(words))
     }
 
     /// The end of what it printed, each line marked with where.
@@ -720,6 +770,7 @@ impl Drop for Server {
         let mut live = live();
         let _ = child.wait();
         live.retain(|it| *it != group);
+        tell_watchdog(&live);
         drop(live);
         // As long as one of them lives, it may hold the port.
         let gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
@@ -911,24 +962,4 @@ fn reachable(mut addr: SocketAddr) -> SocketAddr {
 fn is_taken(port: u16) -> bool {
     let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)
-}
-
-/// Finds a port that nothing listens on, and that the system will not hand out by itself meanwhile.
-pub fn free_port() -> Result<u16> {
-    /// Below what Linux (32768), macOS and Windows (49152) hand out.
-    const FIRST: u16 = 20_000;
-    const COUNT: u64 = 12_000;
-    for _ in 0..100 {
-        let port = FIRST + u16::try_from(random() % COUNT)?;
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port found")
-}
-
-/// A number that differs from call to call and from process to process.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
 }

@@ -1,10 +1,45 @@
 //! However this program ends, its servers end first: they are in process groups of their own, which
 //! a terminal's Ctrl-C does not reach.
 
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use workbench::server;
+
+/// Starts the process that ends the servers if this one is killed. Without it, only that is not
+/// done.
+///
+/// It is no child of this process: all children are servers, or what servers leave behind.
+pub fn start_watchdog() {
+    let Ok(mut child) = watchdog(&[], Stdio::piped()) else { return };
+    let pipe = child.stdin.take();
+    if child.wait().is_ok_and(|status| status.success())
+        && let Some(pipe) = pipe
+    {
+        server::set_watchdog(pipe);
+    }
+}
+
+/// Is that process, or the parent that it needs only to lose it.
+pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
+    if is_alone {
+        server::watch_over(std::io::stdin().lock())?;
+    } else {
+        watchdog(&["--alone"], Stdio::inherit())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn watchdog(args: &[&str], stdin: Stdio) -> std::io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("watchdog").args(args).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
+    // What a terminal sends to this process does not reach it. It needs nothing of the environment, by
+    // which a reader may look for what is left of this process.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command.env_clear(), 0);
+    command.spawn()
+}
 
 /// Whether the next signal only ends the servers.
 static SPARES_US: AtomicBool = AtomicBool::new(false);

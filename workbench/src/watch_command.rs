@@ -21,7 +21,7 @@ use workbench::wire::show_text;
 
 use crate::check_command::quoted;
 use crate::output::print;
-use crate::signals::{Noted, note_signals};
+use crate::signals::{Noted, note_signals, start_watchdog};
 use screen::Screen;
 
 /// See what each thread of a server does: a lane of time for each
@@ -138,6 +138,7 @@ const ELSEWHERE: &str = "what a thread waits for is told by Linux alone, in /pro
 
 fn start(command: &[OsString]) -> Result<Server> {
     let (program, args) = command.split_first().context("there is no command")?;
+    start_watchdog();
     server::adopt_orphans();
     Launch::new(program, args).stdout(Outlet::LastLines).stderr(Outlet::LastLines).start_at_once()
 }

@@ -6,7 +6,7 @@ mod harness;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use workbench::check::{Asked, Check, LADDER, Profile};
 use workbench::mutants;
+use workbench::port::Port;
 
 use harness::{marked, stderr, stdout, wait_until};
 
@@ -212,6 +213,44 @@ fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
     }
 }
 
+#[test]
+fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
+    let server = mutants::folder().unwrap().join("right/chat_threads.py");
+    let right = fs::read_to_string(server).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("loses.py");
+    let told = |lost: &str| {
+        let if_kept = format!(
+            "            if not (msg.startswith('number ') and int(msg[7:]) {lost}):\n\
+             {0}{0}{0}{0}broadcast_msg(client, msg)\n",
+            "    "
+        );
+        let text = right.replace("            broadcast_msg(client, msg)\n", &if_kept);
+        fs::write(&program, text).unwrap();
+        let args = ["check", "chat", "--patience", "1", "--only", "chat-sender-order", "--"];
+        stdout(&run(&[&args[..], &["python3", program.to_str().unwrap(), "{port}"]].concat()))
+    };
+    let text = told("== 49");
+    assert!(text.contains("overtake"), "the next message came instead\n{text}");
+    let text = told(">= 49");
+    assert!(text.contains("      got  nothing for"), "{text}");
+    assert!(text.contains("   likely  A message was lost, or it still waits"), "{text}");
+    assert!(!text.contains("overtake"), "{text}");
+}
+
+/// Linux keeps 15 bytes of a program's name: of this one, one byte of the first `ö` is left.
+#[test]
+fn a_name_that_the_kernel_cuts_inside_a_character_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("process-name-töööö");
+    fs::copy(right(), &program).unwrap();
+    let program = program.to_str().unwrap();
+    for id in ["frame-one", "threads-each", "term-port"] {
+        let output = run(&["check", "chat-threads", "--only", id, "--", program, "{port}"]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    }
+}
+
 /// A process that is ended when this is dropped.
 struct Ended(Child);
 
@@ -224,8 +263,8 @@ impl Drop for Ended {
 
 #[test]
 fn a_server_that_runs_already_is_checked_where_it_is() {
-    let port = workbench::server::free_port().unwrap();
-    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let port = Port::reserve().unwrap();
+    let addr = port.addr();
     let _server = Ended(Command::new(right()).arg(port.to_string()).spawn().unwrap());
     wait_until(|| TcpStream::connect(addr).is_ok());
     let output = run(&["check", "chat", "--addr", &addr.to_string()]);
@@ -279,6 +318,25 @@ fn nothing_stays_whatever_signal_ends_it() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn nothing_stays_when_it_is_killed() {
+    let mark = format!("tincan-test-{}-killed", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    for (i, args) in [&["check", "chat", "--"][..], &["watch", "--"]].into_iter().enumerate() {
+        let runs = folder.path().join(i.to_string());
+        // A process of the server's group, but not its first one.
+        let script = r#""$0" "$PORT" & touch "$1"; wait"#;
+        let mut command = tincan(&[args, &["sh", "-c", script, right()]].concat());
+        command.arg(&runs).env("MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut tincan = Ended(command.spawn().unwrap());
+        wait_until(|| runs.exists());
+        tincan.0.kill().unwrap();
+        tincan.0.wait().unwrap();
+        wait_until(|| marked(&mark).is_empty());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_process_that_a_server_leaves_behind_is_reported_and_ended() {
     let mark = format!("tincan-test-{}-survivor", std::process::id());
     // One stays in the server's process group, the other leaves it.
@@ -317,8 +375,8 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
     // What fails for another reason, or runs elsewhere, is not looked at.
     let text = checked("frame-empty", "text", &["--", wrong(), "{port}"]);
     assert!(!text.contains("what each thread did"), "{text}");
-    let port = workbench::server::free_port().unwrap();
-    let addr = SocketAddr::from(([127, 0, 0, 1], port)).to_string();
+    let port = Port::reserve().unwrap();
+    let addr = port.addr().to_string();
     let _server = Ended(Command::new(server).arg(port.to_string()).spawn().unwrap());
     wait_until(|| TcpStream::connect(&addr).is_ok());
     let text = checked("silent-peer", "text", &["--addr", &addr]);

@@ -118,7 +118,7 @@ fn a_server_that_speaks_plaintext_is_told_so() {
     let output = check(talks, &["--tls"]);
     let first = "frame-one · framing · one message did";
     has(&output, 1, &[first, "(which is not TLS)", "likely The server speaks plaintext, not TLS"]);
-    has(&output, 1, &["FAIL: 1 of 28 checks failed, 0 passed"]);
+    has(&output, 1, &["FAIL: 1 of 29 checks failed, 0 passed"]);
     let leaves = serving(|mut sock| assert!(sock.read(&mut [0; 4096]).unwrap() > 0));
     let why = "likely The server does not answer as one that speaks TLS does.";
     has(&check(leaves, &["--tls"]), 1, &[first, "got the end of the stream", why]);

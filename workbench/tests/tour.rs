@@ -38,6 +38,8 @@ fn every_scene_shows_its_point() {
     assert_eq!(tour.end(), Some(0), "{}", tour.printed());
     tour.expect_nothing_left();
     let text = tour.printed();
+    // So that a terminal of 80 columns breaks no line.
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 
     let uni = scene(&text, 1);
     let gets = |scene: &[Vec<String>], lane| place(scene, lane, |cell| cell.starts_with("gets"));

@@ -223,15 +223,16 @@ fn two_threads_for_a_client_read_and_wait_at_a_queue() {
     let mut watch = Watch::of_stage("chat-threads", &["--svg", svg.to_str().unwrap()]);
     watch.wait_for_lanes(1, "chat-threads", 'a', "accept4");
     let mut client = TcpStream::connect(watch.addr()).unwrap();
-    watch.wait_for_lanes(1, "chat-threads", 'r', &from(&client));
+    let port = client.local_addr().unwrap().port();
+    // Each of the two says whose it is, and which half.
+    watch.wait_for_lanes(1, &format!("recv {port}"), 'r', &from(&client));
     watch.wait_for_lanes(1, "signals", 'r', "recvfrom socket");
-    watch.wait_for_lanes(1, "chat-threads", 'l', "futex");
+    watch.wait_for_lanes(1, &format!("send {port}"), 'l', "futex");
     // What wakes a thread for a moment is seen, too, and what the server prints stands below.
     client.write_all(b"hello\0").unwrap();
     let words = from(&client);
-    let has_run = |line: &str| {
-        line.starts_with("chat-threads") && line.ends_with(&words) && line.contains('R')
-    };
+    let has_run =
+        |line: &str| line.starts_with("recv ") && line.ends_with(&words) && line.contains('R');
     watch.wait_for("capital", |screen| screen.lines().any(has_run));
     watch.wait_for("log", |screen| screen.contains(": hello"));
     watch.type_in("\x03");
@@ -239,7 +240,6 @@ fn two_threads_for_a_client_read_and_wait_at_a_queue() {
     assert_eq!(code, Some(0), "{screen}");
     let drawn = fs::read_to_string(svg).unwrap();
     expect_well_formed(&drawn);
-    let port = client.local_addr().unwrap().port();
     assert!(drawn.contains(&format!(" :{port}</text>")), "no port {port} in\n{drawn}");
     for part in [
         ">chat-threads</text>",

@@ -10,7 +10,8 @@ use app_protocol::{Incoming, Message};
 use socket2::{Domain, Socket, Type};
 use workbench::PATIENCE;
 use workbench::dialogue::{Server, reset};
-use workbench::server::{Ended, Launch, free_port};
+use workbench::port::Port;
+use workbench::server::{Ended, Launch};
 
 fn run(args: &[&str]) -> Ended {
     // An error is one line even so.
@@ -192,9 +193,9 @@ fn an_ipv6_address_may_have_brackets() {
 
 #[test]
 fn without_a_server_there_is_one_line() {
-    let port = free_port().unwrap().to_string();
+    let port = Port::reserve().unwrap();
     let words = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
-    assert_failed(&run(&["127.0.0.1", &port, "search", "ring"]), &words);
+    assert_failed(&run(&["127.0.0.1", &port.to_string(), "search", "ring"]), &words);
 }
 
 #[test]

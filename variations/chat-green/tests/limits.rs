@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+use workbench::procfs;
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
 use workbench::{PATIENCE, wait_until};
@@ -10,7 +11,7 @@ const CLIENTS: usize = 100;
 
 /// The stacks that are there: what can be written to, and is as large as one.
 fn stacks(server: &Server) -> usize {
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.pid().unwrap())).unwrap();
+    let maps = procfs::read(format!("/proc/{}/maps", server.pid().unwrap())).unwrap();
     let is_stack = |line: &str| {
         let (range, rights) = line.split_once(' ')?;
         let (from, to) = range.split_once('-')?;

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use workbench::server::{Launch, Server, Signal, free_port};
+use workbench::dialogue::lines;
+use workbench::server::{Launch, Server, Signal};
 use workbench::wire::Client;
 use workbench::{PATIENCE, fail, wait_until};
 
@@ -326,13 +327,14 @@ const AS_IT_IS: &str = "exec \"$0\" \"$@\"";
 const NO_STDIN: &str = "exec \"$0\" \"$@\" <&-";
 
 fn start_with(stdin: Stdio, shell: &str) -> Result<Typed> {
-    let port = free_port()?;
     let mut command = Command::new("sh");
-    command.args(["-c", shell, PROGRAM, "--name", "server", "--port", &port.to_string()]);
-    let child = command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let typed = Typed { child, server: Server::elsewhere(([127, 0, 0, 1], port).into()) };
-    let listens = || Ok(std::net::TcpStream::connect(typed.server.addr()).is_ok());
-    assert!(wait_until(PATIENCE, listens)?, "it does not listen");
+    command.args(["-c", shell, PROGRAM, "--name", "server", "--port", "0"]);
+    let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let stdout = lines(child.stdout.take().context("its standard output")?);
+    let mut typed = Typed { child, server: Server::elsewhere(([0, 0, 0, 0], 0).into()) };
+    let line = stdout.recv_timeout(PATIENCE)?;
+    let addr = line.strip_prefix("Listening on ").context("another line")?.parse()?;
+    typed.server = Server::elsewhere(addr);
     Ok(typed)
 }
 

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result};
+use workbench::port::Port;
 use workbench::server::{Launch, Server};
 #[cfg(target_os = "linux")]
 use workbench::{check::Needs, contract::interrupted};
@@ -184,7 +185,9 @@ fn a_line_that_is_not_utf_8_is_not_sent() -> Result<()> {
 
 #[test]
 fn what_cannot_be_is_told_in_one_line() -> Result<()> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(); // and nobody listens there
+    // Nobody listens there.
+    let reserved = Port::reserve()?;
+    let port = reserved.number();
     let output = Running::start("ann", port)?.end()?;
     assert_eq!(output.status.code(), Some(1));
     let stderr = stderr(&output);

@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use workbench::PATIENCE;
-use workbench::server::{Ended, Launch, free_port};
+use workbench::port::Port;
+use workbench::server::{Ended, Launch};
 
 const MULTICONN: &str = env!("CARGO_BIN_EXE_multiconn-client");
 const ONCE: &str = env!("CARGO_BIN_EXE_echo-once-client");
@@ -167,7 +168,8 @@ fn silence_is_a_failure_after_a_while() {
 
 #[test]
 fn without_a_server_there_is_one_line() {
-    let port = free_port().unwrap().to_string();
+    let reserved = Port::reserve().unwrap();
+    let port = reserved.to_string();
     let words = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
     for ended in
         [run(MULTICONN, &["127.0.0.1", &port, "3"]), run(ONCE, &["127.0.0.1", "--port", &port])]

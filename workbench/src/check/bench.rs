@@ -127,12 +127,16 @@ impl Bench {
 
     /// Starts the server, whatever it is, and waits until it listens.
     pub fn serve(&self) -> Result<Server> {
-        let words = match &self.subject.target {
-            Target::Running(addr) => return Ok(Server::elsewhere(*addr)),
-            Target::Command(words) => words,
+        let prepared = |words: &[OsString]| match words.split_first() {
+            Some((program, args)) => Ok(Launch::new(program, args)),
+            None => bail!("there is no command"),
         };
-        let Some((program, args)) = words.split_first() else { bail!("there is no command") };
-        Ok(self.remember(Launch::new(program, args).start_anything()?))
+        let server = match &self.subject.target {
+            Target::Running(addr) => return Ok(Server::elsewhere(*addr)),
+            Target::Command(words) => prepared(words)?.start_anything()?,
+            Target::Own(words) => prepared(words)?.start()?,
+        };
+        Ok(self.remember(server))
     }
 
     fn remember(&self, server: Server) -> Server {
@@ -194,7 +198,9 @@ impl Bench {
     #[must_use]
     pub fn launch(&self, args: &[&str]) -> Launch {
         let program = match &self.subject.target {
-            Target::Command(words) => words.first().cloned().unwrap_or_default(),
+            Target::Command(words) | Target::Own(words) => {
+                words.first().cloned().unwrap_or_default()
+            }
             Target::Running(_) => OsString::new(),
         };
         let launch = Launch::new(program, &[]).args(self.speech().map_or(&[], |it| it.args));

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::bench::wait_until_read;
+use super::framing::or_silent;
 use super::ladder::STANDS_ON_ONE;
 use super::{Bench, Check, Profile, Talk};
 use crate::Said;
@@ -104,7 +105,7 @@ pub(super) const ROWS: &[Check] = &[
             "Where the mode is kept: in a variable of the whole server, or in one of the session?",
             "Keep the mode with the client's other state, or as a local variable of its session.",
         ],
-        run: own_mode,
+        run: |bench| or_silent(own_mode(bench)),
         ..CALC_ROW
     },
     Check {

@@ -59,6 +59,16 @@ pub(super) fn guessed(
     })
 }
 
+/// Explains a failure in which nothing came, in a check whose hint is about what comes.
+pub(super) fn or_silent(done: Result<()>) -> Result<()> {
+    guessed(done, |failure| {
+        (failure.is_late && failure.got.bytes.is_none()).then_some(
+            "A message was lost, or it still waits in the server: for a lock, for another client, for \
+             more bytes.",
+        )
+    })
+}
+
 /// What a beginner has most likely done whose first message comes back like this.
 fn guess(failure: &Failure) -> Option<&'static str> {
     let Failure { expected, got, .. } = failure;
@@ -364,6 +374,42 @@ fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Clien
     let mut newcomer = bench.connect(server)?;
     bench.exchange_amid_others(&mut newcomer, "new here")?;
     witness.expect(&bench.said(newcomer.addr(), "new here"))
+}
+
+/// What a client sends after a protocol error goes to nobody, in the same write as the error or later,
+/// even if the server still reads it while the connection ends.
+pub(super) fn after_error(bench: &Bench) -> Result<()> {
+    /// A server with several threads may relay a message after another that came later.
+    const TIMES: usize = 5;
+    let too_long = vec![b'x'; LONG + 1];
+    let server = bench.serve()?;
+    let mut witness = bench.connect(&server)?;
+    bench.exchange(&mut witness, "I was here before")?;
+    let mut expect_undisturbed = || {
+        witness.say("still here")?;
+        witness.expect(&bench.said(witness.addr(), "still here"))
+    };
+    for (bad, what) in [(&b"\xff"[..], "not UTF-8"), (&too_long, "16,385 bytes long")] {
+        bench.did(format!(
+            "a client sent a message that is {what}, and \"after it␀\" in the same write; A spoke then"
+        ));
+        let mut client = bench.connect(&server)?;
+        client.send_regardless(&[bad, b"\0after it\0"].concat());
+        expect_turned_away(bench, &mut client)?;
+        expect_undisturbed()?;
+        bench.did(format!(
+            "a client sent a message that is {what}, saw the end of the connection, and sent \
+             \"later␀\"; A spoke then"
+        ));
+        for _ in 0..TIMES {
+            // A server that has closed the connection takes nothing, and one may leave it unread.
+            if !client.send_regardless(b"later\0") || wait_until_read(&client).is_err() {
+                break;
+            }
+            expect_undisturbed()?;
+        }
+    }
+    Ok(())
 }
 
 /// Sends a message that never ends: a server must not keep all of it.

@@ -178,7 +178,7 @@ const TIN_CANS: &[Check] = &[
             "Skip a message of no bytes, and go on with the next.",
         ],
         read: "protocol.md#Errors",
-        run: framing::empty,
+        run: |bench| framing::or_silent(framing::empty(bench)),
         ..STANDS_ON_ONE
     },
     Check {
@@ -251,6 +251,24 @@ const TIN_CANS: &[Check] = &[
         ],
         read: "protocol.md#Limits",
         run: framing::endless,
+        ..STANDS_ON_ONE
+    },
+    Check {
+        id: "frame-after-error",
+        title: "what comes after an error",
+        rule: "After a protocol error nothing more of that client is relayed, also while its \
+               connection is being closed.",
+        who: CHATS,
+        after: &["frame-bad-utf8", "frame-endless"],
+        hints: [
+            "The client was told to go, but what it sends is still taken for messages.",
+            "What is read after the error: the other messages of the same read, and what comes \
+             between the end of the sending side and the close.",
+            "Leave the loop over the messages at an error, take the client out of the room, and throw \
+             away what is read from it after that.",
+        ],
+        read: "protocol.md#Errors",
+        run: |bench| framing::or_silent(framing::after_error(bench)),
         ..STANDS_ON_ONE
     },
     Check {
@@ -474,7 +492,7 @@ const TIN_CANS: &[Check] = &[
             "What hands messages on: a thread or task for each message? A stack instead of a queue?",
             "One reader for each client, one queue for each client, first in, first out.",
         ],
-        run: chat::order_of_each,
+        run: |bench| framing::or_silent(chat::order_of_each(bench)),
         ..CHAT_ROW
     },
     Check {
@@ -488,7 +506,7 @@ const TIN_CANS: &[Check] = &[
             "What is held while a message is put into all queues: one lock, or one for each?",
             "Put a message into the queues of all clients under one lock, or in one thread.",
         ],
-        run: chat::one_order,
+        run: |bench| framing::or_silent(chat::one_order(bench)),
         ..CHAT_ROW
     },
     Check {
@@ -501,7 +519,7 @@ const TIN_CANS: &[Check] = &[
             "What is kept of old messages, and what is done when a client is accepted.",
             "Start each client with an empty queue of its own.",
         ],
-        run: chat::late_joiner,
+        run: |bench| framing::or_silent(chat::late_joiner(bench)),
         ..CHAT_ROW
     },
     Check {
@@ -528,7 +546,7 @@ const TIN_CANS: &[Check] = &[
             "Make the whole frame first, prefix and ␀ included; let one thread alone write to a \
              socket, or hold that client's lock for the whole frame.",
         ],
-        run: chat::whole_frames,
+        run: |bench| framing::or_silent(chat::whole_frames(bench)),
         ..CHAT_ROW
     },
     Check {

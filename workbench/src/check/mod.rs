@@ -117,6 +117,9 @@ impl fmt::Display for Profile {
 pub enum Target {
     /// A command, run anew for each check; `{port}` and `{host}` in its words are replaced.
     Command(Vec<OsString>),
+    /// A program with the command line of this project's servers and its arguments, run anew for each
+    /// check on a port that the system picks.
+    Own(Vec<OsString>),
     /// It runs already.
     Running(SocketAddr),
 }
@@ -164,8 +167,7 @@ pub struct Subject {
 impl Subject {
     /// A program with the command line of this project's servers.
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
-        let words = [program.as_ref().as_os_str(), "--port".as_ref(), "{port}".as_ref()];
-        let target = Target::Command(words.map(OsString::from).to_vec());
+        let target = Target::Own(vec![program.as_ref().into()]);
         let naming = Naming::default();
         Self { profile, target, naming, speech: None, seed: 0, patience: PATIENCE, tls: None }
     }
@@ -175,8 +177,7 @@ impl Subject {
     pub fn of(speech: Speech) -> Self {
         let mut words = vec![speech.program];
         words.extend(speech.args);
-        words.extend(["--port", "{port}"]);
-        let target = Target::Command(words.into_iter().map(OsString::from).collect());
+        let target = Target::Own(words.into_iter().map(OsString::from).collect());
         Self { target, speech: Some(speech), ..Self::new(Profile::Own, speech.program) }
     }
 }
@@ -304,8 +305,8 @@ impl Needs {
     /// Whether it can be had of such a server on this machine.
     #[must_use]
     pub fn met_by(self, target: &Target) -> bool {
-        let ours = matches!(target, Target::Command(_));
-        self.met() && (ours || !matches!(self, Self::Process | Self::Figures))
+        let is_started_here = !matches!(target, Target::Running(_));
+        self.met() && (is_started_here || !matches!(self, Self::Process | Self::Figures))
     }
 }
 

@@ -229,7 +229,7 @@ impl Climb<'_> {
     /// A failure; where threads tell something about it, with what they do when it fails once more.
     fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
         let tells = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
-        if tells && is_possible() && matches!(self.subject.target, Target::Command(_)) {
+        if tells && is_possible() && !matches!(self.subject.target, Target::Running(_)) {
             let mut subject = self.subject.clone();
             // That it fails is known; this is to see how.
             subject.patience = subject.patience.min(LEAST_PATIENCE);

@@ -8,7 +8,8 @@ use anyhow::Result;
 
 use super::events::expect_once;
 use crate::check::Bench;
-use crate::server::{Ended, Launch, free_port};
+use crate::port::Port;
+use crate::server::{Ended, Launch};
 use crate::wire::{Client, Heard};
 use crate::{PATIENCE, fail, wait_until};
 
@@ -23,18 +24,9 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
-    let start = |port: u16| bench.run_as_given(bench.launch(&["--port", &port.to_string()]));
-    // Somebody else may take a free port before the server does.
-    let (mut port, mut server) = (free_port()?, None);
-    for _ in 0..3 {
-        server = start(port).ok();
-        if server.is_some() {
-            break;
-        }
-        port = free_port()?;
-    }
-    let server = server.map_or_else(|| start(port), Ok)?;
-    if server.addr().port() != port {
+    let port = Port::reserve()?;
+    let server = bench.run_as_given(bench.launch(&["--port", &port.to_string()]))?;
+    if server.addr().port() != port.number() {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
     bench.expect_works(&server)

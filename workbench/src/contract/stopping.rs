@@ -9,7 +9,8 @@ use super::events::said;
 use super::leaving::expect_delivered;
 use crate::check::Bench;
 use crate::check::bench::Room;
-use crate::server::{Server, Signal, free_port};
+use crate::port::Port;
+use crate::server::{Server, Signal};
 use crate::wire::{Client, Heard};
 use crate::{fail, wait_until};
 
@@ -76,7 +77,7 @@ pub(super) fn members_see_the_end(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
-    let port = free_port()?;
+    let port = Port::reserve()?;
     let launch = || bench.launch(&["--port", &port.to_string()]);
     let mut server = bench.run_as_given(launch())?;
     let _client = bench.known_client(&server)?;

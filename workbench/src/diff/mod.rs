@@ -111,7 +111,10 @@ pub fn show_texts(said: &str, old: (String, String), new: (String, String)) -> R
     let (old, new) = (side(old), side(new));
     let screen = Screen::new(anstream::ColorChoice::Auto, None);
     let lines = Comparison::new(&old.text, &new.text);
-    let text = format!("{said}.\n\n{}", unified::render([&old, &new], &lines, 3, &screen));
+    let text = format!(
+        "{said}.\n\n{}",
+        unified::render([&old, &new], &lines, 3, &screen, columns(&screen))
+    );
     pager::show(&text, &screen, false).context("writing to the terminal")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -127,8 +130,15 @@ fn compare(args: &Args, screen: &Screen, old: &Side, new: &Side) -> String {
     } else if args.side_by_side || (!args.unified && screen.is_terminal && screen.width >= WIDE) {
         beside::render([old, new], &lines, context, screen)
     } else {
-        unified::render([old, new], &lines, context, screen)
+        // What was asked for by its name is what patch(1) reads.
+        let columns = columns(screen).filter(|_| !args.unified);
+        unified::render([old, new], &lines, context, screen, columns)
     }
+}
+
+/// How wide the lines may be that a reader sees.
+fn columns(screen: &Screen) -> Option<usize> {
+    screen.is_terminal.then_some(screen.width)
 }
 
 /// The pair whose second half is the stage of that name.

@@ -12,14 +12,17 @@ use super::paint::{Palette, Screen, visible};
 use super::rows::{Row, rows};
 use super::sides::Side;
 use super::words::{self, Span};
+use super::wrap::{Piece, wrap};
 
 pub fn render(
     [old, new]: [&Side; 2],
     lines: &Comparison<'_>,
     context: usize,
     screen: &Screen,
+    columns: Option<usize>,
 ) -> String {
-    let page = Page { lines, palette: &screen.palette, as_it_is: screen.is_read_by_program() };
+    let as_it_is = screen.is_read_by_program();
+    let page = Page { lines, palette: &screen.palette, as_it_is, columns };
     let b = page.palette.heading;
     let mut out = format!("{b}--- {}{b:#}\n{b}+++ {}{b:#}\n", file(old), file(new));
     for hunk in lines.hunks(context) {
@@ -38,6 +41,8 @@ struct Page<'a> {
     lines: &'a Comparison<'a>,
     palette: &'a Palette,
     as_it_is: bool,
+    /// How wide a line may be; a longer one is cut, at the end of a word.
+    columns: Option<usize>,
 }
 
 impl Page<'_> {
@@ -50,7 +55,14 @@ impl Page<'_> {
         let place = self.palette.place;
         let _ = write!(out, "{place}@@ -{} +{} @@{place:#}", range(&old), range(&new));
         if let Some(section) = self.lines.section(old.start) {
-            let _ = write!(out, " {}", self.text(section));
+            let section = self.text(section);
+            let taken = 7 + range(&old).len() + range(&new).len();
+            let rows =
+                self.columns.map(|it| wrap(&words::plain(&section), it.saturating_sub(taken + 2)));
+            match rows {
+                Some(rows) if rows.len() > 1 => _ = write!(out, " {}", text(&rows[0])),
+                _ => _ = write!(out, " {section}"),
+            }
         }
         out.push('\n');
         for op in hunk {
@@ -94,6 +106,19 @@ impl Page<'_> {
         style: impl Fn(Span<'_>) -> Style,
     ) {
         let whole = style(Span { text: "", changed: false });
+        let rows = self.columns.map(|columns| wrap(spans, columns.saturating_sub(1)));
+        if let Some(rows) = rows.filter(|rows| rows.len() > 1) {
+            for (i, row) in rows.iter().enumerate() {
+                let mark = if i == 0 { mark } else { ' ' };
+                let _ = write!(out, "{whole}{mark}{whole:#}");
+                for run in row.chunk_by(|a, b| a.changed == b.changed) {
+                    let style = style(Span { text: "", changed: run[0].changed });
+                    let _ = write!(out, "{style}{}{style:#}", text(run));
+                }
+                out.push('\n');
+            }
+            return;
+        }
         let _ = write!(out, "{whole}{mark}{whole:#}");
         let mut has_end = false;
         for &span in spans {
@@ -113,6 +138,10 @@ impl Page<'_> {
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.as_it_is { Cow::Borrowed(text) } else { visible(text) }
     }
+}
+
+fn text(pieces: &[Piece]) -> String {
+    pieces.iter().map(|piece| piece.text.as_str()).collect()
 }
 
 /// The lines of a file that a hunk covers, as patch(1) counts them: from 1, and an empty range by the

@@ -1,7 +1,5 @@
 //! The machine's card: a figure means little without it.
 
-use std::fs;
-
 /// What the figures were measured on.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -149,7 +147,7 @@ fn cgroup(file: &str) -> Option<String> {
 }
 
 fn read(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = crate::procfs::read(path)?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

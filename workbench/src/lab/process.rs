@@ -84,7 +84,7 @@ impl Process {
 
 fn read(pid: u32, file: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{file}");
-    fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    procfs::read(&path).with_context(|| format!("cannot read {path}"))
 }
 
 fn field(pid: u32, file: &str, name: &str) -> Result<u64> {

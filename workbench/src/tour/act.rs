@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use workbench::procfs::Figures;
+use workbench::procfs::{self, Figures};
 use workbench::server::Server;
 use workbench::wire::{Client, Heard, framed, show};
 use workbench::{PATIENCE, fail, wait_until};
@@ -148,7 +148,7 @@ impl<'a> Act<'a> {
 pub fn threads(server: &Server) -> Option<u64> {
     const HELPERS: [&str; 2] = ["log", "signals"];
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()?)).ok()?;
-    let names = tasks.map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let names = tasks.map(|task| procfs::read(task.ok()?.path().join("comm")));
     // A thread that ends while it is looked at is none.
     let count = names.flatten().filter(|name| !HELPERS.contains(&name.trim_end())).count();
     u64::try_from(count).ok()

@@ -23,7 +23,7 @@ use std::io::{self, ErrorKind, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use page::{BOLD, Page, print, styled};
+use page::{BOLD, Page, print, styled, wrap};
 use workbench::Failure;
 
 use crate::stages::Stages;
@@ -158,13 +158,27 @@ fn tour(args: &Args, page: &Page, is_interactive: bool) -> Result<()> {
         head(page, number, scene)?;
         (scene.play)(&stages, page)?;
     }
-    if args.only.is_none() { print(WHERE_NEXT) } else { Ok(()) }
+    if args.only.is_none() { where_next(page) } else { Ok(()) }
 }
 
-const WHERE_NEXT: &str = "Where next:
-  docs/src/introduction.md                 the book: why each stage is as it is
-  cargo tincan diff echo-uni echo-multi    what changes from one stage to another
-  cargo tincan check --help                judges a server of yours, in any language";
+const WHERE_NEXT: [(&str, &str); 3] = [
+    ("docs/src/introduction.md", "the book: why each stage is as it is"),
+    ("cargo tincan diff echo-uni echo-multi", "what changes from one stage to another"),
+    ("cargo tincan check --help", "judges a server of yours, in any language"),
+];
+
+/// Says where to go on, in two columns.
+fn where_next(page: &Page) -> Result<()> {
+    const FIRST: usize = 41;
+    print("Where next:")?;
+    for (what, why) in WHERE_NEXT {
+        for (i, why) in wrap(why, page.width() - FIRST).iter().enumerate() {
+            let what = if i == 0 { what } else { "" };
+            print(&format!("  {what:<0$}{why}", FIRST - 2))?;
+        }
+    }
+    Ok(())
+}
 
 fn introduce(page: &Page) -> Result<()> {
     print("")?;

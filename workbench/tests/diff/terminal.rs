@@ -27,6 +27,26 @@ fn a_wide_terminal_gets_both_sides_and_a_narrow_one_gets_lines() {
 }
 
 #[test]
+fn a_narrow_terminal_gets_no_line_that_it_would_break() {
+    for columns in [80, 60] {
+        for pair in [["echo-multi", "chat-threads"], ["chat-poll", "chat-async"]] {
+            let shown =
+                bare(&on_terminal(columns, 50, &[&pair[..], &["--no-pager"]].concat(), &[]));
+            let widest = shown.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= usize::from(columns), "{widest} columns in\n{shown}");
+            // Nothing is lost: all words are there, in their order.
+            let words = |text: &str| text.split_whitespace().collect::<String>();
+            let unified = text(&[&pair[..], &["-u"]].concat());
+            let code = |text: &str| {
+                let lines = text.lines().filter(|line| !line.starts_with("@@"));
+                words(&lines.collect::<Vec<_>>().join("\n"))
+            };
+            assert_eq!(code(&shown), code(&unified));
+        }
+    }
+}
+
+#[test]
 fn a_terminal_gets_colour_unless_it_is_not_wanted() {
     let has_colour = |vars: &[(&str, &str)], args: &[&str]| {
         let args = [&["echo-uni", "echo-multi", "--no-pager"], args].concat();

@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use workbench::procfs;
+
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -50,6 +52,6 @@ pub fn marked(mark: &str) -> Vec<String> {
         let environ = fs::read(path.join("environ")).unwrap_or_default();
         environ.windows(mark.len()).any(|part| part == mark.as_bytes())
     };
-    let name = |path: &Path| fs::read_to_string(path.join("comm")).unwrap_or_default();
+    let name = |path: &Path| procfs::read(path.join("comm")).unwrap_or_default();
     processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
 }
