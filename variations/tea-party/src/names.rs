@@ -1,13 +1,10 @@
 //! Names of people and of rooms, and when two are the same.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use caseless::default_case_fold_str;
-use icu_properties::CodePointSetData;
-use icu_properties::props::{
-    BidiControl, DefaultIgnorableCodePoint, EnumeratedProperty as _, GeneralCategory,
-    GeneralCategoryGroup,
-};
+use regex::Regex;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The longest name, in characters: after composition, so that it makes no difference how an é is
@@ -52,45 +49,39 @@ impl Name {
     /// [`BadName`]: it is empty or too long, or there are characters in it that no name has.
     pub fn new(text: &str) -> Result<Self, BadName> {
         let chars = text.nfc().take(MAX_NAME_CHARS + 1).count();
-        let decomposed: String = text.chars().filter(|c| !is_invisible(*c)).nfd().collect();
-        if !text.contains(is_shown) || chars > MAX_NAME_CHARS || text.contains(is_wrong) {
+        if !SHOWN.is_match(text) || chars > MAX_NAME_CHARS || WRONG.is_match(text) {
             return Err(BadName);
         }
+        let decomposed: String = INVISIBLE.replace_all(text, "").nfd().collect();
         let key = default_case_fold_str(&decomposed).nfc().collect();
         Ok(Name { shown: text.to_owned(), key })
     }
 }
 
-/// Whether no name has this character: white space and what looks like it, control characters, and
-/// those that set the direction of what follows, the text of others on the same line included. One
-/// stands for bytes that were not UTF-8: with it, Zoé and Zoë would be the same to a terminal that
-/// writes Latin-1.
-fn is_wrong(c: char) -> bool {
-    c.is_whitespace()
-        || BLANKS.contains(&c)
-        || c.is_control()
-        || CodePointSetData::new::<BidiControl>().contains(c)
-        || c == char::REPLACEMENT_CHARACTER
-}
+/// The characters that no name has: white space, control characters, those that set the direction of what
+/// follows (the text of others on the same line included), the one that stands for bytes that were not
+/// UTF-8 (with it, Zoé and Zoë would be the same to a terminal that writes Latin-1), and four blanks.
+///
+/// The blanks take the room of one character and show nothing, and no property of Unicode tells them
+/// from others: by their general categories they are symbols and letters. Their names say it: BRAILLE
+/// PATTERN BLANK, MUSICAL SYMBOL NULL NOTEHEAD, EGYPTIAN HIEROGLYPH FULL BLANK and HALF BLANK.
+static WRONG: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"[\p{White_Space}\p{Cc}\p{Bidi_Control}\u{fffd}\u{2800}\u{1d159}\u{13441}\u{13442}]")
+});
 
-/// The characters that take the room of one and show nothing, and that no property of Unicode tells
-/// from others: by their general categories they are symbols and letters, none is `White_Space` or
-/// `Default_Ignorable_Code_Point`. Their names say it: BRAILLE PATTERN BLANK, MUSICAL SYMBOL NULL
-/// NOTEHEAD, EGYPTIAN HIEROGLYPH FULL BLANK and HALF BLANK.
-const BLANKS: [char; 4] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}'];
+/// The characters that show nothing of their own: those with the property
+/// `Default_Ignorable_Code_Point`, which Unicode made for this (section 5.21 of its core specification),
+/// and those of the category `Cf`, format. Some scripts and emoji need such joiners and selectors between
+/// others, so a name may have them.
+static INVISIBLE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"[\p{Default_Ignorable_Code_Point}\p{Cf}]"));
 
-/// Whether a character shows nothing of its own: those with the property
-/// `Default_Ignorable_Code_Point`, which Unicode made for this (section 5.21 of its core
-/// specification), and those of the category `Cf`, format. Some scripts and emoji need such joiners
-/// and selectors between others, so a name may have them.
-fn is_invisible(c: char) -> bool {
-    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-        || GeneralCategory::for_char(c) == GeneralCategory::Format
-}
+/// The characters that show something where they stand alone, as an accent (category `M`) does not.
+static SHOWN: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"[^\p{Default_Ignorable_Code_Point}\p{Cf}\p{M}]"));
 
-/// Whether a character shows something where it stands alone, as an accent does not.
-fn is_shown(c: char) -> bool {
-    !is_invisible(c) && !GeneralCategoryGroup::Mark.contains(GeneralCategory::for_char(c))
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the tests use every pattern")
 }
 
 impl PartialEq for Name {
