@@ -147,14 +147,6 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     }
 }
 
-/// Prepares a thread whose name, as top(1) or `cargo tincan watch` shows it, says for which client it
-/// does what.
-fn thread_for(task: &str, addr: SocketAddr) -> thread::Builder {
-    // Linux keeps 15 bytes: enough for the port.
-    let name = format!("{task} {}", addr.port());
-    thread::Builder::new().name(name).stack_size(STACK_SIZE)
-}
-
 fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
     let sock = Arc::clone(&client.sock);
     let started = thread_for("send", addr).spawn(move || {
@@ -203,4 +195,12 @@ fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGa
     }
     close_gently(sock);
     Ok(())
+}
+
+/// Prepares a thread whose name, as top(1) or `cargo tincan watch` shows it, says for which client it
+/// does what.
+fn thread_for(task: &str, addr: SocketAddr) -> thread::Builder {
+    // Linux keeps 15 bytes: enough for the port.
+    let name = format!("{task} {}", addr.port());
+    thread::Builder::new().name(name).stack_size(STACK_SIZE)
 }
