@@ -9,6 +9,7 @@ mod contain;
 mod door;
 mod log;
 mod log_limit;
+mod memory;
 mod relay;
 mod shutdown;
 

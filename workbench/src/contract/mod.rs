@@ -26,6 +26,7 @@ pub mod interrupted;
 mod leaving;
 mod limits;
 mod log;
+mod memory;
 mod outlets;
 mod slow;
 #[cfg(unix)]

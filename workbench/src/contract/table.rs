@@ -3,7 +3,7 @@ use anyhow::Result;
 
 #[cfg(target_os = "linux")]
 use super::interrupted;
-use super::{chat, cli, echo, framing, leaving, limits, log, outlets, slow, survival};
+use super::{chat, cli, echo, framing, leaving, limits, log, memory, outlets, slow, survival};
 #[cfg(unix)]
 use super::{exhaustion, stopping, trace};
 use crate::check::{Bench, Check, Needs, Profile, Theme};
@@ -328,6 +328,14 @@ pub const TABLE: &[Check] = &[
         survival::reset_before_accept,
         "§1: `accept` errors never end a server: a reset before the accept.",
     ),
+    row(
+        "survive-crowds",
+        SEVERAL,
+        memory::comes_back,
+        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
+         leaves no memory behind (within 10 MiB of before).",
+    )
+    .needs(Needs::Figures),
     row(
         "survive-garbage",
         CHAT,
