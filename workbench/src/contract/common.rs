@@ -34,7 +34,7 @@ use super::log::{controls, is_forbidden};
 use super::table::row;
 use super::{AT_ONCE, cli, limits, log, memory, outlets, survival, trial};
 #[cfg(unix)]
-use super::{exhaustion, stopping};
+use super::{exhaustion, shortage, stopping};
 use crate::check::survival as ladder;
 use crate::check::{Asked, Bench, Check, LADDER, Needs, Profile, Subject};
 use crate::fail;
@@ -374,6 +374,30 @@ const TABLE: &[Row] = &[
         "§1: `accept` errors never end a server, and never spin the processor: out of file \
          descriptors, it waits and goes on accepting once some are free.",
     ),
+    #[cfg(unix)]
+    each(
+        "limits-threads-at-start",
+        shortage::few_threads_at_start,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or it \
+         serves.",
+    )
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    many(
+        "limits-threads",
+        shortage::no_thread_for_many,
+        "§1: for what went wrong the address, what was being done, and why; at most 10 lines a second, \
+         with a count of those left out.",
+    )
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    many(
+        "limits-address-space",
+        shortage::little_address_space,
+        "§1: One client's failure is that client's alone: where there is no room for another client, \
+         the server and every other client go on.",
+    )
+    .needs(Needs::AddressSpace),
     #[cfg(unix)]
     each(
         "limits-burst",

@@ -28,6 +28,8 @@ mod limits;
 mod log;
 mod memory;
 mod outlets;
+#[cfg(unix)]
+mod shortage;
 mod slow;
 #[cfg(unix)]
 mod stopping;
