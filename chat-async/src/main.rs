@@ -23,7 +23,7 @@ use tincanchat::asynchronous::{
     caught, close_gently, contain, in_main_lane, recv_msgs, send_frames, turn_away,
 };
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, start_runtime};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
 /// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
@@ -46,6 +46,7 @@ fn main() -> Result<(), Failure> {
     let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    start_runtime(|| task::block_on(task::spawn(async {}))); // its threads, which start with a first task
     announce(&listener)?;
     // A task like those of the clients: it accepts no faster than they get their turns.
     task::block_on(task::spawn(in_main_lane(serve(listener.into(), args, shutdown))));

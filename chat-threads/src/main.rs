@@ -19,10 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, warn_not_started};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, STACK_SIZE, close_gently};
 use tincanchat::{create_listen_socket, recv_msgs, send_frames, turn_away};
-use tracing::warn;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -136,7 +135,7 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         };
         if let Err(err) = started {
             clients.handle_disconnect(id);
-            warn!("{addr}: no thread for it: {err}");
+            warn_not_started(addr, "a thread", &err);
         }
     }
     drop(listener);

@@ -13,9 +13,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain, warn_not_started};
 use tincanchat::{STACK_SIZE, create_listen_socket, hang_up, printable, recv_msg, relay_msg};
-use tracing::{info, warn};
+use tracing::info;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -48,7 +48,7 @@ fn serve(listener: &TcpListener, args: &Args) {
         };
         let client = move || contain(seat, || handle_client(sock, addr));
         if let Err(err) = thread::Builder::new().stack_size(STACK_SIZE).spawn(client) {
-            warn!("{addr}: no thread for it: {err}");
+            warn_not_started(addr, "a thread", &err);
         }
     }
 }

@@ -113,6 +113,23 @@ impl Launch {
         self
     }
 
+    /// Lets the server have so many bytes of address space and no more (Linux, with prlimit(1)).
+    #[must_use]
+    pub fn address_space(mut self, bytes: u64) -> Self {
+        self.limits.push(format!("set -- prlimit --as={bytes} \"$@\""));
+        self
+    }
+
+    /// Lets the server be another user's, who may have so many threads and processes and no more (Linux,
+    /// as root, with prlimit(1) and setpriv(1)).
+    #[must_use]
+    pub fn threads(mut self, limit: u64, user: u32) -> Self {
+        self.limits.push(format!(
+            "set -- prlimit --nproc={limit} {BE_USER} --reuid={user} --regid={user} \"$@\""
+        ));
+        self
+    }
+
     /// Takes from the server root's privilege to listen on the low ports (Linux, with setpriv(1)).
     #[must_use]
     pub fn without_low_ports(mut self) -> Self {
@@ -272,6 +289,9 @@ impl Launch {
 /// `CAP_NET_BIND_SERVICE`.
 pub const DROP_LOW_PORTS: &str =
     "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
+
+/// Runs the command that follows as another user, whose numbers are missing here.
+pub const BE_USER: &str = "setpriv --clear-groups";
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

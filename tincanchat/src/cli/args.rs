@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use clap_verbosity_flag::{InfoLevel, Verbosity};
 use tracing::warn;
 
-use super::Log;
 use super::log::{start_log_to, start_log_without};
+use super::{Log, memory};
 use crate::{DEFAULT_PORT, MAX_CLIENTS, MAX_CLIENTS_THREADS, MAX_THREADS, printable, trace};
 
 // Documented where it is re-exported: clap would take a comment here for the description of every
@@ -91,6 +91,7 @@ impl ServerArgs {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn start_log_without(&self, libraries: &[&str]) -> anyhow::Result<Log> {
+        memory::share_one_heap_if_limited();
         let log = start_log_without(&self.verbosity, libraries);
         self.trace.as_deref().map_or(Ok(()), trace::start)?;
         Ok(log)
@@ -130,7 +131,8 @@ impl ServerArgs {
     /// either. Each client is a descriptor, so the limit of those (`RLIMIT_NOFILE` in getrlimit(2))
     /// is first raised as far as the system allows. If it is still too low, the default is lowered
     /// to it; a number that was asked for, or a limit with no room to keep some back, is left
-    /// alone, and accept waits when the descriptors run out.
+    /// alone, and accept waits when the descriptors run out. Where the address space of the process
+    /// is limited (`RLIMIT_AS`), the threads' stacks must have room in it, whatever was asked for.
     ///
     /// ```
     /// use clap::Parser;
@@ -148,11 +150,43 @@ impl ServerArgs {
     /// ```
     #[must_use]
     pub fn client_limit(&self, threads_each: usize) -> usize {
+        let default = if threads_each == 0 { MAX_CLIENTS } else { MAX_CLIENTS_THREADS };
+        let limit = self.limit_by_descriptors(default);
+        let ceiling = MAX_THREADS.checked_div(threads_each).unwrap_or(usize::MAX);
+        if limit > ceiling {
+            warn!("at most {ceiling} clients, not {limit}: each takes {threads_each} threads");
+        }
+        memory::limit_by_address_space(limit.min(ceiling), threads_each)
+    }
+
+    /// Returns how many clients a server may have that has no threads for them, but so many stacks of
+    /// [`STACK_SIZE`] for each; with a warning in the log when it is fewer than asked for.
+    ///
+    /// See [`client_limit`](Self::client_limit).
+    ///
+    /// ```
+    /// use clap::Parser;
+    /// use tincanchat::cli::ServerArgs;
+    ///
+    /// #[derive(Parser)]
+    /// struct Args {
+    ///     #[command(flatten)]
+    ///     server: ServerArgs,
+    /// }
+    ///
+    /// let args = Args::parse_from(["chat", "--max-clients", "9000"]);
+    /// assert_eq!(args.server.client_limit_with_stacks(2), 9000);
+    /// ```
+    #[must_use]
+    pub fn client_limit_with_stacks(&self, stacks_each: usize) -> usize {
+        memory::limit_by_address_space(self.limit_by_descriptors(MAX_CLIENTS), stacks_each)
+    }
+
+    fn limit_by_descriptors(&self, default: usize) -> usize {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)
             .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let room = descriptors.saturating_sub(DESCRIPTORS_KEPT);
-        let default = if threads_each == 0 { MAX_CLIENTS } else { MAX_CLIENTS_THREADS };
-        let limit = match self.max_clients.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
+        match self.max_clients.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
             None if default > room && room >= DESCRIPTORS_KEPT => {
                 warn!("at most {room} clients, not {default}: {descriptors} descriptors allowed");
                 room
@@ -164,12 +198,7 @@ impl ServerArgs {
                 }
                 limit
             }
-        };
-        let ceiling = MAX_THREADS.checked_div(threads_each).unwrap_or(usize::MAX);
-        if limit > ceiling {
-            warn!("at most {ceiling} clients, not {limit}: each takes {threads_each} threads");
         }
-        limit.min(ceiling)
     }
 }
 

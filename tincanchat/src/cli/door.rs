@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::accept::AcceptErrors;
 use super::log_limit::{Reason, warn_limited};
+use super::memory::Crowd;
 use crate::{AT_THE_DOOR, canonical};
 
 /// Decides what becomes of what `accept` gives: a client with a [`Seat`], a refusal, or a pause.
@@ -46,14 +47,23 @@ pub struct Door {
 pub struct Seat {
     addr: SocketAddr,
     is_inside: bool,
-    _place: Arc<()>,
+    _place: Place,
 }
 
-/// Counts places by the clones of an [`Arc`], of which one is its own.
 #[derive(Debug)]
 struct Places {
     limit: usize,
-    taken: Arc<()>,
+    taken: Arc<Crowd>,
+}
+
+/// One of the places; dropping it makes it free.
+#[derive(Debug)]
+struct Place(Arc<Crowd>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
 }
 
 impl Door {
@@ -162,14 +172,17 @@ impl Seat {
 
 impl Places {
     fn new(limit: usize) -> Self {
-        Places { limit, taken: Arc::new(()) }
+        Places { limit, taken: Arc::default() }
     }
 
     fn is_empty(&self) -> bool {
-        Arc::strong_count(&self.taken) == 1
+        self.taken.len() == 0
     }
 
-    fn take(&self) -> Option<Arc<()>> {
-        (Arc::strong_count(&self.taken) <= self.limit).then(|| Arc::clone(&self.taken))
+    fn take(&self) -> Option<Place> {
+        (self.taken.len() < self.limit).then(|| {
+            self.taken.add();
+            Place(Arc::clone(&self.taken))
+        })
     }
 }

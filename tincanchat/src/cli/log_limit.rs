@@ -13,6 +13,7 @@ use crate::printable;
 /// Why a connection was refused or failed, as far as the log tells reasons apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
+    NotStarted,
     Full,
     Accept(ErrorKind),
     Resources(ErrorKind),

@@ -9,8 +9,10 @@ mod contain;
 mod door;
 mod log;
 mod log_limit;
+mod memory;
 mod relay;
 mod shutdown;
+mod start;
 
 pub use announce::{announce, announce_to};
 /// The arguments that every client takes.
@@ -41,3 +43,4 @@ pub use door::{Door, Seat};
 pub use log::{Log, start_log};
 pub use relay::{last_words, log_rest, relay_msgs};
 pub use shutdown::Shutdown;
+pub use start::{start_runtime, warn_not_started};

@@ -166,7 +166,10 @@ impl std::os::fd::AsRawFd for Shutdown {
 }
 
 fn spawn(task: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name("signals".to_owned()).spawn(task).map(drop)
+    let started = thread::Builder::new().name("signals".to_owned()).spawn(task);
+    started.map(drop).map_err(|err| {
+        io::Error::new(err.kind(), format!("cannot start the thread that waits for signals: {err}"))
+    })
 }
 
 /// An address at which this machine reaches its own listener.

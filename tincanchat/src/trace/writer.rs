@@ -50,7 +50,10 @@ pub(super) fn start(output: Output) -> io::Result<()> {
         writer.write(); // so that there is an array in the file before the first span
     }
     set_stage(Stage::Running);
-    thread::Builder::new().name("trace".to_owned()).spawn(move || writer.run()).map(drop)
+    let started = thread::Builder::new().name("trace".to_owned()).spawn(move || writer.run());
+    started.map(drop).map_err(|err| {
+        io::Error::new(err.kind(), format!("cannot start the thread that writes the trace: {err}"))
+    })
 }
 
 /// Ends the trace, if there is one, with what is going on; waits until it is written, but not long.

@@ -8,7 +8,10 @@ use workbench::wire::Client;
 
 fn main() {
     let server = Speech::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();
-    common::run(&[server.text(in_bytes).climbs_as(Profile::AppProtocol)]);
+    common::run(&[server
+        .text(in_bytes)
+        .unfinished(longest_header)
+        .climbs_as(Profile::AppProtocol)]);
 }
 
 fn search(client: &mut Client) -> Result<()> {
@@ -16,6 +19,11 @@ fn search(client: &mut Client) -> Result<()> {
     let result = "In the caves beneath the Misty Mountains. 💍";
     client.expect_bytes(&Message::json([("result", result)]).encode()?)?;
     client.expect_eof()
+}
+
+/// A header of which the last bytes are missing.
+fn longest_header() -> Vec<u8> {
+    [&[0xff, 0xff][..], &[b' '; 65_000]].concat()
 }
 
 fn in_bytes(text: &str) -> Vec<u8> {

@@ -30,6 +30,10 @@ fn line(text: &str) -> Vec<u8> {
     format!("{text}\n").into_bytes()
 }
 
+fn longest_line() -> Vec<u8> {
+    vec![b'1'; calc::MAX_LINE_LEN]
+}
+
 fn main() {
     let line_echo = Speech::new(env!("CARGO_BIN_EXE_line-echo"), 8080, echo);
     let blocking = Speech::new(env!("CARGO_BIN_EXE_calc-blocking"), 8080, |client| {
@@ -42,6 +46,6 @@ fn main() {
     common::run(&[
         line_echo.once().serves(Serves::OneAtATime).text(line),
         blocking.once().serves(Serves::OneAtATime).text(line),
-        reactor.text(line).climbs_as(Profile::Calc),
+        reactor.text(line).unfinished(longest_line).climbs_as(Profile::Calc),
     ])
 }

@@ -23,10 +23,9 @@ use clap::Parser;
 use hub::{self as mpsc, self as thread, Receiver, Sender}; // in place of std's
 use net::{TcpListener, TcpStream};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, caught, contain};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, warn_not_started};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, close_gently};
 use tincanchat::{create_listen_socket, recv_msgs, send_frames, turn_away};
-use tracing::warn;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -113,7 +112,7 @@ impl Client {
 
 fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
-    let mut door = Door::with_porch(args.server.client_limit(0));
+    let mut door = Door::with_porch(args.server.client_limit_with_stacks(2));
     for id in 0.. {
         let accepted = tincanchat::span("accept").over(listener.accept());
         if shutdown.requested() {
@@ -140,7 +139,7 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         };
         if let Err(err) = started {
             clients.handle_disconnect(id);
-            warn!("{addr}: no thread for it: {err}");
+            warn_not_started(addr, "a thread", &err);
         }
     }
     drop(listener);

@@ -29,7 +29,7 @@ use tincanchat::asynchronous::{
     caught, close_gently, contain, in_main_lane, recv_msgs, send_frames, turn_away,
 };
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, start_runtime};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -85,7 +85,7 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     listener.set_nonblocking(true)?;
-    let runtime = Runtime::new()?;
+    let runtime = start_runtime(Runtime::new)?;
     // A task like those of the clients: it accepts no faster than they get their turns.
     let served = runtime
         .block_on(async { task::spawn(in_main_lane(serve(listener, args, shutdown))).await });

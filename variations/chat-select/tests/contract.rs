@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 fn main() {
+    use tincanchat::MAX_MSG_LEN;
     use workbench::check::Profile;
     use workbench::contract::common::{Speech, run};
     use workbench::server::Server;
@@ -38,6 +39,7 @@ fn main() {
     let server = Speech::new(env!("CARGO_BIN_EXE_chat-select"), 8800, told_its_address);
     let server = server.args(&["--name", "server"]).once().held_by(much_queued);
     let server = server.text(|text| frame(&format!("NAME: {text}")));
+    let server = server.unfinished(|| frame(&"x".repeat(MAX_MSG_LEN))[..MAX_MSG_LEN].to_vec());
     run(&[server.climbs_as(Profile::ChatSelect)]);
 }
 

@@ -46,9 +46,10 @@ fn main() -> Result<(), Failure> {
     let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    task::start()?;
     announce(&listener)?;
     // A task like those of the clients: it accepts no faster than they get their turns.
-    task::block_on(task::spawn(in_main_lane(serve(listener.try_into()?, args, shutdown))))?;
+    task::block_on(task::spawn(in_main_lane(serve(listener.try_into()?, args, shutdown))));
     Ok(())
 }
 

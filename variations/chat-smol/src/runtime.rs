@@ -13,12 +13,13 @@ pub type TcpListener = Async<net::TcpListener>;
 pub type TcpStream = Async<net::TcpStream>;
 
 pub mod task {
-    use std::io;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::thread;
     use std::time::Duration;
 
+    use anyhow::{Context as _, Result};
     use smol::{Executor, Task, Timer};
+    use tincanchat::cli::start_runtime;
 
     pub use smol::future::yield_now;
 
@@ -26,19 +27,23 @@ pub mod task {
     /// the environment says otherwise (`SMOL_THREADS`); async-std has a thread for each processor.
     static EXECUTOR: Executor<'_> = Executor::new();
 
-    /// Runs a future to its end in this thread, and meanwhile the tasks in as many threads as there
-    /// are processors.
-    pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    pub use smol::block_on;
+
+    /// Starts the threads: one that waits for sockets, which smol starts with the first future that has
+    /// run to its end, and as many as there are processors, which run the tasks.
+    pub fn start() -> Result<()> {
+        start_runtime(|| block_on(async {}));
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            thread::Builder::new().name("executor".to_owned()).spawn(run_tasks)?;
+            let started = thread::Builder::new().name("executor".to_owned()).spawn(run_tasks);
+            started.context("cannot start a thread that runs tasks")?;
         }
-        Ok(smol::block_on(future))
+        Ok(())
     }
 
     fn run_tasks() {
         loop {
             // A panic ends its task; the thread has others.
-            let run = || smol::block_on(EXECUTOR.run(smol::future::pending::<()>()));
+            let run = || block_on(EXECUTOR.run(smol::future::pending::<()>()));
             let _ = catch_unwind(AssertUnwindSafe(run));
         }
     }

@@ -24,7 +24,7 @@ use async_std::task;
 use clap::Parser;
 use tincanchat::asynchronous::{caught, contain, in_main_lane, recv_msgs, send_frames};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
+use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, start_runtime};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
 use certs::CertArgs;
@@ -58,6 +58,7 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let handshakes = Handshakes::with(args.certs.config()?);
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    start_runtime(|| task::block_on(task::spawn(async {}))); // its threads, which start with a first task
     announce(&listener)?;
     // A task like those of the clients: it accepts no faster than they get their turns.
     task::block_on(task::spawn(in_main_lane(serve(listener.into(), handshakes, args, shutdown))));

@@ -20,7 +20,7 @@ use clap::Parser;
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use sock::Sock;
 use tincanchat::asynchronous::contain;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
+use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, start_runtime};
 use tincanchat::telnet::{Telnet, keep_urgent_inline};
 use tincanchat::{LINGER, MAX_MSG_LEN, create_listen_socket, printable, span};
 use tokio::net::TcpListener;
@@ -43,9 +43,10 @@ fn main() -> Result<(), Failure> {
     let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Shutdown::on_signal()?.exit()?;
-    announce(&listener)?;
     listener.set_nonblocking(true)?;
-    Runtime::new()?.block_on(serve(listener, &args))?;
+    let runtime = start_runtime(Runtime::new)?;
+    announce(&listener)?;
+    runtime.block_on(serve(listener, &args))?;
     Ok(())
 }
 

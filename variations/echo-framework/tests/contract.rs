@@ -1,5 +1,6 @@
 //! What every server of this project keeps: `cargo test -p echo-framework --test contract`.
 
+use tincanchat::MAX_MSG_LEN;
 use workbench::contract::common::{self, Speech};
 use workbench::wire::Client;
 
@@ -10,5 +11,7 @@ fn one_line(client: &mut Client) -> anyhow::Result<()> {
 
 fn main() {
     let server = Speech::new(env!("CARGO_BIN_EXE_echo-framework"), 8800, one_line);
-    common::run(&[server.text(|text| format!("{text}\n").into_bytes())]);
+    common::run(&[server
+        .text(|text| format!("{text}\n").into_bytes())
+        .unfinished(|| vec![b'x'; MAX_MSG_LEN])]);
 }

@@ -9,8 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Pid};
-use tincanchat::cli::{Seat, announce_to, caught, log_end};
-use tracing::warn;
+use tincanchat::cli::{Seat, announce_to, caught, log_end, warn_not_started};
 
 use crate::log::WriterProcess;
 use crate::server::{Mixin, Signals, handle_client};
@@ -44,7 +43,7 @@ impl Mixin for Processes<'_> {
                 work(self.signals, sock, addr)
             }
             Ok(ForkResult::Parent { child }) => _ = self.seats.insert(child, seat),
-            Err(err) => warn!("{addr}: no process for it: {err}"),
+            Err(err) => warn_not_started(addr, "a process", &err),
         } // the socket is closed here, and stays open in the child
     }
 

@@ -4,8 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use tincanchat::STACK_SIZE;
-use tincanchat::cli::{Seat, contain};
-use tracing::warn;
+use tincanchat::cli::{Seat, contain, warn_not_started};
 
 use crate::server::{Mixin, handle_client};
 
@@ -27,7 +26,7 @@ impl Mixin for Threads {
         let builder = thread::Builder::new().name(worker.clone()).stack_size(STACK_SIZE);
         let client = move || contain(seat, || handle_client(sock, addr, &worker));
         if let Err(err) = builder.spawn(client) {
-            warn!("{addr}: no thread for it: {err}");
+            warn_not_started(addr, "a thread", &err);
         }
     }
 }

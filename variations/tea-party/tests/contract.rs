@@ -74,13 +74,18 @@ fn much_queued(server: &Server, first: &str, say: &str) -> anyhow::Result<Vec<Cl
     Ok(clients)
 }
 
+fn longest_line() -> Vec<u8> {
+    vec![b'x'; tea_party::MAX_LINE_LEN]
+}
+
 fn main() {
     let simple = Speech::new(env!("CARGO_BIN_EXE_simple-chat"), 5005, simple_chat);
     let party = Speech::new(env!("CARGO_BIN_EXE_tea-party"), 5005, tea_party);
     common::run(&[
-        simple.text(line).held_by(|server| much_queued(server, "", "")),
+        simple.text(line).unfinished(longest_line).held_by(|server| much_queued(server, "", "")),
         party
             .text(line)
+            .unfinished(longest_line)
             .held_by(|server| much_queued(server, "login ", "say "))
             .climbs_as(Profile::TeaParty),
     ]);

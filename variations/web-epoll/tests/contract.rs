@@ -7,6 +7,9 @@ fn main() {
     use workbench::wire::Client;
     use workbench::{PATIENCE, wait_until};
 
+    /// The longest head, as in `http.rs`.
+    const MAX_HEAD: usize = 16 * 1024;
+    const REQUEST_LINE: &[u8] = b"GET / HTTP/1.1\r\nX: ";
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
     fn hello(client: &mut Client) -> anyhow::Result<()> {
@@ -29,7 +32,8 @@ fn main() {
     }
 
     let server = Speech::new(env!("CARGO_BIN_EXE_web-epoll"), 8800, hello);
-    run(&[server.held_by(much_queued).text(|text| format!("{text}\r\n\r\n").into_bytes())]);
+    let server = server.held_by(much_queued).text(|text| format!("{text}\r\n\r\n").into_bytes());
+    run(&[server.unfinished(|| [REQUEST_LINE, &[b'x'; MAX_HEAD - 100]].concat())]);
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -21,7 +21,7 @@ pub(crate) mod survival;
 mod talk;
 mod tea_party;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -33,7 +33,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::contract::common::Speech;
-use crate::server::{DROP_LOW_PORTS, NotStarted};
+use crate::server::{BE_USER, DROP_LOW_PORTS, NotStarted};
 use crate::tls::Tls;
 use crate::{Failure, PATIENCE, mutants};
 
@@ -279,6 +279,11 @@ pub enum Needs {
     LowPorts,
     /// A way to interrupt a server's system calls: a library that is compiled for that.
     Interrupts,
+    /// A limit of address space (Linux, with prlimit(1)).
+    AddressSpace,
+    /// A way to be another user, who may start this program too: root is let start any number of
+    /// threads (Linux, as root, with prlimit(1) and setpriv(1)).
+    OtherUser,
 }
 
 impl Needs {
@@ -299,6 +304,8 @@ impl Needs {
                 let is_decided_here = std::env::var_os("CI").is_some();
                 cfg!(target_os = "linux") && (is_decided_here || mutants::is_there("cc"))
             }
+            Self::AddressSpace => cfg!(target_os = "linux") && succeeds(&["prlimit", "true"]),
+            Self::OtherUser => cfg!(target_os = "linux") && can_be_another_user(),
         }
     }
 
@@ -308,6 +315,20 @@ impl Needs {
         let is_started_here = !matches!(target, Target::Running(_));
         self.met() && (is_started_here || !matches!(self, Self::Process | Self::Figures))
     }
+}
+
+fn can_be_another_user() -> bool {
+    let user = ["--reuid=65534", "--regid=65534"];
+    let program = std::env::current_exe().unwrap_or_default();
+    let test = ["test", "-x", &program.to_string_lossy()].map(ToOwned::to_owned);
+    let words: Vec<_> = BE_USER.split(' ').chain(user).map(ToOwned::to_owned).chain(test).collect();
+    succeeds(&["prlimit", "true"]) && succeeds(&words)
+}
+
+fn succeeds<S: AsRef<OsStr>>(words: &[S]) -> bool {
+    let Some((program, args)) = words.split_first() else { return false };
+    let output = Command::new(program).args(args).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// Whether this is root, on a Linux where only root may listen on the low ports.

@@ -32,9 +32,9 @@ use super::events::{self, came, is_warning, left};
 use super::interrupted;
 use super::log::{controls, is_forbidden};
 use super::table::row;
-use super::{AT_ONCE, cli, limits, log, outlets, survival, trial};
+use super::{AT_ONCE, cli, limits, log, memory, outlets, survival, trial};
 #[cfg(unix)]
-use super::{exhaustion, stopping};
+use super::{exhaustion, shortage, stopping};
 use crate::check::survival as ladder;
 use crate::check::{Asked, Bench, Check, LADDER, Needs, Profile, Subject};
 use crate::fail;
@@ -82,6 +82,8 @@ pub struct Speech {
     pub full: &'static [u8],
     /// What a client for which there is no place says, so that the server turns it away at once.
     pub knock: &'static [u8],
+    /// An unfinished message, as long as the protocol lets it be; none where each read is answered.
+    pub unfinished: Option<fn() -> Vec<u8>>,
     /// Clients for which the server, asked to end, waits as long as it may.
     pub held_by: Option<Connect>,
     /// As what it has to climb the ladder, too.
@@ -109,6 +111,7 @@ impl Speech {
             text: None,
             full: b"",
             knock: b"",
+            unfinished: None,
             held_by: None,
             profile: None,
             tls: None,
@@ -164,6 +167,13 @@ impl Speech {
         self
     }
 
+    /// The same, and these bytes are the longest message that the server still takes for unfinished.
+    #[must_use]
+    pub const fn unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
+        self.unfinished = Some(bytes);
+        self
+    }
+
     /// The same, and for these clients the server waits at its end, as long as it may.
     #[must_use]
     pub const fn held_by(mut self, clients: Connect) -> Self {
@@ -202,7 +212,9 @@ pub fn run(servers: &[Speech]) -> ! {
     // One check has a thousand clients; if the limit stays low, that check says so.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let trials = servers.iter().flat_map(|speech| {
-        let rows = TABLE.iter().filter(|row| speech.serves >= row.least);
+        let rows = TABLE.iter().filter(|row| {
+            speech.serves >= row.least && (speech.unfinished.is_some() || !row.unfinished)
+        });
         let subject = Subject::of(*speech);
         let rows = rows.map(move |row| (&row.check, subject.clone()));
         rows.chain(climb(*speech)).map(|(check, subject)| {
@@ -231,11 +243,14 @@ fn named_trial(check: &'static Check, subject: Subject, server: Option<String>) 
 #[derive(Debug)]
 struct Row {
     least: Serves,
+    /// Whether it is for servers that know unfinished messages alone.
+    unfinished: bool,
     check: Check,
 }
 
 const fn one(id: &'static str, run: fn(&Bench) -> Result<()>, rule: &'static str) -> Row {
-    Row { least: Serves::One, check: row(id, &[Profile::Own], run, rule) }
+    let check = row(id, &[Profile::Own], run, rule);
+    Row { least: Serves::One, unfinished: false, check }
 }
 
 const fn each(id: &'static str, run: fn(&Bench) -> Result<()>, rule: &'static str) -> Row {
@@ -247,6 +262,11 @@ const fn many(id: &'static str, run: fn(&Bench) -> Result<()>, rule: &'static st
 }
 
 impl Row {
+    const fn of_unfinished(mut self) -> Self {
+        self.unfinished = true;
+        self
+    }
+
     const fn needs(mut self, needs: Needs) -> Self {
         self.check.needs = needs;
         self
@@ -356,6 +376,30 @@ const TABLE: &[Row] = &[
     ),
     #[cfg(unix)]
     each(
+        "limits-threads-at-start",
+        shortage::few_threads_at_start,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or it \
+         serves.",
+    )
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    many(
+        "limits-threads",
+        shortage::no_thread_for_many,
+        "§1: for what went wrong the address, what was being done, and why; at most 10 lines a second, \
+         with a count of those left out.",
+    )
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    many(
+        "limits-address-space",
+        shortage::little_address_space,
+        "§1: One client's failure is that client's alone: where there is no room for another client, \
+         the server and every other client go on.",
+    )
+    .needs(Needs::AddressSpace),
+    #[cfg(unix)]
+    each(
         "limits-burst",
         survival::burst_of_connections,
         "§1: `accept` errors never end a server, and a burst of connections is let in.",
@@ -392,6 +436,14 @@ const TABLE: &[Row] = &[
     #[cfg(target_os = "linux")]
     one("survive-interrupted", interrupted::retried, "§1: An interrupted system call is retried.")
         .needs(Needs::Interrupts),
+    many(
+        "survive-crowds",
+        memory::comes_back,
+        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
+         leaves no memory behind (within 10 MiB of before).",
+    )
+    .of_unfinished()
+    .needs(Needs::Figures),
     #[cfg(unix)]
     each(
         "survive-stdout-closed",

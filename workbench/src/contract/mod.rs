@@ -26,7 +26,10 @@ pub mod interrupted;
 mod leaving;
 mod limits;
 mod log;
+mod memory;
 mod outlets;
+#[cfg(unix)]
+mod shortage;
 mod slow;
 #[cfg(unix)]
 mod stopping;

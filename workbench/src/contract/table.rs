@@ -3,9 +3,9 @@ use anyhow::Result;
 
 #[cfg(target_os = "linux")]
 use super::interrupted;
-use super::{chat, cli, echo, framing, leaving, limits, log, outlets, slow, survival};
+use super::{chat, cli, echo, framing, leaving, limits, log, memory, outlets, slow, survival};
 #[cfg(unix)]
-use super::{exhaustion, stopping, trace};
+use super::{exhaustion, shortage, stopping, trace};
 use crate::check::{Bench, Check, Needs, Profile, Theme};
 
 const EVERY: &[Profile] = &[EchoUni, EchoMulti, ChatThreads, ChatPoll, ChatAsync];
@@ -309,6 +309,33 @@ pub const TABLE: &[Check] = &[
     ),
     #[cfg(unix)]
     row(
+        "limits-threads-at-start",
+        EVERY,
+        shortage::few_threads_at_start,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or \
+         it serves.",
+    )
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    row(
+        "limits-threads",
+        SEVERAL,
+        shortage::no_thread_for_many,
+        "§1: for what went wrong the address, what was being done, and why; at most 10 lines a \
+         second, with a count of those left out.",
+    )
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    row(
+        "limits-address-space",
+        SEVERAL,
+        shortage::little_address_space,
+        "§1: One client's failure is that client's alone: where there is no room for another \
+         client, the server and every other client go on.",
+    )
+    .needs(Needs::AddressSpace),
+    #[cfg(unix)]
+    row(
         "limits-burst",
         EVERY,
         survival::burst_of_connections,
@@ -328,6 +355,14 @@ pub const TABLE: &[Check] = &[
         survival::reset_before_accept,
         "§1: `accept` errors never end a server: a reset before the accept.",
     ),
+    row(
+        "survive-crowds",
+        SEVERAL,
+        memory::comes_back,
+        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
+         leaves no memory behind (within 10 MiB of before).",
+    )
+    .needs(Needs::Figures),
     row(
         "survive-garbage",
         CHAT,
