@@ -65,22 +65,22 @@ struct Client {
     gauge: Arc<QueueGauge>,
 }
 
-/// What the handler of a client works with: the other end of what is in the table.
-struct Joined {
+/// What the two tasks of a client share: its socket, and the other end of its queue in the table.
+struct Connection {
     sock: Arc<TcpStream>,
     queue: Receiver<Frame>,
     gauge: Arc<QueueGauge>,
 }
 
 impl Clients {
-    /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
+    /// Adds a client to the room: from now on, it gets every message.
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Connection {
         let sock = Arc::new(sock);
         let (send_queue, queue) = channel::unbounded();
         let gauge = Arc::new(QueueGauge::of_client(addr));
-        let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
+        let connection = Connection { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
-        joined
+        connection
     }
 
     /// Queues frames for some of the clients. The lock makes one order of them for all.
@@ -135,8 +135,8 @@ async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
         };
         if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
-            let handler = async move { handle_client(client, addr, id, &clients).await };
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(connection, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {
             task::spawn(async move {
@@ -153,11 +153,17 @@ async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
     }
 }
 
-async fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
-    let sock = Arc::clone(&client.sock);
+async fn handle_client(
+    connection: Connection,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let Connection { sock, queue, gauge } = connection;
+    let to_client = Arc::clone(&sock);
     let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&client.sock, &client.queue, &client.gauge)).await;
-        let _ = client.sock.shutdown(Half::Both); // wakes the receiving half, if it is still there
+        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
+        let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent
     });
     let received = caught(handle_client_recv(&sock, addr, id, clients)).await;

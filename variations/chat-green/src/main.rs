@@ -60,22 +60,22 @@ struct Client {
     gauge: Arc<QueueGauge>,
 }
 
-/// What the handler of a client works with: the other end of what is in the table.
-struct Joined {
+/// What the two threads of a client share: its socket, and the other end of its queue in the table.
+struct Connection {
     sock: Arc<TcpStream>,
     queue: Receiver<Frame>,
     gauge: Arc<QueueGauge>,
 }
 
 impl Clients {
-    /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
+    /// Adds a client to the room: from now on, it gets every message.
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Connection {
         let sock = Arc::new(sock);
         let (send_queue, queue) = mpsc::channel();
         let gauge = Arc::new(QueueGauge::of_client(addr));
-        let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
+        let connection = Connection { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
-        joined
+        connection
     }
 
     /// Queues frames for some of the clients. The lock makes one order of them for all.
@@ -127,9 +127,9 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         };
         let started = if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let client = clients.join(id, addr, sock); // before its thread starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its thread starts: it misses nothing
             thread::spawn(move || {
-                contain(seat, || handle_client(client, addr, id, &clients));
+                contain(seat, || handle_client(connection, addr, id, &clients));
             })
         } else {
             thread::spawn(move || {
@@ -150,11 +150,17 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
     }
 }
 
-fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
-    let sock = Arc::clone(&client.sock);
+fn handle_client(
+    connection: Connection,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let Connection { sock, queue, gauge } = connection;
+    let to_client = Arc::clone(&sock);
     let started = thread::spawn(move || {
-        let sent = caught(|| handle_client_send(&client.sock, &client.queue, &client.gauge));
-        let _ = client.sock.shutdown(Half::Both); // wakes the receiving half, if it is still there
+        let sent = caught(|| handle_client_send(&to_client, &queue, &gauge));
+        let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent
     });
     let sending = match started {

@@ -27,8 +27,8 @@ struct Client {
     gauge: Arc<QueueGauge>,
 }
 
-/// What the handler of a client works with: the other end of what is in the table.
-pub struct Joined {
+/// What the two tasks of a client share: its socket, and the other end of its queue in the table.
+pub struct Connection {
     pub sock: Arc<Sock>,
     pub queue: Receiver<Frame>,
     pub gauge: Arc<QueueGauge>,
@@ -46,13 +46,13 @@ impl Clients {
     }
 
     /// Adds a client to this node's part of the room: from now on, it gets all that the stream brings.
-    pub fn join(&self, id: u64, addr: SocketAddr, sock: Sock) -> Joined {
+    pub fn join(&self, id: u64, addr: SocketAddr, sock: Sock) -> Connection {
         let sock = Arc::new(sock);
         let (send_queue, queue) = mpsc::unbounded_channel();
         let gauge = Arc::new(QueueGauge::of_client(addr));
-        let joined = Joined { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
+        let connection = Connection { sock: Arc::clone(&sock), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
-        joined
+        connection
     }
 
     /// Queues what the stream brings for the clients of this node.

@@ -36,7 +36,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver as Receiver;
 use tokio::{task, time};
 
-use clients::{Clients, Joined};
+use clients::{Clients, Connection};
 use room::Room;
 use sock::Sock;
 use speaker::Speaker;
@@ -122,8 +122,8 @@ async fn serve(
         };
         let (sock, clients) = (Sock::new(sock), Arc::clone(&clients));
         if seat.is_inside() {
-            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
-            let handler = async move { handle_client(client, addr, id, &clients).await };
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(connection, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {
             task::spawn(async move {
@@ -142,15 +142,16 @@ async fn serve(
 }
 
 async fn handle_client(
-    client: Joined,
+    connection: Connection,
     addr: SocketAddr,
     id: u64,
     clients: &Arc<Clients>,
 ) -> Result<()> {
-    let sock = Arc::clone(&client.sock);
+    let Connection { sock, queue, gauge } = connection;
+    let to_client = Arc::clone(&sock);
     let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&client.sock, client.queue, &client.gauge)).await;
-        client.sock.cut(); // wakes the receiving half, if it is still there
+        let sent = caught(handle_client_send(&to_client, queue, &gauge)).await;
+        to_client.cut(); // wakes the receiving half, if it is still there
         sent
     });
     let mut speaker = Speaker::new(id, addr, clients);

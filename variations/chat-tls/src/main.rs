@@ -79,23 +79,23 @@ struct Client {
     gauge: Arc<QueueGauge>,
 }
 
-/// What the handler of a client works with: the other end of what is in the table.
-struct Joined {
+/// What the two tasks of a client share: its socket, and the other end of its queue in the table.
+struct Connection {
     sock: TcpStream,
     queue: Receiver<Frame>,
     gauge: Arc<QueueGauge>,
 }
 
 impl Clients {
-    /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
+    /// Adds a client to the room: from now on, it gets every message.
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Connection {
         let (send_queue, queue) = channel::unbounded();
         let gauge = Arc::new(QueueGauge::of_client(addr));
         // Nothing can be sent before the handshake, so what is queued until then counts as refused.
         let _ = gauge.refused();
-        let joined = Joined { sock: sock.clone(), queue, gauge: Arc::clone(&gauge) };
+        let connection = Connection { sock: sock.clone(), queue, gauge: Arc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
-        joined
+        connection
     }
 
     /// Queues frames for some of the clients. The lock makes one order of them for all.
@@ -151,8 +151,8 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdo
         };
         let clients = Arc::clone(&clients);
         if seat.is_inside() {
-            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
-            let handler = async move { handle_client(client, addr, id, &clients).await };
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(connection, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {
             task::spawn(async move {
@@ -170,17 +170,23 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdo
     }
 }
 
-async fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
-    let sock = match clients.handshakes.shake(client.sock, HANDSHAKE).await {
+async fn handle_client(
+    connection: Connection,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let Connection { sock, queue, gauge } = connection;
+    let sock = match caught(clients.handshakes.shake(sock, HANDSHAKE)).await {
         Ok(sock) => Arc::new(sock),
         Err(err) => {
             clients.handle_disconnect(id);
-            return client.gauge.check().map_err(anyhow::Error::from).and(Err(err));
+            return gauge.check().map_err(anyhow::Error::from).and(Err(err));
         }
     };
     let to_client = Arc::clone(&sock);
     let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, &client.queue, &client.gauge)).await;
+        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
         let _ = to_client.shutdown(Half::Both); // wakes the receiving half, if it is still there
         sent
     });

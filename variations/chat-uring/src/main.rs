@@ -75,22 +75,22 @@ struct Client {
     gauge: Rc<QueueGauge>,
 }
 
-/// What the handler of a client works with: the other end of what is in the table.
-struct Joined {
+/// What the two tasks of a client share: its socket, and the other end of its queue in the table.
+struct Connection {
     sock: Rc<TcpStream>,
     queue: Receiver<Frame>,
     gauge: Rc<QueueGauge>,
 }
 
 impl Clients {
-    /// Adds a client to the room: from now on, it gets all messages.
-    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Joined {
+    /// Adds a client to the room: from now on, it gets every message.
+    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Connection {
         let sock = Rc::new(sock);
         let (send_queue, queue) = channel::unbounded();
         let gauge = Rc::new(QueueGauge::of_client(addr));
-        let joined = Joined { sock: Rc::clone(&sock), queue, gauge: Rc::clone(&gauge) };
+        let connection = Connection { sock: Rc::clone(&sock), queue, gauge: Rc::clone(&gauge) };
         self.table().insert(id, Client { sock, send_queue, gauge });
-        joined
+        connection
     }
 
     /// Queues frames for some of the clients. One thread does it, so there is one order for all.
@@ -143,8 +143,8 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
         };
         if seat.is_inside() {
             let clients = Rc::clone(&clients);
-            let client = clients.join(id, addr, sock); // before its task starts: it misses nothing
-            let handler = async move { handle_client(client, addr, id, &clients).await };
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let handler = async move { handle_client(connection, addr, id, &clients).await };
             runtime::spawn(contain(seat, handler)).detach();
         } else {
             runtime::spawn(contain(seat, async move { turn_away(&sock).await })).detach();
@@ -159,11 +159,17 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
     Ok(())
 }
 
-async fn handle_client(client: Joined, addr: SocketAddr, id: u64, clients: &Clients) -> Result<()> {
-    let sock = Rc::clone(&client.sock);
+async fn handle_client(
+    connection: Connection,
+    addr: SocketAddr,
+    id: u64,
+    clients: &Clients,
+) -> Result<()> {
+    let Connection { sock, queue, gauge } = connection;
+    let to_client = Rc::clone(&sock);
     let sending = runtime::spawn(async move {
-        let sent = caught(handle_client_send(&client.sock, &client.queue, &client.gauge)).await;
-        let _ = SockRef::from(&*client.sock).shutdown(Half::Both); // completes the read on its way
+        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
+        let _ = SockRef::from(&*to_client).shutdown(Half::Both); // completes the read on its way
         sent
     });
     let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
