@@ -72,6 +72,8 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 pub(super) struct State {
     name: Option<String>,
+    /// Whether it is the name of a thread that may get another one here.
+    is_of_thread: bool,
     is_name_told: bool,
     /// The last time given out; none is given twice, so that a viewer can tell what lies in what.
     last: u64,
@@ -234,19 +236,26 @@ pub(super) fn current() -> Option<Arc<Lane>> {
 
 fn of_thread(own: &OnceCell<Owner>) -> Option<Arc<Lane>> {
     if own.get().is_none() {
-        let owner = Owner::new(thread::current().name().map(str::to_owned))?;
+        let name = thread::current().name().map(str::to_owned);
+        let is_main = name.as_deref() == Some("main");
+        let owner = Owner::new(name)?;
+        owner.0.state().is_of_thread = !is_main;
         let _ = own.set(owner);
     }
     own.get().map(|owner| Arc::clone(&owner.0))
 }
 
-/// Names the lane in which this is called, unless it has a name.
+/// Names the lane in which this is called, unless it has a name, or is that of the main thread.
 pub(crate) fn name_lane(name: impl FnOnce() -> String) {
     let Some(lane) = is_on().then(current).flatten() else { return };
-    if lane.state().name.is_none() {
-        let name = name();
-        lane.state().name = Some(name);
+    if lane.state().name.is_some() && !lane.state().is_of_thread {
+        return;
     }
+    let name = name();
+    let mut state = lane.state();
+    state.name = Some(name);
+    state.is_of_thread = false;
+    state.is_name_told = false;
 }
 
 #[cfg(test)]
