@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::{panic, process};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{panic, process, thread};
 
 use super::Log;
 use super::log_limit::{Reason, warn_limited};
@@ -38,8 +39,15 @@ pub fn warn_not_started(addr: SocketAddr, what: &str, err: &dyn fmt::Display) {
 /// start_runtime(|| task::block_on(task::spawn(async {}))); // a first task: all threads are started
 /// ```
 pub fn start_runtime<T>(start: impl FnOnce() -> T) -> T {
+    static IS_ENDING: AtomicBool = AtomicBool::new(false);
     let in_the_log = panic::take_hook();
     panic::set_hook(Box::new(|panic| {
+        // Several of the runtime's threads may panic at the same time; one says why.
+        if IS_ENDING.swap(true, Ordering::SeqCst) {
+            loop {
+                thread::park();
+            }
+        }
         let why = panic.payload_as_str().unwrap_or("it panicked");
         Log::see_off();
         eprintln!("Error: cannot start the runtime: {}", printable(why));

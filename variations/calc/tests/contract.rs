@@ -31,7 +31,7 @@ fn line(text: &str) -> Vec<u8> {
 }
 
 fn longest_line() -> Vec<u8> {
-    vec![b'1'; calc::MAX_LINE_LEN]
+    vec![b'x'; calc::MAX_LINE_LEN]
 }
 
 fn main() {

@@ -32,7 +32,8 @@ pub(super) fn comes_back(bench: &Bench) -> Result<()> {
         Some(speech) => speech.unfinished.map(|bytes| bytes()).unwrap_or_default(),
     };
     let crowd = CLIENTS.max(SENT / unfinished.len().max(1));
-    let server = bench.start(&["-q", "--max-clients", &crowd.to_string()])?;
+    // The last of a wave may still be leaving while the next one comes.
+    let server = bench.start(&["-q", "--max-clients", &(2 * crowd).to_string()])?;
     bench.expect_works(&server)?;
     let before = resident(&server)?;
     for wave in 1..=WAVES {
