@@ -23,7 +23,7 @@ fn search(client: &mut Client) -> Result<()> {
 
 /// A header of which the last bytes are missing.
 fn longest_header() -> Vec<u8> {
-    [&[0xff, 0xff][..], &[b' '; 65_000]].concat()
+    [vec![0xff, 0xff], vec![b' '; 65_000]].concat()
 }
 
 fn in_bytes(text: &str) -> Vec<u8> {
