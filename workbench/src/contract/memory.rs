@@ -32,8 +32,9 @@ pub(super) fn comes_back(bench: &Bench) -> Result<()> {
         Some(speech) => speech.unfinished.map(|bytes| bytes()).unwrap_or_default(),
     };
     let crowd = CLIENTS.max(SENT / unfinished.len().max(1));
-    // The last of a wave may still be leaving while the next one comes.
-    let server = bench.start(&["-q", "--max-clients", &(2 * crowd).to_string()])?;
+    // The last of each wave may still be leaving when all others have come.
+    let room = (WAVES + 1) * crowd;
+    let server = bench.start(&["-q", "--max-clients", &room.to_string()])?;
     bench.expect_works(&server)?;
     let before = resident(&server)?;
     for wave in 1..=WAVES {
