@@ -24,10 +24,10 @@ use anyhow::{Context as _, Result};
 use async_channel::{self as channel, Receiver, Sender};
 use clap::Parser;
 use compio::driver::{DriverType, ProactorBuilder};
-use compio::net::{TcpListener, TcpStream};
+use compio::net::TcpStream;
 use compio::runtime::{self, Runtime};
 use compio::time;
-use owned::{close_gently, recv_msgs, send_frames, turn_away, yield_now};
+use owned::{Acceptor, close_gently, recv_msgs, send_frames, turn_away, yield_now};
 use socket2::SockRef;
 use tincanchat::asynchronous::{caught, contain};
 use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
@@ -126,7 +126,7 @@ impl Client {
 }
 
 async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown) -> Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let mut listener = Acceptor::new(listener)?;
     let clients = Rc::new(Clients { table: RefCell::default(), others_only: args.others_only });
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {

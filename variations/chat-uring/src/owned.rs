@@ -1,10 +1,10 @@
-//! Receiving and sending with buffers that are given away: what `tincanchat::asynchronous` does with
-//! borrowed ones.
+//! Accepting in turns; and receiving and sending with buffers that are given away: what
+//! `tincanchat::asynchronous` does with borrowed ones.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::Shutdown as Half;
+use std::net::{Shutdown as Half, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use compio::buf::{BufResult, IoVectoredBuf};
 use compio::io::{AsyncRead as _, AsyncWrite as _};
-use compio::net::TcpStream;
+use compio::net::{TcpListener, TcpStream};
 use compio::time;
 use rustix::io::ioctl_fionread;
 use socket2::SockRef;
@@ -40,6 +40,42 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// How long it may then stay on its way before the gauge is asked again.
 const WRITE_TICK: Duration = Duration::from_millis(250);
+
+/// How many connections are accepted in a row before the others get their turn. Fewer, and clients that
+/// have connected already might miss what is said next.
+const ACCEPT_TURN: usize = 64;
+
+/// Accepts clients, and now and then lets the other tasks go first.
+pub struct Acceptor {
+    listener: TcpListener,
+    /// How many connections have been accepted without a wait between them.
+    in_a_row: usize,
+}
+
+impl Acceptor {
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        Ok(Acceptor { listener: TcpListener::from_std(listener)?, in_a_row: 0 })
+    }
+
+    /// Waits for a client. Without `io_uring`, an accept that does not have to wait is done at once, and so
+    /// is the next one: as long as clients keep coming, nothing else would be done.
+    pub async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.in_a_row == ACCEPT_TURN {
+            self.in_a_row = 0;
+            yield_now().await;
+        }
+        let mut accepting = pin!(self.listener.accept());
+        let mut has_waited = false;
+        let accepted = poll_fn(|cx| {
+            let accepted = accepting.as_mut().poll(cx);
+            has_waited |= accepted.is_pending();
+            accepted
+        })
+        .await;
+        self.in_a_row = if has_waited { 0 } else { self.in_a_row + 1 };
+        accepted
+    }
+}
 
 /// Receives once, and gives the messages that have come to their end; none when the client leaves.
 ///

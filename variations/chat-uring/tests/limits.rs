@@ -99,7 +99,8 @@ fn a_write_on_its_way_does_not_let_the_queue_grow() {
         let silent = Client::connect_narrow(server.addr()).unwrap();
         let mut talker = join(Client::connect(server.addr()).unwrap());
         let what = format!("{}: sending: the client does not keep up: ", silent.addr());
-        let text = "x".repeat(16_000);
+        // So little that the ceiling is not reached before the kernel has refused it for a second.
+        let text = "x".repeat(100);
         while server.log().count(|line| line.contains(&what)) == 0 {
             talker.say(&text).unwrap();
             hear(&mut talker, &text);
