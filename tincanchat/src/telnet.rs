@@ -21,6 +21,7 @@ use std::os::fd::AsFd as AsSock;
 #[cfg(windows)]
 use std::os::windows::io::AsSocket as AsSock;
 
+use memchr::{memchr_iter, memchr3};
 use socket2::SockRef;
 
 /// The longest subnegotiation, in bytes. What comes after so many is text again.
@@ -89,11 +90,39 @@ impl Telnet {
     /// that text for the end of a line searches on from there.
     pub fn receive(&mut self, received: &[u8], text: &mut Vec<u8>) -> usize {
         let mut kept = text.len();
-        for byte in received {
-            self.next = self.take_byte(*byte, text);
-            kept = kept.min(text.len());
+        let mut rest = received;
+        while !rest.is_empty() {
+            if matches!(self.next, Next::Text | Next::AfterCr) {
+                let plain = memchr3(IAC, BACKSPACE, DELETE, rest).unwrap_or(rest.len());
+                self.take_plain(&rest[..plain], text);
+                rest = &rest[plain..];
+            }
+            if let Some((byte, after)) = rest.split_first() {
+                self.next = self.take_byte(*byte, text);
+                kept = kept.min(text.len());
+                rest = after;
+            }
         }
         kept
+    }
+
+    /// Takes text that erases nothing and holds no command, which is most of what comes, in one go.
+    fn take_plain(&mut self, plain: &[u8], text: &mut Vec<u8>) {
+        let Some(last) = plain.last() else { return };
+        let mut copied = 0;
+        for at in memchr_iter(0, plain) {
+            let is_enter = match at {
+                0 => matches!(self.next, Next::AfterCr),
+                _ => plain[at - 1] == b'\r',
+            };
+            if is_enter {
+                text.extend_from_slice(&plain[copied..at]);
+                text.push(b'\n');
+                copied = at + 1;
+            }
+        }
+        text.extend_from_slice(&plain[copied..]);
+        self.next = if *last == b'\r' { Next::AfterCr } else { Next::Text };
     }
 
     /// Returns what is to be sent to the client at once, and forgets it. Mostly it is nothing.
@@ -105,7 +134,6 @@ impl Telnet {
     fn take_byte(&mut self, byte: u8, text: &mut Vec<u8>) -> Next {
         match self.next {
             Next::Text | Next::AfterCr if byte == IAC => Next::Command,
-            Next::AfterCr if byte == 0 => take_text(b'\n', text),
             Next::Command => take_command(byte, text),
             Next::Option(command) => self.take_option(command, byte, text),
             Next::Sub(len) if byte == IAC => Next::SubCommand(len),
@@ -230,6 +258,7 @@ mod tests {
         for bytes in [
             "plain\r\nGrüße\n\0\t\x1b".as_bytes(),
             b"a\rb\r\r\n",
+            b"\0\0\r",
             b"\xff1,2\n",
             b"\xff\n",
             b"\xff\xfe\n",
@@ -273,6 +302,12 @@ mod tests {
             assert_eq!(line(b"\xa9\xa9\xa9", b"x"), b"x");
         }
         assert_eq!(text(b"one\ntwo\xff\xf8three"), b"one\nthree");
+    }
+
+    #[test]
+    fn cr_nul_is_enter_and_other_zero_bytes_are_text() {
+        assert_eq!(text(b"a\r\0b\0\r\0\0\r\r\0\r\0"), b"a\r\nb\0\r\n\0\r\r\n\r\n");
+        assert_eq!(text(b"\xff\xf1\0a\r\x7f\0"), b"\0a\0");
     }
 
     #[test]
