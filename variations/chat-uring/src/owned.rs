@@ -41,9 +41,11 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 /// How long it may then stay on its way before the gauge is asked again.
 const WRITE_TICK: Duration = Duration::from_millis(250);
 
-/// How many connections are accepted in a row before the others get their turn. Fewer, and clients that
-/// have connected already might miss what is said next.
-const ACCEPT_TURN: usize = 64;
+/// The most connections that are accepted in a row before the other tasks get a turn.
+///
+/// With 1, a client that has already connected might miss the next message. More would keep the clients
+/// waiting: a turn of the runtime is 61 tasks, and each client needs about ten until it has left.
+const ACCEPT_TURN: usize = 4;
 
 /// Accepts clients, and now and then lets the other tasks go first.
 pub struct Acceptor {
