@@ -26,8 +26,8 @@ use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
 use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, start_runtime};
 use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 
-/// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
-/// have connected already might miss what is said next.
+/// The most connections that are accepted in a row. More would keep the clients waiting; with fewer, a
+/// client that has already connected might miss the next message.
 const ACCEPT_TURN: u64 = 64;
 
 #[derive(Parser)]
@@ -46,9 +46,9 @@ fn main() -> Result<(), Failure> {
     let _log = args.server.start_log()?;
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
-    start_runtime(|| task::block_on(task::spawn(async {}))); // its threads, which start with a first task
+    start_runtime(|| task::block_on(task::spawn(async {}))); // a first task starts all threads
     announce(&listener)?;
-    // A task like those of the clients: it accepts no faster than they get their turns.
+    // The accept loop is a task like those of the clients, so it cannot run ahead of them.
     task::block_on(task::spawn(in_main_lane(serve(listener.into(), args, shutdown))));
     Ok(())
 }
@@ -120,7 +120,7 @@ async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
         if id % ACCEPT_TURN == 0 {
-            task::yield_now().await; // however many connect, the clients get their turns
+            task::yield_now().await; // the other tasks get a turn, however many clients connect
         }
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
@@ -135,7 +135,7 @@ async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
         };
         if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses no message
             let handler = async move { handle_client(connection, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {
@@ -146,9 +146,9 @@ async fn serve(listener: TcpListener, args: Args, shutdown: Arc<Shutdown>) {
         }
     }
     drop(listener);
+    clients.table().drain().for_each(|(_, client)| client.gauge.close()); // what is queued is still sent
     let deadline = Instant::now() + DRAIN;
     while !door.is_empty() && Instant::now() < deadline {
-        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
         task::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -183,7 +183,9 @@ async fn handle_client_recv(
     let mut rest = Rest::new();
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).await.context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
-        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        if !frames.is_empty() {
+            clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        }
         wrong?;
         task::yield_now().await; // others may have been waiting while this one had much to say
     }

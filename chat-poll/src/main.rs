@@ -27,6 +27,9 @@ use tracing::info;
 /// The listener's token; a client's is its place in the table.
 const LISTENER: Token = Token(usize::MAX - 1);
 
+/// The most connections that are accepted in one turn.
+const ACCEPT_TURN: usize = 64;
+
 /// The longest wait for events: time passes for a client that is slow or leaving without any.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -88,7 +91,7 @@ impl Clients {
         self.table.insert(client);
     }
 
-    /// Waits for events, for as long as there is nothing else to do.
+    /// Waits for events; does not wait if a client may have more to read.
     fn wait(&self, poll: &mut Poll, events: &mut Events) -> Result<()> {
         let timeout = if self.readable.is_empty() { TICK } else { Duration::ZERO };
         match tincanchat::span("poll").over(poll.poll(events, Some(timeout))) {
@@ -163,7 +166,9 @@ impl Client {
         }
         self.gauge.close();
         let farewell = if has_failed { Farewell::at_once() } else { Farewell::begin() };
-        self.leaving = Some((farewell, end));
+        // The first failure is the cause; a write that fails after it is not.
+        let first = self.leaving.take().map(|(_, end)| end).filter(Result::is_err);
+        self.leaving = Some((farewell, first.unwrap_or(end)));
     }
 }
 
@@ -178,9 +183,14 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
     while !shutdown.requested() {
         clients.wait(&mut poll, &mut events)?;
         let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
-        // Before anything is received: who has connected by now gets all that is said from now on.
+        // Before anything is received: a client that has connected by now gets every message from now on.
         if is_due || events.iter().any(|event| event.token() == LISTENER) {
+            let mut accepts = 0;
             accept_at = loop {
+                accepts += 1;
+                if accepts > ACCEPT_TURN {
+                    break Some(Instant::now()); // the clients first; there is no new event for the rest
+                }
                 let accepted = tincanchat::span("accept").over(listener.accept());
                 if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
                     break None;
@@ -225,7 +235,9 @@ fn handle_client(id: usize, clients: &mut Clients) -> Result<bool> {
         }
         Ok(Some(msgs)) => {
             let (frames, wrong) = relay_msgs(addr, msgs);
-            clients.broadcast_msg(id, &frames.into());
+            if !frames.is_empty() {
+                clients.broadcast_msg(id, &frames.into());
+            }
             wrong?;
             Ok(true)
         }

@@ -123,7 +123,7 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         };
         let started = if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let connection = clients.join(id, addr, sock); // before its thread starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its thread starts: it misses no message
             thread_for("recv", addr).spawn(move || {
                 contain(seat, || handle_client(connection, addr, id, &clients));
             })
@@ -139,9 +139,9 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         }
     }
     drop(listener);
+    clients.table().drain().for_each(|(_, client)| client.gauge.close()); // what is queued is still sent
     let deadline = Instant::now() + DRAIN;
     while !door.is_empty() && Instant::now() < deadline {
-        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -183,7 +183,9 @@ fn handle_client_recv(
     let mut rest = Rest::new();
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
-        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        if !frames.is_empty() {
+            clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        }
         wrong?;
     }
     log_rest(addr, &rest);
@@ -202,8 +204,8 @@ fn handle_client_send(sock: &TcpStream, queue: &Receiver<Frame>, gauge: &QueueGa
     Ok(())
 }
 
-/// Prepares a thread whose name, as top(1) or `cargo tincan watch` shows it, says for which client it
-/// does what.
+/// Prepares a thread whose name says what it does and for which client; top(1) and `cargo tincan watch`
+/// show the name.
 fn thread_for(task: &str, addr: SocketAddr) -> thread::Builder {
     // Linux keeps 15 bytes: enough for the port.
     let name = format!("{task} {}", addr.port());

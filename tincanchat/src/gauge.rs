@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::trace::name_lane;
 use crate::{DRAIN, QUEUE_BYTES, QUEUE_CEILING, QUEUE_ENTRIES, STALL, WRITE_DEADLINE};
 
-/// The most time between two writes that counts as time in which writes were tried.
+/// The longest gap between two tries to write that still counts as trying.
 ///
 /// A server tries again at least every 250 ms. If more time has passed, the server did not run: it
 /// was suspended, or the machine was busy. The client is not to blame for that time.
@@ -23,14 +23,14 @@ const LONGEST_STEP: Duration = Duration::from_millis(500);
 ///
 /// A client is too slow
 ///
-/// * at once, if more than [`QUEUE_CEILING`] bytes wait;
-/// * if more than [`QUEUE_BYTES`] bytes or [`QUEUE_ENTRIES`] entries wait, and the kernel has refused
-///   every write for [`STALL`];
+/// * at once, if more than [`QUEUE_CEILING`] bytes wait and a write of some of them has been tried;
+/// * if the kernel has refused every write for [`STALL`], and more than [`QUEUE_BYTES`] bytes wait or
+///   more than [`QUEUE_ENTRIES`] entries have come in since it last took something;
 /// * if a byte that the kernel has refused still waits after [`WRITE_DEADLINE`];
 /// * if the queue was closed and has not become empty within [`DRAIN`].
 ///
 /// Only time in which the server tries to write counts. A server that was suspended, or that had no
-/// processor, has not offered the client anything in that time.
+/// processor, offered the client nothing meanwhile.
 ///
 /// ```
 /// use tincanchat::{QUEUE_BYTES, QueueGauge};
@@ -48,7 +48,7 @@ pub struct QueueGauge {
     client: Option<SocketAddr>,
 }
 
-/// All byte counts begin with the connection, so what is in the queue is the difference.
+/// Both byte counts start at 0 with the connection; their difference is what waits.
 #[derive(Debug, Default)]
 struct State {
     bytes_in: u64,
@@ -57,7 +57,7 @@ struct State {
     entries: usize,
     /// When the last write was tried, if the queue has not been empty since.
     last_write: Option<Instant>,
-    /// How long writes have been tried so far, all in all. The times below are readings of this
+    /// How long writes have been tried so far, in total. The times below are readings of this
     /// clock, which stands still while the queue is empty and while the server does not run.
     clock: Duration,
     /// Since when the kernel has refused every write.
@@ -74,7 +74,7 @@ struct State {
 pub struct SlowConsumer {
     /// The bytes that wait in the queue.
     pub bytes: u64,
-    /// How long ago, at least, the kernel first refused the oldest of them.
+    /// How long ago, at least, the kernel first refused the oldest of them; zero if it refused none.
     pub age: Duration,
 }
 
@@ -82,7 +82,7 @@ impl fmt::Display for SlowConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, age } = self;
         write!(f, "the client does not keep up: {bytes} bytes queued")?;
-        if age.is_zero() {
+        if *age < Duration::from_millis(50) {
             return Ok(());
         }
         write!(f, ", the oldest refused for {:.1} s", age.as_secs_f64())
@@ -105,7 +105,7 @@ impl QueueGauge {
         Self::default()
     }
 
-    /// A gauge for the empty queue of the client with this address, which becomes the name of the lane of
+    /// Creates a gauge for the empty queue of the client with this address. The address names the lane of
     /// the trace in which the client is sent to.
     ///
     /// ```
@@ -124,8 +124,8 @@ impl QueueGauge {
     ///
     /// # Errors
     ///
-    /// [`SlowConsumer`] if more than [`QUEUE_CEILING`] bytes wait: the entry must not go in, and the
-    /// client must go. From then on [`check`](Self::check) says the same, so that the thread that is
+    /// [`SlowConsumer`] if more than [`QUEUE_CEILING`] bytes wait and a write has been tried: the entry
+    /// must not go in, and the client must go. From then on [`check`](Self::check) says the same, so that the thread that is
     /// writing learns why the connection was closed.
     ///
     /// ```
@@ -233,6 +233,9 @@ impl QueueGauge {
     /// ```
     pub fn close(&self) {
         let mut state = self.state();
+        if state.last_write.is_some() {
+            state.advance_clock();
+        }
         let now = state.clock;
         state.closed_at.get_or_insert(now);
     }
@@ -323,7 +326,7 @@ impl State {
         self.bytes_in.saturating_sub(self.bytes_out)
     }
 
-    /// Counts the time since the last write, as far as the server ran.
+    /// Counts the time since the last write, without time in which the server did not run.
     fn advance_clock(&mut self) {
         let now = Instant::now();
         if let Some(last) = self.last_write {

@@ -24,13 +24,13 @@ pub const MAX_RELAY_LEN: usize = MAX_MSG_LEN + 64;
 pub const READ_TURN: usize = 64 * 1024;
 
 /// The bytes that may wait for one client while the kernel refuses every write: 256 KiB. If more
-/// wait, the client has [`STALL`].
+/// wait, the client is cut off after [`STALL`].
 ///
 /// Others: Ergo 96 KiB, `InspIRCd` 1 MiB, Redis 8 MiB for 60 s.
 pub const QUEUE_BYTES: usize = 256 * 1024;
 
-/// The entries that may wait in one client's queue while the kernel refuses every write; otherwise
-/// like [`QUEUE_BYTES`]. An entry is one message, or several that were received together.
+/// The entries that may come into one client's queue while the kernel refuses every write; the rule is
+/// that of [`QUEUE_BYTES`]. An entry is one message, or several that were received together.
 pub const QUEUE_ENTRIES: usize = 1024;
 
 /// The bytes that may wait for one client, even while the kernel takes some of them: 8 MiB.

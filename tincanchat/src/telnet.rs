@@ -125,7 +125,7 @@ impl Telnet {
         self.next = if *last == b'\r' { Next::AfterCr } else { Next::Text };
     }
 
-    /// Returns what is to be sent to the client at once, and forgets it. Mostly it is nothing.
+    /// Returns what is to be sent to the client at once, and forgets it. It is usually empty.
     #[must_use]
     pub fn take_answer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answer)
@@ -202,7 +202,7 @@ fn erase_char(text: &mut Vec<u8>) {
     }
 }
 
-/// Has the kernel leave urgent bytes where they are among the others.
+/// Tells the kernel to leave urgent bytes in the stream.
 ///
 /// A telnet client may send the last byte of a command as urgent (RFC 854, "The TELNET Synch
 /// signal"). By default the kernel takes that byte out, and the byte behind it would be taken for

@@ -1,8 +1,8 @@
-//! The one line on stdout, for which no server waits.
+//! The one line on stdout; a stdout that is stuck keeps no server waiting for long.
 //!
 //! A write to stdout blocks when it is a pipe that is full or a terminal that is stopped. So a thread
-//! writes the line, and ends. (The thread that is stuck does not keep the process from ending: at its
-//! end, std flushes stdout only if no thread has it locked.)
+//! writes the line, and ends. (A stuck thread does not keep the process alive: at its end, std flushes
+//! stdout only if no thread has it locked.)
 
 use std::io::{self, Write as _};
 use std::net::TcpListener;
@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// ADDR`.
 ///
 /// Returns when the line is written. A stdout that is closed or full is no reason not to serve, so an
-/// error there is ignored, and a stdout that takes nothing is waited for only 100 ms; if it takes the
-/// line later, it still gets it.
+/// error there is ignored. The server waits at most 100 ms for a stdout that is blocked; the line is still
+/// written if it unblocks later.
 ///
 /// # Errors
 ///
@@ -47,8 +47,8 @@ pub fn announce(listener: &TcpListener) -> io::Result<()> {
     })
 }
 
-/// The same, but the line goes to `write`, which must not block, and there is no thread: for a server
-/// that forks, which must have only one.
+/// Hands the line to `write`, which must not block, and starts no thread: for a server that forks, which
+/// must have only one.
 ///
 /// # Errors
 ///

@@ -132,7 +132,7 @@ impl ServerArgs {
     /// is first raised as far as the system allows. If it is still too low, the default is lowered
     /// to it; a number that was asked for, or a limit with no room to keep some back, is left
     /// alone, and accept waits when the descriptors run out. Where the address space of the process
-    /// is limited (`RLIMIT_AS`), the threads' stacks must have room in it, whatever was asked for.
+    /// is limited (`RLIMIT_AS`), the threads' stacks must fit into it, even if `--max-clients` asks for more.
     ///
     /// ```
     /// use clap::Parser;
@@ -159,8 +159,8 @@ impl ServerArgs {
         memory::limit_by_address_space(limit.min(ceiling), threads_each)
     }
 
-    /// Returns how many clients a server may have that has no threads for them, but so many stacks of
-    /// [`STACK_SIZE`] for each; with a warning in the log when it is fewer than asked for.
+    /// Returns how many clients a server may have that keeps so many stacks of [`STACK_SIZE`] for each, and
+    /// no threads; with a warning in the log when it is fewer than asked for.
     ///
     /// See [`client_limit`](Self::client_limit).
     ///

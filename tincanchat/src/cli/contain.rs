@@ -70,7 +70,7 @@ pub fn contain(seat: Seat, handler: impl FnOnce() -> anyhow::Result<()>) {
 /// Many failures for the same reason within a second become ten lines and a count. Reasons differ by
 /// what was being done (a context of the error that is a `&'static str`) and by what failed: a panic,
 /// a slow consumer, each variant of [`FrameError`], each [kind](io::ErrorKind) of I/O error. Of one
-/// that was turned away nothing more is said.
+/// that was refused nothing more is said.
 ///
 /// ```
 /// use tincanchat::cli::{Door, log_end};
@@ -95,7 +95,7 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
     log_end_of::<FrameError>(seat, end);
 }
 
-/// The same for a server whose protocol has errors of another type: each variant is a reason.
+/// Logs the end as [`log_end`] does, for a protocol with an error type of its own: each variant is a reason.
 ///
 /// ```
 /// use tincanchat::cli::{Door, log_end_of};
@@ -117,7 +117,7 @@ pub fn log_end(seat: &Seat, end: anyhow::Result<()>) {
 /// ```
 pub fn log_end_of<E: Error + Send + Sync + 'static>(seat: &Seat, end: anyhow::Result<()>) {
     let addr = seat.addr();
-    if let Err(err) = end {
+    if let (Err(err), true) = (end, seat.is_inside()) {
         let reason = Reason::Client(err.downcast_ref().copied(), cause::<E>(&err));
         warn_limited(reason, || format!("{addr}: {err:#}"));
     }

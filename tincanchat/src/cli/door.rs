@@ -72,7 +72,7 @@ impl Door {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let accept_errors = AcceptErrors::default();
-        Door { seats: Places::new(limit), porch: Places::new(0), accept_errors }
+        Door { seats: Places::new(limit), porch: Places::for_refused(0), accept_errors }
     }
 
     /// The same for a server that tells a client why it may not come in: up to [`AT_THE_DOOR`]
@@ -98,7 +98,7 @@ impl Door {
     /// ```
     #[must_use]
     pub fn with_porch(limit: usize) -> Self {
-        Door { porch: Places::new(AT_THE_DOOR), ..Self::new(limit) }
+        Door { porch: Places::for_refused(AT_THE_DOOR), ..Self::new(limit) }
     }
 
     /// Takes what `accept` gave, and gives the socket, its peer's [canonical] address and a seat.
@@ -173,6 +173,10 @@ impl Seat {
 impl Places {
     fn new(limit: usize) -> Self {
         Places { limit, taken: Arc::default() }
+    }
+
+    fn for_refused(limit: usize) -> Self {
+        Places { limit, taken: Arc::new(Crowd::light()) }
     }
 
     fn is_empty(&self) -> bool {

@@ -79,7 +79,7 @@ pub(super) fn log_left_out() {
     for window in windows.values_mut() {
         match mem::take(&mut window.left_out) {
             0 => {}
-            left_out => warn!("{left_out} lines left out that were like this one: {}", window.last),
+            left_out => warn!("{left_out} more lines like this one were left out: {}", window.last),
         }
     }
 }

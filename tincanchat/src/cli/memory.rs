@@ -1,10 +1,10 @@
-//! What the heap takes from the system: it gives memory back when a crowd of clients has left, and
-//! makes do with the address space that a process may have.
+//! Keeps the heap small: gives memory back when many clients have left, and stays within a limited
+//! address space.
 //!
 //! glibc returns freed memory only from the end of its heap, so one small block that is still in use
 //! keeps all the free ones below it resident: 5,000 clients that had sent 16 KiB each left 100 to 400
 //! MiB behind. `malloc_trim(3)` returns the free pages in the middle, too. Other allocators (jemalloc,
-//! mimalloc) return them by themselves, but take more for each thread than the clients that stay.
+//! mimalloc) return them by themselves, but need more memory for each thread than a client does.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,25 +12,32 @@ use tracing::warn;
 
 use crate::{AT_THE_DOOR, STACK_SIZE};
 
-/// The clients that make a crowd. Fewer leave too little behind to look for it.
+/// The number of clients from which a crowd counts; fewer leave too little behind to be worth a trim.
 const CROWD: usize = 32;
 
 /// The address space that a stack takes, in bytes: with its guard page, the stack on which an overflow
 /// is handled, and the heap of the thread that has it.
 const SPACE_FOR_STACK: usize = STACK_SIZE + 64 * 1024;
 
-/// Counts clients, and gives memory back whenever half of the most that there were have left.
+/// Counts clients, and gives memory back whenever half of the peak number have left.
 ///
 /// So the memory of clients that have left is never much more than that of those who have stayed,
-/// and each time as many clients have left as pay for it.
+/// and enough clients have left each time to make the trim worth its cost.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     now: AtomicUsize,
     /// The most since memory was last given back.
     most: AtomicUsize,
+    /// Whether they leave no memory behind, as those do that were refused.
+    is_light: bool,
 }
 
 impl Crowd {
+    /// Counts, and never trims the heap: strangers that are refused could make that happen all the time.
+    pub(super) fn light() -> Self {
+        Crowd { is_light: true, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.now.load(Ordering::SeqCst)
     }
@@ -41,7 +48,7 @@ impl Crowd {
     }
 
     pub(super) fn remove(&self) {
-        if self.is_half_gone_without_one() {
+        if self.is_half_gone_without_one() && !self.is_light {
             give_back();
         }
     }
@@ -72,22 +79,23 @@ fn give_back() {}
 /// Lowers the number of clients to that for which the address space has room, if the process may have
 /// only so much of it (`RLIMIT_AS` in getrlimit(2)).
 ///
-/// A quarter of what is free is kept for all else: where the heap cannot grow, Rust aborts the process.
+/// A quarter of what is free is kept for everything else: where the heap cannot grow, Rust aborts the process.
 pub(super) fn limit_by_address_space(limit: usize, stacks_each: usize) -> usize {
     let Some(free) = free_address_space().filter(|_| stacks_each > 0) else { return limit };
     let stacks = (free / 4 * 3 / SPACE_FOR_STACK).saturating_sub(AT_THE_DOOR);
     let room = (stacks / stacks_each).max(1);
     if limit > room {
-        let (free, stack) = (free / 1024 / 1024, STACK_SIZE / 1024);
+        let free = free / 1024 / 1024;
+        let stack = SPACE_FOR_STACK / 1024;
         warn!(
-            "at most {room} clients, not {limit}: {free} MiB of address space free, and each takes \
-             {stacks_each} stacks of {stack} KiB"
+            "at most {room} clients, not {limit}: each takes {stacks_each} stacks of {stack} KiB, and of the \
+             {free} MiB of address space that are free, three quarters are for stacks"
         );
     }
     limit.min(room)
 }
 
-/// Returns how many bytes of address space the process may take yet, if there is a limit.
+/// Returns how many bytes of address space the process may still take, if there is a limit.
 #[cfg(unix)]
 fn free_address_space() -> Option<usize> {
     let (limit, _) = rlimit::Resource::AS.get().ok()?;
@@ -103,10 +111,11 @@ fn free_address_space() -> Option<usize> {
     None
 }
 
-/// Lets all threads share the first heap where the address space is limited, if there is one thread yet.
+/// Lets all threads share the first heap where the address space is limited. To be called while there is
+/// only one thread.
 ///
-/// glibc gives the first threads a heap each, of 64 MiB of address space, and then there would be none
-/// left for what is in use.
+/// glibc gives the first threads a heap each, of 64 MiB of address space, which would leave none for what
+/// is really used.
 pub(super) fn share_one_heap_if_limited() {
     if free_address_space().is_some() {
         share_one_heap();

@@ -7,7 +7,7 @@ use super::Log;
 use super::log_limit::{Reason, warn_limited};
 use crate::printable;
 
-/// Logs that what was to serve a client, a thread or a process, could not be started. Ten lines a second
+/// Logs that the thread or process that was to serve a client could not be started. Ten lines a second
 /// at most, and a count of the others.
 ///
 /// ```
@@ -26,8 +26,8 @@ pub fn warn_not_started(addr: SocketAddr, what: &str, err: &dyn fmt::Display) {
 /// Starts a runtime; if it panics, ends the process with the panic's text on stderr and exit code 1.
 ///
 /// async-std, smol and tokio start threads by themselves, and panic when they cannot. A server that lets
-/// them start all their threads here, before it says that it is ready, ends with a reason, and not with
-/// its first client.
+/// them start all their threads here fails before it says that it is ready, with a reason, and not when
+/// its first client comes. Until `start` returns, a panic of any thread counts as one of the runtime.
 ///
 /// The process ends at once, because the runtimes do not unwind well: tokio waits for ever for the
 /// threads that it has started, and async-std panics once more.

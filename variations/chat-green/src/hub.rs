@@ -50,9 +50,9 @@ pub fn spawn<T: 'static>(run: impl FnOnce() -> T + 'static) -> io::Result<Receiv
     Ok(result)
 }
 
-/// Lets the others run until it is `main`'s turn: first those who can go on now, then those for whom
-/// there is news. If some of the news is for `main`, it goes first: it accepts clients, who then get all
-/// that is received after that.
+/// Runs the other threads until it is `main`'s turn: first those that can go on now, then those for which
+/// there is news. If there is news for `main`, `main` goes first: it accepts clients, which then get
+/// everything that is received after that.
 fn run_others() {
     let mut events = Events::with_capacity(1024);
     loop {
@@ -79,7 +79,7 @@ fn run_others() {
     }
 }
 
-/// Takes the green threads whose time has come off the agenda.
+/// Removes from the agenda the green threads that are due, and returns them.
 fn due() -> Vec<usize> {
     let now = Instant::now();
     let is_due = |number: &usize, at: &mut Instant| *number != MAIN && *at <= now;

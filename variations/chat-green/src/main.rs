@@ -127,7 +127,7 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         };
         let started = if seat.is_inside() {
             let clients = Arc::clone(&clients);
-            let connection = clients.join(id, addr, sock); // before its thread starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its thread starts: it misses no message
             thread::spawn(move || {
                 contain(seat, || handle_client(connection, addr, id, &clients));
             })
@@ -143,9 +143,9 @@ fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) {
         }
     }
     drop(listener);
+    clients.table().drain().for_each(|(_, client)| client.gauge.close()); // what is queued is still sent
     let deadline = Instant::now() + DRAIN;
     while !door.is_empty() && Instant::now() < deadline {
-        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -187,7 +187,9 @@ fn handle_client_recv(
     let mut rest = Rest::new();
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
-        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        if !frames.is_empty() {
+            clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        }
         wrong?;
     }
     log_rest(addr, &rest);

@@ -17,8 +17,8 @@ pub struct TcpListener {
     in_a_row: Cell<usize>,
 }
 
-/// How many connections are accepted in a row before the others get their turn. Fewer, and clients that
-/// have connected already might miss what is said next.
+/// The most connections that are accepted in a row before the others get a turn. With fewer, a client that
+/// has already connected might miss the next message.
 const ACCEPT_TURN: usize = 64;
 
 pub struct TcpStream {

@@ -41,8 +41,8 @@ use room::Room;
 use sock::Sock;
 use speaker::Speaker;
 
-/// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
-/// have connected already might miss what is said next.
+/// The most connections that are accepted in a row. More would keep the clients waiting; with fewer, a
+/// client that has already connected might miss the next message.
 const ACCEPT_TURN: u64 = 64;
 
 #[derive(Parser)]
@@ -86,7 +86,7 @@ fn main() -> Result<(), Failure> {
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
     listener.set_nonblocking(true)?;
     let runtime = start_runtime(Runtime::new)?;
-    // A task like those of the clients: it accepts no faster than they get their turns.
+    // The accept loop is a task like those of the clients, so it cannot run ahead of them.
     let served = runtime
         .block_on(async { task::spawn(in_main_lane(serve(listener, args, shutdown))).await });
     runtime.shutdown_background(); // waits for no name server
@@ -107,7 +107,7 @@ async fn serve(
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
         if id % ACCEPT_TURN == 0 {
-            task::yield_now().await; // however many connect, the clients get their turns
+            task::yield_now().await; // the other tasks get a turn, however many clients connect
         }
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
@@ -122,7 +122,7 @@ async fn serve(
         };
         let (sock, clients) = (Sock::new(sock), Arc::clone(&clients));
         if seat.is_inside() {
-            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses no message
             let handler = async move { handle_client(connection, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {

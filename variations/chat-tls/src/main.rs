@@ -30,8 +30,8 @@ use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
 use certs::CertArgs;
 use tls::{Handshakes, TlsSock};
 
-/// How many connections are accepted in a row. More would let the clients wait; fewer, and those who
-/// have connected already might miss what is said next.
+/// The most connections that are accepted in a row. More would keep the clients waiting; with fewer, a
+/// client that has already connected might miss the next message.
 const ACCEPT_TURN: u64 = 64;
 
 /// How long a client may take for its handshake. It has its place meanwhile.
@@ -58,9 +58,9 @@ fn main() -> Result<(), Failure> {
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let handshakes = Handshakes::with(args.certs.config()?);
     let shutdown = Shutdown::on_signal()?.wake(&listener)?;
-    start_runtime(|| task::block_on(task::spawn(async {}))); // its threads, which start with a first task
+    start_runtime(|| task::block_on(task::spawn(async {}))); // a first task starts all threads
     announce(&listener)?;
-    // A task like those of the clients: it accepts no faster than they get their turns.
+    // The accept loop is a task like those of the clients, so it cannot run ahead of them.
     task::block_on(task::spawn(in_main_lane(serve(listener.into(), handshakes, args, shutdown))));
     Ok(())
 }
@@ -136,7 +136,7 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdo
     let mut door = Door::with_porch(args.server.client_limit(0));
     for id in 0.. {
         if id % ACCEPT_TURN == 0 {
-            task::yield_now().await; // however many connect, the clients get their turns
+            task::yield_now().await; // the other tasks get a turn, however many clients connect
         }
         let accepted = tincanchat::span("accept").over(listener.accept().await);
         if shutdown.requested() {
@@ -151,7 +151,7 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdo
         };
         let clients = Arc::clone(&clients);
         if seat.is_inside() {
-            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses no message
             let handler = async move { handle_client(connection, addr, id, &clients).await };
             task::spawn(contain(seat, handler));
         } else {
@@ -163,9 +163,9 @@ async fn serve(listener: TcpListener, handshakes: Handshakes, args: Args, shutdo
     }
     drop(listener);
     clients.handshakes.end();
+    clients.table().drain().for_each(|(_, client)| client.gauge.close()); // what is queued is still sent
     let deadline = Instant::now() + DRAIN;
     while !door.is_empty() && Instant::now() < deadline {
-        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
         task::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -181,9 +181,10 @@ async fn handle_client(
         Ok(sock) => Arc::new(sock),
         Err(err) => {
             clients.handle_disconnect(id);
-            return gauge.check().map_err(anyhow::Error::from).and(Err(err));
+            return gauge.check().context("TLS handshake").and(Err(err));
         }
     };
+    gauge.took(0); // from now on, what is queued is offered to the client
     let to_client = Arc::clone(&sock);
     let sending = task::spawn(async move {
         let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
@@ -207,7 +208,9 @@ async fn handle_client_recv(
     let mut rest = Rest::new();
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).await.context("receiving")? {
         let (frames, wrong) = relay_msgs(addr, msgs);
-        clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        if !frames.is_empty() {
+            clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+        }
         wrong?;
         task::yield_now().await; // others may have been waiting while this one had much to say
     }

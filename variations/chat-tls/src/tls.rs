@@ -121,7 +121,7 @@ fn explained(err: io::Error) -> Error {
                  perhaps it is for another host, or not valid yet"
             )
         }
-        _ if err.kind() == ErrorKind::UnexpectedEof => anyhow!("the client left amid it"),
+        _ if err.kind() == ErrorKind::UnexpectedEof => anyhow!("the client left during it"),
         _ => err.into(),
     }
 }
@@ -192,7 +192,7 @@ impl TlsSock {
     }
 
     fn tls(&self) -> MutexGuard<'_, Tls> {
-        // A panic amid TLS is the end of this client, whose handler does not come back.
+        // A panic inside TLS is the end of this client, whose handler does not come back.
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

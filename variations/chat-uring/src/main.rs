@@ -143,7 +143,7 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
         };
         if seat.is_inside() {
             let clients = Rc::clone(&clients);
-            let connection = clients.join(id, addr, sock); // before its task starts: it misses nothing
+            let connection = clients.join(id, addr, sock); // before its task starts: it misses no message
             let handler = async move { handle_client(connection, addr, id, &clients).await };
             runtime::spawn(contain(seat, handler)).detach();
         } else {
@@ -151,9 +151,9 @@ async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown
         }
     }
     drop(listener);
+    clients.table().drain().for_each(|(_, client)| client.gauge.close()); // what is queued is still sent
     let deadline = Instant::now() + DRAIN;
     while !door.is_empty() && Instant::now() < deadline {
-        clients.table().drain().for_each(|(_, client)| client.gauge.close()); // late ones too
         time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
