@@ -105,8 +105,8 @@ impl QueueGauge {
         Self::default()
     }
 
-    /// A gauge for the empty queue of the client with this address, which becomes the name of the lane of
-    /// the trace in which the client is sent to.
+    /// Returns a gauge for the empty queue of the client with this address, which becomes the name of the
+    /// lane of the trace in which the client is sent to.
     ///
     /// ```
     /// use tincanchat::QueueGauge;

@@ -210,7 +210,7 @@ impl Client {
         !self.has_ended && (self.may_answer() || self.last_answer.is_some())
     }
 
-    /// Whether what is awaited has not come in its time.
+    /// Reports whether the bytes that the server waits for have not come in time.
     fn is_late(&self, timeout: Duration) -> bool {
         match self.last_answer {
             None => self.since.elapsed() >= timeout,
