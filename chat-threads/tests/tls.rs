@@ -19,6 +19,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
 use tempfile::TempDir;
 use webpki::anchor_from_trusted_cert;
+use workbench::check::Needs;
+use workbench::contract::interrupted;
 use workbench::dialogue::{Client, End, Server, assert_failed, reset};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
@@ -168,6 +170,36 @@ fn an_end_with_close_notify_and_one_without_are_told_apart() {
     }
 }
 
+/// Every other system call of the client fails with `EINTR`, those of the handshake included.
+#[test]
+fn interrupted_system_calls_are_called_again() {
+    if !Needs::Interrupts.met() {
+        eprintln!("skipped: there is no C compiler here, or this is not Linux");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let library = interrupted::library(folder.path()).unwrap();
+    let authority = Authority::named("a CA");
+    let host = "127.0.0.1";
+    let server = Server::taking(1);
+    let ca = authority.path();
+    let args = ["--tls", "--ca", ca.to_str().unwrap(), host];
+    let vars = [("LD_PRELOAD", library.as_str())];
+    let mut client = Client::start_with_vars(PROGRAM, server.port, &args, &vars);
+    let mut server = Private::begin(server.accept(), authority.vouch_for_now(host));
+    for _ in 0..3 {
+        client.type_in("hello\n");
+        server.expect("hello");
+        server.say("127.0.0.1:50312: hello");
+        client.expect("127.0.0.1:50312: hello");
+    }
+    client.end_input();
+    assert_eq!(server.stream().read(&mut [0]).unwrap(), 0, "there must be a close_notify");
+    server.close_notify();
+    drop(server);
+    assert_eq!(client.end(), End { code: Some(0), stdout: vec![], stderr: vec![] });
+}
+
 /// Each is refused, for its own reason, before a word of what was typed has gone out; the server
 /// is told by an alert.
 #[test]
@@ -182,7 +214,7 @@ fn a_server_that_is_not_who_it_should_be_is_refused() {
     let wrong_ca = format!("wrong CA: the server's certificate is not signed by a CA {in_file}");
     let wrong_key = format!(
         "wrong CA, or an RSA key of fewer than 2048 bits: the signature of the server's \
-         certificate does not fit the CA of that name {in_file}"
+         certificate does not match the key of the CA of that name {in_file}"
     );
     let expired =
         "the server's certificate has expired: the server needs a new one, or our clock is wrong";
@@ -350,12 +382,15 @@ fn a_ca_that_cannot_be_had_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_ca_may_begin_with_a_byte_order_mark() {
-    let authority = Authority::named("a CA");
-    let text = fs::read_to_string(authority.path()).unwrap();
-    fs::write(authority.path(), format!("\u{feff}{text}")).unwrap();
+fn a_ca_may_begin_with_a_byte_order_mark_or_a_comment() {
     let host = "127.0.0.1";
-    let (mut client, mut server) = meet(&authority, &[host], authority.vouch_for_now(host));
-    client.type_in("hello\n");
-    server.expect("hello");
+    // The character 0 is also the first byte of a certificate in DER.
+    for beginning in ["\u{feff}", "a CA\n", "0 s:CN = a CA\n", "0\n"] {
+        let authority = Authority::named("a CA");
+        let text = fs::read_to_string(authority.path()).unwrap();
+        fs::write(authority.path(), format!("{beginning}{text}")).unwrap();
+        let (mut client, mut server) = meet(&authority, &[host], authority.vouch_for_now(host));
+        client.type_in("hello\n");
+        server.expect("hello");
+    }
 }

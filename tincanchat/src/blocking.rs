@@ -137,6 +137,30 @@ pub fn recv_msgs<'a>(sock: &mut impl Read, rest: &'a mut Rest) -> io::Result<Opt
     Ok(Some(parse_recvd_data(rest)))
 }
 
+/// Calls again when a signal has interrupted the call.
+///
+/// # Errors
+///
+/// Those of the call, except `Interrupted`.
+///
+/// ```
+/// use std::io::{Error, ErrorKind};
+/// use tincanchat::retry_interrupted;
+///
+/// let mut answers = [Err(ErrorKind::Interrupted), Ok(5)].into_iter();
+/// let read = || answers.next().expect("two calls").map_err(Error::from);
+/// assert_eq!(retry_interrupted(read)?, 5);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 fn read(sock: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     let span = span("read");
     let read = sock.read(room);

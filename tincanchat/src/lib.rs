@@ -57,8 +57,8 @@ pub mod cli;
 pub mod telnet;
 
 pub use blocking::{
-    Blocking, close_gently, hang_up, recv_answer, recv_msg, recv_msgs, relay_msg, send_frames,
-    send_msg, turn_away,
+    Blocking, close_gently, hang_up, recv_answer, recv_msg, recv_msgs, relay_msg,
+    retry_interrupted, send_frames, send_msg, turn_away,
 };
 pub use farewell::Farewell;
 pub use frame::{FrameError, Msgs, Rest, append_msg, parse_recvd_data, prep_msg};

@@ -229,7 +229,7 @@ pub fn keep_urgent_inline<S: AsSock>(sock: &S) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// The text and the answer, which must not depend on how the bytes are cut.
+    /// Returns the text and the answer, which must not depend on how the bytes are cut.
     fn received(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut results = [bytes.len().max(1), 1, 2, 3].map(|size| {
             let (mut telnet, mut text, mut answer) = (Telnet::default(), Vec::new(), Vec::new());

@@ -112,9 +112,21 @@ impl Client {
     /// Starts it for this port of the loopback interface, with these arguments besides.
     #[must_use]
     pub fn start(program: impl AsRef<Path>, port: u16, args: &[&str]) -> Self {
+        Self::start_with_vars(program, port, args, &[])
+    }
+
+    /// Starts it as [`start`](Self::start) does, with these environment variables.
+    #[must_use]
+    pub fn start_with_vars(
+        program: impl AsRef<Path>,
+        port: u16,
+        args: &[&str],
+        vars: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(program.as_ref())
             .args(["--port", &port.to_string()])
             .args(args)
+            .envs(vars.iter().copied())
             // An error is one line even so.
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::piped())

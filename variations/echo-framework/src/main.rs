@@ -151,7 +151,7 @@ impl Encoder<Said> for Lines {
     }
 }
 
-/// The text of a line. A CR at the end may be the first half of a line's end.
+/// Returns the text of a line. A CR at the end may be the first half of a line's end.
 fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)

@@ -1,23 +1,37 @@
 //! A socket of tokio that reads and writes again when a signal has interrupted it: the framework takes
-//! that for the end of the connection.
+//! that for the end of the connection. It also reads until the kernel has no more.
 
-use std::io;
+use std::io::{self, ErrorKind, Read as _};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tincanchat::asynchronous::retry_interrupted;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 pub struct Sock(pub TcpStream);
 
 impl AsyncRead for Sock {
+    /// Reads from the kernel what tokio's own `poll_read` may leave there. To tokio, a read that brings less
+    /// than there is room for means that no more has come. But the kernel also ends a read at an urgent
+    /// byte, and does not tell again of what is behind it.
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        retry_interrupted(|| Pin::new(&mut self.0).poll_read(cx, buf))
+        let room = buf.initialize_unfilled();
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            // tokio waits for the kernel again only after `WouldBlock`.
+            let read = self.0.try_io(Interest::READABLE, || (&*SockRef::from(&self.0)).read(room));
+            match read {
+                Err(err)
+                    if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                read => return Poll::Ready(read.map(|len| buf.advance(len))),
+            }
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a server prints that must not have a second thread: processes write it, one the log and one the
-//! line on stdout.
+//! Output of a server that must not have a second thread: one process writes the log, another the line
+//! on stdout.
 //!
 //! Nobody may wait for stderr or stdout, which may be a pipe that nobody reads. The house's log has a
 //! thread for that. Here lines go, from the server and from its workers, into a socket that takes them
@@ -17,9 +17,9 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{ForkResult, Pid};
+use tincanchat::retry_interrupted;
 
 use crate::processes::{fork, wait_for};
-use crate::server::retry_interrupted;
 
 /// How often, and how many times, the end of the server looks whether the last lines are written; and
 /// how many times its start looks whether its line is written.
@@ -39,7 +39,7 @@ impl WriterProcess {
     pub fn start(output: impl io::Write) -> Result<Self> {
         let (lines, to_write) = UnixStream::pair()?;
         lines.set_nonblocking(true)?;
-        match fork().context("no process for what the server prints")? {
+        match fork().context("cannot start the process that writes the output")? {
             ForkResult::Child => {
                 drop(lines);
                 write_out(to_write, output)
@@ -50,7 +50,8 @@ impl WriterProcess {
         }
     }
 
-    /// What takes a line, or leaves it out. Linux takes a line as a whole or not at all.
+    /// Returns a function that hands a line to the process, or leaves the line out if the socket is full.
+    /// Linux takes a line as a whole or not at all.
     pub fn writer(&self) -> impl Fn(&[u8]) + use<> {
         let (lines, left_out) = (self.lines.clone(), AtomicUsize::new(0));
         move |line| {
@@ -76,7 +77,7 @@ impl WriterProcess {
         self.ends_within(LOOKS_AT_START);
     }
 
-    /// Ends the lines, and reports whether the process has ended after so many looks at most.
+    /// Ends the lines, and reports whether the process has ended after at most `looks` checks.
     fn ends_within(&mut self, looks: usize) -> bool {
         if let Some(lines) = self.lines.take() {
             // Closing it is not enough: others may have the socket as well.
@@ -84,7 +85,8 @@ impl WriterProcess {
         }
         for _ in 0..looks {
             // An error if the server's loop has waited for it already.
-            if wait_for(Some(self.pid), Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
+            let waited = wait_for(Some(self.pid), Some(WaitPidFlag::WNOHANG));
+            if !matches!(waited, Ok(WaitStatus::StillAlive)) {
                 return true;
             }
             thread::sleep(LOOK_EVERY);

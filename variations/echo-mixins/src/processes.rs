@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Pid};
 use tincanchat::cli::{Seat, announce_to, caught, log_end, warn_not_started};
+use tincanchat::retry_interrupted;
 
 use crate::log::WriterProcess;
 use crate::server::{Mixin, Signals, handle_client};
@@ -100,13 +101,8 @@ fn said(ended: WaitStatus) -> Result<()> {
 /// # Errors
 ///
 /// `ECHILD` if there is no such child.
-pub fn wait_for(pid: Option<Pid>, options: Option<WaitPidFlag>) -> nix::Result<WaitStatus> {
-    loop {
-        match waitpid(pid, options) {
-            Err(Errno::EINTR) => {}
-            ended => return ended,
-        }
-    }
+pub fn wait_for(pid: Option<Pid>, options: Option<WaitPidFlag>) -> io::Result<WaitStatus> {
+    retry_interrupted(|| Ok(waitpid(pid, options)?))
 }
 
 /// Makes a copy of this process, which goes on from here, too.

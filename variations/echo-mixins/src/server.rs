@@ -15,7 +15,7 @@ use nix::sys::time::TimeSpec;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::flag;
 use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce};
-use tincanchat::{create_listen_socket, hang_up, printable, span};
+use tincanchat::{create_listen_socket, hang_up, printable, retry_interrupted, span};
 use tracing::info;
 
 /// The most bytes of a request: those of one read.
@@ -101,16 +101,6 @@ pub fn handle_client(mut sock: TcpStream, addr: SocketAddr, worker: &str) -> Res
     sock.write_all(&answer).context("sending")?; // blocks until the kernel has taken all of it
     hang_up(sock);
     Ok(())
-}
-
-/// Calls again when a signal interrupts the call.
-pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 /// Bytes without the white space at their ends. They need not be text: a read may end amid a

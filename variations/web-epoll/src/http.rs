@@ -46,7 +46,7 @@ pub struct Request {
     pub status: Status,
     /// Whether there may be another request after it.
     pub is_kept: bool,
-    /// The bytes after its head that are no request; where nobody can say how many, the most there are.
+    /// The length of the body; `u64::MAX` if unknown.
     pub body: u64,
     is_head: bool,
     is_old: bool,
@@ -90,8 +90,8 @@ pub fn first_request(bytes: &[u8]) -> Option<Request> {
     Some(Request::refused(bytes, status))
 }
 
-/// Whether a request line is one of a method, a target and a version, each behind one blank. More of
-/// them, and it is not known which of the words is the version.
+/// Reports whether a request line is a method, a target and a version, separated by single spaces. With
+/// more spaces, the version cannot be identified.
 fn has_other_version(line: &[u8]) -> bool {
     let mut words = line.split(|byte| *byte == b' ').skip(2);
     let (version, more) = (words.next().unwrap_or_default(), words.next());

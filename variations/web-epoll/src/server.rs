@@ -29,8 +29,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// The bytes of answers that wait for one client before its next request is looked at: 64 KiB.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// How long a client that has its last answer is read from at most, if nobody can say how much it is
-/// still going to send: 10 s. A socket that is closed before its client has sent all sends a reset, and
+/// The longest time to keep reading from a client after its last answer if the length of the rest is
+/// unknown: 10 s. A socket that is closed before its client has sent all sends a reset, and
 /// the client may lose the answer by it (RFC 9112, section 9.6).
 const MAX_REST: Duration = Duration::from_secs(10);
 
@@ -210,7 +210,7 @@ impl Client {
         !self.has_ended && (self.may_answer() || self.last_answer.is_some())
     }
 
-    /// Whether what is awaited has not come in its time.
+    /// Reports whether the bytes that the server waits for have not come in time.
     fn is_late(&self, timeout: Duration) -> bool {
         match self.last_answer {
             None => self.since.elapsed() >= timeout,

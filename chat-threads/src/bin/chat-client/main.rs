@@ -38,7 +38,7 @@ const ANSWER_TIME: Duration = DRAIN.saturating_add(Duration::from_secs(1));
 /// How long it must be quiet until the server's answers so far count as complete.
 const QUIET_TIME: Duration = Duration::from_millis(200);
 
-/// What is said when the receiving thread cannot be started.
+/// What is said when a thread cannot be started: the receiving one, or the one for signals.
 const NO_THREAD: &str = "cannot start a thread";
 
 /// What is said of a connection that ends before we have ended it.
@@ -135,7 +135,7 @@ fn end(ended: thread::Result<anyhow::Result<()>>) -> ! {
     }
 }
 
-/// A panic of the receiving thread ends the program too, and not that thread alone.
+/// Catches a panic of the receiving thread, so that [`end`] can end the program, not only the thread.
 fn catch_panic<R>(receive: impl FnOnce() -> R) -> thread::Result<R> {
     panic::catch_unwind(AssertUnwindSafe(receive))
 }

@@ -26,11 +26,12 @@ use mode::Mode;
 const KEY_TIME_MS: u16 = 200;
 
 /// Gives the two halves of the terminal, or none if there is no terminal that can edit lines.
-pub fn open() -> io::Result<Option<(Typing, Screen<impl ExternalPrinter + Send + 'static>)>> {
+pub fn open() -> anyhow::Result<Option<(Typing, Screen<impl ExternalPrinter + Send + 'static>)>> {
     let config = Config::builder()
         .auto_add_history(true)
         .keyseq_timeout(Some(KEY_TIME_MS))
-        // Without, rustyline does not ask the highlighter, which breaks lines and has no colours.
+        // Otherwise rustyline does not call the highlighter, which we use to break lines, not for
+        // colours.
         .color_mode(ColorMode::Forced)
         .build();
     let mut editor = Editor::with_config(config).map_err(io::Error::other)?;
@@ -74,7 +75,7 @@ impl Iterator for Typing {
         self.mode.set_raw();
         let line = self.editor.readline("> ");
         self.mode.set_plain();
-        // After an error nothing else has closed it.
+        // After an error, the validator has not closed the gate.
         self.gate.set_closed(true);
         match line {
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => None,
@@ -149,9 +150,9 @@ impl Gate {
 /// Works the gate where rustyline lets us in: it asks for a hint when it has set up the terminal and
 /// draws the prompt, and at Enter, before it gives the terminal back, whether the line is valid.
 ///
-/// As the highlighter, it breaks the line being typed into rows. Left to the terminal, the rows of a
-/// line join when the terminal is made wider; rustyline does not know, counts the rows that it has
-/// drawn, and erases as many, among them messages above the line.
+/// As the highlighter, it breaks the line being typed into rows. If the terminal broke the line, it
+/// would join the rows again when it is made wider; rustyline does not know, counts the rows that it
+/// has drawn, and erases as many, among them messages above the line.
 struct Gatekeeper {
     gate: Arc<Gate>,
     mode: Arc<Mode>,
@@ -199,7 +200,7 @@ impl Highlighter for Gatekeeper {
 
 impl Helper for Gatekeeper {}
 
-/// Told of the key that stops the program, before rustyline puts the terminal back for it.
+/// Marks the terminal as plain at the key that stops the program: rustyline restores it for that.
 struct Stopper(Arc<Mode>);
 
 impl ConditionalEventHandler for Stopper {
@@ -286,7 +287,7 @@ fn colour(msg: &str) -> String {
     }
 }
 
-/// What rustyline changes of a terminal, and how it becomes again what it was.
+/// Saves the terminal's mode, which rustyline changes, and restores it.
 #[cfg(unix)]
 mod mode {
     use std::io::{self, Write};
@@ -294,6 +295,7 @@ mod mode {
     use std::sync::{Arc, OnceLock};
     use std::thread;
 
+    use anyhow::Context as _;
     use rustix::process::getpgrp;
     use rustix::termios::{
         OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
@@ -303,6 +305,9 @@ mod mode {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::{flag, low_level};
+    use tincanchat::cli::in_words;
+
+    use crate::NO_THREAD;
 
     const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
@@ -329,7 +334,7 @@ mod mode {
             self: &Arc<Self>,
             keep_out: impl Fn() + Send + 'static,
             mut redraw: impl FnMut() + Send + 'static,
-        ) -> io::Result<()> {
+        ) -> anyhow::Result<()> {
             for signal in ENDING {
                 flag::register_conditional_default(signal, Arc::clone(&self.is_plain))?;
             }
@@ -349,16 +354,18 @@ mod mode {
                     let _ = low_level::emulate_default_handler(signal);
                 }
             };
-            thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+            let thread = thread::Builder::new().name("signals".to_owned());
+            thread.spawn(watch).map_err(in_words).context(NO_THREAD)?;
+            Ok(())
         }
 
-        /// The key that stops the program, and lets the shell go on.
+        /// Returns the key that stops the program and returns to the shell.
         pub fn stop_key(&self) -> KeyEvent {
             let code = self.plain.special_codes[SpecialCodeIndex::VSUSP];
             KeyEvent::new(char::from(code), Modifiers::NONE)
         }
 
-        /// rustyline is about to change the terminal, or has done so.
+        /// Notes that rustyline is about to change the terminal, or has done so.
         pub fn set_raw(&self) {
             self.is_plain.store(false, Ordering::SeqCst);
         }
@@ -371,7 +378,7 @@ mod mode {
             }
         }
 
-        /// rustyline has put the terminal back, or is about to do so.
+        /// Notes that rustyline has restored the terminal, or is about to do so.
         pub fn set_plain(&self) {
             self.is_plain.store(true, Ordering::SeqCst);
         }
@@ -385,7 +392,8 @@ mod mode {
             }
         }
 
-        /// After a stop that rustyline has not seen (SIGSTOP), a shell leaves the terminal plain.
+        /// Sets the mode for editing again after a stop that rustyline has not noticed (SIGSTOP): the shell
+        /// has left the terminal plain. Reports whether that was necessary.
         fn make_raw_again(&self) -> bool {
             let Some(raw) = self.raw.get() else {
                 return false;

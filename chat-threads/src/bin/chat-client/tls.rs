@@ -18,7 +18,7 @@ use rustls::{
     RootCertStore,
 };
 use tincanchat::cli::in_words;
-use tincanchat::{LINGER, without_brackets};
+use tincanchat::{LINGER, retry_interrupted, without_brackets};
 
 /// How long a server may take for its part of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -98,8 +98,8 @@ pub struct TlsSock {
 }
 
 impl TlsSock {
-    /// That we send no more is a message in TLS, so that a connection that somebody has cut off looks
-    /// different.
+    /// Tells the server that we send no more. TLS has a message for that, so a connection that has been
+    /// cut off looks different.
     fn close_notify(&self) -> io::Result<()> {
         // A server that does not read does not keep us from leaving.
         self.sock.set_write_timeout(Some(LINGER))?;
@@ -133,9 +133,10 @@ impl Read for &TlsSock {
                 }
                 read => return read,
             }
-            self.sock.peek(&mut [0])?; // waits until there is something, without the lock
+            // Waits until there is something, without the lock.
+            retry_interrupted(|| self.sock.peek(&mut [0]))?;
             let mut tls = self.tls();
-            tls.read_tls(&mut &self.sock)?;
+            retry_interrupted(|| tls.read_tls(&mut &self.sock))?;
             let processed = tls.process_new_packets();
             processed.map_err(|err| io::Error::other(tls_words(&err)))?;
         }
@@ -162,8 +163,9 @@ fn read_roots(path: &Path) -> Result<RootCertStore> {
         [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => {
             bail!("it is UTF-16 text: save it again as UTF-8 or ASCII")
         }
-        // A sequence, as each certificate in DER is.
-        [0x30, ..] => bail!(
+        // A sequence, as each certificate in DER is: its tag, and how its length is written. The tag
+        // alone is also the character 0, with which the comments before a PEM certificate may begin.
+        [0x30, 0x80..=0x84, ..] => bail!(
             "it is DER or PKCS #12, not PEM: openssl x509 -in FILE -out ca.pem writes it as PEM"
         ),
         _ => {}
@@ -213,18 +215,18 @@ fn shake_hands(mut sock: &TcpStream, tls: &mut ClientConnection) -> io::Result<(
         }
         sock.set_read_timeout(Some(left))?;
         while tls.wants_write() {
-            tls.write_tls(&mut sock)?;
+            retry_interrupted(|| tls.write_tls(&mut sock))?;
         }
-        if tls.is_handshaking() && tls.read_tls(&mut sock)? == 0 {
+        if tls.is_handshaking() && retry_interrupted(|| tls.read_tls(&mut sock))? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         if let Err(err) = tls.process_new_packets() {
-            let _ = tls.write_tls(&mut sock); // tells the server why
+            let _ = retry_interrupted(|| tls.write_tls(&mut sock)); // tells the server why
             return Err(io::Error::new(ErrorKind::InvalidData, err));
         }
     }
     while tls.wants_write() {
-        tls.write_tls(&mut sock)?;
+        retry_interrupted(|| tls.write_tls(&mut sock))?;
     }
     sock.set_read_timeout(None)
 }
@@ -262,7 +264,7 @@ fn certificate_words(reason: &CertificateError, host: &str, ca: Option<&Path>) -
         }
         BadSignature => format!(
             "wrong CA, or an RSA key of fewer than 2048 bits: the signature of the server's \
-             certificate does not fit the CA of that name {trusted}"
+             certificate does not match the key of the CA of that name {trusted}"
         ),
         Expired | ExpiredContext { .. } => {
             "the server's certificate has expired: the server needs a new one, or our clock is wrong".into()
@@ -308,7 +310,7 @@ fn certificate_words(reason: &CertificateError, host: &str, ca: Option<&Path>) -
     }
 }
 
-/// Says the same of what rustls has no error of its own for.
+/// Explains the errors that rustls passes on from webpki.
 fn webpki_words(reason: &webpki::Error) -> String {
     use webpki::Error;
     match reason {
@@ -339,8 +341,8 @@ fn webpki_words(reason: &webpki::Error) -> String {
                 .into()
         }
         Error::PathLenConstraintViolated | Error::MaximumPathDepthExceeded => {
-            "there are more CAs between the server's certificate and the one that we trust than \
-             are allowed: the server needs one signed by fewer"
+            "the certificate chain is too long: the server needs a certificate with fewer \
+             intermediate CAs"
                 .into()
         }
         reason => unusable(reason),
@@ -368,7 +370,8 @@ fn tls_words(err: &rustls::Error) -> String {
             "the server wants a certificate of its clients, and chat-client has none".into()
         }
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-            "the server has no certificate for this host name: connect to another name of it".into()
+            "the server has no certificate for this host name: connect to another of its names"
+                .into()
         }
         Error::AlertReceived(
             AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
@@ -379,7 +382,7 @@ fn tls_words(err: &rustls::Error) -> String {
                 .into()
         }
         Error::AlertReceived(alert) => {
-            format!("the server has refused us, by the TLS alert {alert:?}")
+            format!("the server refused the connection with the TLS alert {alert:?}")
         }
         Error::PeerMisbehaved(what) => format!("the server breaks a rule of TLS: {what:?}"),
         Error::DecryptError => "what the server has sent cannot be decrypted".into(),
@@ -387,7 +390,7 @@ fn tls_words(err: &rustls::Error) -> String {
     }
 }
 
-/// The name in what rustls shows of a name: `DnsName("example.org")`, `IpAddress(192.0.2.7)`.
+/// Returns the name without what rustls shows around it: `DnsName("example.org")`, `IpAddress(192.0.2.7)`.
 fn bare(shown: &str) -> &str {
     let within = shown.split_once('(').and_then(|(_, within)| within.strip_suffix(')'));
     within.unwrap_or(shown).trim_matches('"')
