@@ -439,8 +439,8 @@ const TABLE: &[Row] = &[
     many(
         "survive-crowds",
         memory::comes_back,
-        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
-         leaves no memory behind (within 10 MiB of before).",
+        "§1: One client's failure is that client's alone: when many clients leave in the \
+         middle of a message, the server gives their memory back (within 10 MiB of before).",
     )
     .of_unfinished()
     .needs(Needs::Figures),
@@ -496,7 +496,7 @@ const TABLE: &[Row] = &[
     each(
         "log-rust-log-mistyped",
         log::rust_log_mistyped,
-        "§1: the log: `info` by default, also if `RUST_LOG` is mistyped, which one warning says.",
+        "§1: the log: `info` by default, even if `RUST_LOG` is mistyped; one warning says so.",
     ),
 ];
 

@@ -359,8 +359,8 @@ pub const TABLE: &[Check] = &[
         "survive-crowds",
         SEVERAL,
         memory::comes_back,
-        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
-         leaves no memory behind (within 10 MiB of before).",
+        "§1: One client's failure is that client's alone: when many clients leave in the \
+         middle of a message, the server gives their memory back (within 10 MiB of before).",
     )
     .needs(Needs::Figures),
     row(
@@ -578,7 +578,7 @@ pub const TABLE: &[Check] = &[
         "log-rust-log-mistyped",
         EVERY,
         log::rust_log_mistyped,
-        "§1: the log: `info` by default, also if `RUST_LOG` is mistyped, which one warning says.",
+        "§1: the log: `info` by default, even if `RUST_LOG` is mistyped; one warning says so.",
     ),
     row(
         "log-each-reason",
