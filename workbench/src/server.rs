@@ -454,16 +454,20 @@ fn tell_watchdog(live: &[u32]) {
 /// # Errors
 ///
 /// If its words cannot be read.
-pub fn watch_over(mut told: impl BufRead) -> Result<()> {
+pub fn watch_over(told: impl BufRead) -> Result<()> {
+    named_last(told)?.into_iter().for_each(kill_group);
+    Ok(())
+}
+
+/// Returns the groups of the last line, at its end.
+fn named_last(mut told: impl BufRead) -> Result<Vec<u32>> {
     let (mut last, mut line) = (String::new(), String::new());
-    // A process that is killed may leave an unfinished line, whose last number may be cut.
+    // A process that is killed may leave an unfinished line, of which the last number may be cut off.
     while told.read_line(&mut line)? > 0 && line.ends_with('\n') {
         std::mem::swap(&mut last, &mut line);
         line.clear();
     }
-    let last = last.trim_end();
-    last.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
-    Ok(())
+    Ok(last.split_whitespace().filter_map(|group| group.parse().ok()).collect())
 }
 
 /// Does something during which no server starts in this process: between its fork and its exec, a
@@ -1003,4 +1007,18 @@ fn reachable(mut addr: SocketAddr) -> SocketAddr {
 fn is_taken(port: u16) -> bool {
     let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_cut_off_names_no_group() -> Result<()> {
+        assert_eq!(named_last(&b"12\n12 345\n"[..])?, [12, 345]);
+        assert_eq!(named_last(&b"12\n12 34"[..])?, [12]);
+        assert!(named_last(&b"12\n\n"[..])?.is_empty());
+        assert!(named_last(&b"1"[..])?.is_empty());
+        Ok(())
+    }
 }
