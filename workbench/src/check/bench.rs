@@ -231,7 +231,7 @@ impl Bench {
         Ok(self.remember(launch.start_as_given()?))
     }
 
-    /// Starts what was prepared with a port of its own; gives how it ended if it ends instead.
+    /// Starts what was prepared with a port of its own; returns how it ended if it ends instead.
     pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Ended>> {
         Ok(launch.start_or_end()?.map(|server| self.remember(server)))
     }

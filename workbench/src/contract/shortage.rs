@@ -37,7 +37,7 @@ fn most_threads() -> Result<u64> {
     Ok(ENOUGH + u64::try_from(processors)?)
 }
 
-/// Checks that a server with few threads either says why it cannot start, or goes on whoever comes.
+/// Checks that a server with few threads either says why it cannot start, or goes on when clients come.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
         let launch = bench.launch(&["--port", "0"]).threads(limit, new_user());
@@ -60,7 +60,7 @@ pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Starts the server; none if it said why it cannot.
+/// Starts the server; returns none if it said why it cannot.
 fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
     let ended = match bench.run_or_end(launch)? {
         Ok(server) => return Ok(Some(server)),
@@ -85,8 +85,8 @@ fn end(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a client for which there is no thread (or process) is told of in the log, and its connection
-/// closed.
+/// Checks that the log says so where there is no thread (or process) for a client, and that the server
+/// goes on.
 pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
     let did = format!("{CROWD} clients came where no thread could be made for them");
     let mut server = start_with_log(bench)?;
