@@ -111,7 +111,7 @@ fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
 
 /// Checks that a client that has connected gets the next message.
 ///
-/// A server with one loop accepts all clients that wait before it receives. A server whose accept loop is a
+/// A server with one loop accepts the clients that wait before it receives. A server whose accept loop is a
 /// thread or a task of its own may receive a message before it has accepted a client that connected at the
 /// same time.
 pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
