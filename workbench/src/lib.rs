@@ -28,6 +28,7 @@ pub mod mutants;
 pub mod port;
 pub mod procfs;
 pub mod server;
+mod skip;
 pub mod sockdiag;
 pub mod tape;
 pub mod tls;
@@ -36,4 +37,5 @@ pub mod watch;
 pub mod wire;
 
 pub use failure::{Failure, Said, fail, fail_late};
+pub use skip::skip;
 pub use wait::{PATIENCE, wait_until};

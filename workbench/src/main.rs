@@ -47,7 +47,7 @@ enum Command {
     /// Ends the servers of a process that has ended (`check` and `watch` start it)
     #[command(hide = true)]
     Watchdog {
-        /// Has lost its parent
+        /// Runs as the detached watchdog itself
         #[arg(long)]
         alone: bool,
     },

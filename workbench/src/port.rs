@@ -45,13 +45,13 @@ impl Port {
         bail!("no free port found")
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number
     }
 
-    /// Where a server on this machine listens on it.
+    /// Returns the address at which a server on this machine listens on it.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
@@ -64,7 +64,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// The ports that the system gives to outgoing connections and to listeners on port 0.
+/// Returns the ports that the system gives to outgoing connections and to listeners on port 0.
 fn handed_out() -> RangeInclusive<u16> {
     // In use on macOS and Windows (49152 to 65535), too.
     const USUALLY: RangeInclusive<u16> = 32_768..=65_535;
@@ -76,11 +76,11 @@ fn handed_out() -> RangeInclusive<u16> {
     range.unwrap_or(USUALLY)
 }
 
-/// Whether any server could take a port now, on every interface, over IPv4 and IPv6.
+/// Reports whether any server could take a port now, on every interface, over IPv4 and IPv6.
 ///
-/// Without `SO_REUSEADDR` the system also refuses a port on which closed connections of an earlier
-/// server linger, which a server that does not set it could not take. The port is not listened on, so
-/// no client is let in.
+/// This does not set `SO_REUSEADDR`, so that the system also refuses a port that still has connections in
+/// `TIME_WAIT`, because a server without `SO_REUSEADDR` could not bind it either. The port is not listened
+/// on, so no client is let in.
 fn is_free(port: u16) -> bool {
     let bind = |domain, addr: SocketAddr| {
         let socket = Socket::new(domain, Type::STREAM, None)?;

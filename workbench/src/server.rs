@@ -145,14 +145,19 @@ impl Launch {
     /// Starts the server with the arguments as they are, and waits for its `Listening on` line.
     pub fn start_as_given(self) -> Result<Server> {
         let mut server = self.spawn()?;
-        let line = server.stdout.wait_for(PATIENCE, |_| true);
-        let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
-        let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
+        if !server.has_listened() {
+            let line = server.stdout.so_far().into_iter().next();
             let got = format!("{line:?} on stdout, and the log\n{}", server.log);
             return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
-        };
-        server.addr = addr;
+        }
         Ok(server)
+    }
+
+    /// Starts the server with the arguments as they are, and waits for its `Listening on` line, or for its
+    /// end.
+    pub fn start_or_end(self) -> Result<Result<Server, Ended>> {
+        let mut server = self.spawn()?;
+        if server.has_listened() { Ok(Ok(server)) } else { Ok(Err(self.end_of(server)?)) }
     }
 
     /// Starts any server, and waits until it listens.
@@ -229,7 +234,11 @@ impl Launch {
 
     /// Starts a program that is expected to end by itself, and waits for it.
     pub fn run_to_end(self) -> Result<Ended> {
-        let mut server = self.spawn()?;
+        let server = self.spawn()?;
+        self.end_of(server)
+    }
+
+    fn end_of(&self, mut server: Server) -> Result<Ended> {
         let Some(status) = server.wait(PATIENCE)? else {
             let got = format!("it still runs; its log\n{}", server.log);
             return fail(format!("ran {self}"), "an end", got);
@@ -420,7 +429,7 @@ pub fn strike(group: u32) {
     tell_watchdog(&live);
 }
 
-/// Where a process that outlives this one reads which groups live.
+/// The pipe to the watchdog, which reads the live process groups from it.
 static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
 /// Lets a process that runs [`watch_over`] know which groups live, by a line of their numbers whenever
@@ -446,12 +455,19 @@ fn tell_watchdog(live: &[u32]) {
 ///
 /// If its words cannot be read.
 pub fn watch_over(told: impl BufRead) -> Result<()> {
-    let mut last = String::new();
-    for line in told.lines() {
-        last = line?;
-    }
-    last.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
+    named_last(told)?.into_iter().for_each(kill_group);
     Ok(())
+}
+
+/// Returns the groups of the last line, at its end.
+fn named_last(mut told: impl BufRead) -> Result<Vec<u32>> {
+    let (mut last, mut line) = (String::new(), String::new());
+    // A process that is killed may leave an unfinished line, of which the last number may be cut off.
+    while told.read_line(&mut line)? > 0 && line.ends_with('\n') {
+        std::mem::swap(&mut last, &mut line);
+        line.clear();
+    }
+    Ok(last.split_whitespace().filter_map(|group| group.parse().ok()).collect())
 }
 
 /// Does something during which no server starts in this process: between its fork and its exec, a
@@ -621,7 +637,16 @@ impl Server {
         found.first().map(|addr| reachable(*addr))
     }
 
-    /// Where it says that it listens.
+    /// Waits for its `Listening on` line, and notes the address.
+    fn has_listened(&mut self) -> bool {
+        let line = self.stdout.wait_for(PATIENCE, |_| true);
+        let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
+        let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else { return false };
+        self.addr = addr;
+        true
+    }
+
+    /// Returns where it says that it listens.
     fn says_it_listens(&self) -> Option<SocketAddr> {
         let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
         let lines = [self.stdout.so_far(), self.log.so_far()].concat();
@@ -982,4 +1007,18 @@ fn reachable(mut addr: SocketAddr) -> SocketAddr {
 fn is_taken(port: u16) -> bool {
     let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_cut_off_names_no_group() -> Result<()> {
+        assert_eq!(named_last(&b"12\n12 345\n"[..])?, [12, 345]);
+        assert_eq!(named_last(&b"12\n12 34"[..])?, [12]);
+        assert!(named_last(&b"12\n\n"[..])?.is_empty());
+        assert!(named_last(&b"1"[..])?.is_empty());
+        Ok(())
+    }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use workbench::server;
 
-/// Starts the process that ends the servers if this one is killed. Without it, only that is not
-/// done.
+/// Starts the watchdog: the process that ends the servers if this one is killed. If it cannot be
+/// started, everything else still works.
 ///
 /// It is no child of this process: all children are servers, or what servers leave behind.
 pub fn start_watchdog() {
@@ -21,7 +21,7 @@ pub fn start_watchdog() {
     }
 }
 
-/// Is that process, or the parent that it needs only to lose it.
+/// Runs the watchdog, or the short-lived parent that detaches it.
 pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
     if is_alone {
         server::watch_over(std::io::stdin().lock())?;

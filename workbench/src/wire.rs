@@ -675,7 +675,7 @@ pub fn framed(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 
-/// Whether a terminal does something at this character instead of showing it: C0, DEL and C1, what
+/// Reports whether a terminal does something at this character instead of showing it: C0, DEL and C1, what
 /// has Unicode's property `Bidi_Control`, and the separators of lines and paragraphs.
 #[must_use]
 pub fn is_obeyed(ch: char) -> bool {

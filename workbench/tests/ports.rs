@@ -10,8 +10,10 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use workbench::mutants;
 use workbench::port::Port;
 use workbench::server::{Launch, Server};
+use workbench::skip;
 
 /// The variable that makes this program one of many that do the same.
 const WORKER: &str = "TINCAN_TEST_WORKER";
@@ -73,11 +75,23 @@ fn start(more: &[&str]) -> Server {
     started.unwrap_or_else(|err| panic!("{err:#}"))
 }
 
+/// Skips a test where there is no perl.
+fn lacks_perl() -> bool {
+    let is_lacking = !mutants::is_there("perl");
+    if is_lacking {
+        skip("there is no perl").unwrap();
+    }
+    is_lacking
+}
+
 #[test]
 fn many_servers_start_at_once() {
     const PROCESSES: usize = 4;
     const THREADS: usize = 4;
     const EACH: usize = 20;
+    if lacks_perl() {
+        return;
+    }
     if is_worker() {
         let start_some = || {
             for i in 0..EACH {
@@ -98,6 +112,9 @@ fn many_servers_start_at_once() {
 
 #[test]
 fn a_server_that_finds_its_port_taken_is_started_again_on_another() {
+    if lacks_perl() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let ports = folder.path().join("ports");
     let script = r#"echo "$2" >> "$1"

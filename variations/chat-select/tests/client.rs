@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use workbench::port::Port;
 use workbench::server::{Launch, Server};
 #[cfg(target_os = "linux")]
-use workbench::{check::Needs, contract::interrupted};
+use workbench::{check::Needs, contract::interrupted, skip};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 
@@ -101,14 +101,17 @@ fn two_clients_hear_each_other_and_the_end() -> Result<()> {
 #[cfg(target_os = "linux")]
 fn it_retries_what_a_signal_interrupts() -> Result<()> {
     if !Needs::Interrupts.met() {
-        return Ok(());
+        return skip("there is no cc to compile what interrupts system calls");
     }
     let folder = tempfile::tempdir()?;
     let server = start()?;
     let mut command = Command::new(PROGRAM);
     command.args(["--name", "ann", "--port", &server.addr().port().to_string()]);
-    command.env("LD_PRELOAD", interrupted::library(folder.path())?);
+    let library = interrupted::library(folder.path())?;
+    command.env("LD_PRELOAD", &library);
     let mut ann = Running::spawn(command)?;
+    server.wait_for_log("ann", |line| line.ends_with("NAME: ann"))?;
+    interrupted::expect_loaded(ann.0.id(), &library)?;
     ann.keyboard()?.write_all(b"one\ntwo\n")?;
     let ann = ann.end()?;
     assert_eq!(

@@ -5,9 +5,10 @@
 use std::fs::File;
 use std::net::TcpListener;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use rustix::io::{FdFlags, fcntl_setfd};
 use workbench::server::Launch;
+use workbench::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 
@@ -17,7 +18,9 @@ const OPEN: usize = 1100;
 #[test]
 fn server_and_client_say_so_and_exit_1() -> Result<()> {
     let limit = rlimit::increase_nofile_limit(4096)?;
-    ensure!(limit >= 2048, "this needs 2048 descriptors, and {limit} are allowed");
+    if limit < 2048 {
+        return skip(&format!("this needs 2048 descriptors, and {limit} are allowed"));
+    }
     let files: Vec<_> = (0..OPEN).map(|_| File::open("/dev/null")).collect::<Result<_, _>>()?;
     for file in &files {
         fcntl_setfd(file, FdFlags::empty())?; // std has set CLOEXEC

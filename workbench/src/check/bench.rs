@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::{Finding, Profile, Subject, Target};
 use crate::contract::common::{Serves, Speech};
 use crate::contract::events;
-use crate::server::{Launch, Lines, Server};
+use crate::server::{Ended, Launch, Lines, Server};
 use crate::sockdiag::unread_bytes;
 use crate::tape::Tape;
 use crate::tls::Tls;
@@ -229,6 +229,11 @@ impl Bench {
     /// Starts what was prepared with a port of its own.
     pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start_as_given()?))
+    }
+
+    /// Starts what was prepared with a port of its own; returns how it ended if it ends instead.
+    pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Ended>> {
+        Ok(launch.start_or_end()?.map(|server| self.remember(server)))
     }
 
     /// Starts what was prepared so that it cannot say where it listens.

@@ -376,8 +376,8 @@ fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Clien
     witness.expect(&bench.said(newcomer.addr(), "new here"))
 }
 
-/// What a client sends after a protocol error goes to nobody, in the same write as the error or later,
-/// even if the server still reads it while the connection ends.
+/// Checks that what a client sends after a protocol error goes to nobody, in the same write as the error
+/// or later, even if the server still reads it while the connection ends.
 pub(super) fn after_error(bench: &Bench) -> Result<()> {
     /// A server with several threads may relay a message after another that came later.
     const TIMES: usize = 5;
@@ -402,7 +402,7 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
              \"later␀\"; A spoke then"
         ));
         for _ in 0..TIMES {
-            // A server that has closed the connection takes nothing, and one may leave it unread.
+            // The server may have closed the connection already, or may leave these bytes unread.
             if !client.send_regardless(b"later\0") || wait_until_read(&client).is_err() {
                 break;
             }

@@ -299,7 +299,7 @@ impl Needs {
                 Err(err) if err.kind() == ErrorKind::PermissionDenied => true,
                 _ => can_drop_low_ports(),
             },
-            // A machine may lack a compiler, but not the one where it is decided whether all is well.
+            // A developer's machine may lack a compiler; the CI machine may not.
             Self::Interrupts => {
                 let is_decided_here = std::env::var_os("CI").is_some();
                 cfg!(target_os = "linux") && (is_decided_here || mutants::is_there("cc"))

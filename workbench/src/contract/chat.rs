@@ -109,12 +109,16 @@ fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
     }
 }
 
-/// Who has connected gets what is said next. A server whose accept loop is a thread or a task of its own
-/// may receive a message before it has accepted a client that connected at the same time; a server with
-/// one loop accepts first.
+/// Checks that a client that has connected gets the next message.
+///
+/// A server with one loop accepts the clients that wait before it receives. A server whose accept loop is a
+/// thread or a task of its own may receive a message before it has accepted a client that connected at the
+/// same time.
 pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
     const TRIES: usize = 100;
-    let allowed = if bench.profile() == Profile::ChatPoll { 0 } else { TRIES / 3 };
+    // How often a thread or a task is late depends on the machine. This is a coarse bound for a busy one: a
+    // server that let a client join in a thread or a task of the client missed 60 to 98.
+    let allowed = if bench.profile() == Profile::ChatPoll { 0 } else { TRIES / 2 };
     let server = bench.start(&[])?;
     let mut missed = 0;
     for _ in 0..TRIES {
@@ -140,23 +144,23 @@ pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
     fail(did, format!("the second misses it {allowed} times at most"), format!("{missed} times"))
 }
 
-/// However many connect, say half a message and leave, those who stay are heard.
+/// Checks that those who stay are heard, however many connect, say half a message and leave.
 pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 400;
-    /// Thrice what a server needed that served all in turn; one that did not let tens of thousands in.
-    const CONNECTIONS: usize = 6000;
+    /// Ten times what a fair server needed. An unfair one accepted tens of thousands.
+    const CONNECTIONS: usize = 20_000;
     let mut room = Room::open(bench, &["-q"], 2)?;
     let addr = room.server.addr();
     let connections = AtomicUsize::new(0);
     let is_over = AtomicBool::new(false);
     let heard = thread::scope(|scope| {
+        // Also if the check below fails or panics, because the scope waits for the threads.
+        let _end = SetAtEnd(&is_over);
         for is_reset in [true, false] {
             let (connections, is_over) = (&connections, &is_over);
             scope.spawn(move || churn(addr, is_reset, connections, is_over));
         }
-        let heard = hear_amid_churn(&mut room, MESSAGES, &connections);
-        is_over.store(true, Ordering::Relaxed);
-        heard
+        hear_during_churn(&mut room, MESSAGES, &connections)
     })?;
     let came = connections.load(Ordering::Relaxed);
     if came <= CONNECTIONS {
@@ -166,11 +170,29 @@ pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
     fail(did, format!("delivered before {CONNECTIONS} of them have come"), format!("after {came}"))
 }
 
+/// Sets the flag when it is dropped.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over: &AtomicBool) {
-    /// A bound on the test itself.
+    /// Bounds on the test itself.
     const ENOUGH: usize = 100_000;
+    const FAILURES: usize = 100;
+    let mut failures = 0;
     while !is_over.load(Ordering::Relaxed) && connections.load(Ordering::Relaxed) < ENOUGH {
-        let Ok(mut client) = Client::connect(server) else { continue };
+        let Ok(mut client) = Client::connect(server) else {
+            failures += 1;
+            if failures >= FAILURES {
+                return;
+            }
+            thread::sleep(AFTER_FAILURE);
+            continue;
+        };
         connections.fetch_add(1, Ordering::Relaxed);
         if client.send_regardless(b"x\0half") && is_reset {
             let _ = client.reset();
@@ -178,13 +200,20 @@ fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over:
     }
 }
 
+/// How long to wait after a connection that failed, before the next one.
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+
 /// Says so many messages when the churn has begun, and waits until the other member has them all.
-fn hear_amid_churn(
+fn hear_during_churn(
     room: &mut Room<'_>,
     messages: usize,
     connections: &AtomicUsize,
 ) -> Result<usize> {
-    wait_until(PATIENCE, || Ok(connections.load(Ordering::Relaxed) >= 500))?;
+    const BEGUN: usize = 500;
+    if !wait_until(PATIENCE, || Ok(connections.load(Ordering::Relaxed) >= BEGUN))? {
+        let came = connections.load(Ordering::Relaxed);
+        return fail("let clients connect and leave", format!("{BEGUN} of them come"), came);
+    }
     connections.store(0, Ordering::Relaxed);
     let speaker = room.members[1].addr();
     for i in 0..messages {

@@ -32,7 +32,7 @@ use super::events::{self, came, is_warning, left};
 use super::interrupted;
 use super::log::{controls, is_forbidden};
 use super::table::row;
-use super::{AT_ONCE, cli, limits, log, memory, outlets, survival, trial};
+use super::{AT_ONCE, cli, limits, log, memory, outlets, rules, survival, trial};
 #[cfg(unix)]
 use super::{exhaustion, shortage, stopping};
 use crate::check::survival as ladder;
@@ -368,58 +368,26 @@ const TABLE: &[Row] = &[
          second, with a count of those left out.",
     ),
     #[cfg(unix)]
-    many(
-        "limits-descriptors",
-        exhaustion::run_out_and_come_back,
-        "§1: `accept` errors never end a server, and never spin the processor: out of file \
-         descriptors, it waits and goes on accepting once some are free.",
-    ),
+    many("limits-descriptors", exhaustion::run_out_and_come_back, rules::LIMITS_DESCRIPTORS),
     #[cfg(unix)]
-    each(
-        "limits-threads-at-start",
-        shortage::few_threads_at_start,
-        "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or it \
-         serves.",
-    )
-    .needs(Needs::OtherUser),
+    each("limits-threads-at-start", shortage::few_threads_at_start, rules::LIMITS_THREADS_AT_START)
+        .needs(Needs::OtherUser),
     #[cfg(unix)]
-    many(
-        "limits-threads",
-        shortage::no_thread_for_many,
-        "§1: for what went wrong the address, what was being done, and why; at most 10 lines a second, \
-         with a count of those left out.",
-    )
-    .needs(Needs::OtherUser),
+    many("limits-threads", shortage::no_thread_for_many, rules::LIMITS_THREADS)
+        .needs(Needs::OtherUser),
     #[cfg(unix)]
-    many(
-        "limits-address-space",
-        shortage::little_address_space,
-        "§1: One client's failure is that client's alone: where there is no room for another client, \
-         the server and every other client go on.",
-    )
-    .needs(Needs::AddressSpace),
+    many("limits-address-space", shortage::little_address_space, rules::LIMITS_ADDRESS_SPACE)
+        .needs(Needs::AddressSpace),
     #[cfg(unix)]
-    each(
-        "limits-burst",
-        survival::burst_of_connections,
-        "§1: `accept` errors never end a server, and a burst of connections is let in.",
-    ),
-    each(
-        "survive-resets",
-        survival::reset_by_many,
-        "§1: however it leaves, the server and every other client go on: a hundred resets in a row.",
-    ),
+    each("limits-burst", survival::burst_of_connections, rules::LIMITS_BURST),
+    each("survive-resets", survival::reset_by_many, rules::SURVIVE_RESETS),
     #[cfg(unix)]
     each(
         "survive-reset-in-backlog",
         survival::reset_before_accept,
-        "§1: `accept` errors never end a server: a reset before the accept.",
+        rules::SURVIVE_RESET_IN_BACKLOG,
     ),
-    each(
-        "survive-garbage",
-        garbage,
-        "§1: whatever a client sends, the server and every other client go on.",
-    ),
+    each("survive-garbage", garbage, rules::SURVIVE_GARBAGE),
     each(
         "survive-left-amid",
         ladder::left_amid,
@@ -434,70 +402,30 @@ const TABLE: &[Row] = &[
     )
     .needs(Needs::Figures),
     #[cfg(target_os = "linux")]
-    one("survive-interrupted", interrupted::retried, "§1: An interrupted system call is retried.")
+    one("survive-interrupted", interrupted::retried, rules::SURVIVE_INTERRUPTED)
         .needs(Needs::Interrupts),
-    many(
-        "survive-crowds",
-        memory::comes_back,
-        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
-         leaves no memory behind (within 10 MiB of before).",
-    )
-    .of_unfinished()
-    .needs(Needs::Figures),
+    many("survive-crowds", memory::comes_back, rules::SURVIVE_CROWDS)
+        .of_unfinished()
+        .needs(Needs::Figures),
     #[cfg(unix)]
-    each(
-        "survive-stdout-closed",
-        outlets::stdout_closed,
-        "§1: a closed stdout never stops or stalls a server.",
-    ),
+    each("survive-stdout-closed", outlets::stdout_closed, rules::SURVIVE_STDOUT_CLOSED),
     #[cfg(target_os = "linux")]
-    each(
-        "survive-stdout-full",
-        outlets::stdout_full,
-        "§1: a stdout that is full from the start never stops or stalls a server.",
-    ),
+    each("survive-stdout-full", outlets::stdout_full, rules::SURVIVE_STDOUT_FULL),
     #[cfg(unix)]
-    each(
-        "survive-stderr-closed",
-        outlets::stderr_closed,
-        "§1: Nor does the log: a stderr that is closed or whose reader has gone never stops or \
-         stalls a server.",
-    ),
-    each(
-        "survive-stderr-unread",
-        outlets::stderr_unread,
-        "§1: a stderr that nobody reads never stops or stalls a server.",
-    ),
+    each("survive-stderr-closed", outlets::stderr_closed, rules::SURVIVE_STDERR_CLOSED),
+    each("survive-stderr-unread", outlets::stderr_unread, rules::SURVIVE_STDERR_UNREAD),
     #[cfg(target_os = "linux")]
-    each(
-        "survive-disk-full",
-        outlets::disk_full,
-        "§1: a full disk never stops or stalls a server.",
-    ),
+    each("survive-disk-full", outlets::disk_full, rules::SURVIVE_DISK_FULL),
     each(
         "log-lines",
         comes_and_goes,
         "§1: one line an event: `Connection from ADDR`, `Client ADDR disconnected`.",
     ),
-    each(
-        "log-escapes",
-        controls_escaped,
-        "§1: Text that came from the network and goes to a log has its control characters escaped \
-         (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
-    ),
-    each(
-        "log-not-forged",
-        events_not_forged,
-        "§1: Text that came from the network and goes to a log has its control characters escaped: \
-         no client writes lines of its own.",
-    ),
-    many("log-quiet", quiet, "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`."),
-    each("log-rust-log", log::rust_log, "§1: the log: set by `RUST_LOG`."),
-    each(
-        "log-rust-log-mistyped",
-        log::rust_log_mistyped,
-        "§1: the log: `info` by default, also if `RUST_LOG` is mistyped, which one warning says.",
-    ),
+    each("log-escapes", controls_escaped, rules::LOG_ESCAPES),
+    each("log-not-forged", events_not_forged, rules::LOG_NOT_FORGED),
+    many("log-quiet", quiet, rules::LOG_QUIET),
+    each("log-rust-log", log::rust_log, rules::LOG_RUST_LOG),
+    each("log-rust-log-mistyped", log::rust_log_mistyped, rules::LOG_RUST_LOG_MISTYPED),
 ];
 
 /// What no protocol here knows, one way or another.

@@ -1,9 +1,10 @@
 /*
  * A library that interrupts system calls, to be loaded into a server before all others (LD_PRELOAD).
  *
- * When a signal comes while a call waits, the call has done nothing and returns EINTR. No test can send
- * a signal in each of these moments, so this library does without one: of the calls of each function in
- * each thread, the first, the third, the fifth, … return EINTR. The others do what they always do.
+ * When a signal comes while a call waits, the call returns EINTR. It has done nothing, except connect(2),
+ * which goes on in the background. No test can send a signal in each of these moments, so this library
+ * does without one: of the calls of each function in each thread, the first, the third, the fifth, …
+ * return EINTR and do nothing. The others do what they always do.
  *
  * What the kernel never interrupts is left alone where the libraries of the servers rely on it: a call
  * with MSG_DONTWAIT (signal-hook's handler), an eventfd (mio's waker), a connect that does not block.

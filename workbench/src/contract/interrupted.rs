@@ -10,10 +10,11 @@ use super::common::Serves;
 use super::{echo, framing, leaving, limits, slow, stopping, survival, trace};
 use crate::check::Bench;
 use crate::fail;
-use crate::server::Server;
 
-/// Every other call of the server fails with `EINTR`. Nobody may notice: neither a newcomer or one who
-/// stays, nor one that is refused, closed gently or slow, nor a reader of the log.
+/// Lets every other system call of the server fail with `EINTR`.
+///
+/// No client may notice, whether new, connected, refused, slow or being closed gently; nor may a reader
+/// of the log.
 pub(super) fn retried(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let library = library(folder.path())?;
@@ -62,7 +63,7 @@ pub fn library(folder: &Path) -> Result<String> {
 
 fn serves(bench: &Bench, library: &str) -> Result<()> {
     let mut server = bench.start(&["-v"])?;
-    expect_loaded(&server, library)?;
+    expect_loaded(server.pid().context("the server runs elsewhere")?, library)?;
     if bench.speech().is_some_and(|it| it.serves == Serves::One) {
         bench.expect_works(&server)?;
     } else {
@@ -83,14 +84,22 @@ fn serves(bench: &Bench, library: &str) -> Result<()> {
     server.expect_exit("served it while its system calls were interrupted")?;
     match server.log().count(|line| line.to_lowercase().contains("interrupted")) {
         0 => Ok(()),
-        _ => fail("interrupted each system call once", "not a word about that", server.log()),
+        _ => fail(
+            "interrupted every other call of each function, in each thread",
+            "not a word about that",
+            server.log(),
+        ),
     }
 }
 
-/// A program that is linked statically loads no library, and would pass without a test.
-fn expect_loaded(server: &Server, library: &str) -> Result<()> {
-    let pid = server.pid().context("the server runs elsewhere")?;
+/// Checks that a process has loaded the library, because a program that is linked statically loads none
+/// and would pass without a test.
+///
+/// # Errors
+///
+/// It has not.
+pub fn expect_loaded(pid: u32, library: &str) -> Result<()> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    ensure!(maps.contains(library), "the server has not loaded {library}");
+    ensure!(maps.contains(library), "process {pid} has not loaded {library}");
     Ok(())
 }

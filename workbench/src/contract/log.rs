@@ -54,7 +54,7 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
 }
 
-/// All characters that a message can hold and a log cannot, and the tab.
+/// Returns all characters that a message can hold and a log cannot, and the tab.
 pub(super) fn controls() -> String {
     ('\u{1}'..='\u{ffff}').filter(|ch| is_obeyed(*ch)).collect()
 }
@@ -163,7 +163,7 @@ pub(super) fn rust_log(bench: &Bench) -> Result<()> {
     }
 }
 
-/// A filter that cannot be meant as it is typed is told of once, and the log is as without it.
+/// Checks that an invalid filter causes one warning and is otherwise ignored.
 pub(super) fn rust_log_mistyped(bench: &Bench) -> Result<()> {
     for text in ["inof", "chat_poll=debgu", "warn,chat-poll", "=", "info\u{202e}"] {
         one_warning(bench, text, 1)?;
@@ -189,7 +189,7 @@ fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
     }
 }
 
-/// Many failures for one reason must not keep the log from telling of a failure for another one.
+/// Checks that many failures for one reason do not hide from the log a failure for another one.
 pub(super) fn each_reason_apart(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     // More than the ten lines that a reason may have within a second.

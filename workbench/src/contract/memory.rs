@@ -11,8 +11,7 @@ use crate::wire::Client;
 /// How many crowds come and leave, one after the other.
 const WAVES: usize = 4;
 
-/// The clients of a crowd at least, and what all of them together send at least, in bytes: more than a
-/// server may keep.
+/// The smallest crowd, and the fewest bytes that it sends in total, which is more than a server may keep.
 const CLIENTS: usize = 1000;
 const SENT: usize = 13 * 1024 * 1024;
 
@@ -22,7 +21,8 @@ const KEPT: u64 = 10 * 1024 * 1024;
 /// The longest tin-can message, as in `tincanchat`, in bytes.
 const LONGEST: usize = 16 * 1024;
 
-/// Crowds come, send an unfinished message each, as long as the protocol lets it be, and leave.
+/// Checks that the server gives the memory back when crowds come, send an unfinished message each, as
+/// long as the protocol lets it be, and leave.
 ///
 /// The rule gives the server 5 s. A busy machine may need longer for the last clients, but a server
 /// that keeps the memory never gives it back, so this waits as long as for anything else.
@@ -44,7 +44,7 @@ pub(super) fn comes_back(bench: &Bench) -> Result<()> {
         );
         bench.did(did.clone());
         let clients = come(&server, &unfinished, crowd)?;
-        // Nothing tells that a server has read something, but that it keeps it.
+        // The only sign that the server has read the bytes is that its memory grows.
         let taken = format!("more than {} MiB more than before", mib(KEPT));
         within(bench, &server, |now| now > before + KEPT, &taken, before)?;
         drop(clients);

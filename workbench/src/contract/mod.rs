@@ -28,6 +28,7 @@ mod limits;
 mod log;
 mod memory;
 mod outlets;
+mod rules;
 #[cfg(unix)]
 mod shortage;
 mod slow;

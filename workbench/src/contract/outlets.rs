@@ -79,7 +79,7 @@ fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
     Ok((reader, writer))
 }
 
-/// Opened anew, the pipe is one whose writers wait.
+/// Returns the pipe as a file, because one that is opened anew makes its writers wait.
 #[cfg(target_os = "linux")]
 fn outlet(pipe: &PipeWriter) -> Outlet {
     Outlet::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())

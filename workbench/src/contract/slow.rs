@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 use super::events::{self, said};
 use crate::check::Bench;
@@ -13,7 +13,7 @@ use crate::check::bench::Room;
 use crate::check::bench::while_stopped;
 use crate::server::Server;
 use crate::wire::{Client, framed, show};
-use crate::{PATIENCE, fail, wait_until};
+use crate::{Failure, PATIENCE, fail, wait_until};
 
 pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
     /// What may wait for one client, many times over, and far less than what is said.
@@ -117,7 +117,7 @@ pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
     room.pour(0, &"z".repeat(1000), 130)?;
     events::wait_for(&room.server, &events::left(slow.addr()))?;
     expect_cut_off(&room.server, slow.addr())?;
-    // Whoever is let wait for the time that is promised sees at least that much pass.
+    // The client may wait for the whole time that is promised.
     if begin.elapsed() < Duration::from_secs(9) {
         let got = format!("it was cut off after {:?}", begin.elapsed());
         return fail("let 130 KB wait for a client", "10 s to take some of it", got);
@@ -170,31 +170,40 @@ pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// A reader may pause for less than a second, however much waits for it meanwhile.
+/// Checks that a reader may pause for less than a second, however much waits for it meanwhile.
 pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 1500;
     const PAUSE: Duration = Duration::from_millis(300);
+    /// A server may cut off a reader that pauses for a second, so a pause of nearly that is not judged.
+    const SHORT: Duration = Duration::from_millis(900);
+    const TRIES: usize = 10;
     let text = "p".repeat(1000);
     let mut room = Room::open(bench, &[], 2)?;
-    for _ in 0..3 {
+    for _ in 0..TRIES {
         let mut reader = room.join_narrow()?;
+        // The pause begins when the reader's window is full, which is soon after the first message.
+        let begin = Instant::now();
         room.members[0].send(&framed(&text).repeat(MESSAGES))?;
         let relay = said(room.members[0].addr(), &text);
-        // It does not read until the others have all of it: the rest waits in the server.
+        // The reader does not read until the others have all of it: the rest waits in the server.
         (0..MESSAGES).try_for_each(|_| room.hear(&relay))?;
-        let begin = Instant::now();
         thread::sleep(PAUSE);
-        if begin.elapsed() > 2 * PAUSE {
-            continue; // the machine is busy, and it was not a short pause
-        }
         reader.widen()?;
-        (0..MESSAGES).try_for_each(|_| reader.expect(&relay))?;
-        return room.say(1, "all still here");
+        match (0..MESSAGES).try_for_each(|_| reader.expect(&relay)) {
+            Ok(()) => return room.say(1, "all still here"),
+            Err(err) if begin.elapsed() <= SHORT || is_late(&err) => return Err(err),
+            Err(_) => {} // the machine is busy, and the pause may have been too long
+        }
     }
-    Ok(())
+    bail!("undecided: the machine is too busy for a short pause, in each of {TRIES} tries")
 }
 
-/// While a server is suspended, it offers its clients nothing, so none of them is late.
+/// Reports whether a client waited in vain, and was not cut off.
+fn is_late(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<Failure>().is_some_and(|failure| failure.is_late)
+}
+
+/// Checks that no client is late while the server is suspended, because it then offers them nothing.
 #[cfg(unix)]
 pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
     /// Longer than any deadline of a server.

@@ -3,7 +3,9 @@ use anyhow::Result;
 
 #[cfg(target_os = "linux")]
 use super::interrupted;
-use super::{chat, cli, echo, framing, leaving, limits, log, memory, outlets, slow, survival};
+use super::{
+    chat, cli, echo, framing, leaving, limits, log, memory, outlets, rules, slow, survival,
+};
 #[cfg(unix)]
 use super::{exhaustion, shortage, stopping, trace};
 use crate::check::{Bench, Check, Needs, Profile, Theme};
@@ -304,114 +306,51 @@ pub const TABLE: &[Check] = &[
         "limits-descriptors",
         SEVERAL,
         exhaustion::run_out_and_come_back,
-        "§1: `accept` errors never end a server, and never spin the processor: out of file \
-         it waits and goes on accepting once some are free.",
+        rules::LIMITS_DESCRIPTORS,
     ),
     #[cfg(unix)]
     row(
         "limits-threads-at-start",
         EVERY,
         shortage::few_threads_at_start,
-        "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or \
-         it serves.",
+        rules::LIMITS_THREADS_AT_START,
     )
     .needs(Needs::OtherUser),
     #[cfg(unix)]
-    row(
-        "limits-threads",
-        SEVERAL,
-        shortage::no_thread_for_many,
-        "§1: for what went wrong the address, what was being done, and why; at most 10 lines a \
-         second, with a count of those left out.",
-    )
-    .needs(Needs::OtherUser),
+    row("limits-threads", SEVERAL, shortage::no_thread_for_many, rules::LIMITS_THREADS)
+        .needs(Needs::OtherUser),
     #[cfg(unix)]
     row(
         "limits-address-space",
         SEVERAL,
         shortage::little_address_space,
-        "§1: One client's failure is that client's alone: where there is no room for another \
-         client, the server and every other client go on.",
+        rules::LIMITS_ADDRESS_SPACE,
     )
     .needs(Needs::AddressSpace),
     #[cfg(unix)]
-    row(
-        "limits-burst",
-        EVERY,
-        survival::burst_of_connections,
-        "§1: `accept` errors never end a server, and a burst of connections is let in.",
-    ),
-    row(
-        "survive-resets",
-        EVERY,
-        survival::reset_by_many,
-        "§1: however it leaves, the server and every other client go on: a hundred resets in \
-         a row.",
-    ),
+    row("limits-burst", EVERY, survival::burst_of_connections, rules::LIMITS_BURST),
+    row("survive-resets", EVERY, survival::reset_by_many, rules::SURVIVE_RESETS),
     #[cfg(unix)]
     row(
         "survive-reset-in-backlog",
         EVERY,
         survival::reset_before_accept,
-        "§1: `accept` errors never end a server: a reset before the accept.",
+        rules::SURVIVE_RESET_IN_BACKLOG,
     ),
-    row(
-        "survive-crowds",
-        SEVERAL,
-        memory::comes_back,
-        "§1: One client's failure is that client's alone: a crowd that leaves amid its messages \
-         leaves no memory behind (within 10 MiB of before).",
-    )
-    .needs(Needs::Figures),
-    row(
-        "survive-garbage",
-        CHAT,
-        survival::garbage_disturbs_nobody,
-        "§1: whatever a client sends, the server and every other client go on.",
-    ),
+    row("survive-crowds", SEVERAL, memory::comes_back, rules::SURVIVE_CROWDS).needs(Needs::Figures),
+    row("survive-garbage", CHAT, survival::garbage_disturbs_nobody, rules::SURVIVE_GARBAGE),
     #[cfg(target_os = "linux")]
-    row(
-        "survive-interrupted",
-        EVERY,
-        interrupted::retried,
-        "§1: An interrupted system call is retried.",
-    )
-    .needs(Needs::Interrupts),
+    row("survive-interrupted", EVERY, interrupted::retried, rules::SURVIVE_INTERRUPTED)
+        .needs(Needs::Interrupts),
     #[cfg(unix)]
-    row(
-        "survive-stdout-closed",
-        EVERY,
-        outlets::stdout_closed,
-        "§1: a closed stdout never stops or stalls a server.",
-    ),
+    row("survive-stdout-closed", EVERY, outlets::stdout_closed, rules::SURVIVE_STDOUT_CLOSED),
     #[cfg(target_os = "linux")]
-    row(
-        "survive-stdout-full",
-        EVERY,
-        outlets::stdout_full,
-        "§1: a stdout that is full from the start never stops or stalls a server.",
-    ),
+    row("survive-stdout-full", EVERY, outlets::stdout_full, rules::SURVIVE_STDOUT_FULL),
     #[cfg(unix)]
-    row(
-        "survive-stderr-closed",
-        EVERY,
-        outlets::stderr_closed,
-        "§1: Nor does the log: a stderr that is closed or whose reader has gone never stops \
-         or stalls a server.",
-    ),
-    row(
-        "survive-stderr-unread",
-        EVERY,
-        outlets::stderr_unread,
-        "§1: a stderr that nobody reads never stops or stalls a server.",
-    ),
+    row("survive-stderr-closed", EVERY, outlets::stderr_closed, rules::SURVIVE_STDERR_CLOSED),
+    row("survive-stderr-unread", EVERY, outlets::stderr_unread, rules::SURVIVE_STDERR_UNREAD),
     #[cfg(target_os = "linux")]
-    row(
-        "survive-disk-full",
-        EVERY,
-        outlets::disk_full,
-        "§1: a full disk never stops or stalls a server.",
-    ),
+    row("survive-disk-full", EVERY, outlets::disk_full, rules::SURVIVE_DISK_FULL),
     row(
         "leave-half-close",
         CHAT,
@@ -546,20 +485,8 @@ pub const TABLE: &[Check] = &[
         log::one_line_for_many,
         "§1: one line an event, however many hear the message.",
     ),
-    row(
-        "log-escapes",
-        EVERY,
-        log::controls_escaped,
-        "§1: Text that came from the network and goes to a log has its control characters \
-         escaped (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
-    ),
-    row(
-        "log-not-forged",
-        EVERY,
-        log::events_not_forged,
-        "§1: Text that came from the network and goes to a log has its control characters \
-         escaped: no client writes lines of its own.",
-    ),
+    row("log-escapes", EVERY, log::controls_escaped, rules::LOG_ESCAPES),
+    row("log-not-forged", EVERY, log::events_not_forged, rules::LOG_NOT_FORGED),
     row(
         "log-errors-escaped",
         EVERY,
@@ -567,19 +494,9 @@ pub const TABLE: &[Check] = &[
         "§1: Text that came from the network and goes to a log has its control characters \
          escaped, also where it is an error.",
     ),
-    row(
-        "log-quiet",
-        EVERY,
-        log::quiet,
-        "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
-    ),
-    row("log-rust-log", EVERY, log::rust_log, "§1: the log: set by `RUST_LOG`."),
-    row(
-        "log-rust-log-mistyped",
-        EVERY,
-        log::rust_log_mistyped,
-        "§1: the log: `info` by default, also if `RUST_LOG` is mistyped, which one warning says.",
-    ),
+    row("log-quiet", EVERY, log::quiet, rules::LOG_QUIET),
+    row("log-rust-log", EVERY, log::rust_log, rules::LOG_RUST_LOG),
+    row("log-rust-log-mistyped", EVERY, log::rust_log_mistyped, rules::LOG_RUST_LOG_MISTYPED),
     row(
         "log-each-reason",
         EVERY,
@@ -648,12 +565,7 @@ pub const TABLE: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (it is no trace).",
     ),
     #[cfg(target_os = "linux")]
-    row(
-        "trace-disk-full",
-        EVERY,
-        trace::disk_full,
-        "§1: a full disk never stops or stalls a server.",
-    ),
+    row("trace-disk-full", EVERY, trace::disk_full, rules::SURVIVE_DISK_FULL),
     #[cfg(unix)]
     row(
         "trace-unread",

@@ -75,7 +75,7 @@ impl Clock {
         self.late.record(now.saturating_duration_since(self.schedule.due(nth)));
     }
 
-    /// Counts a copy that has not come as late as it is now.
+    /// Records a missing copy with the delay that it has so far.
     fn record_missing(&mut self, nth: u64, now: Instant) {
         if self.schedule.due(nth) >= self.from {
             self.record(nth, now);
@@ -131,7 +131,7 @@ pub struct Wrong {
     pub out_of_order: u64,
     /// Copies of messages that nobody had sent.
     pub forged: u64,
-    /// Copies that had not come when the accounts were closed, and none of the sender's after them.
+    /// Copies that had not arrived when counting stopped, with no later copy from the same sender either.
     pub late: u64,
 }
 

@@ -522,7 +522,7 @@ impl Room {
         let count = |name| figures.get(name).unwrap_or_default();
         let late = (count("undelivered") - count("lost")) as u64;
         if late > 0 {
-            figures.faults.push(format!("{} had not come after {waited:?}", copies(late)));
+            figures.faults.push(format!("{} had not come after {waited:.1?}", copies(late)));
         }
     }
 }

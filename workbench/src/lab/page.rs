@@ -100,7 +100,7 @@ fn warnings(results: &Results) -> String {
         });
         let links = links.collect::<Vec<_>>().join(", ");
         let text = "Copies were lost, came twice, or something else was wrong with a server, in:";
-        let text = format!("{text} {links}. What it touches is marked with !.");
+        let text = format!("{text} {links}. The affected rows are marked with !.");
         html += &alert("Faults.", &text).replacen("alert", "alert bad", 1);
     }
     if let Some(percent) = results.machine.others_percent.filter(|_| results.machine.was_busy()) {
