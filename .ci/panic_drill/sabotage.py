@@ -10,14 +10,14 @@ ECHO_MARK = re.compile(r'^( *)info!\("\{addr\}: \{\}", printable\(&?(\w+)\)\);\n
 CHAT_MARK = re.compile(r"^( *)let \((?:mut )?(\w+), (?:mut )?\w+\) = relay_msgs\([^;]*;\n", re.M)
 LOCK = "clients.table()"
 
-# The loop of the sending half, where something is about to be sent; and where a client is made whose
-# sending half knows it by its gauge alone.
+# The loop of the sending half, where something is about to be sent; and where a
+# client's handler gets the gauge by which alone its sending half knows it.
 SEND_MARK = re.compile(
     r"^(?:async )?fn handle_client_send\((?P<arguments>[^{]*?)\) -> Result<\(\)> \{\n"
     r"(?:    .*\n)*?    while .*\{\n",
     re.M,
 )
-GAUGE_MARK = re.compile(r"^    let client = Client \{ [^;]*gauge: \w+::clone\(&gauge\) \};\n", re.M)
+GAUGE_MARK = re.compile(r"^    let Connection \{ sock, queue, gauge \} = connection;\n", re.M)
 
 DRILL = """
 static DRILL: std::sync::Mutex<Option<std::net::SocketAddr>> = std::sync::Mutex::new(None);
@@ -68,7 +68,7 @@ def chat(file, source):
     lines += '        assert!(victim.is_none() || victim != addr, "the drill, while sending");\n'
     source = after(source, mark, lines)
     if "client:" not in mark["arguments"]:
-        mark = found(GAUGE_MARK, source, file, "place where a client with a gauge is made")
+        mark = found(GAUGE_MARK, source, file, "place where a handler gets its client's gauge")
         line = "    let gauge_at = std::ptr::from_ref(&*gauge) as usize;\n"
         line += '    GAUGES.lock().expect("the drill").push((gauge_at, addr));\n'
         source = after(source, mark, line) + GAUGES

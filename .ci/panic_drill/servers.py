@@ -98,7 +98,7 @@ ROWS = [
     Row(
         name="app-server",
         file="variations/app-protocol/src/bin/app-server.rs",
-        mark=r"fn search\(value: &str\) -> String \{\n",
+        mark=r'    let value = word\(request, "value"\)\?;\n',
         panic='assert!(value != "panic!", "the drill");',
         victim=app_request("panic!"),
         says=app_request("ring"),
@@ -153,8 +153,8 @@ ROWS = [
     Row(
         name="echo-framework",
         file="variations/echo-framework/src/main.rs",
-        mark=BY_SELF % LOSSY % "text",
-        panic='assert!(text != b"panic!", "the drill");',
+        mark=BY_SELF % "&text",
+        panic='assert!(text != "panic!", "the drill");',
         victim=b"panic!\n",
         says=b"still there?\n",
         hears=b"You said: still there?\n",
