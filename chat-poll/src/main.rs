@@ -91,9 +91,10 @@ impl Clients {
         self.table.insert(client);
     }
 
-    /// Waits for events; does not wait if a client may have more to read.
-    fn wait(&self, poll: &mut Poll, events: &mut Events) -> Result<()> {
-        let timeout = if self.readable.is_empty() { TICK } else { Duration::ZERO };
+    /// Waits for events; does not wait if a client may have more to read, or if there may be more to accept.
+    fn wait(&self, poll: &mut Poll, events: &mut Events, may_accept: bool) -> Result<()> {
+        let has_more = may_accept || !self.readable.is_empty();
+        let timeout = if has_more { Duration::ZERO } else { TICK };
         match tincanchat::span("poll").over(poll.poll(events, Some(timeout))) {
             Err(err) if err.kind() != ErrorKind::Interrupted => Err(err.into()),
             _ => Ok(()),
@@ -181,8 +182,8 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
     let mut door = Door::with_porch(args.server.client_limit(0));
     let mut accept_at = None;
     while !shutdown.requested() {
-        clients.wait(&mut poll, &mut events)?;
         let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
+        clients.wait(&mut poll, &mut events, is_due)?;
         // Before anything is received: a client that has connected by now gets every message from now on.
         if is_due || events.iter().any(|event| event.token() == LISTENER) {
             let mut accepts = 0;
@@ -213,7 +214,7 @@ fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<
     clients.has_work = true;
     let deadline = Instant::now() + DRAIN;
     while !clients.table.is_empty() && Instant::now() < deadline {
-        clients.wait(&mut poll, &mut events)?;
+        clients.wait(&mut poll, &mut events, false)?;
         clients.turn(&events);
     }
     Ok(())
