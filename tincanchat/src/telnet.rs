@@ -24,7 +24,7 @@ use std::os::windows::io::AsSocket as AsSock;
 use memchr::{memchr_iter, memchr3};
 use socket2::SockRef;
 
-/// The longest subnegotiation, in bytes. What comes after so many is text again.
+/// The longest subnegotiation, in bytes. The bytes after that are text again.
 ///
 /// A server that agrees to no option is sent none, so this is for a client that begins one and does
 /// not end it: without a limit, nothing that it sends would ever be heard again. The longest that is
@@ -48,7 +48,7 @@ const FIRST_COMMAND: u8 = 236;
 const BACKSPACE: u8 = 8;
 const DELETE: u8 = 127;
 
-/// Takes the telnet commands out of what one client sends.
+/// Removes the telnet commands from the bytes that one client sends.
 ///
 /// ```
 /// use tincanchat::telnet::Telnet;
@@ -76,7 +76,7 @@ enum Next {
     Command,
     /// The option that this command is about.
     Option(u8),
-    /// Part of a subnegotiation that has so many bytes already.
+    /// Part of a subnegotiation, with the number of its bytes so far.
     Sub(usize),
     /// The byte that follows an IAC in a subnegotiation.
     SubCommand(usize),
@@ -106,7 +106,7 @@ impl Telnet {
         kept
     }
 
-    /// Takes text that erases nothing and holds no command, which is most of what comes, in one go.
+    /// Copies text that erases nothing and holds no command, as most text does, all at once.
     fn take_plain(&mut self, plain: &[u8], text: &mut Vec<u8>) {
         let Some(last) = plain.last() else { return };
         let mut copied = 0;

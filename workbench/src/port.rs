@@ -26,7 +26,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// If there is none.
+    /// No free port was found.
     pub fn reserve() -> Result<Self> {
         const TRIES: usize = 1000;
         const ALL: RangeInclusive<u16> = 10_000..=65_535;

@@ -113,7 +113,7 @@ impl Launch {
         self
     }
 
-    /// Lets the server have so many bytes of address space and no more (Linux, with prlimit(1)).
+    /// Limits the address space of the server to this number of bytes (Linux, with prlimit(1)).
     #[must_use]
     pub fn address_space(mut self, bytes: u64) -> Self {
         self.limits.push(format!("set -- prlimit --as={bytes} \"$@\""));

@@ -159,7 +159,7 @@ impl ServerArgs {
         memory::limit_by_address_space(limit.min(ceiling), threads_each)
     }
 
-    /// Returns how many clients a server may have that keeps so many stacks of
+    /// Returns how many clients a server may have that keeps `stacks_each` stacks of
     /// [`STACK_SIZE`](crate::STACK_SIZE) for each, and no threads; with a warning in the log when it is
     /// fewer than asked for.
     ///

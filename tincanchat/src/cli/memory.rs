@@ -79,7 +79,7 @@ fn give_back() {}
 /// Lowers the number of clients to that for which the address space has room, if the process may have
 /// only so much of it (`RLIMIT_AS` in getrlimit(2)).
 ///
-/// A quarter of what is free is kept for everything else: where the heap cannot grow, Rust aborts the process.
+/// A quarter of the free address space is kept for everything else: where the heap cannot grow, Rust aborts the process.
 pub(super) fn limit_by_address_space(limit: usize, stacks_each: usize) -> usize {
     let Some(free) = free_address_space().filter(|_| stacks_each > 0) else { return limit };
     let stacks = (free / 4 * 3 / SPACE_FOR_STACK).saturating_sub(AT_THE_DOOR);

@@ -54,7 +54,7 @@ fn main() -> Result<(), Failure> {
 struct Lines {
     addr: SocketAddr,
     telnet: Telnet,
-    /// What has come without telnet commands.
+    /// The bytes received so far, without telnet commands.
     text: Vec<u8>,
     /// Where the next line begins; what is before has been taken.
     start: usize,
@@ -62,7 +62,7 @@ struct Lines {
     searched: usize,
 }
 
-/// What has come from a client.
+/// A line or a telnet request that was received from a client.
 enum Said {
     /// A line with its end, if it has one.
     Line(Vec<u8>),

@@ -15,7 +15,7 @@ pub struct Sock(pub TcpStream);
 impl AsyncRead for Sock {
     /// Reads from the kernel what tokio's own `poll_read` may leave there. To tokio, a read that brings less
     /// than there is room for means that no more has come. But the kernel also ends a read at an urgent
-    /// byte, and does not tell again of what is behind it.
+    /// byte, and does not report the bytes behind it again.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

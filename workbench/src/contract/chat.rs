@@ -203,7 +203,7 @@ fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over:
 /// How long to wait after a connection that failed, before the next one.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-/// Says so many messages when the churn has begun, and waits until the other member has them all.
+/// Says `messages` messages once the churn has begun, and waits until the other member has them all.
 fn hear_during_churn(
     room: &mut Room<'_>,
     messages: usize,

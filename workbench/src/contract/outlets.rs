@@ -85,7 +85,7 @@ fn outlet(pipe: &PipeWriter) -> Outlet {
     Outlet::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())
 }
 
-/// Reads until the end has come, or for as long as patience lasts.
+/// Reads until the end of the stream, or until the patience is over.
 #[cfg(target_os = "linux")]
 fn read_what_comes(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
     rustix::io::ioctl_fionbio(&reader, true)?;

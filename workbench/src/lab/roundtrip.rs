@@ -107,7 +107,7 @@ fn measure(target: &Target, case: &Case, plan: Plan) -> Result<Figures> {
     let own = crowd.clients - 1;
     let mut trips = Latencies::new()?;
     let mut begun = Instant::now();
-    let mut goes_on = trip(&mut room, own)?.is_some(); // whatever is done only once is done now
+    let mut goes_on = trip(&mut room, own)?.is_some(); // work that is done only once is done here
     let before = Reading::take(&room, Some(target.process));
     let until = Instant::now() + plan.time(Duration::from_millis(600));
     while goes_on && Instant::now() < until {
