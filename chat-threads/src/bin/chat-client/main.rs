@@ -28,7 +28,7 @@ use rustyline::ExternalPrinter;
 use tincanchat::cli::{ClientArgs, Failure, in_words, say};
 use tincanchat::{DRAIN, LINGER, Rest, prep_msg, printable, recv_msgs};
 
-use terminal::{Screen, Typing};
+use terminal::{Screen, Typing, leave_signals_to_main_thread};
 use tls::Sock;
 
 /// How long a server may take to answer what came through a pipe, after the pipe's end: a little
@@ -103,6 +103,7 @@ fn chat_on_terminal(
     say(&format!("Connected to {server}: Enter sends a line, 'q' quits\n"))?;
     let receiver = Arc::clone(chat);
     let receive = move || {
+        leave_signals_to_main_thread();
         let ended = catch_panic(|| receiver.receive(|msgs| screen.show(msgs)));
         if !matches!(ended, Ok(Ok(()))) {
             screen.restore();

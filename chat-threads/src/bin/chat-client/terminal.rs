@@ -21,6 +21,7 @@ use rustyline::{
 };
 
 use mode::Mode;
+pub use mode::leave_signals_to_main_thread;
 
 /// How long rustyline waits for the rest of a key that begins with ESC; it prints nothing meanwhile.
 const KEY_TIME_MS: u16 = 200;
@@ -296,6 +297,7 @@ mod mode {
     use std::thread;
 
     use anyhow::Context as _;
+    use nix::sys::signal::{SigSet, Signal};
     use rustix::process::getpgrp;
     use rustix::termios::{
         OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
@@ -342,6 +344,7 @@ mod mode {
             signals.add_signal(SIGCONT)?;
             let mode = Arc::clone(self);
             let watch = move || {
+                leave_signals_to_main_thread();
                 for signal in &mut signals {
                     if signal == SIGCONT {
                         if mode.make_raw_again() {
@@ -409,6 +412,16 @@ mod mode {
         }
     }
 
+    /// Blocks the signals that end the program, in the thread that calls this.
+    ///
+    /// A program in the background that changes the terminal is stopped (SIGTTOU). When it continues after
+    /// a stop, rustyline does just that. A signal that came during the stop must end the program
+    /// before, so it must reach the thread that would go on.
+    pub fn leave_signals_to_main_thread() {
+        let ending = ENDING.iter().filter_map(|&signal| Signal::try_from(signal).ok());
+        let _ = ending.collect::<SigSet>().thread_block();
+    }
+
     /// Reports whether the program is not in the background. The kernel stops a program there that
     /// changes the terminal (SIGTTOU), and the terminal is as the shell needs it.
     fn is_ours() -> bool {
@@ -459,4 +472,6 @@ mod mode {
 
         pub fn restore(&self) {}
     }
+
+    pub fn leave_signals_to_main_thread() {}
 }
