@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 STAGES = ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"]
 
-# Tin-can chats: relay_msgs is the mark, as in the chat stages.
+# Tin-can chats: the mark is that of the chat stages.
 CHATS = ["chat-green", "chat-smol", "chat-tls", "chat-uring", "chat-nats"]
 
 
@@ -84,12 +84,12 @@ PARTY = {
 }
 
 ROWS = [
-    Row(name="echo-mixins fork", args=("--mixin", "fork"), logged="its process failed", **MIXIN),
+    Row(name="echo-mixins fork", args=("--mixin", "fork"), logged=" failed", **MIXIN),
     Row(name="echo-mixins thread", args=("--mixin", "thread"), **MIXIN),
     Row(
         name="multiconn-server",
         file="variations/echo-select/src/bin/multiconn-server.rs",
-        mark=r'info!\("\{\}: \{\}", client\.seat\.addr\(\), shown\(&bytes\[\.\.n\]\)\);\n',
+        mark=r'info!\("\{\}: \{\}", client\.permit\.addr\(\), excerpt\(&bytes\[\.\.n\]\)\);\n',
         panic='assert!(bytes[..n] != *b"panic!", "the drill");',
         victim=b"panic!",
         says=b"still there?",
@@ -98,7 +98,7 @@ ROWS = [
     Row(
         name="app-server",
         file="variations/app-protocol/src/bin/app-server.rs",
-        mark=r'    let value = word\(request, "value"\)\?;\n',
+        mark=r'    let value = scalar_field\(request, "value"\)\?;\n',
         panic='assert!(value != "panic!", "the drill");',
         victim=app_request("panic!"),
         says=app_request("ring"),
@@ -133,8 +133,8 @@ ROWS = [
     Row(
         name="chat-select",
         file="variations/chat-select/src/server.rs",
-        mark=BY_ADDR % "text" + r"(?= *append_frame)",
-        panic='assert!(text.as_str() != "panic!", "the drill");',
+        mark=r'info!\("\{\}: \{\}", client\.permit\.addr\(\), printable\(msg\)\);\n',
+        panic='assert!(msg != "panic!", "the drill");',
         victim=frame(b"NAME: victim") + frame(b"panic!"),
         says=frame(b"NAME: somebody"),
         hears=b"CLIENT: 127.0.0.1",
@@ -144,7 +144,7 @@ ROWS = [
     Row(
         name="web-epoll",
         file="variations/web-epoll/src/server.rs",
-        mark=r'info!\("\{\}: \{\} \{\}", self\.seat\.addr\(\), [^;]*;\n',
+        mark=r'info!\("\{\}: \{\} \{\}", self\.permit\.addr\(\), [^;]*;\n',
         panic='assert!(!request.line.contains("/panic!"), "the drill");',
         victim=get("/panic!"),
         says=get("/"),

@@ -1,36 +1,40 @@
-//! Stage 4: a chat server, in one thread, on readiness.
+//! Stage 4: a chat server, in one thread, driven by readiness.
 //!
-//! The kernel says which of all the sockets are ready, and for each the one thread does what can be
-//! done at once, waiting for none of them. What a client has said so far, and what it has not taken
-//! yet, is no longer on the stack of a thread of its own; a table keeps it from turn to turn.
+//! The kernel reports which sockets are ready, and the thread does with each of them whatever it can do
+//! without blocking. It blocks only to wait for the next report. The state of each client, such as its
+//! unfinished message, is in a table, and not on the stack of a thread.
 //!
 //! Run it:      `cargo run -p chat-poll`
-//! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
-//! Compare:     `chat-threads`, where the kernel remembers who is waiting for what.
-//! Bad at:      a second processor, which it leaves idle; and being read from top to bottom.
+//! Talk to it:  `cargo run --bin chat-client`, in two terminals
+//! Compare:     `chat-threads`, where each thread waits for one thing.
+//! Bad at:      using more than one processor. And the code for one client is spread over several
+//!              functions.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use serverkit::{Admission, Admitted, Failure, Permit, ServerArgs, Stop, announce, catch_panic};
+use serverkit::{log_disconnect, log_unfinished, trace};
 use slab::Slab;
-use tincanchat::cli::{Door, Failure, Seat, ServerArgs, Shutdown, announce, caught, last_words};
-use tincanchat::cli::{log_end, log_rest, relay_msgs};
-use tincanchat::{DRAIN, Farewell, Frame, Frames, QueueGauge, Rest, SERVER_FULL};
-use tincanchat::{create_listen_socket, recv_msgs};
+use tincanchat::{Closing, DRAIN, QueueLimit, READ_TURN, RecvBuf, SERVER_FULL, SendBuf};
+use tincanchat::{append_msg, create_listen_socket, error_reply, printable, recv_msgs};
 use tracing::info;
 
-/// The listener's token; a client's is its place in the table.
-const LISTENER: Token = Token(usize::MAX - 1);
+/// The listener's token. A client's token is its index in the table, which never reaches this value.
+const LISTENER: Token = Token(usize::MAX);
 
 /// The most connections that are accepted in one turn.
 const ACCEPT_TURN: usize = 64;
 
-/// The longest wait for events: time passes for a client that is slow or leaving without any.
+/// The longest wait for events, so that the stop signal, the limits of the queues and the deadlines of
+/// connections that are being closed are checked at least this often.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Parser)]
@@ -44,216 +48,405 @@ struct Args {
     others_only: bool,
 }
 
+/// Starts the server. On an error, prints it on stderr, in one line, and exits with code 1.
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log()?;
+    let _log = args.server.start_log()?; // lines on stderr, until this is dropped
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    let shutdown = Shutdown::on_signal()?;
-    announce(&listener)?;
-    listener.set_nonblocking(true)?;
-    serve(TcpListener::from_std(listener), &args, &shutdown)?;
+    let stop = Stop::on_signal()?; // SIGINT or SIGTERM; a second signal ends the process at once
+    announce(&listener)?; // prints "Listening on ADDR" on stdout
+    listener.set_nonblocking(true)?; // mio requires it
+    serve(TcpListener::from_std(listener), &args, &stop)?;
     Ok(())
 }
 
-/// Who is in the room; a client's number is its token.
+/// The clients in the room, and the clients whose connections are being closed. A client's id is its index
+/// in the table, and its token.
 struct Clients {
     table: Slab<Client>,
     others_only: bool,
-    /// Who may have more to read.
+    /// The clients from which there may be more to read: the kernel has reported them as readable, and no
+    /// read has returned `WouldBlock` since. The kernel may report a client more than once.
     readable: BTreeSet<usize>,
-    /// Whether there is something to send, or somebody to see off.
-    has_work: bool,
+    /// The clients for which something is queued, or whose connections are being closed; no duplicates.
+    pending: Vec<usize>,
 }
 
 struct Client {
     sock: TcpStream,
-    seat: Seat,
-    rest: Rest,
-    send_queue: Frames,
-    gauge: QueueGauge,
-    leaving: Option<(Farewell, Result<()>)>,
+    permit: Permit,
+    /// Whether this client is only being told that the server is full.
+    is_refused: bool,
+    /// The part of an unfinished message that has been read. Between reads it is at most 16 KiB: a longer
+    /// message is an error.
+    rest: RecvBuf,
+    /// Whether the client is in `Clients::pending`.
+    is_pending: bool,
+    /// `None` while nothing is queued, so that an idle client needs no memory for a queue.
+    send_queue: Option<Box<SendQueue>>,
+    /// `None` while the client is in the room.
+    disconnect: Option<Box<Disconnect>>,
+}
+
+#[derive(Default)]
+struct SendQueue {
+    send_buf: SendBuf,
+    limit: QueueLimit,
+}
+
+struct Disconnect {
+    closing: Closing,
+    /// Why the client is disconnected; `Ok` if it has left or was refused, or if the server is stopping.
+    reason: Result<()>,
 }
 
 impl Clients {
-    fn add(&mut self, mut sock: TcpStream, seat: Seat, poll: &Poll) {
-        let token = Token(self.table.vacant_key());
-        // Once is enough: there will be an event for each change, if what was there has been used up.
+    /// Adds a client to the room: from now on, it gets every message.
+    fn join(&mut self, sock: TcpStream, permit: Permit, poll: &Poll) {
+        self.add_client(sock, permit, poll);
+    }
+
+    /// Tells a client that the server is full, and starts to close its connection.
+    fn refuse(&mut self, sock: TcpStream, permit: Permit, poll: &Poll) {
+        let id = self.add_client(sock, permit, poll);
+        self.table[id].is_refused = true;
+        self.send_reply(id, &Bytes::from_static(SERVER_FULL));
+        self.handle_disconnect(id, Ok(()));
+    }
+
+    fn add_client(&mut self, mut sock: TcpStream, permit: Permit, poll: &Poll) -> usize {
+        let id = self.table.vacant_key();
+        // mio reports each change once (it is edge-triggered), so a socket that stays writable causes no
+        // further events.
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(err) = poll.registry().register(&mut sock, token, interest) {
-            return log_end(&seat, Err(err.into()));
-        }
-        let (rest, send_queue, gauge) = (Rest::new(), Frames::new(), QueueGauge::new());
-        let mut client = Client { sock, seat, rest, send_queue, gauge, leaving: None };
-        if !client.seat.is_inside() {
-            client.queue(&SERVER_FULL.into());
-            client.handle_disconnect(Ok(()));
-        }
-        self.table.insert(client);
-    }
-
-    /// Waits for events; does not wait if a client may have more to read, or if there may be more to accept.
-    fn wait(&self, poll: &mut Poll, events: &mut Events, may_accept: bool) -> Result<()> {
-        let has_more = may_accept || !self.readable.is_empty();
-        let timeout = if has_more { Duration::ZERO } else { TICK };
-        match tincanchat::span("poll").over(poll.poll(events, Some(timeout))) {
-            Err(err) if err.kind() != ErrorKind::Interrupted => Err(err.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Receives once from everyone who may have more, then sends once to everyone.
-    fn turn(&mut self, events: &Events) {
-        let readable =
-            events.iter().filter(|event| event.is_readable() && event.token() != LISTENER);
-        self.readable.extend(readable.map(|event| event.token().0));
-        self.has_work |= !events.is_empty() || !self.readable.is_empty();
-        for id in std::mem::take(&mut self.readable) {
-            match caught(|| handle_client(id, self)) {
-                Ok(has_more) => self.readable.extend(has_more.then_some(id)),
-                Err(err) => self.table[id].handle_disconnect(Err(err)),
-            }
-        }
-        if self.has_work {
-            self.send();
-        }
-    }
-
-    /// Queues frames for everyone. One thread does it, so there is one order for all.
-    fn broadcast_msg(&mut self, from: usize, frames: &Frame) {
-        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
-        for (id, client) in &mut self.table {
-            if (id != from || !self.others_only) && client.leaving.is_none() {
-                client.queue(frames);
-            }
-        }
-    }
-
-    /// Sends what is queued, in one write for each client, and sees off those who are leaving.
-    fn send(&mut self) {
-        self.has_work = false;
-        self.table.retain(|_, client| {
-            if let Err(err) = caught(|| handle_client_send(client)) {
-                client.handle_disconnect(Err(err));
-            }
-            let has_sent_all = client.send_queue.is_empty();
-            self.has_work |= !has_sent_all || client.leaving.is_some();
-            let Some((farewell, end)) = &mut client.leaving else {
-                return true;
-            };
-            let is_over = farewell.is_over(&mut client.sock, has_sent_all);
-            if is_over {
-                log_end(&client.seat, std::mem::replace(end, Ok(())));
-            }
-            !is_over
+        let registered = poll.registry().register(&mut sock, Token(id), interest);
+        self.table.insert(Client {
+            sock,
+            permit,
+            is_refused: false,
+            rest: RecvBuf::new(),
+            is_pending: false,
+            send_queue: None,
+            disconnect: None,
         });
+        if let Err(err) = registered {
+            self.abort(id, anyhow::Error::from(err).context("registering with poll"));
+        }
+        id
+    }
+
+    /// Waits until the kernel reports events, for one tick at most, and not beyond `accept_at`. Does not
+    /// wait if there may be more to read from a client. (Pending clients do not prevent the wait: the
+    /// kernel reports when it has room for their bytes, and the tick is short enough for the deadlines.)
+    fn wait_for_events(
+        &self,
+        poll: &mut Poll,
+        events: &mut Events,
+        accept_at: Option<Instant>,
+    ) -> Result<()> {
+        let mut timeout = if self.readable.is_empty() { TICK } else { Duration::ZERO };
+        if let Some(accept_at) = accept_at {
+            timeout = timeout.min(accept_at.saturating_duration_since(Instant::now()));
+        }
+        // `trace` calls the closure and, with --trace, records how long it takes.
+        match trace("poll", || poll.poll(events, Some(timeout))) {
+            // A signal interrupted the wait. mio has cleared `events`.
+            Err(err) if err.kind() == ErrorKind::Interrupted => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Reads from every client from which there may be more to read, then writes to every pending client.
+    /// The other clients cost nothing here.
+    fn take_turn(&mut self, events: &Events) {
+        for event in events.iter().filter(|event| event.token() != LISTENER) {
+            if event.is_readable() {
+                self.readable.insert(event.token().0);
+            }
+        }
+        for id in mem::take(&mut self.readable) {
+            // A panic becomes an error, and an error ends only this client's connection.
+            match catch_panic(|| handle_client_recv(id, self)) {
+                Ok(true) => {
+                    self.readable.insert(id);
+                }
+                Ok(false) => {}
+                Err(err) => self.abort(id, err),
+            }
+        }
+        for id in mem::take(&mut self.pending) {
+            let Some(client) = self.table.get_mut(id) else {
+                continue;
+            };
+            client.is_pending = false;
+            if let Err(err) = catch_panic(|| handle_client_send(client)) {
+                client.abort(err);
+            }
+            if client.advance_closing() {
+                self.remove_client(id);
+            } else if client.send_queue.is_some() || client.disconnect.is_some() {
+                mark_pending(&mut self.pending, id, client);
+            }
+        }
+    }
+
+    /// Removes a client and logs why. Dropping it closes the socket, and drops the permit, which makes room
+    /// for another client.
+    fn remove_client(&mut self, id: usize) {
+        let client = self.table.remove(id);
+        if let Some(disconnect) = client.disconnect
+            && !client.is_refused
+        {
+            log_disconnect(client.permit.addr(), disconnect.reason);
+        }
+    }
+
+    /// Adds a batch of messages to the queue of every client, or of every client except the sender. There
+    /// is only one thread, so every queue gets the batches in the same order.
+    fn broadcast_msg(&mut self, from: usize, batch: &Bytes) {
+        for (id, client) in &mut self.table {
+            let is_left_out = id == from && self.others_only;
+            if !is_left_out && client.disconnect.is_none() {
+                client.enqueue(batch);
+                mark_pending(&mut self.pending, id, client);
+            }
+        }
+    }
+
+    /// Adds a reply to the queue of one client.
+    fn send_reply(&mut self, id: usize, reply: &Bytes) {
+        if let Some(client) = self.table.get_mut(id) {
+            client.enqueue(reply);
+            mark_pending(&mut self.pending, id, client);
+        }
+    }
+
+    /// Takes a client out of the room, and starts to close its connection: what is queued is still sent.
+    fn handle_disconnect(&mut self, id: usize, reason: Result<()>) {
+        if let Some(client) = self.table.get_mut(id)
+            && client.disconnect.is_none()
+        {
+            client.disconnect = Some(Box::new(Disconnect { closing: Closing::start(), reason }));
+            mark_pending(&mut self.pending, id, client);
+        }
+    }
+
+    /// Takes a client out of the room, and closes its connection in this turn.
+    fn abort(&mut self, id: usize, err: anyhow::Error) {
+        if let Some(client) = self.table.get_mut(id) {
+            client.abort(err);
+            mark_pending(&mut self.pending, id, client);
+        }
     }
 }
 
 impl Client {
-    /// Queues frames. A client that does not keep up is cut off.
-    fn queue(&mut self, frames: &Frame) {
-        match self.gauge.queue(frames.len()) {
-            Ok(()) => self.send_queue.push(Frame::clone(frames)),
-            Err(slow) => self.handle_disconnect(Err(slow.into())),
+    /// Adds a batch to the client's queue, without waiting for the client: a slow reader does not slow down
+    /// any sender. All queues share the bytes of the batch.
+    ///
+    /// The queue has a limit, so that a client that stops reading cannot use up the memory. A client is too
+    /// slow if
+    ///
+    /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
+    /// * a byte is still waiting 10 s after the kernel first refused it; or
+    /// * more than 8 MiB wait, and a write has been tried since the queue was last empty (so that no client
+    ///   is blamed for what was queued before the server had time to write to it).
+    ///
+    /// Then `limit.add` or `limit.blocked` returns an error, and the client is disconnected in the same
+    /// turn. Bytes count until `limit.sent` reports that the kernel has accepted them.
+    fn enqueue(&mut self, batch: &Bytes) {
+        let send_queue = self.send_queue.get_or_insert_default();
+        match send_queue.limit.add(batch.len()) {
+            Ok(()) => send_queue.send_buf.push(batch.clone()),
+            Err(slow) => self.abort(slow.into()),
         }
     }
 
-    /// Receives no more. What is queued is still sent, unless the connection has failed.
-    fn handle_disconnect(&mut self, end: Result<()>) {
-        let last_words = end.as_ref().err().and_then(last_words);
-        let has_failed = end.is_err() && last_words.is_none();
-        if let Some(frame) = &last_words {
-            self.queue(frame);
+    /// Makes the connection close in this turn: what the kernel does not accept at once is lost. If the
+    /// connection was being closed because of an earlier error, that error is still the reason.
+    fn abort(&mut self, err: anyhow::Error) {
+        let reason = match self.disconnect.take() {
+            Some(disconnect) if disconnect.reason.is_err() => disconnect.reason,
+            _ => Err(err),
+        };
+        self.disconnect = Some(Box::new(Disconnect { closing: Closing::at_once(), reason }));
+    }
+
+    /// Takes the next step of closing, if the connection is being closed; reports whether the socket can be
+    /// dropped now.
+    ///
+    /// First, what is queued is sent, for up to 3 s. Then the sending side is shut down, so that the client
+    /// reads the end of the stream. Then, for up to 500 ms or until the client has closed its side too, its
+    /// input is read and discarded: closing a socket with unread input sends a reset, which can destroy the
+    /// last message. After `abort`, there is one attempt to send, and the socket can be dropped.
+    fn advance_closing(&mut self) -> bool {
+        let has_sent_all = self.send_queue.is_none();
+        match &mut self.disconnect {
+            Some(disconnect) => disconnect.closing.advance(&mut self.sock, has_sent_all),
+            None => false,
         }
-        self.gauge.close();
-        let farewell = if has_failed { Farewell::at_once() } else { Farewell::begin() };
-        // The first failure is the cause; a write that fails after it is not.
-        let first = self.leaving.take().map(|(_, end)| end).filter(Result::is_err);
-        self.leaving = Some((farewell, first.unwrap_or(end)));
     }
 }
 
-fn serve(mut listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<()> {
+fn serve(mut listener: TcpListener, args: &Args, stop: &Stop) -> Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let (table, readable, has_work) = (Slab::new(), BTreeSet::new(), false);
-    let mut clients = Clients { table, others_only: args.others_only, readable, has_work };
-    let mut door = Door::with_porch(args.server.client_limit(0));
+    let mut clients = Clients {
+        table: Slab::new(),
+        others_only: args.others_only,
+        readable: BTreeSet::new(),
+        pending: Vec::new(),
+    };
+    // --max-clients, or else 10,000, lowered to what the limit of descriptors allows.
+    let mut admission = Admission::new(args.server.client_limit());
+    // If set: accept at this time, and ignore events for the listener until then.
     let mut accept_at = None;
-    while !shutdown.requested() {
-        let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
-        clients.wait(&mut poll, &mut events, is_due)?;
-        // Before anything is received: a client that has connected by now gets every message from now on.
-        if is_due || events.iter().any(|event| event.token() == LISTENER) {
-            let mut accepts = 0;
-            accept_at = loop {
-                accepts += 1;
-                if accepts > ACCEPT_TURN {
-                    break Some(Instant::now()); // the clients first; there is no new event for the rest
-                }
-                let accepted = tincanchat::span("accept").over(listener.accept());
-                if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
-                    break None;
-                }
-                match door.admit(accepted) {
-                    Ok((sock, _, seat)) => clients.add(sock, seat, &poll),
-                    Err(Duration::ZERO) => {}
-                    // Those who wait outside make no new event, so the clock must.
-                    Err(pause) => break Some(Instant::now() + pause),
-                }
-            };
+    // A signal interrupts poll. If it comes just before poll, the loop notices it one tick later.
+    while !stop.requested() {
+        clients.wait_for_events(&mut poll, &mut events, accept_at)?;
+        let must_accept = match accept_at {
+            Some(accept_at) => accept_at <= Instant::now(),
+            None => events.iter().any(|event| event.token() == LISTENER),
+        };
+        // Clients are accepted before anything is read, so each gets every message from now on.
+        if must_accept {
+            accept_at = accept_clients(&listener, &mut admission, &mut clients, &poll);
         }
-        clients.turn(&events);
+        clients.take_turn(&events);
     }
     info!("Shutting down");
     drop(listener);
-    for (_, client) in clients.table.iter_mut().filter(|(_, client)| client.leaving.is_none()) {
-        client.handle_disconnect(Ok(()));
+    let ids: Vec<usize> = clients.table.iter().map(|(id, _)| id).collect();
+    for id in ids {
+        clients.handle_disconnect(id, Ok(()));
     }
-    clients.has_work = true;
+    // What is queued is still sent. After 3 s, the connections that are still open are closed.
     let deadline = Instant::now() + DRAIN;
-    while !clients.table.is_empty() && Instant::now() < deadline {
-        clients.wait(&mut poll, &mut events, false)?;
-        clients.turn(&events);
+    events.clear();
+    loop {
+        clients.take_turn(&events);
+        if clients.table.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        clients.wait_for_events(&mut poll, &mut events, None)?;
     }
     Ok(())
 }
 
-/// Receives once from a client, and says whether there may be more.
-fn handle_client(id: usize, clients: &mut Clients) -> Result<bool> {
-    let Some(client) = clients.table.get_mut(id).filter(|client| client.leaving.is_none()) else {
+/// Reads a client's messages and relays them, until there is nothing more to read or it is the other
+/// clients' turn. Reports whether there may be more to read.
+fn handle_client_recv(id: usize, clients: &mut Clients) -> Result<bool> {
+    let Some(client) = clients.table.get(id) else {
         return Ok(false);
     };
-    let addr = client.seat.addr();
-    match recv_msgs(&mut client.sock, &mut client.rest) {
-        Err(err) if err.kind() == ErrorKind::WouldBlock => Ok(false),
-        Err(err) => Err(err).context("receiving"),
-        Ok(None) => {
-            log_rest(addr, &client.rest);
-            client.handle_disconnect(Ok(()));
-            Ok(false)
+    let addr = client.permit.addr();
+    let prefix = format!("{addr}: ");
+    // Once 64 KiB have been read in this turn, no further read starts, so that a client that never stops
+    // sending does not keep the others waiting.
+    let turn_end = client.rest.total_received() + READ_TURN as u64;
+    loop {
+        let client = &mut clients.table[id];
+        if client.disconnect.is_some() {
+            return Ok(false); // `advance_closing` discards its input from now on
         }
-        Ok(Some(msgs)) => {
-            let (frames, wrong) = relay_msgs(addr, msgs);
-            if !frames.is_empty() {
-                clients.broadcast_msg(id, &frames.into());
+        if client.rest.total_received() >= turn_end {
+            return Ok(true);
+        }
+        // Reads, up to 64 KiB at a time, until at least one message is complete, that is, ended by a zero
+        // byte. Returns all complete messages except empty ones. There is no time limit for a message, but
+        // TCP keepalive detects a client that has vanished.
+        let msgs = match trace("read", || recv_msgs(&mut client.sock, &mut client.rest)) {
+            Ok(Some(msgs)) => msgs,
+            // The client has shut down its sending side. What is queued for it is still sent.
+            Ok(None) => {
+                log_unfinished(addr, &client.rest); // "N bytes of an unfinished message dropped", at debug
+                clients.handle_disconnect(id, Ok(()));
+                return Ok(false);
             }
-            wrong?;
-            Ok(true)
+            // Nothing more has arrived yet. There will be an event when more arrives.
+            Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(false),
+            // In most cases, the client has reset the connection.
+            Err(err) => return Err(err).context("receiving"),
+        };
+        let mut batch = Vec::new(); // about 1 MiB with the prefixes, if each message is one letter
+        let mut protocol_error = None;
+        for msg in msgs {
+            match msg {
+                Ok(msg) => {
+                    info!("{addr}: {}", printable(msg)); // with control characters escaped
+                    append_msg(&mut batch, &prefix, msg); // the prefix, the message, a zero byte
+                }
+                // The message is too long or not UTF-8. This is the last item: what follows is not used.
+                Err(err) => protocol_error = Some(err),
+            }
+        }
+        if !batch.is_empty() {
+            trace("broadcast", || clients.broadcast_msg(id, &Bytes::from(batch)));
+        }
+        if let Some(err) = protocol_error {
+            clients.send_reply(id, &error_reply(&err)); // "server: ", the error, a zero byte
+            clients.handle_disconnect(id, Err(err.into()));
+            return Ok(false);
         }
     }
 }
 
-/// Sends what is queued for a client until the kernel takes no more.
+/// Writes what is queued for a client, until all of it is sent or the kernel accepts no more.
 fn handle_client_send(client: &mut Client) -> Result<()> {
-    while !client.send_queue.is_empty() {
-        match client.send_queue.write_to(&mut client.sock, usize::MAX) {
+    let Some(send_queue) = &mut client.send_queue else {
+        return Ok(());
+    };
+    while !send_queue.send_buf.is_empty() {
+        match trace("write", || send_queue.send_buf.write_to(&mut client.sock)) {
+            Ok(n) => send_queue.limit.sent(n), // the kernel has accepted n bytes
+            // The kernel's buffer is full. There will be an event when it has room.
             Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                return Ok(client.gauge.refused()?);
+                send_queue.limit.blocked()?; // an error if the client is too slow
+                return Ok(());
             }
-            sent => client.gauge.took(sent.context("sending")?),
+            // In most cases, the client has closed or reset the connection.
+            Err(err) => return Err(err).context("sending"),
         }
     }
+    client.send_queue = None;
     Ok(())
+}
+
+/// Accepts the connections that are waiting, up to 64. Returns the time at which to accept again even
+/// without an event for the listener: mio does not report the same connections again.
+fn accept_clients(
+    listener: &TcpListener,
+    admission: &mut Admission,
+    clients: &mut Clients,
+    poll: &Poll,
+) -> Option<Instant> {
+    for _ in 0..ACCEPT_TURN {
+        let accepted = trace("accept", || listener.accept());
+        // No more connections are waiting.
+        if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
+            return None;
+        }
+        match admission.admit(accepted) {
+            Admitted::Client(sock, _, permit) => clients.join(sock, permit, poll),
+            // The server is full. Up to 64 clients at a time get the reply "server: full".
+            Admitted::Full(sock, _, Some(permit)) => clients.refuse(sock, permit, poll),
+            // 64 clients are getting that reply already: this one is closed without a reply.
+            Admitted::Full(sock, _, None) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s.
+            Admitted::Retry(pause) => return Some(Instant::now() + pause),
+        }
+    }
+    Some(Instant::now()) // at once, after the clients have had their turn
+}
+
+/// Marks a client as pending, unless it is already.
+fn mark_pending(pending: &mut Vec<usize>, id: usize, client: &mut Client) {
+    if !client.is_pending {
+        client.is_pending = true;
+        pending.push(id);
+    }
 }

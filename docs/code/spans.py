@@ -3,21 +3,24 @@ import collections
 import json
 import sys
 
-events = json.load(open(sys.argv[1]))
-lanes = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
-spans = []
-going_on = collections.defaultdict(list)  # for each lane, the innermost last
-for e in sorted((e for e in events if e["ph"] in "XBE"), key=lambda e: e["ts"]):
-    lane = going_on[e["tid"]]
-    if e["ph"] == "X":
-        spans.append((e, e["dur"]))
-    elif e["ph"] == "B":
-        lane.append(e)
-    elif lane:  # empty if the beginning was left out
-        begin = lane.pop()
-        spans.append((begin, e["ts"] - begin["ts"]))
-spans += [(e, None) for lane in going_on.values() for e in lane]
+with open(sys.argv[1], encoding="utf-8") as file:
+    text = file.read().rstrip()
+if not text.endswith("]"):  # the server leaves the array open; its last event may be cut off
+    text = text[: text.rindex("},") + 1] + "]"
+events = json.loads(text)
 
-for e, took in sorted(spans, key=lambda span: span[0]["ts"]):
-    took = "goes on" if took is None else f"{took / 1000:.3f}"
-    print(f"{lanes.get(e['tid'])}\t{e['name']}\t{e['ts'] / 1000:.3f}\t{took}")
+lanes = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+spans = []
+open_spans = collections.defaultdict(list)  # for each lane, the innermost span last
+for event in events:
+    lane = open_spans[event["tid"]]
+    if event["ph"] == "B":
+        lane.append(event)
+    elif event["ph"] == "E" and lane:
+        begin = lane.pop()
+        spans.append((begin, event["ts"] - begin["ts"]))
+spans += [(begin, None) for lane in open_spans.values() for begin in lane]
+
+for begin, took in sorted(spans, key=lambda span: span[0]["ts"]):
+    took = "not ended" if took is None else f"{took / 1000:.3f}"
+    print(f"{lanes.get(begin['tid'])}\t{begin['name']}\t{begin['ts'] / 1000:.3f}\t{took}")

@@ -1,20 +1,23 @@
 //! Stage 2: a blocking echo server, which starts a thread for each client.
 //!
-//! The first thread does nothing but accept. Whoever is slow, silent or far away keeps its own thread
-//! waiting, and nobody else.
+//! Each connection carries one message and its answer. The main thread only accepts. A client that is slow,
+//! silent or far away keeps only its own thread waiting, and no other client has to wait for it.
 //!
 //! Run it:      `cargo run -p echo-multi`
-//! Talk to it:  `cargo run -p echo-uni --bin echo-client`
-//! Compare:     `echo-uni`, which is the same without threads.
-//! Bad at:      crowds. Each client costs a thread, so past --max-clients the door is shut.
+//! Talk to it:  `cargo run --bin echo-client`
+//! Compare:     `echo-uni`, which is the same without threads, and answers without the client's address.
+//! Bad at:      many clients. Each takes a thread, even if it says nothing, so their number is limited:
+//!              once `--max-clients` clients are connected, further connections are closed.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain, warn_not_started};
-use tincanchat::{STACK_SIZE, create_listen_socket, hang_up, printable, recv_msg, relay_msg};
+use serverkit::warn_not_started;
+use serverkit::{Admission, Admitted, Failure, ServerArgs, Stop, announce, run_client, trace};
+use tincanchat::send_prefixed_msg;
+use tincanchat::{STACK_SIZE, close_answered, create_listen_socket, printable, recv_msg};
 use tracing::info;
 
 #[derive(Parser)]
@@ -25,38 +28,65 @@ struct Args {
     server: ServerArgs,
 }
 
+/// Starts the server. On an error, prints it on stderr, in one line, and exits with code 1.
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log()?;
+    let _log = args.server.start_log()?; // lines on stderr, until this is dropped
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    Shutdown::on_signal()?.exit()?;
-    announce(&listener)?;
-    serve(&listener, &args);
-    Ok(())
+    // Starts a thread that ends the process after SIGINT or SIGTERM, even while clients are being served.
+    Stop::exit_on_signal()?;
+    announce(&listener)?; // prints "Listening on ADDR" on stdout
+    serve(&listener, &args)
 }
 
-fn serve(listener: &TcpListener, args: &Args) {
-    let mut door = Door::new(args.server.client_limit(1));
+fn serve(listener: &TcpListener, args: &Args) -> ! {
+    // --max-clients, or else 1,024. Either is limited to 15,000: each client takes one thread, and at about
+    // 16,000 threads, Linux has no memory mappings left for another one, and the whole process aborts.
+    let mut admission = Admission::new(args.server.client_limit_with_threads(1)); // threads of a client
     loop {
-        let accepted = tincanchat::span("accept").over(listener.accept());
-        let (sock, addr, seat) = match door.admit(accepted) {
-            Ok(client) => client,
-            Err(pause) => {
-                thread::sleep(pause);
-                continue;
+        // Blocks until a client connects. `trace` calls the closure and, with --trace, records how long it
+        // takes.
+        let accepted = trace("accept", || listener.accept());
+        match admission.admit(accepted) {
+            Admitted::Client(sock, addr, permit) => {
+                // An error or a panic in the handler is logged, and ends only this client's connection.
+                // Then the permit is dropped, which makes room for another client.
+                let handler = move || run_client(permit, || handle_client(sock, addr));
+                if let Err(err) = thread_for("recv", addr).spawn(handler) {
+                    // The handler is dropped, and with it the socket and the permit.
+                    warn_not_started(addr, "a thread", &err); // a line in the log
+                }
             }
-        };
-        let client = move || contain(seat, || handle_client(sock, addr));
-        if let Err(err) = thread::Builder::new().stack_size(STACK_SIZE).spawn(client) {
-            warn_not_started(addr, "a thread", &err);
+            // The server is full: this connection is closed without an answer.
+            Admitted::Full(sock, ..) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s.
+            Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
 }
 
 fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
-    let msg = recv_msg(&mut sock).context("receiving")?; // blocks until the message is complete
+    // Blocks until a zero byte ends the message, without a time limit. It is an error if the client leaves
+    // or resets the connection before that, or if the message is longer than 16 KiB or not UTF-8.
+    let msg = trace("read", || recv_msg(&mut sock)).context("receiving")?;
     info!("{addr}: {}", printable(&msg));
-    relay_msg(&mut sock, addr, &msg).context("sending")?; // blocks until the kernel has taken all of it
-    hang_up(sock);
+    let prefix = format!("{addr}: ");
+    // Sends the prefix, the message and a zero byte. Blocks, without a time limit, until the kernel has
+    // accepted all of it; but about 16 KiB, the most that an answer has, fit into the kernel's buffers.
+    trace("write", || send_prefixed_msg(&mut sock, &prefix, &msg)).context("sending")?;
+    // Closes the socket. If input is still unread, closing at once would send a reset, which can destroy
+    // the answer. So in that case, this first shuts down the sending side and reads until the client
+    // closes, for up to 500 ms.
+    close_answered(sock);
     Ok(())
+}
+
+/// Prepares a thread with a name that says what it does and for which client. top(1), `cargo tincan
+/// watch` and the trace show the name.
+fn thread_for(task: &str, addr: SocketAddr) -> thread::Builder {
+    let name = format!("{task} {}", addr.port()); // Linux shows the first 15 bytes
+    thread::Builder::new().name(name).stack_size(STACK_SIZE) // 256 KiB
 }

@@ -1,20 +1,20 @@
 //! Stage 1: a blocking echo server, which serves one client at a time.
 //!
-//! It accepts a client, waits for its message, sends the message back, closes the connection, and
-//! only then turns to the next client. That one has been waiting in the listener's backlog.
+//! It accepts a client, waits for its message, sends the message back, closes the connection, and only then
+//! accepts the next client. Meanwhile, further clients wait in the listener's backlog.
 //!
 //! Run it:      `cargo run -p echo-uni`
-//! Talk to it:  `cargo run -p echo-uni --bin echo-client`
-//! Compare:     it is the first; `echo-multi` is what becomes of it.
-//! Bad at:      company. A client that connects and says nothing keeps all others waiting.
+//! Talk to it:  `cargo run --bin echo-client`
+//! Compare:     it is the first stage; `echo-multi` adds threads.
+//! Bad at:      more than one client. A client that does not finish its message keeps all others waiting.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain};
-use tincanchat::{create_listen_socket, hang_up, printable, recv_msg, send_msg};
+use serverkit::{Admission, Admitted, Failure, ServerArgs, Stop, announce, run_client, trace};
+use tincanchat::{close_answered, create_listen_socket, printable, recv_msg, send_msg};
 use tracing::info;
 
 #[derive(Parser)]
@@ -25,35 +25,51 @@ struct Args {
     server: ServerArgs,
 }
 
+/// Starts the server. On an error, prints it on stderr, in one line, and exits with code 1.
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log()?;
+    let _log = args.server.start_log()?; // lines on stderr, until this is dropped
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    Shutdown::on_signal()?.exit()?;
-    announce(&listener)?;
-    serve(&listener, &args);
-    Ok(())
+    // Starts a thread that ends the process after SIGINT or SIGTERM, even while a client is being served.
+    Stop::exit_on_signal()?;
+    announce(&listener)?; // prints "Listening on ADDR" on stdout
+    serve(&listener)
 }
 
-fn serve(listener: &TcpListener, args: &Args) {
-    let mut door = Door::new(args.server.client_limit(1));
+fn serve(listener: &TcpListener) -> ! {
+    let mut admission = Admission::new(1); // one client at a time
     loop {
-        let accepted = tincanchat::span("accept").over(listener.accept());
-        let (sock, addr, seat) = match door.admit(accepted) {
-            Ok(client) => client,
-            Err(pause) => {
-                thread::sleep(pause);
-                continue;
+        // Blocks until a client connects. `trace` calls the closure and, with --trace, records how long it
+        // takes.
+        let accepted = trace("accept", || listener.accept());
+        match admission.admit(accepted) {
+            // An error or a panic in the handler is logged, and ends only this client's connection. Then
+            // the permit is dropped, which makes room for another client.
+            Admitted::Client(sock, addr, permit) => {
+                run_client(permit, || handle_client(sock, addr));
             }
-        };
-        contain(seat, || handle_client(sock, addr));
+            // This cannot happen here: the only client is gone before the next one is accepted.
+            Admitted::Full(sock, ..) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s.
+            Admitted::Retry(pause) => thread::sleep(pause),
+        }
     }
 }
 
 fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
-    let msg = recv_msg(&mut sock).context("receiving")?; // blocks until the message is complete
+    // Blocks until a zero byte ends the message, without a time limit. It is an error if the client leaves
+    // or resets the connection before that, or if the message is longer than 16 KiB or not UTF-8.
+    let msg = trace("read", || recv_msg(&mut sock)).context("receiving")?;
     info!("{addr}: {}", printable(&msg));
-    send_msg(&mut sock, &msg).context("sending")?; // blocks until the kernel has taken all of it
-    hang_up(sock);
+    // Sends the message and a zero byte. Blocks, without a time limit, until the kernel has accepted all of
+    // it; but about 16 KiB, the most that a message has, fit into the kernel's buffers.
+    trace("write", || send_msg(&mut sock, &msg)).context("sending")?;
+    // Closes the socket. If input is still unread, closing at once would send a reset, which can destroy
+    // the answer. So in that case, this first shuts down the sending side and reads until the client
+    // closes, for up to 500 ms.
+    close_answered(sock);
     Ok(())
 }

@@ -1,27 +1,24 @@
-//! Tin-can messages: UTF-8 text, each message ended by one zero byte, over TCP.
+//! Tin-can messages over TCP: UTF-8 text, each message ended by one zero byte.
 //!
-//! This is what all stages share. At its heart are bytes and messages, without a socket:
-//! [`prep_msg`] turns a message into bytes, and [`Rest`] with [`parse_recvd_data`] turns bytes,
-//! however the network has cut them, back into messages; `docs/src/protocol.md` says why it is so.
-//! Around that are thin adapters:
+//! This is the protocol that all stages share. Its core needs no socket: [`prep_msg`] turns a message into
+//! bytes; [`RecvBuf`] and [`parse_recvd_data`] turn bytes, however the network has split them, back into
+//! messages. `docs/src/protocol.md` explains why each part is designed as it is.
 //!
-//! | for | items |
+//! | task | items |
 //! |---|---|
-//! | a listener to start from | [`create_listen_socket`] |
-//! | one message on a blocking socket | [`send_msg`], [`recv_msg`], [`hang_up`] |
-//! | receiving a stream of messages, blocking or not | [`recv_msgs`] |
-//! | sending one | [`append_msg`], [`Frames`], [`send_frames`], [`close_gently`], [`Farewell`] |
-//! | the same for async code (feature `async`) | [`asynchronous`] |
-//! | who is too slow | [`QueueGauge`] |
-//! | a stranger's text on a terminal | [`printable`] |
-//! | lines from `telnet` | [`telnet`] |
-//! | what a thread or task does, in a trace (feature `cli`) | [`span`] |
-//! | a server's or client's command line, log and signals (feature `cli`) | [`cli`] |
+//! | listen | [`create_listen_socket`] |
+//! | one message on a blocking socket | [`send_msg`], [`recv_msg`], [`close_answered`] |
+//! | receive a stream of messages | [`recv_msgs`], [`RecvBuf`] |
+//! | send batches of messages | [`append_msg`], [`SendBuf`] |
+//! | decide which clients are too slow | [`QueueLimit`] |
+//! | close a connection without losing the last bytes | [`lingering_close`], [`Closing`], [`discard_input`] |
+//! | async versions of these (feature `async`) | [`asynchronous`] |
+//! | make text from the network safe for a terminal | [`printable`] |
 //!
 //! ```
-//! use tincanchat::{Rest, parse_recvd_data, prep_msg};
+//! use tincanchat::{RecvBuf, parse_recvd_data, prep_msg};
 //!
-//! let mut rest = Rest::new();
+//! let mut rest = RecvBuf::new();
 //! let bytes = [prep_msg("hello")?, prep_msg("wörld")?].concat();
 //! let (first_read, second_read) = bytes.split_at(9); // cuts the ö in two
 //!
@@ -37,35 +34,27 @@
 #![warn(missing_docs)]
 
 mod blocking;
-mod farewell;
+mod closing;
 mod frame;
-mod frames;
-mod gauge;
 mod limits;
 mod listen;
 mod printable;
-#[cfg(feature = "cli")]
-mod trace;
-#[cfg(not(feature = "cli"))]
-#[path = "trace/off.rs"]
-mod trace;
+mod queue_limit;
+mod recv_buf;
+mod send_buf;
 
 #[cfg(feature = "async")]
 pub mod asynchronous;
-#[cfg(feature = "cli")]
-pub mod cli;
-pub mod telnet;
 
 pub use blocking::{
-    Blocking, close_gently, hang_up, recv_answer, recv_msg, recv_msgs, relay_msg,
-    retry_interrupted, send_frames, send_msg, turn_away,
+    TimedSock, close_answered, discard_input, lingering_close, recv_msg, recv_msgs, recv_reply,
+    refuse, retry_interrupted, send_msg, send_prefixed_msg,
 };
-pub use farewell::Farewell;
-pub use frame::{FrameError, Msgs, Rest, append_msg, parse_recvd_data, prep_msg};
-pub use frames::{Frame, Frames};
-pub use gauge::{QueueGauge, SlowConsumer};
+pub use closing::Closing;
+pub use frame::{FrameError, append_msg, error_reply, prep_msg};
 pub use limits::*;
 pub use listen::{canonical, create_listen_socket, without_brackets};
 pub use printable::printable;
-#[cfg(feature = "cli")]
-pub use trace::{Span, span};
+pub use queue_limit::{QueueLimit, SlowConsumer};
+pub use recv_buf::{Msgs, RecvBuf, parse_recvd_data};
+pub use send_buf::SendBuf;

@@ -5,23 +5,24 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::{BACKLOG, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 
-/// Opens a TCP listener: the place where every server here starts.
+/// Opens a TCP listener: the first step of every server.
 ///
-/// `host` is an IPv4 or IPv6 address, an IPv6 address in brackets, or a name; `port` 0 lets the
-/// system pick a free port. A name with several addresses gets the first on which it is possible to
-/// listen. `::` takes IPv4 clients too (a dual-stack socket, RFC 3493 section 5.3).
+/// `host` is an IPv4 or IPv6 address, an IPv6 address in brackets, or a name. A name may have several
+/// addresses; the listener gets the first one on which it can listen. `::` accepts IPv4 clients too (a
+/// dual-stack socket, RFC 3493 section 5.3). With `port` 0 the system picks a free port.
 ///
-/// The backlog is [`BACKLOG`]. `SO_REUSEADDR` is set, so that a server can be started again while
-/// connections of the last one linger (socket(7)); not on Windows, where it means that two programs
-/// may share a port. What the listener has set, accepted sockets inherit: `TCP_NODELAY`, because a
-/// message is written whole and should leave at once; keepalive, so that a peer that has lost its
-/// power is noticed; on Linux `TCP_USER_TIMEOUT`, for a peer that vanished with bytes on the way.
+/// The backlog is [`BACKLOG`]. `SO_REUSEADDR` is set, so that a server can be started again while the
+/// kernel still keeps closed connections of the previous one (`TIME_WAIT`, socket(7)); it is not set on
+/// Windows, where this option lets two programs share a port. The sockets that the listener accepts inherit
+/// these options: `TCP_NODELAY`, because a message is written as a whole and the kernel need not wait for
+/// more bytes; keepalive, to notice that a peer's machine is gone; and, on Linux, `TCP_USER_TIMEOUT`, to
+/// notice the same while bytes are on their way to the peer.
 ///
 /// # Errors
 ///
-/// An error whose text says which address was tried, and why it did not work: `host` is no address
-/// and no known name, the port is taken, the address is not this machine's, or permission is
-/// missing.
+/// If `host` is neither an address nor a known name, the port is taken, the address does not belong to this
+/// machine, or the process may not listen on the port. The text of the error says which address was tried,
+/// and why it failed.
 ///
 /// ```
 /// use tincanchat::create_listen_socket;
@@ -35,21 +36,23 @@ use crate::{BACKLOG, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn create_listen_socket(host: &str, port: u16) -> io::Result<TcpListener> {
-    let cannot_listen = |on: &dyn std::fmt::Display, err: &io::Error| {
-        io::Error::new(err.kind(), format!("cannot listen on {on}: {err}"))
-    };
-    let name = without_brackets(host);
     let host_and_port = format!("{host} port {port}");
-    let addrs =
-        (name, port).to_socket_addrs().map_err(|err| cannot_listen(&host_and_port, &err))?;
-    let mut why = cannot_listen(&host_and_port, &io::Error::other("the name has no address"));
+    let addrs = (without_brackets(host), port)
+        .to_socket_addrs()
+        .map_err(|err| cannot_listen(&host_and_port, &err))?;
+    let no_address = io::Error::other("the name has no address");
+    let mut last_err = cannot_listen(&host_and_port, &no_address);
     for addr in addrs {
         match listen_on(addr) {
             Ok(listener) => return Ok(listener),
-            Err(err) => why = cannot_listen(&addr, &err),
+            Err(err) => last_err = cannot_listen(&addr.to_string(), &err),
         }
     }
-    Err(why)
+    Err(last_err)
+}
+
+fn cannot_listen(on: &str, err: &io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("cannot listen on {on}: {err}"))
 }
 
 /// Returns a host without the brackets that an IPv6 address has in a URL: `[::1]` becomes `::1`.
@@ -78,6 +81,7 @@ fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Sets the options that accepted sockets inherit.
 fn set_connection_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -90,8 +94,10 @@ fn set_connection_options(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the address that a client knows itself by: an IPv4 client of a dual-stack listener comes
-/// as `[::ffff:127.0.0.1]:50312` (RFC 4291 section 2.5.5.2), and becomes `127.0.0.1:50312`.
+/// Returns the address that the client itself uses.
+///
+/// A dual-stack listener sees an IPv4 client at an address such as `[::ffff:127.0.0.1]:50312` (RFC 4291
+/// section 2.5.5.2), which becomes `127.0.0.1:50312`. Any other address is returned unchanged.
 ///
 /// ```
 /// use tincanchat::canonical;

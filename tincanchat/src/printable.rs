@@ -1,17 +1,17 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Makes text from the network fit for a terminal or a log, by escaping its control characters.
+/// Escapes the characters in a text that a terminal would obey instead of showing. Text from the network
+/// must pass through this function before it is written to a terminal or a log.
 ///
-/// Takes any text and gives it back borrowed if there is nothing to escape. What is escaped:
+/// Returns the text itself, borrowed, if there is nothing to escape. These characters are escaped, each as
+/// in a Rust string literal:
 ///
-/// * C0 except the tab, DEL, and C1 (Unicode's category `Cc`), so that no message moves the cursor,
-///   changes a colour or rings the bell of the person who reads it;
-/// * the line and paragraph separators, U+2028 and U+2029, so that one message stays one line;
-/// * the bidirectional controls (Unicode's property `Bidi_Control`), so that no message shows the
-///   text around it in another order.
-///
-/// Each becomes what Rust would write for it in a string literal.
+/// * control characters (Unicode's category `Cc`: C0, DEL and C1) except the tab: a message must not move
+///   the cursor, change the colour or ring the bell;
+/// * the line and paragraph separators, U+2028 and U+2029: one message must stay one line;
+/// * the bidirectional controls (Unicode's property `Bidi_Control`): a message must not change the order of
+///   the text around it.
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -23,14 +23,14 @@ use std::fmt::Write as _;
 /// ```
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.find(is_risky) else {
+    let Some(first) = text.find(is_obeyed) else {
         return Cow::Borrowed(text);
     };
     let mut escaped = String::with_capacity(text.len() + 16);
     escaped.push_str(&text[..first]);
     for c in text[first..].chars() {
-        if is_risky(c) {
-            // A String takes whatever is written to it.
+        if is_obeyed(c) {
+            // Writing to a String never fails.
             let _ = write!(escaped, "{}", c.escape_default());
         } else {
             escaped.push(c);
@@ -39,7 +39,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-fn is_risky(c: char) -> bool {
+/// Reports whether a terminal might obey this character.
+fn is_obeyed(c: char) -> bool {
     let is_bidi_control = matches!(c,
         '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let is_separator = matches!(c, '\u{2028}' | '\u{2029}');

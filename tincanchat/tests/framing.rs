@@ -1,5 +1,5 @@
-//! Any list of messages, cut anywhere, comes back as it was; and nothing that a peer can send costs
-//! more than it should.
+//! Checks that any list of messages, split anywhere, is received unchanged, and that nothing that a peer
+//! can send costs more than it should.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,11 +7,11 @@ use std::io::{self, Read};
 
 use proptest::prelude::*;
 use tincanchat::{
-    FrameError, MAX_MSG_LEN, READ_TURN, Rest, parse_recvd_data, prep_msg, printable, recv_msg,
+    FrameError, MAX_MSG_LEN, READ_TURN, RecvBuf, parse_recvd_data, prep_msg, printable, recv_msg,
     recv_msgs,
 };
 
-/// Stands for a socket: gives its bytes in pieces of the given sizes, over and over.
+/// Stands for a socket: returns its bytes in pieces of these sizes, again and again.
 struct Pieces<'a> {
     bytes: &'a [u8],
     sizes: &'a [usize],
@@ -29,10 +29,11 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// Receives all there is: the messages, how it ended, and what was left.
+/// Receives everything: returns the messages, the error at the end, if any, and the number of bytes left
+/// over.
 fn receive_all(bytes: &[u8], sizes: &[usize]) -> (Vec<String>, Option<FrameError>, usize) {
     let mut sock = Pieces { bytes, sizes, reads: 0 };
-    let mut rest = Rest::new();
+    let mut rest = RecvBuf::new();
     let mut texts = Vec::new();
     while let Some(msgs) = recv_msgs(&mut sock, &mut rest).unwrap() {
         for msg in msgs {
@@ -111,7 +112,7 @@ fn the_longest_message_is_taken_and_one_byte_more_is_not() {
     for size in [1, 7, 4096, READ_TURN] {
         let wire = format!("a\0{longest}\0").into_bytes();
         assert_eq!(outcome(&wire, size), (vec!["a".to_owned(), longest.clone()], None, 0));
-        // With its end and without: the answer is the same.
+        // The result is the same whether or not the end of the message has arrived.
         for end in ["", "\0", "more and more\0"] {
             let wire = format!("a\0{too_long}{end}").into_bytes();
             assert_eq!(outcome(&wire, size), (vec!["a".to_owned()], Some(err), 0));
@@ -142,7 +143,7 @@ fn a_stream_of_zero_bytes_gives_control_back() {
             Ok(buf.len())
         }
     }
-    let mut rest = Rest::new();
+    let mut rest = RecvBuf::new();
     for _ in 0..100 {
         let msgs = recv_msgs(&mut Endless, &mut rest).unwrap().unwrap();
         assert_eq!(msgs.count(), 0);
@@ -151,7 +152,7 @@ fn a_stream_of_zero_bytes_gives_control_back() {
 
 #[test]
 fn messages_not_asked_for_stay() {
-    let mut rest = Rest::new();
+    let mut rest = RecvBuf::new();
     rest.extend(b"one\0two\0thr");
     assert_eq!(parse_recvd_data(&mut rest).next(), Some(Ok("one")));
     rest.extend(b"ee\0");
@@ -172,8 +173,8 @@ fn each_character_is_printable_as_it_is_or_escaped() {
     }
 }
 
-/// Not kept are C0 except the tab, DEL, C1, the separators of lines and paragraphs, and what has the
-/// property `Bidi_Control` in Unicode's PropList.txt.
+/// Reports whether `printable` keeps a character. It escapes C0 except the tab, DEL, C1, the line and
+/// paragraph separators, and the characters with the property `Bidi_Control` in Unicode's PropList.txt.
 fn is_kept(c: char) -> bool {
     let separators = [0x2028, 0x2029];
     let bidi_controls = [0x061c, 0x200e, 0x200f, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e];

@@ -15,7 +15,8 @@ use workbench::lab::STAGES;
 use workbench::procfs;
 use workbench::server::{self, Launch, NotStarted, Outlet, Server};
 use workbench::watch::{
-    About, EVERY, Frame, Lanes, Sampler, Sight, Span, Whom, fit_to, is_possible, picture, svg, wrap,
+    About, EVERY, Frame, Lanes, Sampler, Sight, Span, Trace, Whom, fit_to, is_possible, picture,
+    svg, trace_svg, wrap,
 };
 use workbench::wire::show_text;
 
@@ -35,25 +36,35 @@ use screen::Screen;
 /// Into a pipe they are printed once, at the end. A server that was started here is ended then; one
 /// that was watched by its number is left alone.
 ///
+/// With --trace it watches nothing, but draws what a server has recorded itself: the file that the server
+/// has written with its own option --trace, which each stage has. The server may have ended, or have been
+/// killed, or still be running.
+///
 /// The command is started as it is, without a shell. `{port}` and `{host}` in it are replaced by a
 /// free port and 127.0.0.1; the variables PORT and HOST say the same. It reads nothing from the
 /// terminal.
 ///
-/// Exit code: 0 the watch is over, 1 the server has failed by itself, 2 wrong use, 3 there is nothing
-/// to watch.
+/// Exit code: 0 the watch is over, 1 the server has failed by itself, or the trace cannot be drawn, 2
+/// wrong use, 3 there is nothing to watch.
 #[derive(clap::Args)]
 #[command(override_usage = "tincan watch [OPTIONS] -- <CMD>...\n       \
-    tincan watch [OPTIONS] --pid <PID>")]
+    tincan watch [OPTIONS] --pid <PID>\n       \
+    tincan watch --trace <FILE> --svg <FILE>")]
 #[command(after_help = "Examples:\n  \
     cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
     cargo tincan watch -- python3 my_server.py {port}\n  \
     cargo tincan watch --pid 4711\n  \
-    cargo tincan watch --seconds 10 --svg lanes.svg -- target/debug/echo-multi --port 4040")]
+    cargo tincan watch --seconds 10 --svg lanes.svg -- target/debug/echo-multi --port 4040\n  \
+    cargo tincan watch --trace trace.json --svg timeline.svg")]
 pub struct Args {
     /// Watch the process of this number, which runs already, and leave it alone
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
+    /// Draw this trace, which a server has written with its option --trace, into the file of --svg
+    #[arg(long, value_name = "FILE", requires = "svg")]
+    #[arg(conflicts_with_all = ["pid", "seconds", "command"])]
+    trace: Option<PathBuf>,
     /// Write the lanes, from beginning to end, into a file for a browser; an earlier drawing there is
     /// replaced, any other file is left as it is
     #[arg(long, value_name = "FILE")]
@@ -63,7 +74,7 @@ pub struct Args {
     seconds: Option<Duration>,
     /// The command that starts the server
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
-    #[arg(required_unless_present = "pid")]
+    #[arg(required_unless_present_any = ["pid", "trace"])]
     command: Vec<OsString>,
 }
 
@@ -96,6 +107,9 @@ const WRONG_USE: u8 = 2;
 const NOTHING: u8 = 3;
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let (Some(trace), Some(svg)) = (&args.trace, &args.svg) {
+        return draw_trace(trace, svg);
+    }
     if !is_possible() {
         eprintln!("tincan: {ELSEWHERE}");
         return Ok(ExitCode::from(NOTHING));
@@ -130,6 +144,31 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut watch = Watch::new(args, server, noted);
     let end = watch.look_on()?;
     watch.finish(&end).map(ExitCode::from)
+}
+
+/// Draws the trace in one file into another.
+fn draw_trace(path: &Path, svg: &Path) -> Result<ExitCode> {
+    // Goes away after what is written into its file.
+    let _place = match svg_file::make_ready(svg) {
+        Ok(place) => place,
+        Err(refused) => {
+            eprintln!("tincan: {refused}");
+            return Ok(ExitCode::from(WRONG_USE));
+        }
+    };
+    let trace = Trace::read(path)?;
+    let file_name = || show_text(path.file_name().unwrap_or_default().as_encoded_bytes());
+    let name = trace.process().map_or_else(file_name, |name| show_text(name.as_bytes()));
+    let summary = trace.summary();
+    let about = About {
+        title: format!("What each thread or task of {name} did"),
+        lines: vec![format!("tincan watch --trace {}", path.display()), summary.clone()],
+        notes: Vec::new(),
+    };
+    fs::write(svg, trace_svg(&trace, &about))
+        .with_context(|| format!("cannot write {}", svg.display()))?;
+    print(format!("The timeline is in {}: {summary}.\n", svg.display()).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is said where there is no `/proc`.

@@ -8,9 +8,9 @@ use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use harness::{marked, wait_until};
+use harness::{expect_well_formed, marked, stage, wait_until};
 use workbench::watch::State;
 
 /// How long anything may take before a test fails; building the stages is part of it.
@@ -29,27 +29,6 @@ const MARK: &str = "TINCAN_WATCH_TEST";
 
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 100;
-
-/// The program of a stage.
-fn stage(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_BIN_EXE_tincan")).parent().unwrap();
-        let profile = match folder.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--bins", "--profile", profile, "--target-dir"]);
-        cargo.arg(folder.parent().unwrap());
-        cargo.args(
-            ["echo-uni", "echo-multi", "chat-threads", "chat-poll"].map(|it| ["-p", it]).concat(),
-        );
-        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-        folder.to_owned()
-    });
-    folder.join(name)
-}
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
@@ -258,30 +237,6 @@ fn two_threads_for_a_client_read_and_wait_at_a_queue() {
 /// What a thread is said to do that reads from this client.
 fn from(client: &TcpStream) -> String {
     format!("recvfrom :{}", client.local_addr().unwrap().port())
-}
-
-/// Each tag is closed, and each attribute has a value in quotes.
-fn expect_well_formed(xml: &str) {
-    let mut open = Vec::new();
-    for part in xml.split('<').skip(1) {
-        let (tag, text) = part.split_once('>').unwrap();
-        assert!(!text.contains('>'), "{part}");
-        for (i, entity) in text.split('&').enumerate() {
-            assert!(i == 0 || entity.split_once(';').unwrap().0.len() < 5, "{part}");
-        }
-        if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop().as_deref(), Some(name), "{part}");
-            continue;
-        }
-        assert_eq!(tag.matches('"').count() % 2, 0, "{part}");
-        let outside: String = tag.split('"').step_by(2).collect();
-        let words: Vec<_> = outside.trim_end_matches('/').split_whitespace().collect();
-        assert!(words[1..].iter().all(|word| word.ends_with('=')), "{part}");
-        if !tag.ends_with('/') {
-            open.push(words[0].to_owned());
-        }
-    }
-    assert!(open.is_empty(), "{open:?}");
 }
 
 #[test]

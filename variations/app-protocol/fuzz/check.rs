@@ -1,9 +1,9 @@
-//! What must hold whatever the bytes are. The fuzz target and a test of the corpus share it.
+//! A check that must pass for any bytes. The fuzz target and the test of the corpus share it.
 
 use app_protocol::message::MAX_CONTENT;
 use app_protocol::{Incoming, Message, MessageError};
 
-/// The bytes in one read, and the same in reads of each of some lengths, must come to the same.
+/// Checks that several short reads have the same result as one read of all the bytes.
 pub fn check(data: &[u8]) {
     let whole = read_in(data, data.len().max(1));
     for len in [1, 2, 3, 7, 100, 4096] {
@@ -19,11 +19,11 @@ fn read_in(data: &[u8], len: usize) -> Result<Option<Message>, MessageError> {
     for bytes in data.chunks(len) {
         match incoming.push(bytes) {
             Ok(None) => {}
-            // It is over: what follows changes nothing.
-            end => {
+            // The message is complete or wrong. Further bytes change nothing.
+            result => {
                 assert_eq!(incoming.push(data), Ok(None));
                 assert_eq!(incoming.finish(), Ok(()));
-                return end;
+                return result;
             }
         }
     }
@@ -35,7 +35,7 @@ fn check_message(message: &Message) {
     assert!(!message.to_string().contains(|ch: char| ch.is_control() && ch != '\t'));
     let Message::Binary { bytes, .. } = message else { return };
     assert!(bytes.len() <= MAX_CONTENT);
-    // What was read can be sent on, unless its header, written our way, has become too long.
+    // Any message that was received can be sent, unless its header, in our format, exceeds the limit.
     if let Ok(encoded) = message.encode() {
         assert_eq!(Incoming::request().push(&encoded), Ok(Some(message.clone())));
     }

@@ -1,7 +1,7 @@
-//! Messages that say how long they are and what is in them, for a server and a client.
+//! Messages that begin with their length and their type, for a server and a client.
 //!
-//! [`message`] is what both sides share: bytes in, a message out, without a socket. `app-server` and
-//! `app-client` are loops around it.
+//! Both sides share [`message`], which turns bytes into messages and messages into bytes, without a socket.
+//! `app-server` and `app-client` are loops around it.
 #![warn(missing_docs)]
 
 pub mod message;

@@ -1,9 +1,9 @@
 //! A message: the length of its header, the header, and the content.
 //!
 //! ```text
-//! 2 bytes      the length of the header, the high byte first
+//! 2 bytes      the length of the header in bytes, big-endian
 //! the header   a JSON object, in UTF-8: byteorder, content-type, content-encoding, content-length
-//! the content  content-length bytes; of text/json a JSON object, else any bytes
+//! the content  content-length bytes: a JSON object if content-type is text/json, otherwise any bytes
 //! ```
 //!
 //! ```
@@ -11,144 +11,166 @@
 //!
 //! let request = Message::json([("action", "search"), ("value", "ring")]);
 //! let bytes = request.encode()?;
-//! assert_eq!(bytes[0], 0); // the header has less than 256 bytes
+//! assert_eq!(bytes[0], 0); // the header has fewer than 256 bytes
 //! assert_eq!(&bytes[2..14], br#"{"byteorder""#);
 //!
 //! let mut incoming = Incoming::request();
-//! let (first_read, second_read) = bytes.split_at(40); // amid the header
+//! let (first_read, second_read) = bytes.split_at(40); // in the middle of the header
 //! assert_eq!(incoming.push(first_read)?, None);
 //! assert_eq!(incoming.push(second_read)?, Some(request));
 //! # Ok::<(), app_protocol::MessageError>(())
 //! ```
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tincanchat::printable;
 
-/// The most bytes of content that a server takes: 1 MiB.
+/// The most bytes of content that a server accepts: 1 MiB.
 ///
-/// The length comes before the content, so without a limit one client could announce, and have kept,
-/// as much as it likes.
+/// The length arrives before the content. Without a limit, a client could announce any length, and make the
+/// server keep that many bytes.
 pub const MAX_CONTENT: usize = 1024 * 1024;
 
-/// The most bytes of content that a client takes: an answer may quote all of a request.
+/// The most bytes of content that a client accepts. An answer may quote a whole request, with a few words.
 pub const MAX_ANSWER: usize = MAX_CONTENT + 64;
 
-/// How many bytes of a content a log line shows.
-const SHOWN: usize = 200;
+/// How many bytes the header's length takes.
+const LENGTH_BYTES: usize = 2;
 
+/// How many bytes of the content, or of a wrong value, a log line shows.
+const EXCERPT: usize = 200;
+
+// The fields of a header.
 const BYTEORDER: &str = "byteorder";
 const CONTENT_TYPE: &str = "content-type";
 const CONTENT_ENCODING: &str = "content-encoding";
 const CONTENT_LENGTH: &str = "content-length";
 
-/// The content type that is looked into.
+/// The only content type whose content is parsed.
 const TEXT_JSON: &str = "text/json";
 
-/// A message, as far as the two sides care: its length and byte order are the sender's affair.
+/// A message without the fields that only its transport needs: the length of the content, and the sender's
+/// byte order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
     /// Content of the type `text/json`.
     Json(Map<String, Value>),
     /// Content of any other type.
     Binary {
-        /// What the sender calls its type.
+        /// The type of the content, a name that the sender chooses.
         content_type: String,
-        /// What the sender calls its encoding.
+        /// The encoding of the content, a name that the sender chooses.
         content_encoding: String,
         /// The content.
         bytes: Vec<u8>,
     },
 }
 
+/// A message as it is sent: the values for its header, and its content as bytes.
+struct RawMessage<'a> {
+    content_type: &'a str,
+    content_encoding: &'a str,
+    content: Cow<'a, [u8]>,
+}
+
 impl Message {
-    /// A JSON object with these texts in it.
+    /// Returns a message of the type `text/json`: an object with these names and these strings as values.
     #[must_use]
     pub fn json<const N: usize>(fields: [(&str, &str); N]) -> Self {
-        Message::Json(
-            fields.map(|(name, text)| (name.to_owned(), text.into())).into_iter().collect(),
-        )
+        let fields = fields.map(|(name, text)| (name.to_owned(), Value::from(text)));
+        Message::Json(Map::from_iter(fields))
     }
 
-    /// Bytes of this type, which is not `text/json`.
+    /// Returns a message of any type except `text/json`, with the encoding `binary`.
     #[must_use]
     pub fn binary(content_type: &str, bytes: Vec<u8>) -> Self {
-        let (content_type, content_encoding) = (content_type.to_owned(), "binary".to_owned());
-        Message::Binary { content_type, content_encoding, bytes }
+        Message::Binary {
+            content_type: content_type.to_owned(),
+            content_encoding: "binary".to_owned(),
+            bytes,
+        }
     }
 
-    /// The message as it goes over the wire.
+    /// Returns the bytes of the message as it is sent.
     ///
     /// # Errors
     ///
-    /// It is longer than any peer would take.
+    /// [`MessageError::TooLong`] if the content has more than [`MAX_ANSWER`] bytes, which no receiver
+    /// accepts, or if the header has more than 65,535 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, MessageError> {
-        let json;
-        let (content_type, content_encoding, content) = match self {
+        let RawMessage { content_type, content_encoding, content } = self.raw();
+        check_length(Part::Content, content.len(), MAX_ANSWER)?;
+        let byteorder = if cfg!(target_endian = "big") { "big" } else { "little" };
+        let header = json_object([
+            (BYTEORDER, &byteorder.into()),
+            (CONTENT_TYPE, &content_type.into()),
+            (CONTENT_ENCODING, &content_encoding.into()),
+            (CONTENT_LENGTH, &content.len().into()),
+        ]);
+        check_length(Part::Header, header.len(), u16::MAX.into())?;
+        let header_length = u16::try_from(header.len()).unwrap_or(u16::MAX).to_be_bytes();
+        Ok([&header_length, header.as_bytes(), &content].concat())
+    }
+
+    fn raw(&self) -> RawMessage<'_> {
+        match self {
             Message::Json(object) => {
-                json = json_text(object);
-                (TEXT_JSON, "utf-8", json.as_bytes())
+                let json = json_object(object.iter().map(|(name, value)| (name.as_str(), value)));
+                RawMessage {
+                    content_type: TEXT_JSON,
+                    content_encoding: "utf-8",
+                    content: Cow::Owned(json.into_bytes()),
+                }
             }
             Message::Binary { content_type, content_encoding, bytes } => {
-                (content_type.as_str(), content_encoding.as_str(), &bytes[..])
+                RawMessage { content_type, content_encoding, content: Cow::Borrowed(bytes) }
             }
-        };
-        if content.len() > MAX_ANSWER {
-            return Err(too_long(Part::Content, content.len(), MAX_ANSWER));
         }
-        let header = format!(
-            "{{\"{BYTEORDER}\": \"{}\", \"{CONTENT_TYPE}\": {}, \"{CONTENT_ENCODING}\": {}, \
-             \"{CONTENT_LENGTH}\": {}}}",
-            if cfg!(target_endian = "big") { "big" } else { "little" },
-            Value::from(content_type),
-            Value::from(content_encoding),
-            content.len()
-        );
-        let header_len = u16::try_from(header.len())
-            .map_err(|_| too_long(Part::Header, header.len(), u16::MAX.into()))?;
-        Ok([&header_len.to_be_bytes(), header.as_bytes(), content].concat())
     }
 }
 
-/// Shows a message in a line of the log: its type, and the start of its content.
+/// Formats a message for a log line: its type, and the first bytes of its content.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json;
-        let (content_type, content) = match self {
-            Message::Json(object) => {
-                json = json_text(object);
-                (TEXT_JSON, json.as_bytes())
-            }
-            Message::Binary { content_type, bytes, .. } => (content_type.as_str(), &bytes[..]),
-        };
-        write!(f, "{}: {}", start(content_type.as_bytes()), start(content))
+        let RawMessage { content_type, content, .. } = self.raw();
+        write!(f, "{}: {}", excerpt(content_type.as_bytes()), excerpt(&content))
     }
 }
 
-/// The start of what came from the network, fit for a terminal.
-fn start(bytes: &[u8]) -> String {
-    let start = String::from_utf8_lossy(bytes.get(..SHOWN).unwrap_or(bytes));
-    let cut = if bytes.len() > SHOWN { "…" } else { "" };
-    format!("{}{cut}", printable(&start))
+/// Returns the first 200 of the given bytes, which a peer has sent, as one line of text.
+fn excerpt(bytes: &[u8]) -> String {
+    let start = String::from_utf8_lossy(bytes.get(..EXCERPT).unwrap_or(bytes));
+    let ellipsis = if bytes.len() > EXCERPT { "…" } else { "" };
+    format!("{}{ellipsis}", printable(&start))
 }
 
-/// JSON with a blank after each comma and colon, as most who write it by hand do.
-fn json_text(object: &Map<String, Value>) -> String {
-    let fields = object.iter().map(|(name, value)| format!("{}: {value}", Value::from(&**name)));
-    format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+/// Returns a JSON object with a space after each of its own colons and commas, as Python's `json.dumps`
+/// writes it.
+fn json_object<'a>(fields: impl IntoIterator<Item = (&'a str, &'a Value)>) -> String {
+    let mut json = String::from("{");
+    let mut separator = "";
+    for (name, value) in fields {
+        // A String accepts whatever is written to it.
+        let _ = write!(json, "{separator}{}: {value}", Value::from(name));
+        separator = ", ";
+    }
+    json.push('}');
+    json
 }
 
-/// A message that is on its way in: a state for each part that it is made of.
+/// A message that is arriving: a state machine with a state for each part of the message.
 #[derive(Debug)]
 pub struct Incoming {
-    /// What has arrived of the part that is waited for.
-    bytes: Vec<u8>,
     state: State,
+    /// The bytes that have arrived of the part that the machine is waiting for, and any bytes after it.
+    bytes: Vec<u8>,
     max_content: usize,
 }
 
+/// The part that an incoming message is waiting for.
 #[derive(Debug)]
 enum State {
     HeaderLength,
@@ -156,134 +178,153 @@ enum State {
         len: usize,
     },
     Content(Header),
-    /// The message is whole, or wrong. What follows is ignored.
-    Over,
+    /// No part: the message is complete, or it is wrong. Further bytes are ignored.
+    Done,
 }
 
 impl Incoming {
-    /// For a server.
+    /// Returns the state machine for a server, which accepts up to [`MAX_CONTENT`] bytes of content.
     #[must_use]
     pub fn request() -> Self {
-        Incoming { bytes: Vec::new(), state: State::HeaderLength, max_content: MAX_CONTENT }
+        Incoming { state: State::HeaderLength, bytes: Vec::new(), max_content: MAX_CONTENT }
     }
 
-    /// For a client.
+    /// Returns the state machine for a client, which accepts up to [`MAX_ANSWER`] bytes of content.
     #[must_use]
     pub fn answer() -> Self {
         Incoming { max_content: MAX_ANSWER, ..Self::request() }
     }
 
-    /// Takes the bytes of one read, however the network has cut them, and gives the message once it is
-    /// whole.
+    /// Takes the bytes of one read, however the network has cut them. Returns the message as soon as it is
+    /// complete, and `None` before and after that.
     ///
     /// # Errors
     ///
-    /// What is wrong with the message, as soon as it can be known.
+    /// A [`MessageError`] as soon as it is clear that the bytes are not a valid message. The error is
+    /// returned once.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Message>, MessageError> {
-        if matches!(self.state, State::Over) {
+        if matches!(self.state, State::Done) {
             return Ok(None);
         }
         self.bytes.extend_from_slice(bytes);
         let result = self.advance();
-        if !matches!(result, Ok(None)) {
-            (self.state, self.bytes) = (State::Over, Vec::new());
+        let is_waiting = matches!(result, Ok(None));
+        if !is_waiting {
+            self.state = State::Done;
+            self.bytes = Vec::new();
         }
         result
     }
 
-    /// Goes from state to state as far as the bytes reach.
+    /// Goes from state to state as long as all bytes of a part have arrived.
     fn advance(&mut self) -> Result<Option<Message>, MessageError> {
         loop {
-            let Some(part) = self.bytes.get(..self.needed()) else { return Ok(None) };
+            let needed = self.needed();
+            let Some(part) = self.bytes.get(..needed) else {
+                return Ok(None);
+            };
             let next = match &self.state {
                 State::HeaderLength => {
-                    let len = part.iter().fold(0, |len, byte| 256 * len + usize::from(*byte));
-                    State::Header { len }
+                    let len = u16::from_be_bytes([part[0], part[1]]);
+                    State::Header { len: len.into() }
                 }
                 State::Header { .. } => State::Content(Header::parse(part, self.max_content)?),
                 State::Content(header) => return header.message(part).map(Some),
-                State::Over => return Ok(None),
+                State::Done => return Ok(None),
             };
-            self.bytes.drain(..self.needed());
+            self.bytes.drain(..needed);
             self.state = next;
         }
     }
 
-    /// The bytes of the part that is waited for.
+    /// Returns the length, in bytes, of the part that the machine is waiting for.
     fn needed(&self) -> usize {
         match &self.state {
-            State::HeaderLength => 2,
+            State::HeaderLength => LENGTH_BYTES,
             State::Header { len } => *len,
-            State::Content(header) => header.len,
-            State::Over => 0,
+            State::Content(header) => header.content_length,
+            State::Done => 0,
         }
     }
 
-    /// Says what is missing of a message of which no more will come; nothing of one that was not
-    /// begun.
+    /// Checks, after the peer has shut down its sending side, that no message is unfinished.
     ///
     /// # Errors
     ///
-    /// The part that is not whole, and how much of it is missing.
+    /// [`MessageError::Incomplete`] if a message has begun and is not complete.
     pub fn finish(&self) -> Result<(), MessageError> {
         let part = match &self.state {
             State::HeaderLength if self.bytes.is_empty() => return Ok(()),
             State::HeaderLength => Part::HeaderLength,
             State::Header { .. } => Part::Header,
             State::Content(_) => Part::Content,
-            State::Over => return Ok(()),
+            State::Done => return Ok(()),
         };
-        let missing = self.needed() - self.bytes.len();
-        Err(MessageError::Unfinished { part, missing })
+        let len = self.needed();
+        let missing = len - self.bytes.len();
+        Err(MessageError::Incomplete { part, missing, len })
     }
 }
 
-/// What a header says of the content.
+/// The description of the content in a header.
 #[derive(Debug)]
 struct Header {
     content_type: String,
     encoding: String,
-    len: usize,
+    content_length: usize,
 }
 
 impl Header {
     fn parse(bytes: &[u8], max_content: usize) -> Result<Self, MessageError> {
-        let object = parse_object(bytes, Part::Header)?;
-        let text = |field| text(&object, field, Part::Header);
-        let byteorder = text(BYTEORDER)?;
+        let header = parse_object(bytes, Part::Header)?;
+        let byteorder = string_field(&header, BYTEORDER, Part::Header)?;
         if !matches!(byteorder, "little" | "big") {
-            return Err(wrong(Part::Header, BYTEORDER, &byteorder.into(), "`little` or `big`"));
+            let expected = "`little` or `big`";
+            return Err(wrong_field(Part::Header, BYTEORDER, &byteorder.into(), expected));
         }
-        let (content_type, encoding) = (text(CONTENT_TYPE)?, text(CONTENT_ENCODING)?);
-        let is_utf_8 = ["utf-8", "utf8"].iter().any(|it| encoding.eq_ignore_ascii_case(it));
+        let content_type = string_field(&header, CONTENT_TYPE, Part::Header)?;
+        let content_encoding = string_field(&header, CONTENT_ENCODING, Part::Header)?;
+        let is_utf_8 = content_encoding.eq_ignore_ascii_case("utf-8")
+            || content_encoding.eq_ignore_ascii_case("utf8");
         if content_type == TEXT_JSON && !is_utf_8 {
-            return Err(wrong(Part::Header, CONTENT_ENCODING, &encoding.into(), "`utf-8`"));
+            let found = content_encoding.into();
+            return Err(wrong_field(Part::Header, CONTENT_ENCODING, &found, "`utf-8`"));
         }
-        let length = field(&object, CONTENT_LENGTH, Part::Header)?;
-        let len = length.as_u64().and_then(|length| usize::try_from(length).ok());
-        let Some(len) = len.filter(|length| *length <= max_content) else {
-            let expected = format!("a whole number from 0 to {max_content}");
-            return Err(wrong(Part::Header, CONTENT_LENGTH, length, &expected));
-        };
-        let (content_type, encoding) = (content_type.to_owned(), encoding.to_owned());
-        Ok(Header { content_type, encoding, len })
+        let length = field(&header, CONTENT_LENGTH, Part::Header)?;
+        let content_length = length.as_u64().and_then(|length| usize::try_from(length).ok());
+        match content_length {
+            Some(content_length) if content_length <= max_content => Ok(Header {
+                content_type: content_type.to_owned(),
+                encoding: content_encoding.to_owned(),
+                content_length,
+            }),
+            _ => {
+                let expected = format!("an integer from 0 to {max_content}");
+                Err(wrong_field(Part::Header, CONTENT_LENGTH, length, &expected))
+            }
+        }
     }
 
+    /// Returns the message that has this header and this content.
     fn message(&self, content: &[u8]) -> Result<Message, MessageError> {
         if self.content_type == TEXT_JSON {
-            return parse_object(content, Part::Content).map(Message::Json);
+            let object = parse_object(content, Part::Content)?;
+            return Ok(Message::Json(object));
         }
-        let (content_type, content_encoding) = (self.content_type.clone(), self.encoding.clone());
-        Ok(Message::Binary { content_type, content_encoding, bytes: content.to_vec() })
+        Ok(Message::Binary {
+            content_type: self.content_type.clone(),
+            content_encoding: self.encoding.clone(),
+            bytes: content.to_vec(),
+        })
     }
 }
 
 /// A part of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The two bytes before the header.
+    /// The two bytes before the header, which contain its length.
     HeaderLength,
-    /// What says how long the content is, and what it is.
+    /// The type, the encoding and the length of the content, and the sender's byte order.
     Header,
     /// The content.
     Content,
@@ -292,114 +333,116 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Part::HeaderLength => "header's length",
+            Part::HeaderLength => "header length",
             Part::Header => "header",
             Part::Content => "content",
         })
     }
 }
 
-/// What is wrong with a message.
+/// The error for a message that is wrong or incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MessageError {
-    /// A part is not the JSON that it should be.
+    /// A part that must be JSON is not valid JSON.
     #[error("the {part} is not JSON: {why}")]
     NotJson {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// What the parser says.
+        /// The message of the JSON parser.
         why: String,
     },
-    /// A part is some other JSON than an object.
+    /// A part is JSON, but not an object.
     #[error("the {part} is {found}, not a JSON object")]
     NotObject {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// What it is.
+        /// The JSON type of the part, with its article.
         found: &'static str,
     },
-    /// A field is not there.
+    /// A field is missing.
     #[error("the {part} has no `{field}`")]
-    Missing {
-        /// In which part.
+    MissingField {
+        /// The part that has no such field.
         part: Part,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
     },
-    /// A field is there, but what it says makes no sense.
+    /// A field has a value of the wrong type, or a value that is not allowed.
     #[error("`{field}` in the {part} is {found}, not {expected}")]
-    Wrong {
-        /// In which part.
+    WrongField {
+        /// The part that has the field.
         part: Part,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// What it says, or the start of it, fit for a terminal.
+        /// The field's value or its first 200 bytes, as one line of text.
         found: String,
-        /// What it could say.
+        /// A description of the allowed values.
         expected: String,
     },
     /// A part is too long to be sent.
     #[error("the {part} has {len} bytes, more than {limit}")]
     TooLong {
-        /// Which part.
+        /// The part.
         part: Part,
         /// Its length in bytes.
         len: usize,
-        /// The most that it may have.
+        /// The most bytes that it may have.
         limit: usize,
     },
-    /// No more comes, and a part is not whole.
-    #[error("{missing} bytes of the {part} are missing")]
-    Unfinished {
-        /// Which part.
+    /// The peer has shut down its sending side in the middle of a message.
+    #[error("the {part} is incomplete: {missing} of {len} bytes missing")]
+    Incomplete {
+        /// The part.
         part: Part,
-        /// How many bytes of it are missing.
+        /// How many of its bytes are missing.
         missing: usize,
+        /// The length of the whole part in bytes.
+        len: usize,
     },
 }
 
-/// Gives a text in a message's content.
+/// Returns the value of a string field in the content of a message.
 ///
 /// # Errors
 ///
-/// It is not there, or is no text.
+/// [`MessageError::MissingField`] if there is no such field; [`MessageError::WrongField`] if its value is
+/// not a string.
 ///
 /// ```
 /// use app_protocol::{Message, message};
 ///
 /// let Message::Json(object) = Message::json([("result", "42")]) else { unreachable!() };
-/// assert_eq!(message::text_in(&object, "result"), Ok("42"));
-/// let err = message::text_in(&object, "value").unwrap_err();
+/// assert_eq!(message::string_in(&object, "result"), Ok("42"));
+/// let err = message::string_in(&object, "value").unwrap_err();
 /// assert_eq!(err.to_string(), "the content has no `value`");
 /// ```
-pub fn text_in<'a>(
+pub fn string_in<'a>(
     content: &'a Map<String, Value>,
-    field: &'static str,
+    name: &'static str,
 ) -> Result<&'a str, MessageError> {
-    text(content, field, Part::Content)
+    string_field(content, name, Part::Content)
 }
 
-fn text<'a>(
+fn string_field<'a>(
     object: &'a Map<String, Value>,
     name: &'static str,
     part: Part,
 ) -> Result<&'a str, MessageError> {
     let value = field(object, name, part)?;
-    value.as_str().ok_or_else(|| wrong(part, name, value, "a text"))
+    value.as_str().ok_or_else(|| wrong_field(part, name, value, "a string"))
 }
 
 fn field<'a>(
     object: &'a Map<String, Value>,
-    field: &'static str,
+    name: &'static str,
     part: Part,
 ) -> Result<&'a Value, MessageError> {
-    object.get(field).ok_or(MessageError::Missing { part, field })
+    object.get(name).ok_or(MessageError::MissingField { part, field: name })
 }
 
-fn wrong(part: Part, field: &'static str, found: &Value, expected: &str) -> MessageError {
-    // Fit for a terminal, and not all of what may be very long.
-    let (found, expected) = (start(found.to_string().as_bytes()), expected.to_owned());
-    MessageError::Wrong { part, field, found, expected }
+fn wrong_field(part: Part, field: &'static str, found: &Value, expected: &str) -> MessageError {
+    let found = excerpt(found.to_string().as_bytes());
+    MessageError::WrongField { part, field, found, expected: expected.to_owned() }
 }
 
 fn parse_object(bytes: &[u8], part: Part) -> Result<Map<String, Value>, MessageError> {
@@ -415,6 +458,9 @@ fn parse_object(bytes: &[u8], part: Part) -> Result<Map<String, Value>, MessageE
     Err(MessageError::NotObject { part, found })
 }
 
-fn too_long(part: Part, len: usize, limit: usize) -> MessageError {
-    MessageError::TooLong { part, len, limit }
+fn check_length(part: Part, len: usize, limit: usize) -> Result<(), MessageError> {
+    if len > limit {
+        return Err(MessageError::TooLong { part, len, limit });
+    }
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! What `app-client` sends and prints, against servers that are made in each test.
-// In a test that is what should happen when something fails.
+//! `app-client` against servers that the tests start.
+// A panic fails the test, as it should.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
@@ -15,7 +15,7 @@ use workbench::port::Port;
 use workbench::server::{Ended, Launch};
 
 fn run(args: &[&str]) -> Ended {
-    // An error is one line even so.
+    // An error is one line, even if a backtrace is requested.
     let launch = Launch::new(env!("CARGO_BIN_EXE_app-client"), &[]).args(args);
     launch.env("RUST_BACKTRACE", "1").run_to_end().unwrap()
 }
@@ -25,7 +25,7 @@ fn ask(addr: SocketAddr, args: &[&str]) -> Ended {
     run(&[&[host.as_str(), &port], args].concat())
 }
 
-/// Takes one connection, and leaves the rest to `serve`. Little has room on the way to it, so that a
+/// Starts a server that accepts one connection and passes it to `serve`. Its buffers are small, so that a
 /// client cannot send much at once.
 fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -55,7 +55,7 @@ fn read_request(mut sock: &TcpStream) -> Message {
     }
 }
 
-/// Answers any request with these bytes.
+/// Starts a server that answers any request with these bytes.
 fn answering(bytes: Vec<u8>) -> SocketAddr {
     server(move |mut sock| {
         read_request(&sock);
@@ -102,7 +102,7 @@ fn any_other_action_is_bytes() {
 }
 
 #[test]
-fn the_real_server_answers_it() {
+fn app_server_answers_it() {
     let server = Launch::new(env!("CARGO_BIN_EXE_app-server"), &[]).start().unwrap();
     let port = server.addr().port().to_string();
     let ask = |action, value| run(&["localhost", &port, action, value]);
@@ -112,7 +112,7 @@ fn the_real_server_answers_it() {
 }
 
 #[test]
-fn an_answer_may_come_in_pieces() {
+fn an_answer_may_arrive_in_pieces() {
     let addr = server(|mut sock| {
         read_request(&sock);
         sock.set_nodelay(true).unwrap();
@@ -124,8 +124,8 @@ fn an_answer_may_come_in_pieces() {
 }
 
 #[test]
-fn a_long_request_and_a_long_answer_pass() {
-    let long = "é".repeat(60_000); // what a command line takes
+fn a_long_request_gets_a_long_answer() {
+    let long = "é".repeat(60_000); // about the most that fits in a command line
     let addr = server(|mut sock| {
         let Message::Json(object) = read_request(&sock) else { panic!() };
         let value = object["value"].as_str().unwrap();
@@ -143,7 +143,7 @@ fn an_answer_that_is_wrong_or_missing_is_a_failure() {
         (b"\0\x02{}".to_vec(), "no answer: the header has no `byteorder`"),
         (
             Message::json([("answer", "42")]).encode().unwrap(),
-            "no result: the content has no `result`",
+            "the answer has no result: the content has no `result`",
         ),
     ] {
         assert_failed(&ask(answering(answer), &["search", "x"]), reason);
@@ -151,33 +151,36 @@ fn an_answer_that_is_wrong_or_missing_is_a_failure() {
 }
 
 #[test]
-fn silence_is_a_failure_after_a_while() {
+fn silence_is_a_failure_after_the_timeout() {
     for answer in [&b""[..], &result("x")[..30]] {
         let answer = answer.to_vec();
         let addr = server(move |mut sock| {
             read_request(&sock);
             sock.write_all(&answer).unwrap();
-            let _ = sock.read(&mut [0]); // until the client has gone
+            let _ = sock.read(&mut [0]); // blocks until the client has left
         });
-        assert_failed(&ask(addr, &["search", "x", "-t", "1"]), "no answer: nothing");
+        assert_failed(
+            &ask(addr, &["search", "x", "-t", "1"]),
+            "no answer: nothing has happened for 1s",
+        );
     }
 }
 
 #[test]
-fn controls_in_a_result_are_escaped() {
+fn control_characters_of_a_result_are_escaped() {
     let ended =
         ask(answering(result("\u{1b}[2Jgone\nover\u{9b}\u{202e}\u{2028}")), &["search", "x"]);
     assert_prints(&ended, r"\u{1b}[2Jgone\nover\u{9b}\u{202e}\u{2028}");
 }
 
 #[test]
-fn a_reset_is_told_in_words() {
+fn a_reset_is_reported_in_words() {
     let addr = server(|sock| {
         read_request(&sock);
         reset(sock);
     });
-    let words = "no answer: receiving: the server has reset the connection";
-    assert_failed(&ask(addr, &["search", "ring"]), words);
+    let why = "no answer: receiving: the server has reset the connection";
+    assert_failed(&ask(addr, &["search", "ring"]), why);
 }
 
 #[test]
@@ -197,10 +200,10 @@ fn an_ipv6_address_may_have_brackets() {
 }
 
 #[test]
-fn without_a_server_there_is_one_line() {
+fn without_a_server_the_error_is_one_line() {
     let port = Port::reserve().unwrap();
-    let words = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
-    assert_failed(&run(&["127.0.0.1", &port.to_string(), "search", "ring"]), &words);
+    let why = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
+    assert_failed(&run(&["127.0.0.1", &port.to_string(), "search", "ring"]), &why);
 }
 
 #[test]

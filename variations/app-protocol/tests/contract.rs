@@ -1,4 +1,4 @@
-//! What every server here keeps: `cargo test -p app-protocol --test contract`.
+//! The checks that every server must pass: `cargo test -p app-protocol --test contract`.
 
 use anyhow::Result;
 use app_protocol::Message;
@@ -9,7 +9,7 @@ use workbench::wire::Client;
 fn main() {
     let server = Speech::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();
     common::run(&[server
-        .text(in_bytes)
+        .text(as_request)
         .unfinished(longest_header)
         .climbs_as(Profile::AppProtocol)]);
 }
@@ -21,11 +21,12 @@ fn search(client: &mut Client) -> Result<()> {
     client.expect_eof()
 }
 
-/// A header of which the last bytes are missing.
+/// Returns the beginning of a message with the longest header; the last bytes of the header are missing.
 fn longest_header() -> Vec<u8> {
     [vec![0xff, 0xff], vec![b' '; 65_000]].concat()
 }
 
-fn in_bytes(text: &str) -> Vec<u8> {
+/// Returns a request that makes this text appear in the log.
+fn as_request(text: &str) -> Vec<u8> {
     Message::binary("text/plain", text.as_bytes().to_vec()).encode().unwrap_or_default()
 }

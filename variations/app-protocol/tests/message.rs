@@ -1,5 +1,5 @@
-//! Any message, however the network cuts it; and what is wrong with those that are wrong.
-// In a test that is what should happen when something fails.
+//! Checks that messages may be cut anywhere, and that wrong messages have the right errors.
+// A panic fails the test, as it should.
 #![allow(clippy::unwrap_used)]
 
 use app_protocol::message::{MAX_ANSWER, MAX_CONTENT, Part};
@@ -19,7 +19,7 @@ fn any_message() -> impl Strategy<Value = Message> {
     let json = btree_map(any::<String>(), value, 0..4)
         .prop_map(|object| Message::Json(object.into_iter().collect()));
     let binary = (any::<String>(), any::<String>(), vec(any::<u8>(), 0..200))
-        .prop_filter("this type is JSON's", |(content_type, ..)| content_type != "text/json")
+        .prop_filter("not the type of JSON", |(content_type, ..)| content_type != "text/json")
         .prop_map(|(content_type, content_encoding, bytes)| Message::Binary {
             content_type,
             content_encoding,
@@ -28,7 +28,7 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![json, binary]
 }
 
-/// The message must come with the last of these reads, and not before.
+/// Returns the message, and the number of reads after which it was complete.
 fn read_in<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> (Option<Message>, usize) {
     let mut incoming = Incoming::request();
     for (i, bytes) in reads.into_iter().enumerate() {
@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_message_comes_through_every_split(message in any_message()) {
+    fn every_message_arrives_through_every_split(message in any_message()) {
         let bytes = message.encode().unwrap();
         for at in 0..bytes.len() {
             let (first, second) = bytes.split_at(at);
@@ -54,7 +54,7 @@ proptest! {
     }
 
     #[test]
-    fn every_message_comes_through_many_cuts(
+    fn every_message_arrives_through_many_cuts(
         message in any_message(),
         cuts in vec(any::<prop::sample::Index>(), 0..10),
         more in vec(any::<u8>(), 0..100),
@@ -68,13 +68,13 @@ proptest! {
     }
 }
 
-/// A message with this header.
+/// Returns a message with this header.
 fn with_header(header: &str, content: &[u8]) -> Vec<u8> {
     let len = u16::try_from(header.len()).unwrap().to_be_bytes();
     [&len, header.as_bytes(), content].concat()
 }
 
-/// A header, after a change to it.
+/// Returns a valid header with one change.
 fn header(old: &str, new: &str) -> String {
     let right = r#"{"byteorder": "big", "content-type": "text/json", "content-encoding": "utf-8", "content-length": 2}"#;
     assert!(right.contains(old), "{old}");
@@ -89,7 +89,7 @@ fn assert_wrong(bytes: &[u8], expected: &str) {
 }
 
 #[test]
-fn a_header_without_a_field_is_wrong() {
+fn each_field_of_a_header_is_required() {
     for (field, rest) in [
         ("byteorder", r#""byteorder": "big", "#),
         ("content-type", r#""content-type": "text/json", "#),
@@ -97,23 +97,23 @@ fn a_header_without_a_field_is_wrong() {
         ("content-length", r#", "content-length": 2"#),
     ] {
         let err = Incoming::request().push(&with_header(&header(rest, ""), b"{}")).unwrap_err();
-        assert_eq!(err, MessageError::Missing { part: Part::Header, field });
+        assert_eq!(err, MessageError::MissingField { part: Part::Header, field });
         assert_eq!(err.to_string(), format!("the header has no `{field}`"));
     }
 }
 
 #[test]
-fn a_field_that_makes_no_sense_is_named() {
-    let length = "a whole number from 0 to 1048576";
+fn a_wrong_field_is_named_with_its_value() {
+    let length = "an integer from 0 to 1048576";
     for (old, new, expected) in [
         (
             r#""big""#,
             r#""middle""#,
             r#"`byteorder` in the header is "middle", not `little` or `big`"#,
         ),
-        (r#""big""#, "1", "`byteorder` in the header is 1, not a text"),
-        (r#""text/json""#, "[1,2]", "`content-type` in the header is [1,2], not a text"),
-        (r#""utf-8""#, "null", "`content-encoding` in the header is null, not a text"),
+        (r#""big""#, "1", "`byteorder` in the header is 1, not a string"),
+        (r#""text/json""#, "[1,2]", "`content-type` in the header is [1,2], not a string"),
+        (r#""utf-8""#, "null", "`content-encoding` in the header is null, not a string"),
         (
             r#""utf-8""#,
             r#""latin-1""#,
@@ -160,13 +160,13 @@ fn what_is_no_json_object_is_wrong() {
         let err = Incoming::request().push(&bytes).unwrap_err();
         assert!(matches!(err, MessageError::NotJson { part: Part::Content, .. }), "{err}");
     }
-    // However deep, it costs no stack.
+    // Deep nesting does not overflow the stack.
     let deep = with_header(&"[".repeat(65_535), b"");
     assert!(Incoming::request().push(&deep).is_err());
 }
 
 #[test]
-fn what_is_unknown_in_a_header_is_left_alone() {
+fn unknown_fields_of_a_header_are_ignored() {
     let more = header("{", r#"{"x-learner": [1, {"a": null}], "#);
     assert!(Incoming::request().push(&with_header(&more, b"{}")).unwrap().is_some());
     for encoding in ["UTF-8", "utf8"] {
@@ -176,7 +176,7 @@ fn what_is_unknown_in_a_header_is_left_alone() {
 }
 
 #[test]
-fn the_limit_of_a_content_is_one_mebibyte() {
+fn a_content_has_at_most_one_mebibyte() {
     let longest = Message::binary("zeros", vec![0; MAX_CONTENT]);
     assert_eq!(Incoming::request().push(&longest.encode().unwrap()), Ok(Some(longest)));
     let answer = Message::binary("zeros", vec![0; MAX_ANSWER]);
@@ -190,20 +190,21 @@ fn the_limit_of_a_content_is_one_mebibyte() {
 }
 
 #[test]
-fn what_is_missing_is_told() {
+fn an_incomplete_message_says_how_many_bytes_are_missing() {
     let bytes = Message::json([("action", "search")]).encode().unwrap();
     let header = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-    for (len, part, missing) in [
-        (1, "header's length", 1),
-        (2, "header", header),
-        (12, "header", header - 10),
-        (2 + header, "content", bytes.len() - 2 - header),
-        (bytes.len() - 1, "content", 1),
+    let content = bytes.len() - 2 - header;
+    for (received, part, missing, len) in [
+        (1, "header length", 1, 2),
+        (2, "header", header, header),
+        (12, "header", header - 10, header),
+        (2 + header, "content", content, content),
+        (bytes.len() - 1, "content", 1, content),
     ] {
         let mut incoming = Incoming::request();
-        assert_eq!(incoming.push(&bytes[..len]), Ok(None));
-        let err = incoming.finish().unwrap_err();
-        assert_eq!(err.to_string(), format!("{missing} bytes of the {part} are missing"));
+        assert_eq!(incoming.push(&bytes[..received]), Ok(None));
+        let err = incoming.finish().unwrap_err().to_string();
+        assert_eq!(err, format!("the {part} is incomplete: {missing} of {len} bytes missing"));
     }
     assert_eq!(Incoming::request().finish(), Ok(()));
 }

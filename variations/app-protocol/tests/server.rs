@@ -1,11 +1,11 @@
 //! What `app-server` answers, what it refuses, and how long it waits.
-// In a test that is what should happen when something fails.
+// A panic fails the test, as it should.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use app_protocol::message::{MAX_CONTENT, text_in};
+use app_protocol::message::{MAX_CONTENT, string_in};
 use app_protocol::{Incoming, Message};
 use workbench::server::{Launch, Server};
 use workbench::wire::{Client, Heard};
@@ -27,7 +27,7 @@ fn search(value: &str) -> Vec<u8> {
     Message::json([("action", "search"), ("value", value)]).encode().unwrap()
 }
 
-/// The whole answer, and the end after it.
+/// Receives the whole answer, after which the server must close the connection.
 #[track_caller]
 fn answer(client: &mut Client) -> Message {
     let (bytes, ending) = client.bytes_to_end().unwrap();
@@ -40,7 +40,7 @@ fn answer(client: &mut Client) -> Message {
 #[track_caller]
 fn result(client: &mut Client) -> String {
     let Message::Json(object) = answer(client) else { panic!("no JSON: {}", client.transcript()) };
-    text_in(&object, "result").unwrap().to_owned()
+    string_in(&object, "result").unwrap().to_owned()
 }
 
 #[track_caller]
@@ -50,11 +50,11 @@ fn expect_works(server: &Server) {
     assert_eq!(result(&mut client), "Follow the white rabbit. 🐰");
 }
 
-/// The log must have a line about this client, with these words.
+/// Waits until the log has a line about this client with this text.
 #[track_caller]
-fn wait_for_log(server: &Server, addr: SocketAddr, words: &str) {
-    let about = format!("{addr}: ");
-    server.wait_for_log(words, |line| line.contains(&about) && line.contains(words)).unwrap();
+fn wait_for_log(server: &Server, addr: SocketAddr, text: &str) {
+    let prefix = format!("{addr}: ");
+    server.wait_for_log(text, |line| line.contains(&prefix) && line.contains(text)).unwrap();
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_answer_has_the_bytes_of_the_original() {
 }
 
 #[test]
-fn it_knows_three_values() {
+fn search_finds_three_values() {
     let server = start();
     for (action, value, expected) in [
         ("search", "morpheus", "Follow the white rabbit. 🐰"),
@@ -93,15 +93,14 @@ fn it_knows_three_values() {
         client.send(&request.encode().unwrap()).unwrap();
         assert_eq!(result(&mut client), expected);
     }
-    // An action that needs no value needs none.
+    // If the action is unknown, the value does not matter.
     let mut client = connect(&server);
     client.send(&Message::json([("action", "help")]).encode().unwrap()).unwrap();
     assert_eq!(result(&mut client), "Error: invalid action 'help'.");
 }
 
-/// What is wrong with a request that came whole is its answer.
 #[test]
-fn a_request_with_a_wrong_field_is_told_which() {
+fn a_complete_request_with_a_wrong_field_is_answered_with_the_error() {
     let server = start();
     let header = r#"{"byteorder":"big","content-type":"text/json","content-encoding":"utf-8","content-length":LEN}"#;
     for (content, expected) in [
@@ -114,11 +113,11 @@ fn a_request_with_a_wrong_field_is_told_which() {
         (r#"{"action":"search"}"#, "Error: the content has no `value`."),
         (
             r#"{"action":"search","value":["ring"]}"#,
-            "Error: `value` in the content is [\"ring\"], not a text.",
+            "Error: `value` in the content is [\"ring\"], not a string.",
         ),
         (
             r#"{"action":{"search":"ring"}}"#,
-            "Error: `action` in the content is {\"search\":\"ring\"}, not a text.",
+            "Error: `action` in the content is {\"search\":\"ring\"}, not a string.",
         ),
     ] {
         let mut client = connect(&server);
@@ -126,18 +125,19 @@ fn a_request_with_a_wrong_field_is_told_which() {
         client.send(&by_hand(&header, content.as_bytes())).unwrap();
         assert_eq!(result(&mut client), expected, "{content}");
     }
-    // However long the wrong value is, the answer fits into a message.
+    // The answer quotes only the beginning of a long value.
     let content = format!(r#"{{"action":"search","value":[1{}]}}"#, ",1e15".repeat(200_000));
     let mut client = connect(&server);
     let header = header.replace("LEN", &content.len().to_string());
     client.send(&by_hand(&header, content.as_bytes())).unwrap();
-    let told = result(&mut client);
-    assert!(told.starts_with("Error: `value` in the content is [1,1000000000000000.0"), "{told}");
+    let error = result(&mut client);
+    let expected = "Error: `value` in the content is [1,1000000000000000.0";
+    assert!(error.starts_with(expected), "{error}");
     expect_works(&server);
 }
 
 #[test]
-fn of_any_other_type_it_shows_the_first_ten_bytes() {
+fn a_request_of_another_type_is_answered_with_its_first_ten_bytes() {
     let server = start();
     for content in [&b"0123456789abc"[..], b"0123456789", b"\0\xff", b""] {
         let mut client = connect(&server);
@@ -150,7 +150,7 @@ fn of_any_other_type_it_shows_the_first_ten_bytes() {
 }
 
 #[test]
-fn a_request_may_come_in_any_pieces() {
+fn a_request_may_arrive_in_any_pieces() {
     let server = start();
     let bytes = search("🐶");
     let expect_answer = |mut client: Client| assert_eq!(result(&mut client), "🐾 Playing ball! 🏐");
@@ -165,7 +165,7 @@ fn a_request_may_come_in_any_pieces() {
         client.send(&[*byte]).unwrap();
     }
     expect_answer(client);
-    // With more than a request, and with no more to come.
+    // Bytes after the request are ignored, and so is the end of the sending side.
     let mut client = connect(&server);
     client.send(&[&bytes[..], &bytes, &vec![0; 100_000]].concat()).unwrap();
     expect_answer(client);
@@ -181,25 +181,25 @@ fn the_longest_request_is_answered() {
     let mut client = connect(&server);
     client.send(&Message::binary("x", vec![b'x'; MAX_CONTENT]).encode().unwrap()).unwrap();
     assert!(matches!(answer(&mut client), Message::Binary { .. }));
-    // The answer to this one is longer than it.
+    // This answer is longer than the request.
     let action = "a".repeat(MAX_CONTENT - 14);
     let mut client = connect(&server);
     client.send(&Message::json([("action", &action)]).encode().unwrap()).unwrap();
     assert_eq!(result(&mut client), format!("Error: invalid action '{action}'."));
 }
 
-/// A message with a header made by hand.
+/// Returns a message with any header.
 fn by_hand(header: &str, content: &[u8]) -> Vec<u8> {
     let len = u16::try_from(header.len()).unwrap().to_be_bytes();
     [&len, header.as_bytes(), content].concat()
 }
 
 #[test]
-fn what_is_wrong_is_logged_and_closes_the_connection() {
+fn a_wrong_message_is_logged_and_closes_the_connection() {
     let header = r#"{"byteorder":"big","content-type":"text/json","content-encoding":"utf-8","content-length":LEN}"#;
     let json =
         |content: &[u8]| by_hand(&header.replace("LEN", &content.len().to_string()), content);
-    for (bytes, words) in [
+    for (bytes, why) in [
         (by_hand("{}", b""), "the header has no `byteorder`"),
         (by_hand(r#"{"byteorder":"big"}"#, b""), "the header has no `content-type`"),
         (by_hand("[]", b""), "the header is an array, not a JSON object"),
@@ -216,7 +216,7 @@ fn what_is_wrong_is_logged_and_closes_the_connection() {
         (json(b"\"search\""), "the content is a string, not a JSON object"),
         (b"GET / HTTP/1.1\r\n\r\n".repeat(2000), "the header is not JSON"),
     ] {
-        // Each has a server to itself: of many such lines within a second the log counts most.
+        // A new server each time: of many similar lines within a second, the log shows only ten.
         let server = start();
         let mut client = connect(&server);
         client.send_regardless(&bytes);
@@ -224,7 +224,7 @@ fn what_is_wrong_is_logged_and_closes_the_connection() {
         assert!(answer.is_empty(), "{}", client.transcript());
         let addr = client.addr();
         drop(client);
-        wait_for_log(&server, addr, words);
+        wait_for_log(&server, addr, why);
         let gone = format!("Client {addr} disconnected");
         server.wait_for_log(&gone, |line| line.ends_with(&gone)).unwrap();
         expect_works(&server);
@@ -232,56 +232,56 @@ fn what_is_wrong_is_logged_and_closes_the_connection() {
 }
 
 #[test]
-fn many_failures_for_one_reason_hide_none_for_another() {
+fn many_failures_for_one_reason_do_not_hide_another_reason() {
     let server = start();
-    let told = |bytes: &[u8]| {
+    let fails = |bytes: &[u8]| {
         let mut client = connect(&server);
         client.send_regardless(bytes);
         client.bytes_to_end().unwrap();
         client.addr()
     };
-    // More than the ten lines that a reason may have within a second.
+    // More than the ten lines a second that the log shows for one reason.
     for _ in 0..30 {
-        told(&by_hand("{}", b""));
+        fails(&by_hand("{}", b""));
     }
-    wait_for_log(&server, told(&by_hand("[]", b"")), "not a JSON object");
-    wait_for_log(&server, told(&by_hand("{", b"")), "the header is not JSON");
+    wait_for_log(&server, fails(&by_hand("[]", b"")), "not a JSON object");
+    wait_for_log(&server, fails(&by_hand("{", b"")), "the header is not JSON");
 }
 
 #[test]
-fn one_that_leaves_early_is_logged() {
+fn a_client_that_leaves_early_is_logged() {
     let server = start();
-    for (bytes, words) in [
-        (&b"\0"[..], "1 bytes of the header's length are missing"),
-        (b"\0\x0a{", "9 bytes of the header are missing"),
-        (&search("ring")[..120], "of the content are missing"),
+    for (bytes, why) in [
+        (&b"\0"[..], "the header length is incomplete: 1 of 2 bytes missing"),
+        (b"\0\x0a{", "the header is incomplete: 9 of 10 bytes missing"),
+        (&search("ring")[..120], "the content is incomplete: "),
     ] {
         let mut client = connect(&server);
         client.send(bytes).unwrap();
         client.half_close().unwrap();
         client.expect_eof().unwrap();
-        wait_for_log(&server, client.addr(), "it left in the middle of its request: ");
-        wait_for_log(&server, client.addr(), words);
+        wait_for_log(&server, client.addr(), "the client left in the middle of its request: ");
+        wait_for_log(&server, client.addr(), why);
     }
     expect_works(&server);
 }
 
 #[test]
-fn one_that_never_finishes_loses_its_place() {
+fn a_client_that_never_completes_its_request_is_disconnected() {
     let server = launch(&["--deadline", "0.3", "--max-clients", "1"]).start().unwrap();
     let request = search("ring");
-    for (bytes, words) in [
-        (&b""[..], "too late with its request: none was begun"),
-        (b"\0", "too late with its request: 1 bytes of the header's length"),
-        (&request[..50], "of the header are missing"),
-        (&request[..request.len() - 1], "too late with its request: 1 bytes of the content"),
+    for (bytes, why) in [
+        (&b""[..], "no complete request after 300ms: nothing has arrived"),
+        (b"\0", "no complete request after 300ms: the header length is incomplete"),
+        (&request[..50], "no complete request after 300ms: the header is incomplete"),
+        (&request[..request.len() - 1], "the content is incomplete: 1 of "),
     ] {
         let mut client = connect(&server);
         client.send(bytes).unwrap();
         client.expect_closed().unwrap();
-        wait_for_log(&server, client.addr(), words);
+        wait_for_log(&server, client.addr(), why);
     }
-    // A byte now and then changes nothing.
+    // A byte now and then does not extend the deadline.
     let mut client = connect(&server).patient(Duration::from_millis(50));
     let announced = by_hand(
         r#"{"byteorder":"big","content-type":"x","content-encoding":"y","content-length":1000000}"#,
@@ -293,8 +293,8 @@ fn one_that_never_finishes_loses_its_place() {
             || client.hear(Duration::from_millis(50))? != Heard::Silence)
     });
     assert!(closed.unwrap(), "{}", client.transcript());
-    wait_for_log(&server, client.addr(), "of the content are missing");
-    // The only place is free again.
+    wait_for_log(&server, client.addr(), "the content is incomplete: ");
+    // The server, which allows only one client, accepts another.
     let is_free = wait_until(PATIENCE, || {
         let mut client = connect(&server);
         client.send_regardless(&request);
@@ -303,7 +303,7 @@ fn one_that_never_finishes_loses_its_place() {
     assert!(is_free.unwrap(), "{}", server.log());
 }
 
-/// A client with a long answer, of which it takes nothing yet.
+/// Returns a client that does not read its long answer yet, and the text of the answer.
 fn with_a_long_answer(server: &Server) -> (Client, String) {
     let mut client = Client::connect_narrow(server.addr()).unwrap();
     let value = "v".repeat(1_000_000);
@@ -313,17 +313,17 @@ fn with_a_long_answer(server: &Server) -> (Client, String) {
 }
 
 #[test]
-fn one_that_does_not_take_its_answer_loses_its_place() {
+fn a_client_that_does_not_read_its_answer_is_disconnected() {
     let server = launch(&["--deadline", "1"]).start().unwrap();
     let (client, _) = with_a_long_answer(&server);
     expect_works(&server);
-    wait_for_log(&server, client.addr(), "too late with its answer: ");
+    wait_for_log(&server, client.addr(), "the answer is not accepted after 1s: ");
     let gone = format!("Client {} disconnected", client.addr());
     server.wait_for_log(&gone, |line| line.ends_with(&gone)).unwrap();
 }
 
 #[test]
-fn one_that_takes_its_answer_slowly_gets_all_of_it() {
+fn a_client_that_reads_slowly_gets_its_whole_answer() {
     let server = start();
     let (mut client, expected) = with_a_long_answer(&server);
     assert_eq!(result(&mut client), expected);
@@ -331,7 +331,7 @@ fn one_that_takes_its_answer_slowly_gets_all_of_it() {
 
 #[test]
 #[cfg(unix)]
-fn an_answer_on_its_way_arrives_after_the_end() {
+fn an_answer_is_sent_to_its_end_when_the_server_stops() {
     let mut server = start();
     let mut asking = connect(&server);
     asking.send(b"\0").unwrap();
@@ -340,11 +340,11 @@ fn an_answer_on_its_way_arrives_after_the_end() {
     client.widen().unwrap();
     assert_eq!(result(&mut client), expected);
     asking.expect_closed().unwrap();
-    server.expect_exit("sent SIGTERM amid an answer").unwrap();
+    server.expect_exit("sent SIGTERM in the middle of an answer").unwrap();
 }
 
 #[test]
-fn what_is_announced_costs_nothing_before_it_comes() {
+fn an_announced_content_takes_no_memory_before_it_arrives() {
     const MANY: usize = 200;
     let server = start();
     expect_works(&server);
@@ -359,11 +359,11 @@ fn what_is_announced_costs_nothing_before_it_comes() {
     }
     expect_works(&server);
     let more = server.figures().unwrap().resident.saturating_sub(before.resident);
-    assert!(more < 16 * 1024 * 1024, "{MANY} announcements cost {more} bytes");
+    assert!(more < 16 * 1024 * 1024, "{MANY} announcements take {more} bytes");
 }
 
 #[test]
-fn the_log_shows_no_controls_of_a_request() {
+fn control_characters_of_a_request_are_escaped_in_the_log() {
     let server = start();
     let mut client = connect(&server);
     let request = Message::Binary {
@@ -378,7 +378,7 @@ fn the_log_shows_no_controls_of_a_request() {
 }
 
 #[test]
-fn a_deadline_is_a_time() {
+fn a_wrong_deadline_is_a_usage_error() {
     for wrong in ["0", "-1", "soon", "inf", "NaN", "1e9", ""] {
         let ended = launch(&["--port", "0", "--deadline", wrong]).run_to_end().unwrap();
         assert_eq!(ended.status.code(), Some(2), "{wrong}: {ended}");

@@ -1,25 +1,25 @@
-//! A calculator over TCP, for one client at a time and for all at once: what its programs share.
+//! A calculator over TCP, for one client at a time and for all at once: the code that its programs share.
 //!
 //! | program | the one idea |
 //! |---|---|
-//! | `line-echo` | lines instead of messages; blocks, one client at a time |
-//! | `generators` | functions that are left in the middle and gone on with later; no network |
-//! | `calc-blocking` | a session that blocks, so it can be read from top to bottom |
-//! | `calc-reactor` | the same session with `await` in it, on a [`reactor`] made by hand |
+//! | `line-echo` | a message is a line; blocks, and serves one client at a time |
+//! | `generators` | functions that stop in the middle and continue later; uses no network |
+//! | `calc-blocking` | a session that blocks: its code is in the order in which things happen |
+//! | `calc-reactor` | the same session with `.await`, on a [`reactor`] and an executor written by hand |
 //!
-//! Read [`reactor`] first, if only one file; the rest is lines ([`Lines`]) and numbers
-//! ([`calculate`]), which have to be bounded for the same reason: a thread that all clients share.
+//! If you read only one file, read `src/reactor.rs`. The other files are about lines ([`LineBuf`]) and
+//! numbers ([`calculate`]). Lines and calculations have limits for the same reason: all clients share one
+//! thread.
 
-mod lines;
+mod line_buf;
 mod numbers;
-mod pace;
 pub mod reactor;
-mod sock;
+mod time_slice;
 
-pub use lines::{LineTooLong, Lines, MAX_LINE_LEN, last_words, quoted};
+pub use line_buf::{LineBuf, LineTooLong, MAX_LINE_LEN, quoted};
 pub use numbers::{Mode, NotIntegers, calculate};
-pub use pace::{Pace, SLICE, give_way};
-pub use sock::Sock;
+pub use reactor::{TIME_SLICE, yield_now};
+pub use time_slice::TimeSlice;
 
-/// The port that these servers listen on unless told otherwise.
-pub const PORT: &str = "8080";
+/// The default port of these servers.
+pub const DEFAULT_PORT: &str = "8080";

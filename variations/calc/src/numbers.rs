@@ -1,172 +1,201 @@
-//! A list of integers, added up or multiplied, in slices.
+//! A list of integers, added up or multiplied, in short steps.
 //!
-//! A line of 64 KiB can keep a processor busy for a while: that many digits are quadratic work to
-//! convert from decimal to binary and back, and 32,768 numbers multiplied one after the other make
-//! a long number ever longer. In a thread that all clients share, nobody else would be served
-//! meanwhile. So the work is cut into steps, of which none is long, and between two of them
-//! [`Pace::keep`] lets others go first.
+//! A line of 64 KiB can keep a processor busy for some time: converting that many digits between decimal
+//! and binary takes quadratic time, and when 32,768 numbers are multiplied from left to right, the product
+//! becomes longer with each of them. All clients share one thread, so no other client would be served
+//! during that time. Therefore the work is divided into short steps, and between two steps
+//! [`TimeSlice::yield_if_used_up`] lets the other tasks run.
 //!
-//! | work | steps |
+//! | work | one step |
 //! |---|---|
-//! | the numbers of the list | one by one, as they are read |
-//! | a number with many digits | 4,096 digits at a time, in both directions |
-//! | the sum | one addition for each number |
-//! | the product | of neighbours, of neighbours of these, …: factors are of a like length |
+//! | reading the list | one number |
+//! | converting a number with many digits, in either direction | 4,096 digits |
+//! | the sum | one addition |
+//! | the product | one multiplication of two factors that are about equally long |
 
 use std::fmt;
 use std::iter;
 use std::sync::LazyLock;
 
 use num_bigint::{BigInt, BigUint, Sign};
-use tincanchat::span;
+use serverkit::asynchronous;
 
-use crate::Pace;
+use crate::TimeSlice;
 
 /// How many decimal digits are converted in one step.
-const PIECE: usize = 4096;
+const STEP_DIGITS: usize = 4096;
 
-/// `PIECE` digits more: 10 to the power of that.
-static SHIFT: LazyLock<BigUint> = LazyLock::new(|| iter::repeat_n(10_u8, PIECE).product());
+/// 10 to the power of [`STEP_DIGITS`]: multiplying a number by it appends that many zeros.
+static STEP_FACTOR: LazyLock<BigUint> =
+    LazyLock::new(|| iter::repeat_n(10_u8, STEP_DIGITS).product());
 
-/// What is done with the numbers of a list.
+/// What to do with the numbers of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are added up.
+    /// Add them up.
     Sum,
-    /// They are multiplied.
+    /// Multiply them.
     Product,
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Mode::Sum { "Sum" } else { "Product" })
+        match self {
+            Mode::Sum => f.write_str("Sum"),
+            Mode::Product => f.write_str("Product"),
+        }
     }
 }
 
-/// Something in a list is not an integer.
+/// The error for a list that contains something other than integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a list of integers")]
 pub struct NotIntegers;
 
-/// Adds up or multiplies the integers of a list, such as `5,-9,10`; gives the result in decimal.
+/// Adds up or multiplies the integers of a list, such as `5,-9,10`, and returns the result in decimal.
 ///
 /// # Errors
 ///
-/// [`NotIntegers`], if Python's `int()` would not take one of its items.
+/// [`NotIntegers`] if Python's `int()` would reject one of the items.
+///
+/// ```
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// use calc::{Mode, calculate};
+///
+/// let mut calculation = pin!(calculate(Mode::Product, "5,-9,10"));
+/// let mut context = Context::from_waker(Waker::noop());
+/// let result = calculation.as_mut().poll(&mut context);
+/// assert_eq!(result, Poll::Ready(Ok("-450".to_owned())));
+/// ```
 pub async fn calculate(mode: Mode, list: &str) -> Result<String, NotIntegers> {
-    let _span = span("calculate").of_bytes(list.len());
-    let mut pace = Pace::start();
+    asynchronous::trace("calculate", calculate_in_steps(mode, list)).await
+}
+
+async fn calculate_in_steps(mode: Mode, list: &str) -> Result<String, NotIntegers> {
+    let mut slice = TimeSlice::start();
     let mut sum = BigInt::ZERO;
-    let mut products = Products::default();
+    let mut product = Product::default();
     for item in list.split(',') {
-        let number = integer(item, &mut pace).await?;
+        let number = parse(item, &mut slice).await?;
         match mode {
             Mode::Sum => sum += number,
-            Mode::Product => products.push(number, &mut pace).await,
+            Mode::Product => product.multiply_by(number, &mut slice).await,
         }
-        pace.keep().await;
+        slice.yield_if_used_up().await;
     }
     let result = match mode {
         Mode::Sum => sum,
-        Mode::Product => products.into_one(&mut pace).await,
+        Mode::Product => product.finish(&mut slice).await,
     };
-    Ok(decimal(result, &mut pace).await)
+    Ok(in_decimal(result, &mut slice).await)
 }
 
-/// Reads an integer as Python's `int()` does: white space around it, a sign, `_` between two
-/// digits, and the digits of all scripts.
-async fn integer(text: &str, pace: &mut Pace) -> Result<BigInt, NotIntegers> {
+/// Parses an integer as Python's `int()` does. White space around it, a sign, a `_` between two digits, and
+/// the digits of all scripts are allowed.
+async fn parse(text: &str, slice: &mut TimeSlice) -> Result<BigInt, NotIntegers> {
     let text = text.trim();
-    let (sign, text) = match text.strip_prefix(['+', '-']) {
-        Some(rest) if text.starts_with('-') => (Sign::Minus, rest),
-        Some(rest) => (Sign::Plus, rest),
-        None => (Sign::Plus, text),
+    let (sign, unsigned) = match text.strip_prefix('-') {
+        Some(unsigned) => (Sign::Minus, unsigned),
+        None => (Sign::Plus, text.strip_prefix('+').unwrap_or(text)),
     };
-    let mut digits = Vec::with_capacity(text.len());
-    let mut after_digit = false;
-    for c in text.chars() {
-        match digit(c) {
+    let mut digits = Vec::with_capacity(unsigned.len());
+    let mut follows_digit = false;
+    for c in unsigned.chars() {
+        match value_of_digit(c) {
             Some(value) => digits.push(value),
-            None if c == '_' && after_digit => {}
+            None if c == '_' && follows_digit => {}
             None => return Err(NotIntegers),
         }
-        after_digit = c != '_';
+        follows_digit = c != '_';
     }
-    if !after_digit {
-        return Err(NotIntegers);
+    if !follows_digit {
+        return Err(NotIntegers); // no digit at all, or a `_` at the end
     }
-    // From the left, so that the piece that is not whole is the first.
+    // The leftmost chunk comes first, and only this one may be short: `rchunks` cuts from the right.
     let mut number = BigUint::ZERO;
-    for piece in digits.rchunks(PIECE).rev() {
-        let piece = BigUint::from_radix_be(piece, 10).ok_or(NotIntegers)?;
-        number = if number == BigUint::ZERO { piece } else { number * &*SHIFT + piece };
-        pace.keep().await;
+    for chunk in digits.rchunks(STEP_DIGITS).rev() {
+        let chunk = BigUint::from_radix_be(chunk, 10).ok_or(NotIntegers)?;
+        number = if number == BigUint::ZERO { chunk } else { number * &*STEP_FACTOR + chunk };
+        slice.yield_if_used_up().await;
     }
     Ok(BigInt::from_biguint(sign, number))
 }
 
-/// Products of neighbours: a stack, in which each entry is made of twice as many numbers as the one
-/// on top of it, or more.
+/// A product of many numbers. It multiplies only factors that stand for equally many numbers: first pairs
+/// of neighbours, then pairs of these products, and so on.
 ///
-/// They are the ones of a binary counter: a number is a one at its end, and two ones in the same
-/// place are multiplied and carried. So there is never more in memory than the line itself.
+/// Multiplying two long factors takes less time than multiplying a long factor by many short ones. All
+/// factors together are never longer than the list.
 #[derive(Default)]
-struct Products {
-    stack: Vec<BigInt>,
+struct Product {
+    /// Each factor stands for more numbers than the next one.
+    factors: Vec<Factor>,
+}
+
+/// The product of `count` consecutive numbers of the list.
+struct Factor {
+    product: BigInt,
     count: usize,
 }
 
-impl Products {
-    async fn push(&mut self, number: BigInt, pace: &mut Pace) {
-        self.stack.push(number);
-        for _ in 0..self.count.trailing_ones() {
-            self.multiply_last_two();
-            pace.keep().await;
+impl Product {
+    async fn multiply_by(&mut self, number: BigInt, slice: &mut TimeSlice) {
+        let mut factor = Factor { product: number, count: 1 };
+        while let Some(last) = self.factors.pop_if(|last| last.count == factor.count) {
+            factor.product = last.product * factor.product;
+            factor.count += last.count;
+            slice.yield_if_used_up().await;
         }
-        self.count += 1;
+        self.factors.push(factor);
     }
 
-    fn multiply_last_two(&mut self) {
-        if let (Some(last), Some(one_before)) = (self.stack.pop(), self.stack.pop()) {
-            self.stack.push(one_before * last);
+    /// Multiplies the remaining factors, the shortest first.
+    async fn finish(mut self, slice: &mut TimeSlice) -> BigInt {
+        let mut product = BigInt::from(1);
+        while let Some(factor) = self.factors.pop() {
+            product = factor.product * product;
+            slice.yield_if_used_up().await;
         }
-    }
-
-    async fn into_one(mut self, pace: &mut Pace) -> BigInt {
-        while self.stack.len() > 1 {
-            self.multiply_last_two();
-            pace.keep().await;
-        }
-        self.stack.pop().unwrap_or_default()
+        product
     }
 }
 
-/// Writes a number in decimal.
-async fn decimal(number: BigInt, pace: &mut Pace) -> String {
+/// Returns a number in decimal.
+async fn in_decimal(number: BigInt, slice: &mut TimeSlice) -> String {
     let (sign, mut number) = number.into_parts();
-    let mut pieces = Vec::new(); // the last digits first
-    while number >= *SHIFT {
-        let higher = &number / &*SHIFT;
-        pieces.push(format!("{:0PIECE$}", number - &higher * &*SHIFT));
+    let mut chunks = Vec::new(); // the chunk with the last digits is the first
+    while number >= *STEP_FACTOR {
+        let higher = &number / &*STEP_FACTOR;
+        let lower = number - &higher * &*STEP_FACTOR;
+        chunks.push(format!("{lower:0STEP_DIGITS$}"));
         number = higher;
-        pace.keep().await;
+        slice.yield_if_used_up().await;
     }
-    pieces.push(number.to_string());
-    let sign = if sign == Sign::Minus { "-" } else { "" };
-    iter::once(sign).chain(pieces.iter().rev().map(String::as_str)).collect()
+    chunks.push(number.to_string());
+    let mut decimal = String::new();
+    if sign == Sign::Minus {
+        decimal.push('-');
+    }
+    decimal.extend(chunks.into_iter().rev());
+    decimal
 }
 
-/// The value of a decimal digit in any script.
-fn digit(c: char) -> Option<u8> {
+/// Returns the value of a decimal digit of any script, or `None` if the character is not a digit.
+fn value_of_digit(c: char) -> Option<u8> {
     let code = u32::from(c);
-    let zero = match c {
-        '0'..='9' => u32::from('0'),
-        _ => *ZEROS[..ZEROS.partition_point(|zero| *zero <= code)].last()?,
+    let zero = if c.is_ascii() {
+        u32::from('0')
+    } else {
+        let after = ZEROS.partition_point(|zero| *zero <= code);
+        *ZEROS[..after].last()? // the last zero that is not after the character
     };
-    u8::try_from(code - zero).ok().filter(|value| *value < 10)
+    let value = u8::try_from(code.checked_sub(zero)?).ok()?;
+    (value < 10).then_some(value)
 }
 
-/// The zeros of all other scripts, each followed by its one to nine (Unicode 14, category Nd).
+/// The zeros of all scripts except ASCII. Each is followed by the digits 1 to 9 (Unicode 14, category Nd).
 #[rustfmt::skip]
 const ZEROS: [u32; 65] = [
     0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6,

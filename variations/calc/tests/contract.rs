@@ -1,4 +1,4 @@
-//! Section 1 of the wire contracts for the three servers: `cargo test -p calc --test contract`.
+//! The checks that every server must pass, for the three servers: `cargo test -p calc --test contract`.
 
 use workbench::check::Profile;
 use workbench::contract::common::{self, Serves, Speech};
@@ -19,7 +19,7 @@ fn sum(client: &mut Client, answer: &str) -> anyhow::Result<()> {
     client.expect_bytes(answer.as_bytes())
 }
 
-/// Where one client is served at a time, the next one is, too.
+/// Ends the session, so that a server for one client at a time can serve the next one.
 fn quit(client: &mut Client) -> anyhow::Result<()> {
     client.send(b"quit\n")?;
     client.expect_bytes(b"connection closed\r\n")?;

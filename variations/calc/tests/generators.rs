@@ -1,4 +1,4 @@
-//! Who runs when, in both demonstrations.
+//! What the two demonstrations print: which function runs, and when.
 #![allow(clippy::unwrap_used)]
 
 use workbench::server::Launch;
@@ -24,43 +24,43 @@ fn it_helps() {
 }
 
 const EXPECTED: &str = "
-A function that gives: a generator
-main: has called it, and nothing has happened
-main: asks for a number
-  doubles: gives 0, and is left; i is 0
-main: takes 0
-main: asks for a number
-  doubles: goes on; i is still 0
-  doubles: gives 2, and is left; i is 1
-main: takes 2
-main: asks for a number
-  doubles: goes on; i is still 1
-  doubles: gives 4, and is left; i is 2
-main: takes 4
-main: asks for a number
-  doubles: goes on; i is still 2
+A function that yields numbers: a generator
+main: has called doubles, and nothing in it has run yet
+main: polls doubles
+  doubles: i is 0; yields 0 and stops
+main: receives 0
+main: polls doubles
+  doubles: continues; i is still 0
+  doubles: i is 1; yields 2 and stops
+main: receives 2
+main: polls doubles
+  doubles: continues; i is still 1
+  doubles: i is 2; yields 4 and stops
+main: receives 4
+main: polls doubles
+  doubles: continues; i is still 2
   doubles: ends
-main: there is none: it has ended
+main: doubles has ended, so there are no more numbers
 
-A function that takes: a coroutine, and one that it calls
-main: goes on with it, and gives 0
+A function that receives numbers: a coroutine, which calls another one
+main: passes 0, and polls process
     read_number: finds 0, and returns it
-  process: has got 0
-    read_number: finds nothing, and is left
-main: is back, as both have been left
-main: goes on with it, and gives 1
-    read_number: goes on
+  process: has received 0
+    read_number: finds no number, and stops
+main: runs again, since both functions have stopped
+main: passes 1, and polls process
+    read_number: continues
     read_number: finds 1, and returns it
-  process: has got 1
-    read_number: finds nothing, and is left
-main: is back, as both have been left
-main: goes on with it, and gives 2
-    read_number: goes on
+  process: has received 1
+    read_number: finds no number, and stops
+main: runs again, since both functions have stopped
+main: passes 2, and polls process
+    read_number: continues
     read_number: finds 2, and returns it
-  process: has got 2
-    read_number: finds nothing, and is left
-main: is back, as both have been left
-main: drops it, in the middle
+  process: has received 2
+    read_number: finds no number, and stops
+main: runs again, since both functions have stopped
+main: drops process, which has stopped in the middle
   process: its variables are dropped
 main: ends
 ";

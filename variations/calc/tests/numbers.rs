@@ -1,27 +1,27 @@
-//! Lists of integers, against simple code; and lines, however they are cut.
+//! Compares calculations with simpler code that does the same, and checks that lines may be cut anywhere.
 #![allow(clippy::unwrap_used)]
 
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use calc::{Lines, Mode, NotIntegers, calculate};
+use calc::{LineBuf, Mode, NotIntegers, calculate};
 use num_bigint::BigInt;
 use proptest::prelude::*;
-use tincanchat::telnet::Telnet;
+use serverkit::telnet::Telnet;
 
-/// Goes on with a function until it ends.
-fn finish<T>(function: impl Future<Output = T>) -> T {
-    let mut function = pin!(function);
+/// Polls a future until it ends.
+fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
     loop {
-        let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(result) = function.as_mut().poll(&mut nobody) {
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
             return result;
         }
     }
 }
 
-/// What Python's `int()` takes, of what is written in ASCII.
+/// Parses an integer in ASCII as Python's `int()` does.
 fn simple_int(text: &str) -> Option<BigInt> {
     let text = text.trim();
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -41,7 +41,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_line_of_what_lists_are_made_of(list in "[0-9_,+ \t-]{0,24}") {
+    fn lines_of_the_characters_of_lists(list in "[0-9_,+ \t-]{0,24}") {
         for mode in [Mode::Sum, Mode::Product] {
             prop_assert_eq!(finish(calculate(mode, &list)), simple(mode, &list));
         }
@@ -66,7 +66,7 @@ proptest! {
         }
     }
 
-    /// Around the length at which a number is converted in pieces.
+    /// Tries numbers with about as many digits as one step converts, and with more.
     #[test]
     fn long_integers(lens in proptest::collection::vec(4_000_usize..9_000, 1..4), digit in 0_u8..=9) {
         let number = |len: &usize| digit.to_string().repeat(*len);
@@ -81,17 +81,18 @@ proptest! {
         bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b' '), 240_u8.., any::<u8>()], 0..60),
         cuts in proptest::collection::vec(1_usize..9, 60),
     ) {
-        let (mut lines, mut taken) = (Lines::default(), Vec::new());
+        let mut lines = LineBuf::default();
+        let mut taken = Vec::new();
         let mut rest = &bytes[..];
         for cut in cuts {
             let (piece, after) = rest.split_at(cut.min(rest.len()));
             rest = after;
             lines.read_from(&mut &*piece).unwrap();
-            while let Some(line) = lines.take().unwrap() {
+            while let Some(line) = lines.take_line().unwrap() {
                 taken.push(line);
             }
         }
-        taken.extend(lines.take_rest());
+        taken.extend(lines.take_unfinished());
         let mut text = Vec::new();
         Telnet::default().receive(&bytes, &mut text);
         let line = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
@@ -103,7 +104,7 @@ proptest! {
     }
 }
 
-/// As Python's `unicodedata.decimal` has it, for some scripts.
+/// The values are those of Python's `unicodedata.decimal`.
 #[test]
 fn digits_of_other_scripts() {
     for (list, sum) in [

@@ -1,4 +1,4 @@
-//! What `calc-reactor` does for many clients at once, in one thread.
+//! `calc-reactor` with many clients at once, in one thread.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
@@ -34,32 +34,39 @@ fn exchange(client: &mut Client) {
     client.expect_bytes(b"Sum of input integers: '3'\r\n").unwrap();
 }
 
-/// Waits until the server has no more descriptors than it had then, where the system tells.
-fn expect_descriptors_of(server: &Server, then: Option<Figures>) {
-    let is_back = |now: Figures, then: Figures| now.descriptors <= then.descriptors;
-    let cond = || Ok(server.figures().zip(then).is_none_or(|(now, then)| is_back(now, then)));
-    assert!(wait_until(PATIENCE, cond).unwrap(), "{:?}, then {then:?}", server.figures());
+/// Waits until the server has no more descriptors open than before. Passes if the system does not report
+/// them.
+fn expect_descriptors_of(server: &Server, before: Option<Figures>) {
+    let has_closed_them = || {
+        let Some((now, before)) = server.figures().zip(before) else { return Ok(true) };
+        Ok(now.descriptors <= before.descriptors)
+    };
+    let is_done = wait_until(PATIENCE, has_closed_them).unwrap();
+    assert!(is_done, "before: {before:?}, now: {:?}", server.figures());
 }
 
-/// Lines of 64 KiB, each of another kind that takes long.
+/// Returns lines of 64 KiB, each with a different kind of list that takes long to calculate.
 fn long_lines() -> Vec<Vec<u8>> {
     let digits = |n| "7".repeat(n);
-    let many = vec!["9"; 32_768].join(",");
-    let middling = vec!["9".repeat(32); 1985].join(",");
-    let (one, two) = (digits(65_535), format!("{0},{0}", digits(32_767)));
-    let mixed = format!("{},{}", digits(32_767), vec!["9"; 16_000].join(","));
-    [many, middling, one, two, mixed].map(|line| format!("{line}\n").into_bytes()).to_vec()
+    let lists = [
+        vec!["9"; 32_768].join(","),
+        vec!["9".repeat(32); 1985].join(","),
+        digits(65_535),
+        format!("{0},{0}", digits(32_767)),
+        format!("{},{}", digits(32_767), vec!["9"; 16_000].join(",")),
+    ];
+    lists.map(|list| format!("{list}\n").into_bytes()).to_vec()
 }
 
-/// Has clients calculate products of long lines, so many at a time, and calls `meanwhile` again and
-/// again until they are done; gives how long they took, all of them.
+/// Has several clients calculate products of long lines at the same time, and calls `exchange` repeatedly
+/// until they are done. Returns how long they took.
 #[cfg(target_os = "linux")]
-fn while_others_calculate(server: &Server, clients: u32, mut meanwhile: impl FnMut()) -> Duration {
+fn while_others_calculate(server: &Server, clients: u32, mut exchange: impl FnMut()) -> Duration {
     let lines = long_lines();
-    let is_over = AtomicBool::new(false);
+    let is_done = AtomicBool::new(false);
     let calculators = (0..clients).map(|_| connect(server)).collect::<Vec<_>>();
     thread::scope(|scope| {
-        let begin = Instant::now();
+        let start = Instant::now();
         let workers: Vec<_> = calculators
             .into_iter()
             .map(|mut client| {
@@ -79,16 +86,16 @@ fn while_others_calculate(server: &Server, clients: u32, mut meanwhile: impl FnM
             for worker in workers {
                 worker.join().unwrap();
             }
-            is_over.store(true, Ordering::Relaxed);
+            is_done.store(true, Ordering::Relaxed);
         });
-        while !is_over.load(Ordering::Relaxed) {
-            meanwhile();
+        while !is_done.load(Ordering::Relaxed) {
+            exchange();
         }
-        begin.elapsed()
+        start.elapsed()
     })
 }
 
-/// How long the one thread of the server has run.
+/// Returns the processor time that the main thread of the server has used.
 #[cfg(target_os = "linux")]
 fn processor_time(server: &Server) -> Duration {
     let path = format!("/proc/{}/schedstat", server.pid().unwrap());
@@ -96,36 +103,52 @@ fn processor_time(server: &Server) -> Duration {
     Duration::from_nanos(nanoseconds.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Nobody is to wait for more than 50 ms. A wait is counted in the server's processor time, since any
-/// program may be kept waiting by others on its machine; every second wait is looked at, since the
-/// client may be, too. A slice is 1 ms, and a turn has one of these, so an exchange takes little more;
-/// where each calculator has its slice in each turn, it takes `CALCULATORS` times as long, and where
-/// lines are calculated in one go, ten times that.
+/// How long one exchange took.
+#[cfg(target_os = "linux")]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Wait {
+    processor_time: Duration,
+    wall_time: Duration,
+}
+
+/// Checks that a client that requests a short sum does not wait until long products have been calculated.
+///
+/// The wait is measured in processor time of the server, because other programs may keep the server
+/// waiting. The test examines the median wait, because other programs may keep this client waiting too. In
+/// each turn of the executor, one calculation gets a slice of 1 ms, so an exchange takes little more than
+/// that. If each calculation got a slice in each turn, an exchange would take `CALCULATORS` times as long;
+/// if each line were calculated without a stop, ten times longer still.
 #[test]
 #[cfg(target_os = "linux")]
-fn products_do_not_stall_the_others() {
-    use calc::SLICE;
+fn products_do_not_stall_the_other_clients() {
+    use calc::TIME_SLICE;
     const CALCULATORS: u32 = 16;
     let server = start();
     let mut client = connect(&server);
     let mut waits = Vec::new();
-    let all = while_others_calculate(&server, CALCULATORS, || {
-        let (began, ran) = (Instant::now(), processor_time(&server));
+    let total = while_others_calculate(&server, CALCULATORS, || {
+        let start = Instant::now();
+        let before = processor_time(&server);
         exchange(&mut client);
-        waits.push((processor_time(&server).saturating_sub(ran), began.elapsed()));
+        waits.push(Wait {
+            processor_time: processor_time(&server).saturating_sub(before),
+            wall_time: start.elapsed(),
+        });
     });
     waits.sort();
-    let (median, longest) = (waits[waits.len() / 2].0, waits[waits.len() - 1].0);
-    let (of, by_the_clock) = (waits.len(), waits.iter().map(|wait| wait.1).max().unwrap());
+    let count = waits.len();
+    let median = waits[count / 2].processor_time;
+    let longest = waits[count - 1].processor_time;
+    let longest_wall_time = waits.iter().map(|wait| wait.wall_time).max().unwrap();
     println!(
-        "{of} exchanges in {all:?}, of the server's time: median {median:?}, longest {longest:?}; \
-         by the clock: longest {by_the_clock:?}"
+        "{count} exchanges in {total:?}; processor time of the server: median {median:?}, longest {longest:?}; \
+         wall time: longest {longest_wall_time:?}"
     );
-    assert!(median < SLICE * (CALCULATORS / 2), "half of {of} waited for {median:?}");
+    assert!(median < TIME_SLICE * (CALCULATORS / 2), "half of {count} took {median:?} or more");
 }
 
 #[test]
-fn a_client_that_does_not_read_is_asked_for_no_more_lines() {
+fn the_server_reads_no_more_lines_from_a_client_that_does_not_read() {
     const LINES: usize = 5_000;
     let server = start();
     let mut other = connect(&server);
@@ -135,36 +158,42 @@ fn a_client_that_does_not_read_is_asked_for_no_more_lines() {
     let lines = format!("{digits}\n").repeat(LINES);
     let mut slow = TcpStream::connect(server.addr()).unwrap();
     slow.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (mut to_server, taken) = (slow.try_clone().unwrap(), AtomicUsize::new(0));
+    let mut to_server = slow.try_clone().unwrap();
+    let accepted = AtomicUsize::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             for piece in lines.as_bytes().chunks(10_000) {
                 to_server.write_all(piece).unwrap();
-                taken.fetch_add(piece.len(), Ordering::Relaxed);
+                accepted.fetch_add(piece.len(), Ordering::Relaxed);
             }
         });
-        // The server takes no more when nothing was taken during many exchanges with another client.
-        let (mut last, mut exchanges) = (0, 0);
+        // The server has stopped reading if it accepts no bytes during 500 exchanges with another client.
+        let mut last = 0;
+        let mut exchanges = 0;
         while exchanges < 500 {
             exchange(&mut other);
-            let now = taken.load(Ordering::Relaxed);
-            (last, exchanges) = (now, if now > last { 0 } else { exchanges + 1 });
+            exchanges += 1;
+            let now = accepted.load(Ordering::Relaxed);
+            if now > last {
+                last = now;
+                exchanges = 0;
+            }
         }
-        assert!(last < lines.len(), "all of {last} bytes taken, though no answer was read");
+        assert!(last < lines.len(), "all {last} bytes were accepted, although no answer was read");
         if let Some((before, now)) = before.zip(server.figures()) {
             let grown = now.resident.saturating_sub(before.resident);
-            assert!(grown < 4 << 20, "{grown} bytes of memory more");
+            assert!(grown < 4 << 20, "the memory has grown by {grown} bytes");
         }
         let answer = format!("Sum of input integers: '{digits}'\r\n");
         let expected = [WELCOME, answer.repeat(LINES).as_bytes()].concat();
-        let mut got = vec![0; expected.len()];
-        slow.read_exact(&mut got).unwrap();
-        assert!(got == expected);
+        let mut received = vec![0; expected.len()];
+        slow.read_exact(&mut received).unwrap();
+        assert!(received == expected);
     });
 }
 
 #[test]
-fn a_client_that_says_much_at_once_does_not_stall_the_others() {
+fn a_client_that_sends_many_lines_at_once_does_not_stall_the_others() {
     const LINES: usize = 20_000;
     let server = start();
     let mut other = connect(&server);
@@ -202,7 +231,7 @@ fn a_thousand_clients_in_the_same_threads() {
     if let Some((alone, now)) = alone.zip(server.figures()) {
         assert_eq!(now.threads, alone.threads);
         let each = now.resident.saturating_sub(alone.resident) / 1_000;
-        assert!(each < 4096, "{each} bytes of memory for an idle client");
+        assert!(each < 4096, "an idle client takes {each} bytes");
     }
     drop(clients);
     expect_descriptors_of(&server, alone);
@@ -210,7 +239,7 @@ fn a_thousand_clients_in_the_same_threads() {
 }
 
 #[test]
-fn a_client_that_vanishes_amid_a_product_is_forgotten() {
+fn a_client_that_disconnects_during_a_product_leaves_nothing_behind() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other);
@@ -228,15 +257,15 @@ fn a_client_that_vanishes_amid_a_product_is_forgotten() {
 }
 
 #[test]
-fn who_is_told_goodbye_and_stays_holds_nobody_up() {
+fn a_client_that_stays_connected_after_quit_does_not_stall_the_others() {
     let server = start();
     let mut other = connect(&server);
-    let mut stays: Vec<_> = (0..20).map(|_| connect(&server)).collect();
-    for client in &mut stays {
+    let mut staying: Vec<_> = (0..20).map(|_| connect(&server)).collect();
+    for client in &mut staying {
         client.send(b"quit\n1,2\n1,2\n").unwrap();
     }
     exchange(&mut other);
-    for client in &mut stays {
+    for client in &mut staying {
         client.expect_bytes(b"connection closed\r\n").unwrap();
         client.expect_eof().unwrap();
     }

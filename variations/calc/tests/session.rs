@@ -1,4 +1,4 @@
-//! What the three servers say, byte for byte.
+//! What the three servers send, byte for byte.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ const LINE_ECHO: &str = env!("CARGO_BIN_EXE_line-echo");
 const BLOCKING: &str = env!("CARGO_BIN_EXE_calc-blocking");
 const REACTOR: &str = env!("CARGO_BIN_EXE_calc-reactor");
 
-/// Each server that calculates, and what it calls what it was given.
+/// Each server that calculates, and what its answers call the items of a list.
 const CALCULATORS: [(&str, &str); 2] = [(BLOCKING, "numbers"), (REACTOR, "integers")];
 
 const WELCOME: &[u8] = b"<welcome: starting in sum mode>\n";
@@ -25,7 +25,7 @@ fn start(program: &str) -> Server {
     Launch::new(program, &[]).start().unwrap()
 }
 
-/// A client that has been welcomed.
+/// Connects a client, which receives the welcome.
 fn connect(server: &Server) -> Client {
     let mut client = Client::connect(server.addr()).unwrap();
     client.expect_bytes(WELCOME).unwrap();
@@ -67,7 +67,7 @@ fn line_echo_ends_a_line_that_is_too_long() {
     expect_end(&mut client);
 }
 
-/// A server, what it says first, a line, and its answer to that.
+/// A server, its welcome, a line, and its answer to the line.
 struct Lines {
     program: &'static str,
     welcome: &'static [u8],
@@ -91,35 +91,35 @@ const LINES: [Lines; 3] = [
     },
 ];
 
-/// A line, Ctrl-C, and more lines: with the mark that is asked for (RFC 860), and with the last byte of
-/// the interruption out of band (RFC 854).
+/// Sends, between lines, what telnet sends for Ctrl-C: a request for a timing mark (RFC 860), and the last
+/// byte of the interrupt as urgent data (RFC 854).
 #[test]
-fn ctrl_c_in_telnet_costs_nothing() {
+fn ctrl_c_in_telnet_loses_no_byte_of_a_line() {
     for Lines { program, welcome, line, answer } in LINES {
         let server = start(program);
         let mut telnet = TcpStream::connect(server.addr()).unwrap();
         telnet.set_read_timeout(Some(PATIENCE)).unwrap();
-        let hear = |telnet: &mut TcpStream, wanted: &[u8]| {
-            let mut heard = vec![0; wanted.len()];
-            telnet.read_exact(&mut heard).unwrap_or_else(|err| panic!("{program}: {err}"));
-            assert_eq!(heard, wanted, "{program}");
+        let expect = |telnet: &mut TcpStream, expected: &[u8]| {
+            let mut received = vec![0; expected.len()];
+            telnet.read_exact(&mut received).unwrap_or_else(|err| panic!("{program}: {err}"));
+            assert_eq!(received, expected, "{program}");
         };
-        hear(&mut telnet, welcome);
+        expect(&mut telnet, welcome);
         for end in [&b"\r\n"[..], b"\r\0"] {
             telnet.write_all(&[line, end].concat()).unwrap();
-            hear(&mut telnet, answer);
+            expect(&mut telnet, answer);
             telnet.write_all(b"\xff\xf4\xff\xfd\x06").unwrap(); // IP, DO TIMING-MARK
-            hear(&mut telnet, b"\xff\xfc\x06"); // WONT TIMING-MARK: until then it shows nothing
+            expect(&mut telnet, b"\xff\xfc\x06"); // WONT TIMING-MARK: telnet prints nothing until then
             telnet.write_all(b"\xff").unwrap();
             SockRef::from(&telnet).send_out_of_band(b"\xf2").unwrap(); // IAC DM
         }
         telnet.write_all(&[line, b"\r\n"].concat()).unwrap();
-        hear(&mut telnet, answer);
+        expect(&mut telnet, answer);
     }
 }
 
 #[test]
-fn telnet_commands_and_typing_errors_are_no_part_of_a_line() {
+fn telnet_commands_and_erased_characters_are_not_part_of_a_line() {
     let sent: [(&[u8], &[u8]); 6] = [
         (b"\xff\xfb\x1f\xff\xfb\x18LINE\r\n", b""), // offers before the first line
         (b"\xff\xfd\x03\xff\xfd\x01LINE\r\0", b"\xff\xfc\x03\xff\xfc\x01"), // character mode
@@ -147,9 +147,9 @@ fn telnet_commands_and_typing_errors_are_no_part_of_a_line() {
     }
 }
 
-/// What is neither UTF-8 nor telnet's is still a line, and has an answer.
+/// Sends lines whose bytes are neither UTF-8 nor telnet commands.
 #[test]
-fn bytes_of_no_text_are_answered() {
+fn lines_that_are_not_utf8_are_answered() {
     let server = start(LINE_ECHO);
     let mut client = Client::connect(server.addr()).unwrap();
     ask(&mut client, b"\xff\xfe\n", b"Echoed: '\\ufffd\\ufffd'\r\n");
@@ -182,7 +182,7 @@ fn sums_and_products() {
 }
 
 #[test]
-fn integers_as_python_takes_them() {
+fn integers_as_python_accepts_them() {
     for (program, numbers) in CALCULATORS {
         let server = start(program);
         let mut client = connect(&server);
@@ -234,7 +234,8 @@ fn integers_as_python_takes_them() {
 #[test]
 fn each_client_has_a_mode_of_its_own() {
     let server = start(REACTOR);
-    let (mut ann, mut bob) = (connect(&server), connect(&server));
+    let mut ann = connect(&server);
+    let mut bob = connect(&server);
     ask(&mut ann, b"product\n", b"<switching to product mode>\r\n");
     ask(&mut bob, b"3,4\n", b"Sum of input integers: '7'\r\n");
     ask(&mut ann, b"3,4\n", b"Product of input integers: '12'\r\n");
@@ -246,7 +247,7 @@ fn each_client_has_a_mode_of_its_own() {
 fn several_lines_in_one_packet_and_one_line_in_many() {
     for (program, numbers) in CALCULATORS {
         let server = start(program);
-        let lines = b"1,2\nproduct\r\n3,4\nx\nsum\n5\nquit\nmore that nobody reads\n";
+        let lines = b"1,2\nproduct\r\n3,4\nx\nsum\n5\nquit\nmore, which the server does not read\n";
         let answers = format!(
             "Sum of input {numbers}: '3'\r\n<switching to product mode>\r\n\
              Product of input {numbers}: '12'\r\n\
@@ -260,7 +261,7 @@ fn several_lines_in_one_packet_and_one_line_in_many() {
         let mut client = connect(&server);
         for byte in &lines[..lines.len() - 1] {
             if !client.send_regardless(&[*byte]) {
-                break; // it has read quit
+                break; // the server has read quit and closed
             }
         }
         client.expect_bytes(answers.as_bytes()).unwrap();
@@ -309,13 +310,14 @@ fn a_longer_line_is_an_error_and_the_end() {
             client.expect_bytes(b"ERROR. A line has at most 65536 bytes\n").unwrap();
             expect_end(&mut client);
         }
-        // One that goes on sending gets the error all the same.
+        // A client that is still sending gets the error too.
         let mut client = connect(&server);
         client.send_regardless(too_long.repeat(4).as_bytes());
         client.expect_bytes(b"ERROR. A line has at most 65536 bytes\n").unwrap();
         expect_end(&mut client);
-        let told = |line: &str| line.contains("WARN") && line.ends_with("longer than 65536 bytes");
-        server.wait_for_log("which client, and why", told).unwrap();
+        let is_warning =
+            |line: &str| line.contains("WARN") && line.ends_with("longer than 65536 bytes");
+        server.wait_for_log("which client, and why", is_warning).unwrap();
     }
 }
 
@@ -348,15 +350,15 @@ fn one_at_a_time_means_that_the_second_waits() {
 }
 
 #[test]
-fn the_log_tells_what_each_client_said() {
+fn the_log_shows_what_each_client_has_sent() {
     let server = start(REACTOR);
     let mut client = connect(&server);
     ask(&mut client, b"5,-9,10\r\n", b"Sum of input integers: '6'\r\n");
     ask(&mut client, b"quit\n", CLOSED);
     let addr = client.addr();
     drop(client);
-    let said = |text: String| move |line: &str| line.ends_with(&text);
-    server.wait_for_log("a client", said(format!("Connection from {addr}"))).unwrap();
-    server.wait_for_log("its line", said(format!("{addr}: 5,-9,10"))).unwrap();
-    server.wait_for_log("its end", said(format!("Client {addr} disconnected"))).unwrap();
+    let ends_with = |text: String| move |line: &str| line.ends_with(&text);
+    server.wait_for_log("a client", ends_with(format!("Connection from {addr}"))).unwrap();
+    server.wait_for_log("its line", ends_with(format!("{addr}: 5,-9,10"))).unwrap();
+    server.wait_for_log("its end", ends_with(format!("Client {addr} disconnected"))).unwrap();
 }

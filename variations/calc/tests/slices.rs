@@ -1,4 +1,4 @@
-//! A long calculation is left in the middle, often enough.
+//! Checks that a long calculation stops often enough to let other tasks run.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -9,39 +9,40 @@ use std::time::Duration;
 use calc::{Mode, calculate};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What a calculation gave, and the processor time that it took: in all, and for the longest part
-/// without being left.
-struct Took {
+/// The result of a calculation, and the processor time that it has taken.
+struct Calculation {
     result: String,
-    all: Duration,
+    total: Duration,
+    /// The time of the longest poll.
     longest: Duration,
 }
 
-/// Processor time of this thread: what others run meanwhile does not count.
-fn now() -> Duration {
+/// Returns the processor time of this thread. Time in which other programs run does not count.
+fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap()
 }
 
-fn took(mode: Mode, list: &str) -> Took {
+fn run(mode: Mode, list: &str) -> Calculation {
     let mut calculation = pin!(calculate(mode, list));
-    let (mut all, mut longest) = (Duration::ZERO, Duration::ZERO);
+    let mut total = Duration::ZERO;
+    let mut longest = Duration::ZERO;
     loop {
-        let began = now();
+        let start = processor_time();
         let state = calculation.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let slice = now().saturating_sub(began);
-        all += slice;
+        let slice = processor_time().saturating_sub(start);
+        total += slice;
         longest = longest.max(slice);
         if let Poll::Ready(result) = state {
-            return Took { result: result.unwrap(), all, longest };
+            return Calculation { result: result.unwrap(), total, longest };
         }
     }
 }
 
-/// The longest lines, each of another kind: none of them has a part that is most of it. In one go, each
-/// would be a single part.
+/// Checks the longest lines, each of a different kind: no poll takes more than a third of the calculation.
+/// If the calculation did not stop, a single poll would take all of it.
 #[test]
-fn no_part_of_the_longest_lines_is_most_of_it() {
+fn no_poll_takes_most_of_a_long_calculation() {
     let sevens = |n: usize| "7".repeat(n);
     for (mode, list) in [
         (Mode::Sum, sevens(65_536)),
@@ -50,17 +51,15 @@ fn no_part_of_the_longest_lines_is_most_of_it() {
         (Mode::Product, vec!["9".repeat(32); 1_985].join(",")),
         (Mode::Product, format!("{},{}", sevens(32_767), vec!["9"; 16_384].join(","))),
     ] {
-        let Took { all, longest, .. } = took(mode, &list);
-        println!("{longest:?} of {all:?}: {mode} of {list:.9}…");
-        assert!(
-            longest < all / 3,
-            "{longest:?} of {all:?} without being left, {mode} of {list:.9}…"
-        );
+        let Calculation { total, longest, .. } = run(mode, &list);
+        let text = format!("the longest poll took {longest:?} of {total:?}: {mode} of {list:.9}…");
+        println!("{text}");
+        assert!(longest < total / 3, "{text}");
     }
 }
 
 #[test]
-fn the_longest_number_comes_out_as_it_went_in() {
+fn a_long_number_is_converted_to_binary_and_back_without_a_change() {
     let number = "1234567".repeat(9_000);
-    assert_eq!(took(Mode::Sum, &number).result, number);
+    assert_eq!(run(Mode::Sum, &number).result, number);
 }

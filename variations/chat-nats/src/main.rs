@@ -1,48 +1,56 @@
-//! A chat over many machines: each node takes clients, and a NATS server carries every message to every
-//! node.
+//! Variation: one chat on many machines. Each node serves clients, and a NATS server carries every message
+//! to every node.
 //!
-//! One order for all: the messages are in a stream of the NATS server, and each node reads it from where it
-//! is. While NATS is away, messages are refused, and the node goes on trying to reach it.
+//! The messages are in a stream of the NATS server, and all nodes read it in the same order, each from the
+//! position that it has reached. While NATS is away, messages are refused, and each node tries to connect
+//! again.
 //!
-//! Run it:      `nats-server -js`, then `cargo run -p chat-nats` on as many machines as you like
-//! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals, at two nodes
-//! Compare:     `chat-async`, where a lock makes the order that here the stream makes.
-//! Bad at:      being quick: each message goes to another server and back before anybody sees it. And
-//!              the order ends with that server: see the README.
+//! Run it:      `nats-server -js`, then `cargo run -p chat-nats` on any number of machines
+//! Talk to it:  `cargo run --bin chat-client`, in two terminals, at two nodes
+//! Compare:     `chat-async`, where the lock makes the order. Here the stream makes it.
+//! Bad at:      latency: each message goes to another server and back before its sender gets it. And
+//!              messages have one order only within that server: see the README.
 
 mod broker;
-mod clients;
 mod position;
+mod publisher;
 mod room;
 mod sock;
-mod speaker;
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use async_channel::{self as channel, Receiver, Sender};
 use async_nats::ServerAddr;
+use bytes::Bytes;
 use clap::Parser;
-use tincanchat::asynchronous::{
-    caught, close_gently, contain, in_main_lane, recv_msgs, send_frames, turn_away,
-};
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs, start_runtime};
-use tincanchat::{DRAIN, Frame, Frames, QueueGauge, Rest, create_listen_socket};
+use futures_lite::future::race;
+use publisher::Publisher;
+use room::{Room, RoomEvent};
+use serverkit::asynchronous::{StopSignal, catch_panic, in_lane, run_client};
+use serverkit::{Admission, Admitted, Failure, ServerArgs, announce, end_reason, log_unfinished};
+use serverkit::{start_runtime, trace};
+use sock::Sock;
+use tincanchat::asynchronous::{discard_input, recv_msgs, refuse, write_batches};
+use tincanchat::{DRAIN, LINGER, QueueLimit, RecvBuf, SendBuf, SlowConsumer};
+use tincanchat::{append_msg, create_listen_socket, error_reply, printable};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::UnboundedReceiver as Receiver;
-use tokio::{task, time};
+use tokio::sync::watch;
+use tokio::task;
+use tokio::time::{self, timeout};
+use tracing::info;
 
-use clients::{Clients, Connection};
-use room::Room;
-use sock::Sock;
-use speaker::Speaker;
+/// How long a write may wait before the limit of the queue is checked.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The most connections that are accepted in a row. More would keep the clients waiting; with fewer, a
-/// client that has already connected might miss the next message.
+/// The most connections that are accepted in a row. With more, the clients in the room would wait too long;
+/// with fewer, connections would wait longer in the backlog, and miss what is sent in that time.
 const ACCEPT_TURN: u64 = 64;
 
 #[derive(Parser)]
@@ -53,7 +61,7 @@ const ACCEPT_TURN: u64 = 64;
 struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// NATS server that carries the messages; several of one cluster with commas between them
+    /// NATS server that carries the messages; or several servers of one cluster, separated by commas
     #[arg(
         long,
         value_name = "URL",
@@ -62,7 +70,7 @@ struct Args {
         value_parser = broker::nats_url
     )]
     nats: Vec<ServerAddr>,
-    /// Room of this node's clients: all nodes with the same one share their messages
+    /// Room of this node's clients; all nodes with the same room share their messages
     #[arg(long, value_name = "NAME", default_value = "lobby", value_parser = room_name)]
     room: String,
     /// Relay a message to all clients but the one that sent it
@@ -70,135 +78,348 @@ struct Args {
     others_only: bool,
 }
 
-/// The name becomes part of a subject of NATS, where `.`, `*` and `>` have a meaning.
+/// Checks the name of a room. It becomes part of a NATS subject, where `.`, `*` and `>` have a special
+/// meaning.
 fn room_name(name: &str) -> Result<String, &'static str> {
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    match !name.is_empty() && name.len() <= 64 && name.chars().all(is_fine) {
-        true => Ok(name.to_owned()),
-        false => Err("1 to 64 letters, digits, - and _"),
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_allowed) {
+        return Err("a name has 1 to 64 letters, digits, - and _");
     }
+    Ok(name.to_owned())
 }
 
+/// Starts the server. On an error, prints it on stderr, in one line, and exits with code 1.
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log_without(&["async_nats"])?; // it tells of each try
+    // The NATS client would log every attempt to connect.
+    let _log = args.server.start_log_without(&["async_nats"])?; // lines on stderr, until this is dropped
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    let stop = StopSignal::new()?; // SIGINT or SIGTERM; a second signal ends the process at once
     listener.set_nonblocking(true)?;
+    // Starts all threads of the runtime. If that fails, the server ends here, with an error, and not when
+    // the first client comes.
     let runtime = start_runtime(Runtime::new)?;
-    // The accept loop is a task like those of the clients, so it cannot run ahead of them.
-    let served = runtime
-        .block_on(async { task::spawn(in_main_lane(serve(listener, args, shutdown))).await });
-    runtime.shutdown_background(); // waits for no name server
+    // The accept loop is a task like the clients' tasks, so that it gets no more turns than they do. The
+    // trace shows it under the name "main".
+    let served =
+        runtime.block_on(async { task::spawn(in_lane("main", serve(listener, args, stop))).await });
+    runtime.shutdown_background(); // does not wait for the answer of a name server
     Ok(served??)
 }
 
-async fn serve(
-    listener: std::net::TcpListener,
-    args: Args,
-    shutdown: Arc<Shutdown>,
-) -> std::io::Result<()> {
-    let clients = Arc::new(Clients::new(Room::new(&args.room, &args.nats), args.others_only));
+/// The clients of this node, by an id that is never used again.
+struct Clients {
+    table: Mutex<HashMap<u64, Client>>,
+    others_only: bool,
+    /// The stream that all nodes with the same room share.
+    room: Room,
+    /// How many entries are on their way into the stream and back.
+    in_flight: watch::Sender<usize>,
+    is_stopping: watch::Sender<bool>,
+}
+
+struct Client {
+    /// The only `Sender` of the queue. Dropping it ends the queue: the sending half sends what is still in
+    /// it, and then closes the connection.
+    send_queue: Sender<Bytes>,
+    limit: Arc<QueueLimit>,
+}
+
+/// What a client's handler gets: the socket, and the receiving end of the client's queue.
+struct Connection {
+    sock: Sock,
+    queue: Receiver<Bytes>,
+    limit: Arc<QueueLimit>,
+}
+
+impl Clients {
+    /// Adds a client to this node: from now on, it gets every message of the stream.
+    fn join(&self, id: u64, sock: Sock) -> Connection {
+        let (send_queue, queue) = channel::unbounded();
+        let limit = Arc::new(QueueLimit::new());
+        let client = Client { send_queue, limit: Arc::clone(&limit) };
+        self.table().insert(id, client);
+        Connection { sock, queue, limit }
+    }
+
+    /// Queues the messages of an event for the clients of this node.
+    fn relay(&self, event: RoomEvent) {
+        match event {
+            RoomEvent::Batch { from, batch } => self.broadcast_msg(from, &batch),
+            RoomEvent::Note(note) => {
+                let mut batch = Vec::new();
+                append_msg(&mut batch, "server: ", &note);
+                self.broadcast_msg(None, &Bytes::from(batch));
+            }
+        }
+    }
+
+    /// Adds a batch of messages to the queue of every client, or of every client except the sender, if the
+    /// sender is a client of this node. Only one task calls this, so every queue gets the batches in the
+    /// order of the stream.
+    fn broadcast_msg(&self, from: Option<u64>, batch: &Bytes) {
+        let mut table = self.table();
+        table.retain(|&id, client| {
+            let is_left_out = Some(id) == from && self.others_only;
+            // A client that turns out to be too slow leaves the room at once.
+            is_left_out || client.enqueue(batch).is_ok()
+        });
+    }
+
+    /// Adds a reply to the queue of one client, if it is still in the room.
+    fn send_reply(&self, id: u64, reply: &Bytes) {
+        if let Some(client) = self.table().get(&id) {
+            let _ = client.enqueue(reply); // if the client is too slow, its sending half disconnects it
+        }
+    }
+
+    /// Takes a client out of the room and ends its queue, if it is still in the room.
+    fn handle_disconnect(&self, id: u64) {
+        if let Some(client) = self.table().remove(&id) {
+            client.limit.close(); // the sending half has 3 s to empty the queue
+            drop(client.send_queue); // ends the queue
+        }
+    }
+
+    /// Waits until the server stops.
+    async fn stopping(&self) {
+        let mut is_stopping = self.is_stopping.subscribe();
+        let _ = is_stopping.wait_for(|&is_stopping| is_stopping).await;
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+        // A task that panics while it holds the lock "poisons" it. The table can still be used: at worst, a
+        // batch has reached only some of the queues.
+        trace("lock", || self.table.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Adds a batch to the client's queue, without waiting for the client: a slow reader does not slow down
+    /// any sender. All queues share the bytes of the batch.
+    ///
+    /// The queue has a limit, so that a client that stops reading cannot use up the memory. A client is too
+    /// slow if
+    ///
+    /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
+    /// * a byte is still waiting 10 s after the kernel first refused it;
+    /// * more than 8 MiB wait, and a write has been tried since the queue was last empty (so that no client
+    ///   is blamed for what was queued before the server had time to write to it);
+    /// * the queue has ended, and is not empty 3 s later.
+    ///
+    /// Then `limit.add` or `limit.blocked` returns an error, and from then on `limit.check` does too: so
+    /// the sending half learns of it, and disconnects the client. Bytes count until `limit.sent` reports
+    /// that the kernel has accepted them.
+    fn enqueue(&self, batch: &Bytes) -> Result<(), SlowConsumer> {
+        self.limit.add(batch.len())?;
+        let _ = self.send_queue.try_send(batch.clone()); // fails only if the handler has ended
+        Ok(())
+    }
+}
+
+async fn serve(listener: std::net::TcpListener, args: Args, stop: StopSignal) -> io::Result<()> {
+    let clients = Arc::new(Clients {
+        table: Mutex::default(),
+        others_only: args.others_only,
+        room: Room::new(&args.room, &args.nats),
+        in_flight: watch::Sender::new(0),
+        is_stopping: watch::Sender::new(false),
+    });
     let node = Arc::clone(&clients);
-    task::spawn(async move { node.room.carry(|heard| node.relay(heard)).await });
-    clients.room.first_try().await;
-    announce(&listener)?;
+    task::spawn(in_lane("room", async move {
+        let relay = |event| trace("broadcast", || node.relay(event));
+        node.room.run(relay).await;
+    }));
+    clients.room.first_attempt().await; // waits for NATS, up to 2 s
+    announce(&listener)?; // prints "Listening on ADDR" on stdout
     let listener = TcpListener::from_std(listener)?;
-    let mut door = Door::with_porch(args.server.client_limit(0));
+    // --max-clients, or else 10,000, lowered to what the limit of descriptors allows.
+    let mut admission = Admission::new(args.server.client_limit());
     for id in 0.. {
         if id % ACCEPT_TURN == 0 {
             task::yield_now().await; // the other tasks get a turn, however many clients connect
         }
-        let accepted = tincanchat::span("accept").over(listener.accept().await);
-        if shutdown.requested() {
-            break;
-        }
-        let (sock, addr, seat) = match door.admit(accepted) {
-            Ok(client) => client,
-            Err(pause) => {
-                time::sleep(pause).await;
-                continue;
-            }
+        // Waits until a client connects. With --trace, `trace` records how long that takes.
+        let accept = serverkit::asynchronous::trace("accept", listener.accept());
+        let stopped = async {
+            stop.received().await;
+            None
         };
-        let (sock, clients) = (Sock::new(sock), Arc::clone(&clients));
-        if seat.is_inside() {
-            let connection = clients.join(id, addr, sock); // before its task starts: it misses no message
-            let handler = async move { handle_client(connection, addr, id, &clients).await };
-            task::spawn(contain(seat, handler));
-        } else {
-            task::spawn(async move {
-                turn_away(&sock, time::sleep).await;
-                drop(seat);
-            });
+        let Some(accepted) = race(async { Some(accept.await) }, stopped).await else {
+            break; // SIGINT or SIGTERM came first
+        };
+        match admission.admit(accepted) {
+            Admitted::Client(sock, addr, permit) => {
+                // The client joins before its task starts, so it gets every message from now on.
+                let connection = clients.join(id, Sock::new(sock));
+                let room = Arc::clone(&clients);
+                let handler = handle_client(connection, addr, id, room);
+                // An error or a panic in the handler is logged, and ends only this client's connection.
+                // Then the permit is dropped, which makes room for another client.
+                task::spawn(task_for("send", addr, run_client(permit, handler)));
+            }
+            // The server is full. Up to 64 clients at a time get the reply "server: full" and the end of
+            // the stream. So that both arrive, their input is read for up to 500 ms before the socket is
+            // closed.
+            Admitted::Full(sock, addr, Some(permit)) => {
+                let sock = Sock::new(sock);
+                let refusal = async move {
+                    refuse(&sock, time::sleep).await; // given a sleep, it works on any runtime
+                    drop(permit);
+                };
+                task::spawn(task_for("refuse", addr, refusal));
+            }
+            // 64 clients are getting that reply already: this one is closed without a reply.
+            Admitted::Full(sock, _, None) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s.
+            Admitted::Retry(pause) => time::sleep(pause).await,
         }
     }
     drop(listener);
+    clients.is_stopping.send_replace(true);
+    // What is on its way or queued is still sent, for up to 3 s. Then main returns, which ends all other
+    // tasks.
     let deadline = Instant::now() + DRAIN;
-    clients.ending.send_replace(true);
-    while !door.is_empty() && Instant::now() < deadline {
+    while !admission.is_idle() && Instant::now() < deadline {
         time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
 }
 
+/// Runs both halves of a client's handler, each in a task, and returns the reason why the client is gone.
+///
+/// The receiving half has a task of its own; only it reads, and it reads to the end of the connection. The
+/// sending half runs in this task; only this task writes and shuts down. The socket is closed when both
+/// tasks have dropped it.
 async fn handle_client(
     connection: Connection,
     addr: SocketAddr,
     id: u64,
-    clients: &Arc<Clients>,
+    clients: Arc<Clients>,
 ) -> Result<()> {
-    let Connection { sock, queue, gauge } = connection;
-    let to_client = Arc::clone(&sock);
-    let sending = task::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, queue, &gauge)).await;
-        to_client.cut(); // wakes the receiving half, if it is still there
-        sent
-    });
-    let mut speaker = Speaker::new(id, addr, clients);
-    let received = caught(handle_client_recv(&sock, addr, clients, &mut speaker)).await;
-    speaker.finish().await;
-    if let Some(frame) = received.as_ref().err().and_then(last_words) {
-        clients.broadcast_msg(&frame, |to| to == id);
+    let Connection { sock, queue, limit } = connection;
+    let sock = Arc::new(sock);
+    let recv_sock = Arc::clone(&sock);
+    let mut receiving = task::spawn(task_for("recv", addr, async move {
+        let mut publisher = Publisher::new(id, addr, &clients);
+        let receiving = handle_client_recv(&recv_sock, addr, id, &clients, &mut publisher);
+        // A panic becomes an error, so that the queue ends even then.
+        let received = catch_panic(receiving).await;
+        publisher.finish().await;
+        clients.handle_disconnect(id);
+        discard_input(&mut &*recv_sock).await; // the client may still be sending when the server stops
+        received
+    }));
+    let sent = catch_panic(handle_client_send(&sock, &queue, &limit)).await;
+    let mut linger = Duration::ZERO; // after an error: the connection has failed, or the client is too slow
+    if sent.is_ok() {
+        // After the last message, the client reads the end of the stream, and has 500 ms to close its side.
+        // Until then, the receiving half keeps reading: closing a socket with unread input sends a reset,
+        // which can destroy the last message.
+        let _ = sock.shutdown(Shutdown::Write);
+        linger = LINGER;
     }
-    clients.handle_disconnect(id);
-    first_cause(received, sending.await?)
+    let ended = timeout(linger, &mut receiving).await;
+    let _ = sock.shutdown(Shutdown::Both); // ends a pending read of the receiving half
+    let received = match ended {
+        Ok(received) => received?,
+        Err(_) => receiving.await?,
+    };
+    // If the client was too slow, or the sending half panicked, that is the reason; otherwise an error of
+    // the receiving half takes precedence.
+    end_reason(received, sent)
 }
 
+/// Reads a client's messages and publishes them, until the client leaves or breaks the protocol, or the
+/// server stops.
 async fn handle_client_recv(
     mut sock: &Sock,
     addr: SocketAddr,
+    id: u64,
     clients: &Clients,
-    speaker: &mut Speaker,
+    publisher: &mut Publisher,
 ) -> Result<()> {
-    let mut rest = Rest::new();
-    let mut ended = pin!(clients.ended());
+    // The part of an unfinished message that has been read. Between reads it is at most 16 KiB: a longer
+    // message is an error.
+    let mut rest = RecvBuf::new();
+    let mut stopping = pin!(clients.stopping());
     loop {
+        // Reads, up to 64 KiB at a time, until at least one message is complete, that is, ended by a zero
+        // byte. Returns all complete messages except empty ones, or None at the end of the stream. There is
+        // no time limit, but TCP keepalive detects a client that has vanished.
+        let read = serverkit::asynchronous::trace("read", recv_msgs(&mut sock, &mut rest));
         let received = tokio::select! {
-            () = &mut ended => break,
-            received = recv_msgs(&mut sock, &mut rest) => received.context("receiving")?,
+            received = read => received,
+            () = &mut stopping => break,
         };
-        let Some(msgs) = received else { break };
-        let (frames, wrong) = relay_msgs(addr, msgs);
-        speaker.say(frames).await;
-        wrong?;
-        task::yield_now().await; // others may have been waiting while this one had much to say
+        let Some(msgs) = received.context("receiving")? else {
+            break; // the client has shut down its sending side
+        };
+        let prefix = format!("{addr}: ");
+        let mut batch = Vec::new(); // about 1 MiB with the prefixes, if each message is one letter
+        let mut protocol_error = None;
+        for msg in msgs {
+            match msg {
+                Ok(msg) => {
+                    info!("{addr}: {}", printable(msg)); // with control characters escaped
+                    append_msg(&mut batch, &prefix, msg); // the prefix, the message, a zero byte
+                }
+                // The message is too long or not UTF-8. This is the last item: what follows is not used.
+                Err(err) => protocol_error = Some(err),
+            }
+        }
+        if !batch.is_empty() {
+            let publish = publisher.publish(Bytes::from(batch));
+            serverkit::asynchronous::trace("publish", publish).await;
+        }
+        if let Some(err) = protocol_error {
+            publisher.finish().await; // the client's messages come before the reply
+            clients.send_reply(id, &error_reply(&err)); // "server: ", the error, a zero byte
+            clients.handle_disconnect(id); // ends the queue after the reply
+            discard_input(&mut sock).await; // reads to the end of the connection
+            return Err(err.into());
+        }
+        task::yield_now().await; // the other tasks get a turn, even if this client never stops sending
     }
-    log_rest(addr, &rest);
+    log_unfinished(addr, &rest); // "N bytes of an unfinished message dropped", at debug
     Ok(())
 }
 
+/// Writes what is queued for a client, until its queue ends or the client is too slow.
 async fn handle_client_send(
     mut sock: &Sock,
-    mut queue: Receiver<Frame>,
-    gauge: &QueueGauge,
+    queue: &Receiver<Bytes>,
+    limit: &QueueLimit,
 ) -> Result<()> {
-    let mut frames = Frames::new();
-    while let Some(first) = queue.recv().await {
-        frames.push(first);
-        task::yield_now().await; // those who have something to queue come first
-        frames.extend(std::iter::from_fn(|| queue.try_recv().ok())); // all goes out in one write
-        send_frames(&mut sock, &mut frames, gauge, time::sleep).await.context("sending")?;
+    let mut send_buf = SendBuf::new(); // batches from the queue that are not completely written yet
+    // Waits until a batch is queued. An error means that the queue has ended and is empty.
+    while let Ok(batch) = queue.recv().await {
+        send_buf.push(batch);
+        // Lets tasks that are about to queue more batches run first, so that one write sends them all.
+        task::yield_now().await;
+        while let Ok(batch) = queue.try_recv() {
+            send_buf.push(batch);
+        }
+        while !send_buf.is_empty() {
+            limit.check()?; // an error if the client is too slow
+            let write =
+                serverkit::asynchronous::trace("write", write_batches(&mut sock, &mut send_buf));
+            match timeout(WRITE_TIMEOUT, write).await {
+                Ok(Ok(n)) => limit.sent(n), // the kernel has accepted n bytes
+                // In most cases, the client has closed or reset the connection.
+                Ok(Err(err)) => return Err(err).context("sending"),
+                // The timeout has passed, and the kernel has accepted nothing.
+                Err(_) => limit.blocked()?, // an error if the client is too slow
+            }
+        }
     }
-    close_gently(sock, time::sleep).await;
-    Ok(())
+    Ok(limit.check()?) // an error if `broadcast_msg` has ended the queue because the client is too slow
+}
+
+/// Gives a task a name that says what it does and for which client. The trace shows the name.
+fn task_for<F: Future>(task: &str, addr: SocketAddr, future: F) -> impl Future<Output = F::Output> {
+    in_lane(format!("{task} {}", addr.port()), future)
 }

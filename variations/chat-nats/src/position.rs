@@ -1,60 +1,63 @@
-//! How far a node has read the stream, across restarts of NATS.
+//! A node's position in the stream, which the node keeps when NATS restarts.
 
 use async_nats::jetstream::stream::State;
 
-/// When a stream was created tells it from a later one of the same name.
+/// When a stream was created. A later stream with the same name has a different time.
 pub type Created = async_nats::datetime::DateTime;
 
+/// The entry of the stream that a node reads next.
 #[derive(Default)]
 pub struct Position {
+    /// When the stream was created, to tell it from a later stream with the same name; `None` before the
+    /// first connection.
     stream: Option<Created>,
     next: u64,
 }
 
 impl Position {
-    /// The sequence of the next message to read.
+    /// Returns the sequence number of the next entry.
     pub fn next(&self) -> u64 {
         self.next.max(1)
     }
 
-    /// Finds the place to go on from in the stream as it is now; tells if messages are missing there.
+    /// Finds the position from which the node continues, given the present state of the stream. Returns a
+    /// note for the clients if messages are missing there.
     pub fn resume(&mut self, created: Created, state: &State) -> Option<String> {
-        let (first, end) = (state.first_sequence.max(1), state.last_sequence + 1);
-        let known = self.stream.replace(created);
-        match known {
-            None => self.next = end,
-            Some(known) if known != created => {
-                self.next = first;
-                return Some(
-                    "NATS has lost the room and begun it anew: messages may be missing here".into(),
-                );
-            }
-            Some(_) if end < self.next => {
-                self.next = end;
-                return Some(
-                    "NATS has lost the end of the room: messages may be missing here".into(),
-                );
-            }
-            Some(_) if first > self.next => {
-                let missing = first - self.next;
-                self.next = first;
-                return Some(gap_of(missing));
-            }
-            Some(_) => {}
+        let first = state.first_sequence.max(1);
+        let end = state.last_sequence + 1;
+        let Some(known) = self.stream.replace(created) else {
+            self.next = end; // the clients of a new node get only messages that are sent from now on
+            return None;
+        };
+        if known != created {
+            self.next = first;
+            let note = "NATS has lost the room and created it again: messages may be missing here";
+            return Some(note.to_owned());
+        }
+        if end < self.next {
+            self.next = end;
+            let note = "NATS has lost the end of the room: messages may be missing here";
+            return Some(note.to_owned());
+        }
+        if first > self.next {
+            let missing = first - self.next;
+            self.next = first;
+            return Some(gap_note(missing));
         }
         None
     }
 
-    /// Takes a message; tells how many are missing before it. None if it has been taken before.
-    pub fn take(&mut self, sequence: u64) -> Option<u64> {
+    /// Moves past an entry, and returns how many entries are missing before it. Returns `None` if the node
+    /// has read this entry before.
+    pub fn advance(&mut self, sequence: u64) -> Option<u64> {
         let missing = sequence.checked_sub(self.next())?;
         self.next = sequence + 1;
         Some(missing)
     }
 }
 
-/// Each entry of the stream holds at least one message.
-pub fn gap_of(entries: u64) -> String {
+/// Returns the note for the clients when entries are missing. Each entry contains at least one message.
+pub fn gap_note(entries: u64) -> String {
     match entries {
         1 => "at least one message is missing here: NATS no longer has it".to_owned(),
         _ => format!("at least {entries} messages are missing here: NATS no longer has them"),
@@ -80,27 +83,33 @@ mod tests {
     }
 
     #[test]
-    fn a_node_begins_at_the_end_and_goes_on_where_it_was() {
+    fn a_node_starts_at_the_end_and_continues_where_it_was() {
         let mut position = Position::default();
         assert_eq!(position.resume(created(1), &state(3, 9)), None);
-        assert_eq!(position.take(9), None);
-        assert_eq!(position.take(10), Some(0));
+        assert_eq!(position.advance(9), None);
+        assert_eq!(position.advance(10), Some(0));
+
         assert_eq!(position.resume(created(1), &state(3, 12)), None);
-        assert_eq!((position.take(10), position.take(11)), (None, Some(0)));
+        assert_eq!(position.advance(10), None);
+        assert_eq!(position.advance(11), Some(0));
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn missing_messages_are_noted() {
         let mut position = Position::default();
         position.resume(created(1), &state(1, 9));
-        assert_eq!(position.take(12), Some(2));
-        assert!(
-            position.resume(created(1), &state(20, 30)).unwrap().starts_with("at least 7 messages")
-        );
+        assert_eq!(position.advance(12), Some(2));
+
+        let note = position.resume(created(1), &state(20, 30)).unwrap();
+        assert!(note.starts_with("at least 7 messages"), "{note}");
         assert_eq!(position.next(), 20);
-        assert!(position.resume(created(1), &state(1, 15)).unwrap().contains("the end"));
+
+        let note = position.resume(created(1), &state(1, 15)).unwrap();
+        assert!(note.contains("lost the end"), "{note}");
         assert_eq!(position.next(), 16);
-        assert!(position.resume(created(2), &state(0, 0)).unwrap().contains("anew"));
+
+        let note = position.resume(created(2), &state(0, 0)).unwrap();
+        assert!(note.contains("created it again"), "{note}");
         assert_eq!(position.next(), 1);
     }
 }

@@ -1,16 +1,16 @@
-//! A socket of tokio as the protocol's asynchronous half wants it: by reference, so that the two tasks of a
-//! client can share it.
+//! A socket of tokio with the traits that `tincanchat::asynchronous` needs. The traits are implemented for
+//! a reference, so that two tasks can share the socket.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown as Half;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures_util::{AsyncRead, AsyncWrite};
+use futures_lite::{AsyncRead, AsyncWrite};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// One task at a time may read, and one write: tokio wakes the last that asked.
+/// One task may read and one may write: for each direction, tokio wakes only the last task that has waited.
 pub struct Sock(TcpStream);
 
 impl Sock {
@@ -18,10 +18,9 @@ impl Sock {
         Self(sock)
     }
 
-    /// Ends both directions, and wakes whoever waits for one.
-    pub fn cut(&self) {
-        // It may have ended by itself.
-        let _ = SockRef::from(&self.0).shutdown(Half::Both);
+    /// Shuts down one direction, or both; a task that waits for the socket continues.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(&self.0).shutdown(how)
     }
 }
 
@@ -34,7 +33,9 @@ impl AsyncRead for &Sock {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
             match self.0.try_read(buf) {
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                // The socket is not ready any more. tokio has noted this, so the next turn of the loop
+                // waits.
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
@@ -58,18 +59,19 @@ impl AsyncWrite for &Sock {
         loop {
             ready!(self.0.poll_write_ready(cx))?;
             match self.0.try_write_vectored(bufs) {
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                // As above.
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(())) // a TCP socket has no buffer of its own
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0).shutdown(Half::Write))
+        Poll::Ready(self.shutdown(Shutdown::Write))
     }
 }
 

@@ -1,33 +1,40 @@
-//! The client: what is typed goes out while what others say comes in.
+//! The client: one select waits for the keyboard and for the server.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::select::{FdSet, select};
-use tincanchat::cli::{ClientArgs, in_words, say};
+use serverkit::{ClientArgs, print_or_exit, readable_error};
 use tincanchat::{MAX_MSG_LEN, printable};
 
-use crate::frame::{MAX_RELAY_LEN, Rest, frame};
-use crate::keyboard::typed;
-use crate::server::unwatchable;
+use crate::frame::{MAX_RELAY_LEN, RecvBuf, frame};
+use crate::keyboard::read_typed;
+use crate::select::check_watchable;
 
-/// The longest line that is read at all: what a message may have, and much white space around it.
+/// The longest line that the client reads, in bytes: room for the longest message and for white space
+/// around it.
 const MAX_LINE: usize = 4 * MAX_MSG_LEN;
 
+/// Joins the chat, and returns when the chat ends.
 pub fn run(name: &str, host: &str, port: u16) -> Result<()> {
     let (sock, server) = ClientArgs { host: host.to_owned(), port }.connect()?;
-    if let Some(why) = unwatchable(&sock) {
-        bail!("cannot wait for the server: {why}");
-    }
-    let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let (prompt, typed, rest) = (None, Vec::new(), Rest::default());
-    let mut chat =
-        Chat { sock, server, name, is_interactive, prompt, typed, rest, has_typed_all: false };
+    check_watchable(&sock).context("cannot wait for the server")?;
+    let mut chat = Chat {
+        sock,
+        server,
+        name,
+        is_interactive: io::stdin().is_terminal() && io::stdout().is_terminal(),
+        prompt: None,
+        typed: Vec::new(),
+        is_input_over: false,
+        rest: RecvBuf::new(MAX_RELAY_LEN),
+    };
     chat.send(&format!("NAME: {name}"))?;
-    while chat.turn()? {}
+    while chat.take_turn()? {}
     Ok(())
 }
 
@@ -35,113 +42,122 @@ struct Chat<'a> {
     sock: TcpStream,
     server: SocketAddr,
     name: &'a str,
+    /// Whether a user types, so that a prompt is shown.
     is_interactive: bool,
-    /// `[name@ip]> `, once the server has said the address.
+    /// `[name@ip]> `. `None` until the server has sent the client's address.
     prompt: Option<String>,
-    /// The beginning of a line.
+    /// The unfinished line from the keyboard.
     typed: Vec<u8>,
-    rest: Rest,
-    has_typed_all: bool,
+    is_input_over: bool,
+    /// The unfinished frame from the server.
+    rest: RecvBuf,
 }
 
 impl Chat<'_> {
-    /// Waits for the keyboard and the server; says whether there is more to wait for.
-    fn turn(&mut self) -> Result<bool> {
+    /// Waits until the user has typed something or the server has sent something, and handles it. Reports
+    /// whether the chat goes on.
+    fn take_turn(&mut self) -> Result<bool> {
         let keyboard = io::stdin();
         let mut readable = FdSet::new();
         readable.insert(self.sock.as_fd());
-        if !self.has_typed_all {
+        if !self.is_input_over {
             readable.insert(keyboard.as_fd());
         }
         match select(None, &mut readable, None, None, None) {
-            Err(Errno::EINTR) => return Ok(true),
-            result => result.context("select")?,
-        };
-        let is_heard = readable.contains(self.sock.as_fd());
-        if !self.has_typed_all && readable.contains(keyboard.as_fd()) {
-            self.take_typed()?;
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(true), // a signal came; the set is not valid
+            Err(err) => return Err(err).context("select"),
         }
-        if is_heard { self.hear() } else { Ok(true) }
+        // select has left in the set only the descriptors that are ready.
+        let has_received = readable.contains(self.sock.as_fd());
+        if readable.contains(keyboard.as_fd()) {
+            self.handle_keyboard()?;
+        }
+        if has_received { self.handle_server() } else { Ok(true) }
     }
 
-    fn take_typed(&mut self) -> Result<()> {
-        match typed(&io::stdin()) {
-            Some(text) => self.typed.extend_from_slice(&text),
-            None => return self.end(),
-        }
+    /// Reads from the keyboard, and sends each complete line.
+    fn handle_keyboard(&mut self) -> Result<()> {
+        let Some(text) = read_typed(&io::stdin()) else {
+            return self.handle_end_of_input();
+        };
+        self.typed.extend_from_slice(&text);
         while let Some(end) = self.typed.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<_> = self.typed.drain(..=end).collect();
-            self.say(&line)?;
+            let line: Vec<u8> = self.typed.drain(..=end).collect();
+            self.send_line(&line)?;
         }
-        ensure!(self.typed.len() <= MAX_LINE, "a line of more than {MAX_LINE} bytes");
+        ensure!(self.typed.len() <= MAX_LINE, "a line has more than {MAX_LINE} bytes");
         Ok(())
     }
 
-    /// The last line may have no end. What others say is printed until the server closes as well.
-    fn end(&mut self) -> Result<()> {
-        self.has_typed_all = true;
-        let line = std::mem::take(&mut self.typed);
-        self.say(&line)?;
+    /// Sends the last line, which may have no line end, and ends the sending side. The server then closes
+    /// the connection, too. Until that happens, the client prints the messages that it receives.
+    fn handle_end_of_input(&mut self) -> Result<()> {
+        self.is_input_over = true;
+        let line = mem::take(&mut self.typed);
+        self.send_line(&line)?;
         if self.is_interactive {
-            say("\n")?;
+            print_or_exit("\n")?;
         }
-        // That the server is gone already, the next receive shows.
-        let _ = self.sock.shutdown(Shutdown::Write);
+        let _ = self.sock.shutdown(Shutdown::Write); // if the server is gone, the next read says so
         Ok(())
     }
 
-    fn say(&mut self, line: &[u8]) -> Result<()> {
-        let Ok(text) = str::from_utf8(line) else {
-            eprintln!("not sent: not valid UTF-8");
-            return self.show_prompt();
-        };
-        match text.trim() {
-            "" => {}
-            text if text.len() > MAX_MSG_LEN => {
-                eprintln!("not sent: {} bytes, and {MAX_MSG_LEN} are allowed", text.len());
+    /// Sends a line without the white space around it. A line that cannot be sent is reported to the user.
+    fn send_line(&mut self, line: &[u8]) -> Result<()> {
+        match str::from_utf8(line).map(str::trim) {
+            Ok("") => {}
+            Ok(msg) if msg.len() > MAX_MSG_LEN => {
+                eprintln!("not sent: the line has {} bytes, more than {MAX_MSG_LEN}", msg.len());
             }
-            text => self.send(text)?,
+            Ok(msg) => self.send(msg)?,
+            Err(_) => eprintln!("not sent: the line is not UTF-8"),
         }
         self.show_prompt()
     }
 
-    fn send(&mut self, text: &str) -> Result<()> {
-        self.sock.write_all(&frame(text)).map_err(in_words).context("sending")
+    fn send(&mut self, msg: &str) -> Result<()> {
+        // Blocks until the kernel has accepted all of it.
+        self.sock.write_all(&frame(msg)).map_err(readable_error).context("sending")
     }
 
-    /// Receives once; says whether there will be more.
-    fn hear(&mut self) -> Result<bool> {
-        let n = match self.rest.recv(&mut self.sock) {
-            Err(err) if err.kind() == ErrorKind::Interrupted => return Ok(true), // a signal came
-            received => received.map_err(in_words).context("receiving")?,
-        };
-        let (texts, wrong) = self.rest.take_texts(MAX_RELAY_LEN);
-        for text in &texts {
-            self.show(text)?;
+    /// Receives once, and prints each message. Reports whether there may be more to receive.
+    fn handle_server(&mut self) -> Result<bool> {
+        let received = self.rest.read_from(&mut self.sock);
+        let n = received.map_err(readable_error).context("receiving")?;
+        for msg in self.rest.take_msgs() {
+            let msg = msg.context("the server breaks the protocol")?;
+            self.show_msg(&msg)?;
         }
-        wrong.context("what the server sends is no frame")?;
-        match n {
-            0 if self.has_typed_all => Ok(false),
-            0 => bail!("the server has closed the connection"),
-            _ => Ok(true),
+        if n > 0 {
+            return Ok(true);
         }
+        ensure!(self.is_input_over, "the server has closed the connection");
+        Ok(false)
     }
 
-    fn show(&mut self, text: &str) -> Result<()> {
-        if let (None, Some(ip)) = (&self.prompt, text.strip_prefix("CLIENT: ")) {
-            self.prompt = Some(printable(&format!("[{}@{ip}]> ", self.name)).into_owned());
-            eprintln!("Connected to {}: Enter sends a line, Ctrl-D ends the chat", self.server);
-        } else {
-            // The line that is being typed is torn, but not lost: the terminal keeps it.
-            let before = if self.is_interactive { "\n" } else { "" };
-            say(&format!("{before}{}\n", printable(text)))?;
+    fn show_msg(&mut self, msg: &str) -> Result<()> {
+        match msg.strip_prefix("CLIENT: ") {
+            // The first message contains the client's own address.
+            Some(ip) if self.prompt.is_none() => {
+                let prompt = format!("[{}@{ip}]> ", self.name);
+                self.prompt = Some(printable(&prompt).into_owned());
+                let server = self.server;
+                eprintln!("Connected to {server}: Enter sends a line, Ctrl-D ends the chat");
+            }
+            _ => {
+                // On a terminal, the message interrupts the line that the user is typing. The terminal
+                // keeps that line.
+                let line_end = if self.is_interactive { "\n" } else { "" };
+                print_or_exit(&format!("{line_end}{}\n", printable(msg)))?;
+            }
         }
         self.show_prompt()
     }
 
     fn show_prompt(&self) -> Result<()> {
         match &self.prompt {
-            Some(prompt) if self.is_interactive && !self.has_typed_all => say(prompt),
+            Some(prompt) if self.is_interactive && !self.is_input_over => print_or_exit(prompt),
             _ => Ok(()),
         }
     }

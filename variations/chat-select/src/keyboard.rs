@@ -1,24 +1,32 @@
-//! The keyboard as one descriptor among others.
+//! The keyboard: standard input as one descriptor among others.
 
 use std::io::{IsTerminal as _, Stdin};
 
 use nix::errno::Errno;
 use nix::unistd;
 
-/// Whether what is typed is for this program: one in the background that reads from its terminal is
-/// stopped by the kernel (SIGTTIN).
-pub fn is_ours(keyboard: &Stdin) -> bool {
-    let in_front = || unistd::tcgetpgrp(keyboard).is_ok_and(|group| group == unistd::getpgrp());
-    !keyboard.is_terminal() || in_front()
+/// Reports whether this program may read from its standard input: a program in the background that reads
+/// from its terminal is stopped by the kernel (SIGTTIN).
+pub fn may_read(keyboard: &Stdin) -> bool {
+    if !keyboard.is_terminal() {
+        return true; // a file or a pipe
+    }
+    let foreground = unistd::tcgetpgrp(keyboard);
+    foreground.is_ok_and(|group| group == unistd::getpgrp())
 }
 
-/// What has been typed; nothing, if nothing more will be.
-pub fn typed(keyboard: &Stdin) -> Option<Vec<u8>> {
-    // Not through `Stdin`'s own buffer: what that holds, select does not see.
+/// Reads once what has been typed; does not wait if select has reported the keyboard as readable. Returns
+/// `None` at the end of the input.
+pub fn read_typed(keyboard: &Stdin) -> Option<Vec<u8>> {
+    // The methods of `Stdin` are not used, because select does not see the bytes in their buffer.
     let mut text = [0; 4096];
     match unistd::read(keyboard, &mut text) {
-        Err(Errno::EINTR | Errno::EAGAIN) => Some(Vec::new()),
-        Err(_) | Ok(0) => None,
+        Ok(0) => None,
         Ok(n) => Some(text[..n].to_vec()),
+        // A signal came, or another program with the same terminal has made the terminal non-blocking and
+        // read the text.
+        Err(Errno::EINTR | Errno::EAGAIN) => Some(Vec::new()),
+        // The terminal is gone, or standard input is not open for reading.
+        Err(_) => None,
     }
 }

@@ -1,26 +1,27 @@
-//! A chat with names, in one thread, on select(2) itself: the server, and a client built the same way.
+//! A chat with names, in one thread, on select(2) itself: the server, and a client that works in the same
+//! way.
 //!
-//! The oldest way to wait for many sockets at once. A program hands the kernel sets of descriptors and
-//! blocks; it gets the sets back with only those in them that are ready. Standard input is a descriptor
-//! too, so the same call waits for the keyboard. A set has 1024 bits: a connection that would need
-//! another is told so, and closed.
+//! select is the oldest way to wait for many sockets at once. A program passes sets of descriptors to the
+//! kernel and blocks; when the call returns, the sets contain only the descriptors that are ready. Standard
+//! input is a descriptor, too, so the same call waits for the keyboard. A set has 1,024 bits. If a client's
+//! connection gets descriptor 1,024 or a higher one, the client is told so, and the connection is closed.
 //!
 //! Run it:      `cargo run -p chat-select -- --name server`
 //! Talk to it:  `cargo run -p chat-select -- --name ann`, in another terminal
-//! Compare:     `chat-poll`, where the kernel keeps the list of who is watched.
-//! Bad at:      crowds. Descriptors end at 1023; and for each turn both sets are built, copied into the
-//!              kernel and back, and searched, however few of the clients have something to say.
+//! Compare:     `chat-poll`, where the kernel keeps the list of the watched sockets.
+//! Bad at:      many clients. The highest descriptor is 1,023. And in each turn, both sets are built,
+//!              copied into the kernel and back, and searched, even if only one client has sent something.
 //!
 //! # Why a frame is text
 //!
-//! A frame here is four bytes of length, the highest first, and UTF-8. The Python program that this one
-//! answers to puts a pickled object in its frames instead. A pickle is not data but a program: its
-//! instructions import modules and call what is in them, and `pickle.loads` runs it. Whoever can
-//! connect can send a frame that calls `os.system`, and looking at the object first is no help: before
-//! there is one to look at, its instructions have run. What a stranger sends has to be in a form that
-//! can say nothing but what is expected; here, that is text with a length. (The original's length is a
-//! C `long`, eight bytes on one system and four on another, so that its programs do not even understand
-//! each other everywhere.)
+//! Here, a frame consists of four bytes with the length of a text, big-endian, and the text in UTF-8. The
+//! Python program that this one is modelled on puts a pickled object into its frames instead. A pickle is
+//! not data but a program: its instructions import modules and call functions in them, and `pickle.loads`
+//! runs these instructions. Anyone who can connect can send a frame that calls `os.system`. Checking the
+//! object does not help: when there is an object to check, the instructions have already run. The format of
+//! a stranger's input must be able to express only what is expected; here, that is a text with its length.
+//! (The length in the original is a C `long`, which has eight bytes on one system and four on another, so
+//! its programs do not always understand each other.)
 
 #[cfg(unix)]
 mod client;
@@ -29,14 +30,16 @@ mod frame;
 #[cfg(unix)]
 mod keyboard;
 #[cfg(unix)]
+mod select;
+#[cfg(unix)]
 mod server;
 
 #[cfg(unix)]
 use clap::Parser;
 #[cfg(unix)]
-use tincanchat::cli::{Failure, ServerArgs};
+use serverkit::{Failure, ServerArgs};
 
-/// The name that makes a server of this program.
+/// With this name, the program is the server.
 #[cfg(unix)]
 const SERVER: &str = "server";
 
@@ -49,8 +52,8 @@ const SERVER: &str = "server";
     after_help = "Examples:\n  chat-select --name server --host :: -v\n  chat-select --name ann"
 )]
 struct Args {
-    /// `server` runs the server, until Enter is typed; any other name joins the chat under that name
-    #[arg(long, value_parser = name)]
+    /// `server` runs the server, until Enter is typed; any other name joins the chat with that name
+    #[arg(long, value_parser = parse_name)]
     name: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -68,15 +71,15 @@ fn main() -> Result<(), Failure> {
 }
 
 #[cfg(unix)]
-fn name(text: &str) -> Result<String, String> {
+fn parse_name(text: &str) -> Result<String, String> {
     match text.len() {
         1..=frame::MAX_NAME_LEN => Ok(text.to_owned()),
-        _ => Err(format!("a name has 1 to {} bytes", frame::MAX_NAME_LEN)),
+        len => Err(format!("a name has 1 to {} bytes, not {len}", frame::MAX_NAME_LEN)),
     }
 }
 
 #[cfg(not(unix))]
 fn main() -> std::process::ExitCode {
-    eprintln!("chat-select needs a Unix system: elsewhere select() waits for sockets alone");
+    eprintln!("chat-select needs a Unix system: on other systems select() waits only for sockets");
     std::process::ExitCode::FAILURE
 }

@@ -1,4 +1,5 @@
-//! The client, against the server and against others: `cargo test -p chat-select --test client`.
+//! The client, with the real server and with servers that the tests imitate:
+//! `cargo test -p chat-select --test client`.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +19,7 @@ fn start() -> Result<Server> {
     Launch::new(PROGRAM, &[]).args(&["--name", "server"]).start()
 }
 
-/// A client at work, which is ended with the test.
+/// A running client. Dropping it ends the client.
 struct Running(Child);
 
 impl Drop for Running {
@@ -41,10 +42,10 @@ impl Running {
     }
 
     fn keyboard(&mut self) -> Result<&mut ChildStdin> {
-        self.0.stdin.as_mut().context("its keyboard")
+        self.0.stdin.as_mut().context("no keyboard")
     }
 
-    /// Nothing more is typed: waits for its end.
+    /// Ends the input of the client, and waits until the client ends.
     fn end(mut self) -> Result<Output> {
         drop(self.0.stdin.take());
         self.wait()
@@ -52,8 +53,8 @@ impl Running {
 
     fn wait(&mut self) -> Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        self.0.stdout.take().context("its stdout")?.read_to_end(&mut stdout)?;
-        self.0.stderr.take().context("its stderr")?.read_to_end(&mut stderr)?;
+        self.0.stdout.take().context("no stdout")?.read_to_end(&mut stdout)?;
+        self.0.stderr.take().context("no stderr")?.read_to_end(&mut stderr)?;
         Ok(Output { status: self.0.wait()?, stdout, stderr })
     }
 }
@@ -72,7 +73,7 @@ fn frame(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn two_clients_hear_each_other_and_the_end() -> Result<()> {
+fn clients_receive_messages_and_departures() -> Result<()> {
     let server = start()?;
     let port = server.addr().port();
     let ann = Running::start("ann", port)?;
@@ -82,7 +83,7 @@ fn two_clients_hear_each_other_and_the_end() -> Result<()> {
         .write_all("  hello \n\n\x1b[2Jgone\u{202e}\u{2028}!\nno line end".as_bytes())?;
     let bob = bob.end()?;
     assert_eq!((bob.status.code(), stdout(&bob)), (Some(0), vec![]), "{}", stderr(&bob));
-    server.wait_for_log("bob's last", |line| line.ends_with("no line end"))?;
+    server.wait_for_log("bob's last line", |line| line.ends_with("no line end"))?;
     let ann = ann.end()?;
     assert_eq!(ann.status.code(), Some(0), "{}", stderr(&ann));
     let expected = [
@@ -96,12 +97,12 @@ fn two_clients_hear_each_other_and_the_end() -> Result<()> {
     Ok(())
 }
 
-/// Every other call of it fails with `EINTR`.
+/// Every other system call of the client fails with `EINTR`.
 #[test]
 #[cfg(target_os = "linux")]
-fn it_retries_what_a_signal_interrupts() -> Result<()> {
+fn interrupted_system_calls_are_retried() -> Result<()> {
     if !Needs::Interrupts.met() {
-        return skip("there is no cc to compile what interrupts system calls");
+        return skip("no C compiler for the library that interrupts system calls");
     }
     let folder = tempfile::tempdir()?;
     let server = start()?;
@@ -131,20 +132,20 @@ fn a_line_that_is_too_long_is_not_sent() -> Result<()> {
     ann.keyboard()?.write_all(&lines)?;
     let ann = ann.end()?;
     assert_eq!(ann.status.code(), Some(0));
-    let why = "not sent: 16385 bytes, and 16384 are allowed";
+    let why = "not sent: the line has 16385 bytes, more than 16384";
     assert!(stderr(&ann).contains(why), "{}", stderr(&ann));
     server.wait_for_log("the next line", |line| line.ends_with(": fits")).map(drop)
 }
 
 #[test]
-fn when_the_server_goes_it_says_so_and_exits_1() -> Result<()> {
+fn when_the_server_closes_the_client_says_so_and_exits_1() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut ann = Running::start("ann", listener.local_addr()?.port())?;
     let (mut sock, _) = listener.accept()?;
     let mut name = [0; 13];
     sock.read_exact(&mut name)?;
     assert_eq!(name[..], frame("NAME: ann"));
-    // In pieces, as the network may bring it.
+    // Sent in pieces, as may happen on a network.
     sock.set_nodelay(true)?;
     for byte in [frame("CLIENT: 127.0.0.1"), frame("#bob@127.0.0.1>>hi\nthere")].concat() {
         sock.write_all(&[byte])?;
@@ -158,11 +159,11 @@ fn when_the_server_goes_it_says_so_and_exits_1() -> Result<()> {
 }
 
 #[test]
-fn a_reset_is_told_in_words() -> Result<()> {
+fn a_reset_is_reported_in_words() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut ann = Running::start("ann", listener.local_addr()?.port())?;
     let (sock, _) = listener.accept()?;
-    // A connection with something unread is closed with a reset.
+    // Closing a socket with unread input sends a reset.
     sock.peek(&mut [0])?;
     drop(sock);
     let ann = ann.wait()?;
@@ -182,13 +183,13 @@ fn a_line_that_is_not_utf_8_is_not_sent() -> Result<()> {
     sock.read_to_end(&mut received)?;
     assert_eq!(received, [frame("NAME: ann"), frame("fine")].concat());
     drop(sock);
-    assert_eq!(stderr(&ann.wait()?), "not sent: not valid UTF-8\n");
+    assert_eq!(stderr(&ann.wait()?), "not sent: the line is not UTF-8\n");
     Ok(())
 }
 
 #[test]
-fn what_cannot_be_is_told_in_one_line() -> Result<()> {
-    // Nobody listens there.
+fn without_a_server_and_with_a_wrong_name_there_is_an_error() -> Result<()> {
+    // No server listens on this port.
     let reserved = Port::reserve()?;
     let port = reserved.number();
     let output = Running::start("ann", port)?.end()?;

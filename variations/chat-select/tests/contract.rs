@@ -1,4 +1,4 @@
-//! What every server of this project keeps: `cargo test -p chat-select --test contract`.
+//! The checks that every server must pass: `cargo test -p chat-select --test contract`.
 
 #[cfg(unix)]
 fn main() {
@@ -13,15 +13,17 @@ fn main() {
         [&len.to_be_bytes(), text.as_bytes()].concat()
     }
 
-    fn told_its_address(client: &mut Client) -> anyhow::Result<()> {
+    /// Says a name, and receives the client's address.
+    fn join(client: &mut Client) -> anyhow::Result<()> {
         client.send(&frame("NAME: ann"))?;
         client.expect_bytes(&frame(&format!("CLIENT: {}", client.addr().ip())))?;
-        // A client that is alone hears nothing more, so this is all that can be asked of one.
+        // A client that is alone receives nothing else.
         client.half_close()?;
         client.expect_eof()
     }
 
-    /// One that does not read what the other has said.
+    /// Returns two clients: one that does not read, so that much is queued for it, and one that has sent
+    /// the messages.
     fn much_queued(server: &Server) -> anyhow::Result<Vec<Client>> {
         let mut never = Client::connect_narrow(server.addr())?;
         never.send(&frame("NAME: never"))?;
@@ -31,12 +33,12 @@ fn main() {
         for _ in 0..179 {
             talker.send(&frame(&"q".repeat(1000)))?;
         }
-        talker.send(&frame("that is all"))?;
-        server.wait_for_log("the last text", |line| line.ends_with("that is all"))?;
+        talker.send(&frame("the last one"))?;
+        server.wait_for_log("the last text", |line| line.ends_with("the last one"))?;
         Ok(vec![never, talker])
     }
 
-    let server = Speech::new(env!("CARGO_BIN_EXE_chat-select"), 8800, told_its_address);
+    let server = Speech::new(env!("CARGO_BIN_EXE_chat-select"), 8800, join);
     let server = server.args(&["--name", "server"]).once().held_by(much_queued);
     let server = server.text(|text| frame(&format!("NAME: {text}")));
     let server = server.unfinished(|| frame(&"x".repeat(MAX_MSG_LEN))[..MAX_MSG_LEN].to_vec());

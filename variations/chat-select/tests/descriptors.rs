@@ -1,5 +1,6 @@
-//! Started by a program that has left more than 1,024 descriptors open: `cargo test -p chat-select --test
-//! descriptors`. This is the only test here, because all programs that it starts inherit them.
+//! Programs that inherit more than 1,024 open descriptors: `cargo test -p chat-select --test descriptors`.
+//!
+//! This is the only test in this file, because every program that is started here inherits the descriptors.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -12,18 +13,18 @@ use workbench::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 
-/// More than select(2) watches.
+/// More descriptors than select(2) can watch.
 const OPEN: usize = 1100;
 
 #[test]
-fn server_and_client_say_so_and_exit_1() -> Result<()> {
+fn server_and_client_say_what_select_cannot_watch_and_exit_1() -> Result<()> {
     let limit = rlimit::increase_nofile_limit(4096)?;
     if limit < 2048 {
-        return skip(&format!("this needs 2048 descriptors, and {limit} are allowed"));
+        return skip(&format!("this needs 2,048 descriptors, and the limit is {limit}"));
     }
     let files: Vec<_> = (0..OPEN).map(|_| File::open("/dev/null")).collect::<Result<_, _>>()?;
     for file in &files {
-        fcntl_setfd(file, FdFlags::empty())?; // std has set CLOEXEC
+        fcntl_setfd(file, FdFlags::empty())?; // std has set CLOEXEC, which would close them
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port().to_string();
@@ -31,11 +32,10 @@ fn server_and_client_say_so_and_exit_1() -> Result<()> {
         let ended =
             Launch::new(PROGRAM, &[]).args(&["--name", name, "--port", port]).run_to_end()?;
         assert_eq!((ended.status.code(), ended.stdout.len()), (Some(1), 0), "{ended}");
-        let said = ended.stderr.concat();
-        assert!(
-            said.contains(&format!("cannot wait for {what}: select(2) watches 1024")),
-            "{said}"
+        let why = format!(
+            "cannot wait for {what}: select(2) watches descriptors below 1024, and this is"
         );
+        assert!(ended.stderr.concat().contains(&why), "{ended}");
     }
     Ok(())
 }

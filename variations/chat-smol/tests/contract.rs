@@ -1,4 +1,4 @@
-//! The checks of `workbench` against this server's real binary: `cargo test -p chat-smol`.
+//! Runs the checks of `workbench` against the server's binary: `cargo test -p chat-smol --test contract`.
 
 use workbench::check::Profile;
 

@@ -1,5 +1,7 @@
-//! The limit that the header of `main.rs` tells of, as far as it can be seen from outside: a few threads
-//! run all the tasks, so as many long computations stop all. `cargo test -p chat-smol --test limits`.
+//! Observes the limit that the header of `main.rs` states, as far as a client can: a few threads run all
+//! the tasks, so the same number of long computations would stop every task.
+//!
+//! `cargo test -p chat-smol --test limits`
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,28 +11,43 @@ use std::thread::available_parallelism;
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
 
-/// How many threads run tasks, and how many threads there are.
-fn threads(server: &Server) -> (usize, usize) {
-    let folder = format!("/proc/{}/task", server.pid().unwrap());
-    let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).unwrap();
-    let names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| name(entry.unwrap())).collect();
-    (names.iter().filter(|name| name.trim_end() == "executor").count(), names.len())
+#[derive(Debug, PartialEq)]
+struct Threads {
+    /// The threads that run tasks.
+    executor: usize,
+    all: usize,
+}
+
+fn count_threads(server: &Server) -> Threads {
+    let mut threads = Threads { executor: 0, all: 0 };
+    for entry in fs::read_dir(format!("/proc/{}/task", server.pid().unwrap())).unwrap() {
+        let name = fs::read_to_string(entry.unwrap().path().join("comm")).unwrap();
+        threads.all += 1;
+        if name.trim_end() == "executor" {
+            threads.executor += 1;
+        }
+    }
+    threads
+}
+
+/// Connects a client, and waits until the server has relayed a message from it.
+fn join(server: &Server) -> Client {
+    let mut client = Client::connect(server.addr()).unwrap();
+    client.say("here").unwrap();
+    client.expect(&format!("{}: here", client.addr())).unwrap();
+    client
 }
 
 #[test]
-fn tasks_have_a_thread_for_each_processor_however_many_there_are() {
+fn the_number_of_threads_does_not_depend_on_the_number_of_clients() {
     let server = Launch::new(env!("CARGO_BIN_EXE_chat-smol"), &[]).start().unwrap();
-    let join = || {
-        let mut client = Client::connect(server.addr()).unwrap();
-        client.say("here").unwrap();
-        client.expect(&format!("{}: here", client.addr())).unwrap();
-        client
-    };
-    let first = join();
+    let first = join(&server);
     server.wait_for_log("the message", |line| line.ends_with(": here")).unwrap();
-    let before = threads(&server);
-    assert_eq!(before.0, available_parallelism().unwrap().get());
-    let _others: Vec<_> = (0..50).map(|_| join()).collect();
-    assert_eq!(threads(&server), before);
+    let before = count_threads(&server);
+    assert_eq!(before.executor, available_parallelism().unwrap().get());
+
+    let others: Vec<_> = (0..50).map(|_| join(&server)).collect();
+    assert_eq!(count_threads(&server), before);
+    drop(others);
     drop(first);
 }

@@ -1,199 +1,161 @@
-//! A connection inside TLS: how it begins, and how it is used by two tasks at once.
+//! TLS on the socket of a client: the handshake, and a socket that one task reads and another writes.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem;
-use std::net::Shutdown as Half;
-use std::pin::{Pin, pin};
+use std::net::Shutdown;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
-use async_std::channel::{self, Receiver, Sender};
+use anyhow::{Error, Result, anyhow, bail};
+use async_std::future::timeout;
 use async_std::net::TcpStream;
-use async_std::{future, task};
-use futures_io::{AsyncRead, AsyncWrite};
-use futures_rustls::TlsAcceptor;
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
-use tincanchat::asynchronous::{close_gently, retry_interrupted};
+use tincanchat::asynchronous::{discard_input, retry_interrupted};
 use tincanchat::{LINGER, SERVER_FULL};
 
-/// The first byte of all that begins with a TLS handshake: the record type (RFC 8446 section 5.1).
-/// No message does, as a control character is not the beginning of a word.
+/// The first byte of every handshake: the type of its records (RFC 8446, section 5.1). It is a control
+/// character, so no client that sends text begins with it.
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// How long a client that is turned away may take for its handshake: without one it cannot be told.
-const HANDSHAKE_AT_THE_DOOR: Duration = Duration::from_secs(1);
+/// How long a client that is refused may take for the handshake. Before the handshake is complete, the
+/// client cannot be told the reason.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many bytes wait in TLS for the kernel: about one record, the most that is encrypted at once.
+/// The most bytes that rustls may hold until the kernel accepts them: 16 KiB, about one record.
 ///
-/// More would be neither in the queue, where it is measured, nor on its way.
+/// These bytes are not in the client's queue any more, so the queue's limit does not count them.
 const UNSENT: usize = 16 * 1024;
 
-/// Where connections become private, until the server ends.
-pub struct Handshakes {
-    acceptor: TlsAcceptor,
-    /// Nothing is ever sent: that it is closed says that the server ends.
-    open: Sender<()>,
-    ended: Receiver<()>,
+/// Performs the handshake with a client. If that fails, closes the connection and returns the reason.
+pub async fn accept(
+    sock: TcpStream,
+    config: &Arc<ServerConfig>,
+    limit: Duration,
+) -> Result<TlsSock> {
+    let failure = match timeout(limit, shake_hands(&sock, config)).await {
+        Ok(Ok(session)) => return Ok(TlsSock::new(sock, session)),
+        Ok(Err(err)) => err,
+        Err(_) => anyhow!("not completed within {} s", limit.as_secs()),
+    };
+    // An alert tells the client the reason. Closing with unread input would send a reset, which can
+    // destroy the alert.
+    let _ = sock.shutdown(Shutdown::Write);
+    let _ = timeout(LINGER, discard_input(&mut &sock)).await;
+    Err(failure)
 }
 
-impl Handshakes {
-    pub fn with(config: ServerConfig) -> Self {
-        let (open, ended) = channel::bounded(1);
-        Handshakes { acceptor: Arc::new(config).into(), open, ended }
-    }
-
-    /// Ends all handshakes that are under way: those clients have said nothing yet.
-    pub fn end(&self) {
-        self.open.close();
-    }
-
-    /// Makes a connection private, or closes it.
-    pub async fn shake(&self, sock: TcpStream, time: Duration) -> Result<TlsSock> {
-        let mut shaking = pin!(future::timeout(time, self.try_shake(&sock)));
-        let mut ended = pin!(self.ended.recv());
-        let shaken = poll_fn(|cx| match ended.as_mut().poll(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => shaking.as_mut().poll(cx).map(Some),
-        });
-        match shaken.await {
-            Some(Ok(Ok(tls))) => Ok(tls),
-            None => bail!("TLS handshake: the server ends"),
-            Some(failed) => {
-                // Gently, so that the client can read why: TLS sends it an alert.
-                close_gently(&sock, task::sleep).await;
-                let late = |_| Err(anyhow!("not done within {time:?}"));
-                failed.unwrap_or_else(late).context("TLS handshake")
-            }
+/// Tells a client inside TLS that the server is full, and closes the connection.
+pub async fn refuse(sock: TcpStream, config: &Arc<ServerConfig>) {
+    let Ok(sock) = accept(sock, config, REFUSAL_TIMEOUT).await else {
+        return; // the client cannot be told, and the refusal is already in the log
+    };
+    let mut sock = &sock;
+    let reply_and_linger = async {
+        if sock.write_all(SERVER_FULL).await.is_ok() && sock.close_notify().await.is_ok() {
+            let _ = sock.shutdown(Shutdown::Write);
+            sock.discard_input().await;
         }
-    }
-
-    async fn try_shake(&self, sock: &TcpStream) -> Result<TlsSock> {
-        let mut first = [0];
-        let peeked = loop {
-            match sock.peek(&mut first).await {
-                Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                peeked => break peeked?,
-            }
-        };
-        match peeked {
-            0 => bail!("the client left before it"),
-            _ if first != [HANDSHAKE_RECORD] => bail!("the client speaks plaintext, not TLS"),
-            _ => {}
-        }
-        let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(UNSENT));
-        let sock = Retrying(sock.clone());
-        let stream = self.acceptor.accept_with(sock, limit).await.map_err(explained)?;
-        let (Retrying(sock), session) = stream.into_inner();
-        let tls = Tls { session, unsent: 0, is_closing: false };
-        Ok(TlsSock { sock, tls: Mutex::new(tls) })
-    }
-
-    /// Tells a client that the server is full, and closes so that the client can read it.
-    pub async fn turn_away(&self, sock: TcpStream) {
-        // Whoever does not shake hands cannot be told.
-        let Ok(sock) = self.shake(sock, HANDSHAKE_AT_THE_DOOR).await else { return };
-        let telling = poll_fn(|cx| Pin::new(&mut &sock).poll_write(cx, SERVER_FULL));
-        if let Ok(Ok(_)) = future::timeout(LINGER, telling).await {
-            sock.close_gently().await;
-        }
-    }
+    };
+    let _ = timeout(LINGER, reply_and_linger).await;
 }
 
-/// Says in plain words why a handshake failed, where the usual reasons are.
-fn explained(err: io::Error) -> Error {
+async fn shake_hands(sock: &TcpStream, config: &Arc<ServerConfig>) -> Result<ServerConnection> {
+    let mut first = [0];
+    let peeked = loop {
+        match sock.peek(&mut first).await {
+            // A signal came during the call.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            peeked => break peeked?,
+        }
+    };
+    match peeked {
+        0 => bail!("the client closed the connection before it"),
+        _ if first != [HANDSHAKE_RECORD] => bail!("the client speaks plaintext, not TLS"),
+        _ => {}
+    }
+    let mut session = ServerConnection::new(Arc::clone(config))?;
+    session.set_buffer_limit(Some(UNSENT));
+    let result = poll_fn(|cx| poll_handshake(&mut session, &mut SyncSock { sock, cx })).await;
+    if let Err(err) = result {
+        // Sends the alert, if rustls has one for this error.
+        let _ = poll_fn(|cx| poll_send(&mut session, &mut SyncSock { sock, cx })).await;
+        return Err(explain(err));
+    }
+    Ok(session)
+}
+
+/// Explains the usual reasons why a handshake fails.
+fn explain(err: io::Error) -> Error {
     use AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
-    let reason = err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>());
-    match reason {
-        Some(rustls::Error::AlertReceived(UnknownCA)) => {
-            anyhow!("the client does not trust the CA of our certificate")
-        }
-        // Clients such as those of rustls send this alert for both.
-        Some(rustls::Error::AlertReceived(CertificateExpired)) => anyhow!(
+    if err.kind() == ErrorKind::UnexpectedEof {
+        return anyhow!("the client closed the connection during it");
+    }
+    let reason = err.get_ref().and_then(|err| err.downcast_ref());
+    let Some(rustls::Error::AlertReceived(alert)) = reason else {
+        return err.into();
+    };
+    match alert {
+        UnknownCA => anyhow!("the client does not trust the CA of our certificate"),
+        // Some clients, such as those that use rustls, send this alert in both cases.
+        CertificateExpired => anyhow!(
             "the client says that our certificate has expired or is not valid yet: \
              compare its dates with the clocks of both machines"
         ),
-        Some(rustls::Error::AlertReceived(alert @ (BadCertificate | CertificateUnknown))) => {
-            anyhow!(
-                "the client refuses our certificate ({alert:?}): \
-                 perhaps it is for another host, or not valid yet"
-            )
-        }
-        _ if err.kind() == ErrorKind::UnexpectedEof => anyhow!("the client left during it"),
+        BadCertificate | CertificateUnknown => anyhow!(
+            "the client refuses our certificate ({alert:?}): \
+             perhaps it is for another host, or not valid yet"
+        ),
         _ => err.into(),
     }
 }
 
-/// The socket during the handshake: futures-rustls would end the handshake when a signal interrupts a
-/// read or a write.
-struct Retrying(TcpStream);
-
-impl AsyncRead for Retrying {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        retry_interrupted(|| Pin::new(&mut self.0).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Retrying {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        retry_interrupted(|| Pin::new(&mut self.0).poll_write(cx, bytes))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
-    }
-}
-
-/// A socket with TLS around it, for one task that reads and another that writes.
+/// A connection inside TLS, for one task that reads and another that writes.
 ///
-/// Both change the same state, a read may even have to answer something; so there is a lock, held
-/// while bytes are encrypted or decrypted, and never while one waits.
+/// Both tasks use the same TLS state, so a lock protects it. A task holds the lock while it encrypts or
+/// decrypts, and never while it waits.
 pub struct TlsSock {
     sock: TcpStream,
-    tls: Mutex<Tls>,
+    state: Mutex<State>,
 }
 
-struct Tls {
+struct State {
     session: ServerConnection,
-    /// How many bytes of the last write are encrypted and not with the kernel yet.
+    /// How many bytes the current write has encrypted; 0 when the kernel has accepted all of them.
     unsent: usize,
-    /// Whether what still comes is thrown away as it is, without a look into it.
+    /// Whether this server has begun to close the connection. Then the client need not send `close_notify`.
     is_closing: bool,
 }
 
 impl TlsSock {
-    /// Shuts the connection down as it is, without a word in TLS.
-    pub fn shutdown(&self, half: Half) -> io::Result<()> {
-        self.sock.shutdown(half)
+    fn new(sock: TcpStream, session: ServerConnection) -> Self {
+        TlsSock { sock, state: Mutex::new(State { session, unsent: 0, is_closing: false }) }
     }
 
-    /// Says `close_notify`, so that the client knows that nothing was cut off; then closes so that
-    /// what was sent arrives. A task that still reads finds the end.
-    pub async fn close_gently(&self) {
+    /// Sends `close_notify`, which tells the client that nothing is missing at the end.
+    pub async fn close_notify(&self) -> io::Result<()> {
         let mut sock = self;
-        let notify = poll_fn(|cx| Pin::new(&mut sock).poll_close(cx));
-        let _ = future::timeout(LINGER, notify).await; // without it, the client will know that too
-        self.tls().is_closing = true;
-        close_gently(&self.sock, task::sleep).await;
+        sock.close().await
     }
 
-    fn tls(&self) -> MutexGuard<'_, Tls> {
-        // A panic inside TLS is the end of this client, whose handler does not come back.
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Shuts down the TCP connection, without sending a message of TLS.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.state().is_closing = true;
+        self.sock.shutdown(how)
+    }
+
+    /// Reads and discards input as it arrives, without decrypting it, until the client ends its sending
+    /// side or the connection fails.
+    pub async fn discard_input(&self) {
+        discard_input(&mut &self.sock).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // After a panic inside rustls, the client's handler only closes the connection.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,34 +165,36 @@ impl AsyncRead for &TlsSock {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut tls = self.tls();
-        let mut sock = Waking { sock: &self.sock, cx };
-        while !tls.is_closing {
-            match tls.session.reader().read(buf) {
+        let mut sock = SyncSock { sock: &self.sock, cx };
+        let mut state = self.state();
+        loop {
+            match state.session.reader().read(buf) {
+                // All bytes that have been decrypted have been read.
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map_err(cut_off)),
+                Err(err) if err.kind() == ErrorKind::UnexpectedEof => {
+                    let is_closing = state.is_closing;
+                    return Poll::Ready(if is_closing { Ok(0) } else { Err(cut_off()) });
+                }
+                read => return Poll::Ready(read),
             }
-            ready!(sock.ready(|sock| tls.session.read_tls(sock)))?;
-            // It puts up with only so much in a row that says nothing, so this ends.
-            tls.session.process_new_packets().map_err(io::Error::other)?;
+            // A record may contain no text. rustls accepts only a limited number of such records in a row,
+            // so this loop ends.
+            ready!(poll_recv(&mut state.session, &mut sock))?;
         }
-        Poll::Ready(Ok(0))
     }
 }
 
-/// Whoever sits between us and the client can end a TCP connection, but not say `close_notify`.
-fn cut_off(err: io::Error) -> io::Error {
-    match err.kind() {
-        ErrorKind::UnexpectedEof => io::Error::new(
-            ErrorKind::UnexpectedEof,
-            "the connection ended without close_notify: something may have been cut off",
-        ),
-        _ => err,
-    }
+/// Anyone between client and server can end a TCP connection, but only the client can send `close_notify`.
+fn cut_off() -> io::Error {
+    io::Error::new(
+        ErrorKind::UnexpectedEof,
+        "the connection ended without close_notify: its end may be missing",
+    )
 }
 
-/// A write is done when the kernel has all of it, encrypted, so that what is measured as taken is
-/// taken. Until then, each further try must offer the same bytes; `send_frames` does.
+/// A write returns when the kernel has accepted all of the encrypted bytes, so that the queue's limit does
+/// not count a byte as sent too early. After `Pending`, the next write must begin with the same bytes, as
+/// those of `write_batches` and `write_all` do.
 impl AsyncWrite for &TlsSock {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -245,70 +209,102 @@ impl AsyncWrite for &TlsSock {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut tls = self.tls();
-        let mut sock = Waking { sock: &self.sock, cx };
-        ready!(tls.poll_flush(&mut sock))?;
-        if tls.unsent == 0 {
-            tls.unsent = tls.session.writer().write_vectored(slices)?;
-            ready!(tls.poll_flush(&mut sock))?;
+        let mut sock = SyncSock { sock: &self.sock, cx };
+        let mut state = self.state();
+        // Sends the bytes that an earlier poll has encrypted, or TLS's own answers to the client.
+        ready!(poll_send(&mut state.session, &mut sock))?;
+        if state.unsent == 0 {
+            state.unsent = state.session.writer().write_vectored(slices)?;
+            ready!(poll_send(&mut state.session, &mut sock))?;
         }
-        Poll::Ready(Ok(mem::take(&mut tls.unsent)))
+        Poll::Ready(Ok(mem::take(&mut state.unsent)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tls().poll_flush(&mut Waking { sock: &self.sock, cx })
+        poll_send(&mut self.state().session, &mut SyncSock { sock: &self.sock, cx })
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut tls = self.tls();
-        tls.session.send_close_notify(); // the first time; later ones do nothing
-        tls.poll_flush(&mut Waking { sock: &self.sock, cx })
+        let mut state = self.state();
+        state.is_closing = true;
+        state.session.send_close_notify(); // has an effect only the first time
+        poll_send(&mut state.session, &mut SyncSock { sock: &self.sock, cx })
     }
 }
 
-impl Tls {
-    fn poll_flush(&mut self, sock: &mut Waking<'_, '_>) -> Poll<io::Result<()>> {
-        while self.session.wants_write() {
-            ready!(sock.ready(|sock| self.session.write_tls(sock)))?;
+fn poll_handshake(
+    session: &mut ServerConnection,
+    sock: &mut SyncSock<'_, '_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(poll_send(session, sock))?;
+        if !session.is_handshaking() {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        let n = ready!(poll_recv(session, sock))?;
+        if n == 0 {
+            return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
+        }
     }
 }
 
-/// A socket for rustls, which knows of no tasks: where it would block, its task is woken later.
-struct Waking<'a, 'b> {
+/// Receives and decrypts. Returns how many bytes were received: 0 at the end of the stream.
+fn poll_recv(
+    session: &mut ServerConnection,
+    sock: &mut SyncSock<'_, '_>,
+) -> Poll<io::Result<usize>> {
+    let n = ready!(ready_or_pending(session.read_tls(sock)))?;
+    session.process_new_packets().map_err(io::Error::other)?;
+    Poll::Ready(Ok(n))
+}
+
+/// Sends what rustls has to send, until the kernel has accepted all of it.
+fn poll_send(session: &mut ServerConnection, sock: &mut SyncSock<'_, '_>) -> Poll<io::Result<()>> {
+    while session.wants_write() {
+        ready!(ready_or_pending(session.write_tls(sock)))?;
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// An async socket with std's traits, which rustls needs. After a call returns `WouldBlock`, the task is
+/// woken when the socket is ready.
+struct SyncSock<'a, 'b> {
     sock: &'a TcpStream,
     cx: &'a mut Context<'b>,
 }
 
-impl Waking<'_, '_> {
-    fn ready<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> Poll<io::Result<T>> {
-        match act(self) {
-            Err(err) if err.kind() == ErrorKind::WouldBlock => Poll::Pending,
-            done => Poll::Ready(done),
-        }
-    }
-}
-
-impl Read for Waking<'_, '_> {
+impl Read for SyncSock<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        blocking(retry_interrupted(|| Pin::new(&mut self.sock).poll_read(self.cx, buf)))
+        ready_or_would_block(retry_interrupted(|| Pin::new(&mut self.sock).poll_read(self.cx, buf)))
     }
 }
 
-impl Write for Waking<'_, '_> {
+impl Write for SyncSock<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        blocking(retry_interrupted(|| Pin::new(&mut self.sock).poll_write(self.cx, bytes)))
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        ready_or_would_block(retry_interrupted(|| {
+            Pin::new(&mut self.sock).poll_write_vectored(self.cx, slices)
+        }))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // a TCP socket keeps nothing back
+        Ok(()) // a TCP socket has no buffer of its own
     }
 }
 
-fn blocking(done: Poll<io::Result<usize>>) -> io::Result<usize> {
-    match done {
-        Poll::Ready(done) => done,
+fn ready_or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
         Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+fn ready_or_pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(err) if err.kind() == ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
     }
 }

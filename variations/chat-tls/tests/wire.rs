@@ -1,63 +1,153 @@
-//! What chat-tls says inside TLS and about it: `cargo test -p chat-tls --test wire`.
+//! Tests what chat-tls sends inside TLS, and how it handles TLS itself.
+//!
+//! `cargo test -p chat-tls --test wire`
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-mod private;
+mod tls_client;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use private::{End, PROGRAM, Private, trust};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, SignatureScheme, SupportedProtocolVersion};
 use tempfile::TempDir;
+use tls_client::{End, PROGRAM, TlsClient};
 use workbench::server::{Launch, Server, Signal};
 use workbench::wire::{Client, framed};
 use workbench::{PATIENCE, wait_until};
 
-fn start(args: &[&str]) -> Result<(TempDir, Server)> {
-    let dir = TempDir::new()?;
-    let dev = ["--dev-cert", dir.path().to_str().unwrap()];
-    let server = Launch::new(PROGRAM, &[]).args(&dev).args(args).start()?;
-    Ok((dir, server))
+/// A folder with the certificates of a server.
+struct Certs(TempDir);
+
+impl Certs {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Returns the arguments that make a server use the files as `--cert` and `--key`.
+    fn args(&self) -> [String; 4] {
+        let path = |name| self.path(name).to_str().unwrap().to_owned();
+        ["--cert".to_owned(), path("cert.pem"), "--key".to_owned(), path("key.pem")]
+    }
+
+    fn client_config(&self, version: &'static SupportedProtocolVersion) -> Result<ClientConfig> {
+        tls_client::config(&self.path("ca.pem"), &[version])
+    }
 }
 
-fn join(dir: &TempDir, server: &Server) -> Result<Private> {
-    Private::shake(Client::connect(server.addr())?, trust(&dir.path().join("ca.pem"), &[&TLS13])?)
+/// Starts a server with a new development certificate.
+fn start(args: &[&str]) -> Result<(Certs, Server)> {
+    let certs = Certs(TempDir::new()?);
+    let dev_cert = ["--dev-cert", certs.0.path().to_str().unwrap()];
+    let server = Launch::new(PROGRAM, &[]).args(&dev_cert).args(args).start()?;
+    Ok((certs, server))
 }
 
-/// Joins before all others, and is known to be in: a handshake is over for the client a little before
-/// it is for the server.
-fn join_first(dir: &TempDir, server: &Server) -> Result<Private> {
-    let mut ann = join(dir, server)?;
-    pour(&mut ann, "I am in", 1)?;
-    Ok(ann)
+fn launch(args: &[String]) -> Launch {
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    Launch::new(PROGRAM, &[]).args(&args)
+}
+
+fn connect(certs: &Certs, server: &Server) -> Result<TlsClient> {
+    TlsClient::new(Client::connect(server.addr())?, certs.client_config(&TLS13)?)
+}
+
+/// Connects, and waits until a message has come back: for the client, the handshake ends slightly earlier
+/// than for the server.
+fn join(certs: &Certs, server: &Server) -> Result<TlsClient> {
+    let mut client = connect(certs, server)?;
+    exchange(&mut client, "I am here", 1)?;
+    Ok(client)
+}
+
+/// Sends the same message several times, and waits until all of them have come back.
+fn exchange(client: &mut TlsClient, text: &str, times: usize) -> Result<()> {
+    let relayed = format!("{}: {text}", client.sock.addr());
+    client.send(&framed(text).repeat(times))?;
+    for _ in 0..times {
+        client.expect(&relayed)?;
+    }
+    Ok(())
+}
+
+/// The number of messages of 1 kB that are sent to a client that does not read: fewer than its queue may
+/// hold, and more than the kernel has room for.
+const MANY: usize = 180;
+
+fn kilobyte() -> String {
+    "k".repeat(1000)
+}
+
+/// Connects a client that has small buffers and reads nothing more once it is in the room.
+fn join_silent(certs: &Certs, server: &Server, ann: &mut TlsClient) -> Result<TlsClient> {
+    let sock = Client::connect_narrow(server.addr())?;
+    let mut silent = TlsClient::new(sock, certs.client_config(&TLS13)?)?;
+    exchange(&mut silent, "I will not read", 1)?;
+    ann.expect(&format!("{}: I will not read", silent.sock.addr()))?;
+    Ok(silent)
+}
+
+/// Checks that a client gets the message [`MANY`] times, and after that a proper end.
+fn expect_many(late: &mut TlsClient, relayed: &str) -> Result<()> {
+    late.sock.widen()?; // with small buffers, a busy machine might need more than the 3 s
+    let (bytes, end) = late.until_end()?;
+    let is_whole = bytes == framed(relayed).repeat(MANY);
+    assert!(is_whole, "{} bytes: {:?}", bytes.len(), bytes.last_chunk::<40>());
+    assert_eq!(end, End::Notified);
+    Ok(())
+}
+
+fn wait_for_log_about(server: &Server, client: &Client, text: &str) -> Result<String> {
+    let addr = client.addr().to_string();
+    server.wait_for_log(text, |line| line.contains(&addr) && line.contains(text))
+}
+
+/// Waits until a new client is told that the server is full. A client whose handshake takes too long is not
+/// told.
+fn expect_full(certs: &Certs, server: &Server) -> Result<()> {
+    let reply = (b"server: full\0".to_vec(), End::Notified);
+    let is_refused = || connect(certs, server)?.until_end();
+    let was_refused =
+        wait_until(PATIENCE, || Ok(is_refused().is_ok_and(|received| received == reply)))?;
+    assert!(was_refused, "{}", server.log());
+    Ok(())
+}
+
+/// Checks that the server does nothing for a second: a loop that does not wait takes all the processor
+/// time that it gets.
+fn expect_idle(server: &Server, situation: &str) {
+    let cpu = || server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
+    let before = cpu();
+    thread::sleep(Duration::from_secs(1)); // the second that is measured
+    let used = cpu().saturating_sub(before);
+    assert!(used < Duration::from_millis(100), "{used:?} in a second in which {situation}");
 }
 
 #[test]
-fn both_versions_hear_each_other_in_order_and_sigterm_ends_with_close_notify() -> Result<()> {
-    let (dir, mut server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let old = trust(&dir.path().join("ca.pem"), &[&TLS12])?;
-    let mut bob = Private::shake(Client::connect(server.addr())?, old)?;
-    bob.say("I am here")?;
-    let name = bob.sock.addr();
-    bob.expect(&format!("{name}: I am here"))?;
-    ann.expect(&format!("{name}: I am here"))?;
-    let name = ann.sock.addr();
+fn clients_of_both_versions_chat_and_at_sigterm_get_close_notify() -> Result<()> {
+    let (certs, mut server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let sock = Client::connect(server.addr())?;
+    let mut bob = TlsClient::new(sock, certs.client_config(&TLS12)?)?;
+    exchange(&mut bob, "I am here", 1)?;
+    ann.expect(&format!("{}: I am here", bob.sock.addr()))?;
     for text in ["one", "two", "three"] {
         ann.say(text)?;
     }
     for text in ["one", "two", "three"] {
-        bob.expect(&format!("{name}: {text}"))?;
-        ann.expect(&format!("{name}: {text}"))?;
+        let relayed = format!("{}: {text}", ann.sock.addr());
+        bob.expect(&relayed)?;
+        ann.expect(&relayed)?;
     }
     server.signal(Signal::TERM)?;
     for client in [&mut ann, &mut bob] {
@@ -68,189 +158,135 @@ fn both_versions_hear_each_other_in_order_and_sigterm_ends_with_close_notify() -
 }
 
 #[test]
-fn one_too_many_is_told_in_private() -> Result<()> {
-    let (dir, server) = start(&["--max-clients", "1"])?;
-    let _inside = join(&dir, &server)?;
-    expect_full(&dir, &server)
-}
-
-/// A newcomer must be told that there is no place, unless it is too slow at shaking hands.
-fn expect_full(dir: &TempDir, server: &Server) -> Result<()> {
-    let told = (b"server: full\0".to_vec(), End::Notified);
-    let try_once = || join(dir, server)?.until_end();
-    let is_told = wait_until(PATIENCE, || Ok(try_once().is_ok_and(|heard| heard == told)))?;
-    assert!(is_told, "{}", server.log());
-    Ok(())
-}
-
-/// What is poured out for a client that does not read: less than any queue holds, and more than the
-/// kernel has room for.
-const POURED: usize = 180;
-
-fn a_kilobyte() -> String {
-    "k".repeat(1000)
-}
-
-/// One says something so many times, and hears that.
-fn pour(ann: &mut Private, text: &str, times: usize) -> Result<()> {
-    let relay = format!("{}: {text}", ann.sock.addr());
-    ann.send(&framed(text).repeat(times))?;
-    (0..times).try_for_each(|_| ann.expect(&relay))
-}
-
-/// Joins with little room between it and the server, and reads no more once it is in.
-fn join_silent(dir: &TempDir, server: &Server, ann: &mut Private) -> Result<Private> {
-    let sock = Client::connect_narrow(server.addr())?;
-    let mut silent = Private::shake(sock, trust(&dir.path().join("ca.pem"), &[&TLS13])?)?;
-    silent.say("not a word from me")?;
-    let relay = format!("{}: not a word from me", silent.sock.addr());
-    silent.expect(&relay)?;
-    ann.expect(&relay)?;
-    Ok(silent)
-}
-
-/// All that was poured must come, and then the end as it should be.
-fn expect_poured(late: &mut Private, relay: &str) -> Result<()> {
-    late.sock.widen()?; // piece by piece a busy machine might need more than the 3 s
-    let (bytes, end) = late.until_end()?;
-    let whole = bytes == framed(relay).repeat(POURED);
-    assert!(whole, "{} bytes: {:?}", bytes.len(), bytes.last_chunk::<40>());
-    assert_eq!(end, End::Notified);
-    Ok(())
-}
-
-fn wait_for_log_about(server: &Server, client: &Private, words: &str) -> Result<String> {
-    let addr = client.sock.addr().to_string();
-    server.wait_for_log(words, |line| line.contains(&addr) && line.contains(words))
-}
-
-/// A loop that does not rest takes all the processor time that it gets.
-fn expect_rest(server: &Server, whilst: &str) {
-    let used = || server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
-    let before = used();
-    thread::sleep(Duration::from_secs(1)); // what is looked at is this second
-    let used = used().saturating_sub(before);
-    assert!(used < Duration::from_millis(100), "{used:?} in a second in which {whilst}");
+fn a_client_over_the_limit_is_told_inside_tls() -> Result<()> {
+    let (certs, server) = start(&["--max-clients", "1"])?;
+    let _first = connect(&certs, &server)?;
+    expect_full(&certs, &server)
 }
 
 #[test]
-fn a_slow_reader_is_cut_off_and_nobody_waits_for_it() -> Result<()> {
-    /// What may wait for one client, many times over, and far less than what is said.
-    const GROWTH: u64 = 6 << 20;
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let silent = join_silent(&dir, &server, &mut ann)?;
-    pour(&mut ann, &a_kilobyte(), POURED)?;
-    expect_rest(&server, "one does not read");
+fn a_slow_reader_is_disconnected_and_no_other_client_waits_for_it() -> Result<()> {
+    /// Several times as much as may be queued for one client, and much less than is sent.
+    const MEMORY: u64 = 6 << 20;
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let silent = join_silent(&certs, &server, &mut ann)?;
+    exchange(&mut ann, &kilobyte(), MANY)?;
+    expect_idle(&server, "a client does not read");
+
     let before = server.figures().map_or(0, |figures| figures.resident);
     for _ in 0..100 {
-        pour(&mut ann, &"x".repeat(4000), 30)?; // 12 MB in all
+        exchange(&mut ann, &"x".repeat(4000), 30)?; // 12 MB in total
     }
-    let grown = server.figures().map_or(0, |it| it.resident.saturating_sub(before));
-    assert!(grown < GROWTH, "{grown}");
-    let line = wait_for_log_about(&server, &silent, "WARN")?;
-    let queued = line.split_once(" bytes").and_then(|(before, _)| before.rsplit(' ').next());
-    let queued: usize = queued.unwrap_or_default().parse()?;
+    let after = server.figures().map_or(0, |figures| figures.resident);
+    let growth = after.saturating_sub(before);
+    assert!(growth < MEMORY, "{growth} bytes");
+
+    let line = wait_for_log_about(&server, &silent.sock, "WARN")?;
+    let (before_unit, _) = line.split_once(" bytes").unwrap();
+    let queued: usize = before_unit.rsplit(' ').next().unwrap().parse()?;
     assert!(queued > 1000, "{line}");
-    wait_for_log_about(&server, &silent, "disconnected")?;
-    pour(&mut ann, "business as usual", 1)
+    wait_for_log_about(&server, &silent.sock, "disconnected")?;
+    exchange(&mut ann, "still here", 1)
 }
 
 #[test]
-fn what_breaks_the_protocol_is_told_in_private() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
+fn a_client_that_breaks_the_protocol_is_told_why_inside_tls() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
     let too_long = "x".repeat(16 * 1024 + 1).into_bytes();
-    for (bytes, told) in [
-        (&too_long[..], "server: the message is longer than 16384 bytes"),
-        (b"caf\xe9\0", "server: the message is not UTF-8: of its 4 bytes, 3 make sense"),
+    for (bytes, reason) in [
+        (&too_long[..], "the message is longer than 16384 bytes"),
+        (b"caf\xe9\0", "the message is not UTF-8: invalid at byte 3 of 4"),
     ] {
-        let mut bob = join(&dir, &server)?;
+        let mut bob = connect(&certs, &server)?;
         bob.say("whole")?;
         bob.send(bytes)?;
-        let relay = format!("{}: whole", bob.sock.addr());
-        let last_words = [framed(&relay), framed(told)].concat();
-        assert_eq!(bob.until_end()?, (last_words, End::Notified));
-        ann.expect(&relay)?;
-        wait_for_log_about(&server, &bob, told.trim_start_matches("server: "))?;
+        let relayed = format!("{}: whole", bob.sock.addr());
+        let expected = [framed(&relayed), framed(&format!("server: {reason}"))].concat();
+        assert_eq!(bob.until_end()?, (expected, End::Notified));
+        ann.expect(&relayed)?;
+        wait_for_log_about(&server, &bob.sock, reason)?;
     }
-    pour(&mut ann, "still here", 1)
+    exchange(&mut ann, "still here", 1)
 }
 
 #[test]
-fn garbage_after_the_handshake_ends_that_client_alone() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let changed_on_the_way = [&[23, 3, 3, 0, 64][..], &[7; 64]].concat();
-    for (bytes, why) in [
-        (&b"plaintext all of a sudden\0"[..], "InvalidContentType"),
-        (&changed_on_the_way, "cannot decrypt"),
-    ] {
-        let mut bob = join(&dir, &server)?;
+fn garbage_after_the_handshake_ends_only_that_connection() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let changed_record = [&[23, 3, 3, 0, 64][..], &[7; 64]].concat();
+    for (bytes, reason) in
+        [(&b"suddenly plaintext\0"[..], "InvalidContentType"), (&changed_record, "cannot decrypt")]
+    {
+        let mut bob = connect(&certs, &server)?;
         bob.sock.send(bytes)?;
         assert_eq!(bob.until_end()?, (Vec::new(), End::CutOff)); // by an alert
-        wait_for_log_about(&server, &bob, why)?;
-        wait_for_log_about(&server, &bob, "disconnected")?;
-        pour(&mut ann, "undisturbed", 1)?;
+        wait_for_log_about(&server, &bob.sock, reason)?;
+        wait_for_log_about(&server, &bob.sock, "disconnected")?;
+        exchange(&mut ann, "still here", 1)?;
     }
     Ok(())
 }
 
 #[test]
-fn who_asks_for_new_keys_without_end_is_let_go() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let mut bob = join(&dir, &server)?;
+fn a_client_that_requests_new_keys_without_end_is_disconnected() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let mut bob = connect(&certs, &server)?;
     bob.tls.refresh_traffic_keys()?;
-    pour(&mut bob, "once is nothing", 1)?;
-    ann.hear()?;
-    // The server may have had enough before the last of them.
-    while bob.tls.refresh_traffic_keys().is_ok() && bob.send_out().is_ok() {}
-    wait_for_log_about(&server, &bob, "TooManyKeyUpdateRequests")?;
-    wait_for_log_about(&server, &bob, "disconnected")?;
-    pour(&mut ann, "undisturbed", 1)
+    exchange(&mut bob, "one request is fine", 1)?;
+    ann.recv_msg()?;
+    // The loop ends with an error: the server has closed the connection.
+    while bob.tls.refresh_traffic_keys().is_ok() && bob.flush().is_ok() {}
+    wait_for_log_about(&server, &bob.sock, "TooManyKeyUpdateRequests")?;
+    wait_for_log_about(&server, &bob.sock, "disconnected")?;
+    exchange(&mut ann, "still here", 1)
 }
 
 #[test]
 fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> {
-    let (dir, mut server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let mut late = join_silent(&dir, &server, &mut ann)?;
-    pour(&mut ann, &a_kilobyte(), POURED)?;
-    let begin = Instant::now();
+    let (certs, mut server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let mut late = join_silent(&certs, &server, &mut ann)?;
+    exchange(&mut ann, &kilobyte(), MANY)?;
+    let signalled = Instant::now();
     server.signal(Signal::TERM)?;
-    expect_poured(&mut late, &format!("{}: {}", ann.sock.addr(), a_kilobyte()))?;
+    expect_many(&mut late, &format!("{}: {}", ann.sock.addr(), kilobyte()))?;
     assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
-    server.expect_exit("sent SIGTERM with much queued")?;
+    server.expect_exit("sent SIGTERM while much was queued")?;
     assert_eq!(server.log().count(|line| line.contains("WARN")), 0, "{}", server.log());
-    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(6), "{:?}", signalled.elapsed());
     Ok(())
 }
 
 #[test]
-fn after_the_clients_close_notify_the_rest_is_delivered() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let mut late = join_silent(&dir, &server, &mut ann)?;
-    pour(&mut ann, &a_kilobyte(), POURED)?;
+fn after_a_client_sends_close_notify_its_queue_is_delivered() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let mut late = join_silent(&certs, &server, &mut ann)?;
+    exchange(&mut ann, &kilobyte(), MANY)?;
     late.close_notify()?;
-    expect_poured(&mut late, &format!("{}: {}", ann.sock.addr(), a_kilobyte()))?;
-    wait_for_log_about(&server, &late, "disconnected")?;
-    let mut never = join_silent(&dir, &server, &mut ann)?;
-    pour(&mut ann, &a_kilobyte(), POURED)?;
-    never.close_notify()?;
-    expect_rest(&server, "one has closed its side and does not read");
-    wait_for_log_about(&server, &never, "disconnected")?;
-    pour(&mut ann, "still here", 1)
+    expect_many(&mut late, &format!("{}: {}", ann.sock.addr(), kilobyte()))?;
+    wait_for_log_about(&server, &late.sock, "disconnected")?;
+
+    let mut silent = join_silent(&certs, &server, &mut ann)?;
+    exchange(&mut ann, &kilobyte(), MANY)?;
+    silent.close_notify()?;
+    expect_idle(&server, "a client has ended its sending side and does not read");
+    wait_for_log_about(&server, &silent.sock, "disconnected")?;
+    exchange(&mut ann, "still here", 1)
 }
 
-/// Notes whether a server wants to know who its client is.
+/// Records whether a server asks the client for a certificate.
 #[derive(Debug, Default)]
-struct Passport(AtomicBool);
+struct CertRequests {
+    was_asked: AtomicBool,
+}
 
-impl ResolvesClientCert for Passport {
+impl ResolvesClientCert for CertRequests {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.store(true, SeqCst);
+        self.was_asked.store(true, SeqCst);
         None
     }
 
@@ -259,213 +295,225 @@ impl ResolvesClientCert for Passport {
     }
 }
 
-/// What it is bad at: it asks nobody who they are, and each message shows how long it is.
+/// The limits that the header of `main.rs` states: clients stay anonymous, and an observer can see the
+/// length of each message.
 #[test]
-fn it_asks_for_no_certificate_and_hides_no_length() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
-    let passport = Arc::new(Passport::default());
-    let mut config = trust(&dir.path().join("ca.pem"), &[&TLS13])?;
-    config.client_auth_cert_resolver = passport.clone();
-    let mut bob = Private::shake(Client::connect(server.addr())?, config)?;
-    pour(&mut bob, "who am I?", 1)?;
-    assert!(!passport.0.load(SeqCst));
+fn clients_are_not_asked_for_a_certificate_and_lengths_are_not_hidden() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
+    let requests = Arc::new(CertRequests::default());
+    let mut config = certs.client_config(&TLS13)?;
+    config.client_auth_cert_resolver = requests.clone();
+    let mut bob = TlsClient::new(Client::connect(server.addr())?, config)?;
+    exchange(&mut bob, "do you know me?", 1)?;
+    assert!(!requests.was_asked.load(SeqCst));
+
     let prefix = ann.sock.addr().to_string().len() + 2;
     for len in [1, 1000] {
         ann.say(&"x".repeat(len))?;
         let header = bob.sock.take(5)?; // the type, a version, and the length of a record
-        let shown = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        bob.sock.take(shown)?;
-        // The zero byte, the type within, and what keeps it from being changed (RFC 8446 section 5.2).
-        assert_eq!(shown, prefix + len + 1 + 1 + 16);
+        let record = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        bob.sock.take(record)?;
+        // A record also contains the zero byte, the inner type, and the authentication tag (RFC 8446,
+        // section 5.2).
+        assert_eq!(record, prefix + len + 1 + 1 + 16);
     }
     Ok(())
 }
 
 #[test]
-fn a_missing_close_notify_is_told_apart() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let mut ann = join_first(&dir, &server)?;
+fn the_log_says_when_close_notify_is_missing() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let mut ann = join(&certs, &server)?;
     ann.close_notify()?;
     assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
-    let name = ann.sock.addr().to_string();
-    server.wait_for_log("her end", |line| line.contains(&name) && line.contains("disconnected"))?;
+    wait_for_log_about(&server, &ann.sock, "disconnected")?;
     assert_eq!(server.log().count(|line| line.contains("close_notify")), 0);
-    let mut cut = join(&dir, &server)?;
-    cut.send(b"cut of")?;
-    cut.sock.half_close()?;
-    assert_eq!(cut.until_end()?, (Vec::new(), End::Notified));
-    wait_for_log_about(&server, &cut, "without close_notify")?;
+
+    let mut bob = connect(&certs, &server)?;
+    bob.send(b"cut of")?;
+    bob.sock.half_close()?;
+    assert_eq!(bob.until_end()?, (Vec::new(), End::Notified));
+    wait_for_log_about(&server, &bob.sock, "without close_notify")?;
     Ok(())
 }
 
 #[test]
-fn plaintext_ends_with_a_line_in_the_log() -> Result<()> {
-    let (_dir, server) = start(&[])?;
+fn a_client_that_speaks_plaintext_is_disconnected() -> Result<()> {
+    let (_certs, server) = start(&[])?;
     let mut plain = Client::connect(server.addr())?;
     plain.say("hi")?;
     plain.expect_eof()?;
-    server.wait_for_log("why", |line| line.contains("speaks plaintext, not TLS"))?;
+    wait_for_log_about(&server, &plain, "speaks plaintext, not TLS")?;
     Ok(())
 }
 
-/// Neither who says nothing nor who says the beginning of a handshake keeps its place.
 #[test]
-fn a_handshake_that_never_ends_has_a_place_for_ten_seconds() -> Result<()> {
-    let (dir, server) = start(&["--max-clients", "2"])?;
-    let begin = Instant::now();
+fn a_handshake_may_take_ten_seconds_and_counts_as_a_client_until_then() -> Result<()> {
+    let (certs, server) = start(&["--max-clients", "2"])?;
+    let began = Instant::now();
     let mut silent = Client::connect(server.addr())?;
-    let mut half = Client::connect(server.addr())?;
-    half.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
-    expect_full(&dir, &server)?;
-    expect_rest(&server, "two do not go on with their handshakes");
-    for client in [&mut silent, &mut half] {
+    let mut unfinished = Client::connect(server.addr())?;
+    unfinished.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?; // the beginning of a ClientHello
+    expect_full(&certs, &server)?;
+    expect_idle(&server, "two clients do not go on with their handshakes");
+    for client in [&mut silent, &mut unfinished] {
         client.expect_eof()?;
-        let addr = client.addr().to_string();
-        let is_late = |line: &str| line.contains(&addr) && line.contains("not done within 10s");
-        server.wait_for_log("why", is_late)?;
+        wait_for_log_about(&server, client, "not completed within 10 s")?;
     }
-    assert!(begin.elapsed() > Duration::from_secs(9), "{:?}", begin.elapsed());
-    let is_in = wait_until(PATIENCE, || Ok(pour(&mut join(&dir, &server)?, "in", 1).is_ok()))?;
-    assert!(is_in, "{}", server.log());
+    assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
+    let has_room = wait_until(PATIENCE, || Ok(join(&certs, &server).is_ok()))?;
+    assert!(has_room, "{}", server.log());
+    Ok(())
+}
+
+/// Nothing can be sent before the handshake, so everything that the others send waits in the queue.
+#[test]
+fn a_client_that_does_not_end_its_handshake_cannot_fill_the_memory() -> Result<()> {
+    let (certs, server) = start(&["-q"])?;
+    let mut ann = join(&certs, &server)?;
+    let mut silent = Client::connect(server.addr())?;
+    // 9.6 MB in total: more than the 8 MiB that a queue may have.
+    for _ in 0..60 {
+        exchange(&mut ann, &"x".repeat(16_000), 10)?;
+    }
+    silent.expect_eof()?;
+    wait_for_log_about(&server, &silent, "TLS handshake: the client does not keep up")?;
     Ok(())
 }
 
 #[test]
-fn certificates_that_do_not_fit_are_named() -> Result<()> {
+fn the_error_for_a_wrong_file_names_the_file_and_the_reason() -> Result<()> {
     let (one, two) = (start(&[])?.0, start(&[])?.0);
-    let file = |dir: &TempDir, name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let (cert, key) = (file(&one, "cert.pem"), file(&one, "key.pem"));
-    for (cert, key, why) in [
-        (&file(&one, "none"), &key, "No such file"),
-        (&key, &key, "there is no certificate in it"),
-        (&cert, &cert, "there is no private key in it"),
-        (&cert, &file(&two, "key.pem"), "not the key of the certificate in"),
+    for (cert, key, wrong, reason) in [
+        (one.path("none"), one.path("key.pem"), "none: ", "No such file"),
+        (one.path("key.pem"), one.path("key.pem"), "key.pem: ", "there is no certificate in it"),
+        (one.path("cert.pem"), one.path("cert.pem"), "cert.pem: ", "there is no private key in it"),
+        (one.path("cert.pem"), two.path("key.pem"), "key.pem: ", "not the key of the certificate"),
     ] {
-        let said = refusal(&["--cert", cert, "--key", key])?;
-        assert!(said.contains(why) && said.contains(".pem") | said.contains("none"), "{said}");
+        let args = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let error = start_error(&args.map(str::to_owned))?;
+        assert!(error.contains(wrong) && error.contains(reason), "{error}");
     }
     Ok(())
 }
 
-/// A file that an editor has marked, and two such files joined.
+/// Some editors write a byte order mark at the beginning of a file. If two such files are joined, one mark
+/// is in the middle.
 #[test]
-fn a_byte_order_mark_does_not_hide_a_certificate_or_a_key() -> Result<()> {
+fn byte_order_marks_in_the_files_are_ignored() -> Result<()> {
     const MARK: &str = "\u{feff}";
-    let dir = start(&[])?.0;
-    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.path().join(name));
-    let chain = [MARK, &fs::read_to_string(&cert)?, MARK, &fs::read_to_string(&ca)?].concat();
-    fs::write(&key, [MARK, &fs::read_to_string(&key)?].concat())?;
-    fs::write(&cert, chain)?;
-    let files = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
-    let server = Launch::new(PROGRAM, &[]).args(&files).start()?;
-    let ann = join_first(&dir, &server)?;
+    let certs = start(&[])?.0;
+    let key = fs::read_to_string(certs.path("key.pem"))?;
+    let cert = fs::read_to_string(certs.path("cert.pem"))?;
+    let ca = fs::read_to_string(certs.path("ca.pem"))?;
+    fs::write(certs.path("key.pem"), [MARK, &key].concat())?;
+    fs::write(certs.path("cert.pem"), [MARK, &cert, MARK, &ca].concat())?;
+    let server = launch(&certs.args()).start()?;
+    let ann = join(&certs, &server)?;
     assert_eq!(ann.tls.peer_certificates().map(<[_]>::len), Some(2));
     drop(server);
-    let wide: Vec<_> = MARK.encode_utf16().chain("-----".encode_utf16()).collect();
-    fs::write(&key, wide.into_iter().flat_map(u16::to_le_bytes).collect::<Vec<_>>())?;
-    let said = refusal(&files)?;
-    assert!(said.contains("key.pem: it is encoded in UTF-16"), "{said}");
+
+    let units = MARK.encode_utf16().chain("-----".encode_utf16());
+    fs::write(certs.path("key.pem"), units.flat_map(u16::to_le_bytes).collect::<Vec<_>>())?;
+    let error = start_error(&certs.args())?;
+    assert!(error.contains("key.pem: it is encoded in UTF-16"), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_key_that_cannot_be_used_is_told_which_keys_can() -> Result<()> {
-    // Made by openssl(1), for this test alone.
-    const KEYS: [(&str, &str); 2] =
-        [("P-521", include_str!("keys/p521.pem")), ("RSA-1024", include_str!("keys/rsa1024.pem"))];
-    let dir = start(&[])?.0;
-    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
-    for (kind, text) in KEYS {
-        fs::write(&key, text)?;
-        let said = refusal(&["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()])?;
-        let usable = ["P-256", "P-384", "Ed25519", "RSA", "2,048"];
-        let is_told = usable.iter().all(|word| said.contains(word));
-        assert!(
-            is_told && said.contains("key.pem: the private key in it cannot be used"),
-            "{kind}: {said}"
-        );
+fn the_error_for_an_unusable_key_says_which_keys_are_usable() -> Result<()> {
+    // Made with openssl(1), only for this test.
+    const KEYS: [&str; 2] = [include_str!("keys/p521.pem"), include_str!("keys/rsa1024.pem")];
+    let certs = start(&[])?.0;
+    for key in KEYS {
+        fs::write(certs.path("key.pem"), key)?;
+        let error = start_error(&certs.args())?;
+        for part in ["key.pem: the private key in it cannot", "P-256", "P-384", "Ed25519", "2,048"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
     }
     Ok(())
 }
 
-/// A client sends the same alert for both.
+/// A client sends the same alert for an expired certificate and for one that is not valid yet.
 #[test]
-fn an_alert_about_the_dates_of_the_certificate_names_both_reasons() -> Result<()> {
+fn the_log_names_both_reasons_for_an_alert_about_the_dates_of_the_certificate() -> Result<()> {
     let day = Duration::from_hours(24);
     let now = SystemTime::now();
     for (from, to) in [(now + day, now + 2 * day), (now - 2 * day, now - day)] {
-        let dir = certified(from, to)?;
-        let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
-        let files = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
-        let server = Launch::new(PROGRAM, &[]).args(&files).start()?;
+        let certs = create_certs(from, to)?;
+        let server = launch(&certs.args()).start()?;
         let mut sock = Client::connect(server.addr())?;
-        let mut tls = private::begin(trust(&dir.path().join("ca.pem"), &[&TLS13])?)?;
+        let mut tls = tls_client::session(certs.client_config(&TLS13)?)?;
         while tls.is_handshaking() && tls.complete_io(&mut sock).is_ok() {}
         while tls.wants_write() {
             tls.write_tls(&mut sock)?; // the alert
         }
-        server.wait_for_log("the reason", |line| {
-            line.contains("our certificate has expired or is not valid yet")
-        })?;
+        wait_for_log_about(&server, &sock, "our certificate has expired or is not valid yet")?;
     }
     Ok(())
 }
 
-/// Starts the server where it must not start, and gives the line that says why.
-fn refusal(args: &[&str]) -> Result<String> {
-    let ended = Launch::new(PROGRAM, &[]).args(&["--port", "0"]).args(args).run_to_end()?;
-    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(1), 1), "{ended}");
+/// Starts the server with arguments that it must refuse, and returns the line that says why it refuses
+/// them.
+fn start_error(args: &[String]) -> Result<String> {
+    let ended = launch(args).args(&["--port", "0"]).run_to_end()?;
+    assert_eq!(ended.status.code(), Some(1), "{ended}");
+    assert_eq!(ended.stderr.len(), 1, "{ended}");
     Ok(ended.stderr.concat())
 }
 
 #[test]
-fn a_development_certificate_is_made_once_and_never_overwritten() -> Result<()> {
-    let (dir, server) = start(&[])?;
-    let files = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.path().join(name));
-    let read = || files.iter().map(fs::read).collect::<Result<Vec<_>, _>>();
-    let made = read()?;
-    #[cfg(unix)]
-    assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&files[2])?.permissions()) & 0o77,
-        0
-    );
+fn a_development_certificate_is_created_once_and_never_overwritten() -> Result<()> {
+    let (certs, server) = start(&[])?;
+    let read = || ["ca.pem", "cert.pem", "key.pem"].map(|name| fs::read(certs.path(name)).unwrap());
+    let created = read();
+    let mode = fs::metadata(certs.path("key.pem"))?.permissions().mode();
+    assert_eq!(mode & 0o77, 0, "others may read the key");
     drop(server);
-    let dev = ["--dev-cert", dir.path().to_str().unwrap()];
-    let again = Launch::new(PROGRAM, &[]).args(&dev).start()?;
-    join_first(&dir, &again)?;
-    assert_eq!(read()?, made);
-    fs::remove_file(&files[2])?;
-    let said = refusal(&dev)?;
-    let [ca, _, key] = files.each_ref().map(|file| file.display());
-    assert!(said.contains(&format!("there is {ca} but no {key}")), "{said}");
+
+    let dev_cert = ["--dev-cert".to_owned(), certs.0.path().to_str().unwrap().to_owned()];
+    let again = launch(&dev_cert).start()?;
+    join(&certs, &again)?;
+    assert_eq!(read(), created);
+
+    fs::remove_file(certs.path("key.pem"))?;
+    let error = start_error(&dev_cert)?;
+    let ca = certs.path("ca.pem");
+    let key = certs.path("key.pem");
+    let reason = format!("there is {} but no {}", ca.display(), key.display());
+    assert!(error.contains(&reason), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_development_certificate_that_has_expired_is_named_with_what_to_do() -> Result<()> {
+fn the_error_for_an_expired_development_certificate_says_what_to_do() -> Result<()> {
     let day = Duration::from_hours(24);
-    let dir = certified(SystemTime::now() - 2 * day, SystemTime::now() - day)?;
-    let folder = dir.path().to_str().unwrap();
-    let said = refusal(&["--dev-cert", folder])?;
-    let what_to_do = format!("{folder}/cert.pem: to have others made, remove {folder}");
-    assert!(said.contains(&what_to_do) && said.contains("expired"), "{said}");
+    let certs = create_certs(SystemTime::now() - 2 * day, SystemTime::now() - day)?;
+    let dir = certs.0.path().to_str().unwrap();
+    let error = start_error(&["--dev-cert".to_owned(), dir.to_owned()])?;
+    let advice = format!("remove {dir} to create new certificates");
+    for part in [&format!("{dir}/cert.pem: "), "expired", &advice] {
+        assert!(error.contains(part), "{error}");
+    }
     Ok(())
 }
 
-/// A folder with a certificate that is valid between two times, and its CA.
-fn certified(from: SystemTime, to: SystemTime) -> Result<TempDir> {
-    let dir = TempDir::new()?;
+/// Creates a folder with a certificate that is valid between two times, and with its CA.
+fn create_certs(from: SystemTime, to: SystemTime) -> Result<Certs> {
+    let certs = Certs(TempDir::new()?);
     let mut ca = CertificateParams::new([])?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate()?;
-    fs::write(dir.path().join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
+    fs::write(certs.path("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
     let mut params = CertificateParams::new(["localhost".to_owned()])?;
     params.not_before = from.into();
     params.not_after = to.into();
     let key = KeyPair::generate()?;
     let cert = params.signed_by(&key, &Issuer::new(ca, ca_key))?;
-    fs::write(dir.path().join("cert.pem"), cert.pem())?;
-    fs::write(dir.path().join("key.pem"), key.serialize_pem())?;
-    Ok(dir)
+    fs::write(certs.path("cert.pem"), cert.pem())?;
+    fs::write(certs.path("key.pem"), key.serialize_pem())?;
+    Ok(certs)
 }

@@ -1,42 +1,46 @@
-//! Variation: a chat server in one thread, on completion.
+//! Variation of stage 5: a chat server in one thread, with completion in place of readiness.
 //!
-//! Readiness says when a read would not have to wait; completion says when it has been done. So a
-//! buffer belongs to the kernel from the moment a read or a write has begun until it is complete: it
-//! is given away and comes back with the result. A read that nobody waits for any more may still
-//! write into its buffer, until the kernel has confirmed that it is cancelled; so a buffer cannot be
-//! borrowed from the stack, which would be gone by then.
+//! Readiness means that a read would not have to wait. Completion means that the read is done: the kernel
+//! has put the bytes into the buffer. So a buffer belongs to the kernel from the moment a read or a write
+//! is submitted until it is complete. The task gives the buffer away, and gets it back with the result. A
+//! read that the task has given up may still write into its buffer, until the kernel confirms that the read
+//! is cancelled. So the buffer cannot be borrowed from a stack, which might be gone by then.
 //!
-//! Run it:      `cargo run -p chat-uring`; with `--poll`, as where there is no `io_uring`
-//! Talk to it:  `cargo run -p chat-threads --bin chat-client`, in two terminals
+//! Run it:      `cargo run -p chat-uring`; with `--poll`, as on a system without `io_uring`
+//! Talk to it:  `cargo run --bin chat-client`, in two terminals
 //! Compare:     `chat-async`, which lends its buffers; `chat-poll`, which needs none while it waits.
-//! Bad at:      clients who say nothing: each has a buffer in a read that may never complete.
+//! Bad at:      silent clients: each has a buffer, in a read that may never complete.
 
 mod owned;
 
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::io;
-use std::net::{Shutdown as Half, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_channel::{self as channel, Receiver, Sender};
+use bytes::Bytes;
 use clap::Parser;
 use compio::driver::{DriverType, ProactorBuilder};
 use compio::net::TcpStream;
-use compio::runtime::{self, Runtime};
-use compio::time;
-use owned::{Acceptor, close_gently, recv_msgs, send_frames, turn_away, yield_now};
+use compio::runtime::{self as task, Runtime};
+use compio::time::{sleep, timeout};
+use futures_lite::future::{race, yield_now};
+use owned::{Acceptor, Reader, SendBuf, discard_input, recv_msgs, refuse, write_batches};
+use serverkit::asynchronous::{StopSignal, catch_panic, in_lane, run_client};
+use serverkit::{Admission, Admitted, Failure, ServerArgs, announce, end_reason};
+use serverkit::{log_unfinished, trace};
 use socket2::SockRef;
-use tincanchat::asynchronous::{caught, contain};
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
-use tincanchat::cli::{first_cause, last_words, log_rest, relay_msgs};
-use tincanchat::{DRAIN, Frame, QueueGauge, Rest, create_listen_socket};
+use tincanchat::{DRAIN, LINGER, QueueLimit, RecvBuf, SlowConsumer};
+use tincanchat::{append_msg, create_listen_socket, error_reply, printable};
 use tracing::info;
 
-/// How many frames go out in one write at most.
-const SLICES: usize = 64;
+/// How long a write may wait before the limit of the queue is checked.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -47,175 +51,303 @@ struct Args {
     /// Relay a message to all clients but the one that sent it
     #[arg(long)]
     others_only: bool,
-    /// Do without `io_uring`, as on a system that has none
+    /// Use readiness in place of `io_uring`, as on a system without it
     #[arg(long)]
     poll: bool,
 }
 
+/// Starts the server. On an error, prints it on stderr, in one line, and exits with code 1.
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let _log = args.server.start_log()?;
+    let _log = args.server.start_log()?; // lines on stderr, until this is dropped
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    let shutdown = Shutdown::on_signal()?.wake(&listener)?;
+    let stop = StopSignal::new()?; // SIGINT or SIGTERM; a second signal ends the process at once
     let runtime = start_runtime(args.poll).context("cannot start the runtime")?;
-    announce(&listener)?;
-    runtime.block_on(serve(listener, &args, &shutdown))?;
+    announce(&listener)?; // prints "Listening on ADDR" on stdout
+    runtime.block_on(in_lane("main", serve(listener, args, stop)))?;
     Ok(())
 }
 
-/// Who is in the room, by a number that is never given twice.
+/// The clients in the room, keyed by an id that is never used again.
 struct Clients {
     table: RefCell<HashMap<u64, Client>>,
     others_only: bool,
 }
 
 struct Client {
-    sock: Rc<TcpStream>,
-    send_queue: Sender<Frame>,
-    gauge: Rc<QueueGauge>,
+    /// The only `Sender` of the queue. Dropping it ends the queue: the sending half sends what is still in
+    /// it, and then closes the connection.
+    send_queue: Sender<Bytes>,
+    limit: Rc<QueueLimit>,
 }
 
-/// What the two tasks of a client share: its socket, and the other end of its queue in the table.
+/// What a client's handler gets: the socket, and the receiving end of the client's queue.
 struct Connection {
-    sock: Rc<TcpStream>,
-    queue: Receiver<Frame>,
-    gauge: Rc<QueueGauge>,
+    sock: TcpStream,
+    queue: Receiver<Bytes>,
+    limit: Rc<QueueLimit>,
 }
 
 impl Clients {
     /// Adds a client to the room: from now on, it gets every message.
-    fn join(&self, id: u64, addr: SocketAddr, sock: TcpStream) -> Connection {
-        let sock = Rc::new(sock);
+    fn join(&self, id: u64, sock: TcpStream) -> Connection {
         let (send_queue, queue) = channel::unbounded();
-        let gauge = Rc::new(QueueGauge::of_client(addr));
-        let connection = Connection { sock: Rc::clone(&sock), queue, gauge: Rc::clone(&gauge) };
-        self.table().insert(id, Client { sock, send_queue, gauge });
-        connection
+        let limit = Rc::new(QueueLimit::new());
+        let client = Client { send_queue, limit: Rc::clone(&limit) };
+        self.table().insert(id, client);
+        Connection { sock, queue, limit }
     }
 
-    /// Queues frames for some of the clients. One thread does it, so there is one order for all.
-    fn broadcast_msg(&self, frames: &Frame, is_for: impl Fn(u64) -> bool) {
-        let _span = tincanchat::span("broadcast").of_bytes(frames.len());
-        self.table().retain(|&id, client| !is_for(id) || client.queue(frames));
+    /// Adds a batch of messages to the queue of every client, or of every client except the sender. No
+    /// other task runs during this, so that every queue gets the batches in the same order.
+    fn broadcast_msg(&self, from: u64, batch: &Bytes) {
+        let mut table = self.table();
+        table.retain(|&id, client| {
+            let is_left_out = id == from && self.others_only;
+            // A client that turns out to be too slow leaves the room at once.
+            is_left_out || client.enqueue(batch).is_ok()
+        });
     }
 
-    /// Ends the queue of a client: what is in it is still sent, then the connection is closed.
-    fn handle_disconnect(&self, id: u64) {
-        if let Some(client) = self.table().remove(&id) {
-            client.gauge.close();
+    /// Adds a reply to the queue of one client, if it is still in the room.
+    fn send_reply(&self, id: u64, reply: &Bytes) {
+        if let Some(client) = self.table().get(&id) {
+            let _ = client.enqueue(reply); // if the client is too slow, its sending half disconnects it
         }
     }
 
-    /// In one thread nobody ever waits for this lock, as long as it is not held at an `.await`.
+    /// Takes a client out of the room and ends its queue, if it is still in the room.
+    fn handle_disconnect(&self, id: u64) {
+        if let Some(client) = self.table().remove(&id) {
+            client.limit.close(); // the sending half has 3 s to empty the queue
+            drop(client.send_queue); // ends the queue
+        }
+    }
+
+    /// Takes all clients out of the room and ends their queues.
+    fn disconnect_all(&self) {
+        for (_, client) in self.table().drain() {
+            client.limit.close();
+            drop(client.send_queue);
+        }
+    }
+
     fn table(&self) -> RefMut<'_, HashMap<u64, Client>> {
-        tincanchat::span("lock").over(self.table.borrow_mut())
+        // All tasks run in one thread, so this never waits. If a task held the table at an `.await`, the
+        // next borrow would panic.
+        trace("lock", || self.table.borrow_mut())
     }
 }
 
 impl Client {
-    /// Queues frames, waiting for nobody. A client that does not keep up is cut off: false.
-    fn queue(&self, frames: &Frame) -> bool {
-        let keeps_up = self.gauge.queue(frames.len()).is_ok()
-            && self.send_queue.try_send(Frame::clone(frames)).is_ok();
-        if !keeps_up {
-            // Completes what is on its way; the sending half learns the reason from the gauge.
-            let _ = SockRef::from(&*self.sock).shutdown(Half::Both);
-        }
-        keeps_up
+    /// Adds a batch to the client's queue, without waiting for the client: a slow reader does not slow down
+    /// any sender. All queues share the bytes of the batch.
+    ///
+    /// The queue has a limit, so that a client that stops reading cannot use up the memory. A client is too
+    /// slow if
+    ///
+    /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
+    /// * a byte is still waiting 10 s after the kernel first refused it;
+    /// * more than 8 MiB wait, and a write has been tried since the queue was last empty (so that no client
+    ///   is blamed for what was queued before the server had time to write to it);
+    /// * the queue has ended, and is not empty 3 s later.
+    ///
+    /// Then `limit.add` or `limit.blocked` returns an error, and from then on `limit.check` does too: so
+    /// the sending half learns of it, and disconnects the client. Bytes count until `limit.sent` reports
+    /// that the kernel has accepted them.
+    fn enqueue(&self, batch: &Bytes) -> Result<(), SlowConsumer> {
+        self.limit.add(batch.len())?;
+        let _ = self.send_queue.try_send(batch.clone()); // fails only if the handler has ended
+        Ok(())
     }
 }
 
-async fn serve(listener: std::net::TcpListener, args: &Args, shutdown: &Shutdown) -> Result<()> {
+async fn serve(listener: TcpListener, args: Args, stop: StopSignal) -> io::Result<()> {
+    // This lets the other tasks run, however many clients connect.
     let mut listener = Acceptor::new(listener)?;
     let clients = Rc::new(Clients { table: RefCell::default(), others_only: args.others_only });
-    let mut door = Door::with_porch(args.server.client_limit(0));
+    // --max-clients, or else 10,000, lowered to what the limit of descriptors allows.
+    let mut admission = Admission::new(args.server.client_limit());
     for id in 0.. {
-        let accepted = tincanchat::span("accept").over(listener.accept().await);
-        if shutdown.requested() {
-            break;
-        }
-        let (sock, addr, seat) = match door.admit(accepted) {
-            Ok(client) => client,
-            Err(pause) => {
-                time::sleep(pause).await;
-                continue;
-            }
+        // Waits until a client connects. With --trace, `trace` records how long that takes.
+        let accept = serverkit::asynchronous::trace("accept", listener.accept());
+        let stopped = async {
+            stop.received().await;
+            None
         };
-        if seat.is_inside() {
-            let clients = Rc::clone(&clients);
-            let connection = clients.join(id, addr, sock); // before its task starts: it misses no message
-            let handler = async move { handle_client(connection, addr, id, &clients).await };
-            runtime::spawn(contain(seat, handler)).detach();
-        } else {
-            runtime::spawn(contain(seat, async move { turn_away(&sock).await })).detach();
+        let Some(accepted) = race(async { Some(accept.await) }, stopped).await else {
+            break; // SIGINT or SIGTERM came first
+        };
+        match admission.admit(accepted) {
+            Admitted::Client(sock, addr, permit) => {
+                // The client joins before its task starts, so it gets every message from now on.
+                let connection = clients.join(id, sock);
+                let room = Rc::clone(&clients);
+                let handler = handle_client(connection, addr, id, room);
+                // An error or a panic in the handler is logged, and ends only this client's connection.
+                // Then the permit is dropped, which makes room for another client.
+                task::spawn(task_for("send", addr, run_client(permit, handler))).detach();
+            }
+            // The server is full. Up to 64 clients at a time get the reply "server: full" and the end of
+            // the stream. So that both arrive, their input is read for up to 500 ms before the socket is
+            // closed.
+            Admitted::Full(sock, addr, Some(permit)) => {
+                let refusal = async move {
+                    refuse(&sock).await;
+                    drop(permit);
+                };
+                task::spawn(task_for("refuse", addr, refusal)).detach();
+            }
+            // 64 clients are getting that reply already: this one is closed without a reply.
+            Admitted::Full(sock, _, None) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s.
+            Admitted::Retry(pause) => sleep(pause).await,
         }
     }
     drop(listener);
-    clients.table().drain().for_each(|(_, client)| client.gauge.close()); // what is queued is still sent
+    clients.disconnect_all();
+    // What is queued is still sent. The loop waits, for up to 3 s, until all clients are gone, refused ones
+    // included. Then main returns, which ends all other tasks.
     let deadline = Instant::now() + DRAIN;
-    while !door.is_empty() && Instant::now() < deadline {
-        time::sleep(Duration::from_millis(10)).await;
+    while !admission.is_idle() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10)).await;
     }
     Ok(())
 }
 
+/// Runs both halves of a client's handler, each in a task, and returns the reason why the client is gone.
+///
+/// The receiving half has a task of its own; only it reads, and it reads to the end of the connection. The
+/// sending half runs in this task; only this task writes and shuts down. The socket is closed when both
+/// tasks have dropped it.
 async fn handle_client(
     connection: Connection,
     addr: SocketAddr,
     id: u64,
-    clients: &Clients,
+    clients: Rc<Clients>,
 ) -> Result<()> {
-    let Connection { sock, queue, gauge } = connection;
-    let to_client = Rc::clone(&sock);
-    let sending = runtime::spawn(async move {
-        let sent = caught(handle_client_send(&to_client, &queue, &gauge)).await;
-        let _ = SockRef::from(&*to_client).shutdown(Half::Both); // completes the read on its way
-        sent
-    });
-    let received = caught(handle_client_recv(&sock, addr, id, clients)).await;
-    if let Some(frame) = received.as_ref().err().and_then(last_words) {
-        clients.broadcast_msg(&frame, |to| to == id);
+    let Connection { sock, queue, limit } = connection;
+    let recv_sock = sock.clone();
+    let mut receiving = task::spawn(task_for("recv", addr, async move {
+        // A panic becomes an error, so that the queue ends even then.
+        let received = catch_panic(handle_client_recv(&recv_sock, addr, id, &clients)).await;
+        clients.handle_disconnect(id);
+        received
+    }));
+    let sent = catch_panic(handle_client_send(&sock, &queue, &limit)).await;
+    let mut linger = Duration::ZERO; // after an error: the connection has failed, or the client is too slow
+    if sent.is_ok() {
+        // After the last message, the client reads the end of the stream, and has 500 ms to close its side.
+        // Until then, the receiving half keeps reading: closing a socket with unread input sends a reset,
+        // which can destroy the last message.
+        let _ = SockRef::from(&sock).shutdown(Shutdown::Write);
+        linger = LINGER;
     }
-    clients.handle_disconnect(id);
-    first_cause(received, sending.await.map_err(io::Error::from)?)
+    let ended = timeout(linger, &mut receiving).await;
+    let _ = SockRef::from(&sock).shutdown(Shutdown::Both); // ends a pending read of the receiving half
+    let received = match ended {
+        Ok(received) => received,
+        Err(_) => receiving.await,
+    };
+    // If the client was too slow, or the sending half panicked, that is the reason; otherwise an error of
+    // the receiving half takes precedence.
+    // (The task itself does not fail: there was no panic outside `catch_panic`.)
+    end_reason(received.unwrap_or(Ok(())), sent)
 }
 
+/// Reads a client's messages and relays them, until the client leaves or breaks the protocol.
 async fn handle_client_recv(
     sock: &TcpStream,
     addr: SocketAddr,
     id: u64,
     clients: &Clients,
 ) -> Result<()> {
-    let (mut rest, mut has_more) = (Rest::new(), false);
-    while let Some(msgs) = recv_msgs(sock, &mut rest, &mut has_more).await.context("receiving")? {
-        let (frames, wrong) = relay_msgs(addr, msgs);
-        if !frames.is_empty() {
-            clients.broadcast_msg(&frames.into(), |to| to != id || !clients.others_only);
+    let mut reader = Reader::new(sock);
+    // The part of an unfinished message that has been read. Between reads it is at most 16 KiB: a longer
+    // message is an error.
+    let mut rest = RecvBuf::new();
+    loop {
+        // Reads once, up to 64 KiB, and returns all messages that are complete, that is, ended by a zero
+        // byte. There may be none; and it is None at the end of the stream. There is no time limit, but TCP
+        // keepalive finds a client that has vanished.
+        let received =
+            serverkit::asynchronous::trace("read", recv_msgs(&mut reader, &mut rest)).await;
+        let Some(msgs) = received.context("receiving")? else {
+            break; // the client has shut down its sending side
+        };
+        let prefix = format!("{addr}: ");
+        let mut batch = Vec::new(); // about 1 MiB with the prefixes, if each message is one letter
+        let mut protocol_error = None;
+        for msg in msgs {
+            match msg {
+                Ok(msg) => {
+                    info!("{addr}: {}", printable(msg)); // with control characters escaped
+                    append_msg(&mut batch, &prefix, msg); // the prefix, the message, a zero byte
+                }
+                // The message is too long or not UTF-8. This is the last item: what follows is not used.
+                Err(err) => protocol_error = Some(err),
+            }
         }
-        wrong?;
-        yield_now().await; // others may have been waiting while this one had much to say
+        if !batch.is_empty() {
+            trace("broadcast", || clients.broadcast_msg(id, &Bytes::from(batch)));
+        }
+        if let Some(err) = protocol_error {
+            clients.send_reply(id, &error_reply(&err)); // "server: ", the error, a zero byte
+            clients.handle_disconnect(id); // ends the queue after the reply
+            discard_input(&mut reader).await; // reads to the end of the connection
+            return Err(err.into());
+        }
+        yield_now().await; // the other tasks get a turn, even if this client never stops sending
     }
-    log_rest(addr, &rest);
+    log_unfinished(addr, &rest); // "N bytes of an unfinished message dropped", at debug
     Ok(())
 }
 
+/// Writes what is queued for a client, until its queue ends or the client is too slow.
 async fn handle_client_send(
     sock: &TcpStream,
-    queue: &Receiver<Frame>,
-    gauge: &QueueGauge,
+    queue: &Receiver<Bytes>,
+    limit: &QueueLimit,
 ) -> Result<()> {
-    while let Ok(first) = queue.recv().await {
-        yield_now().await; // those who have something to queue come first
-        let mut frames = vec![first];
-        let others = std::iter::from_fn(|| queue.try_recv().ok());
-        frames.extend(others.take(SLICES - 1)); // all goes out in one write
-        send_frames(sock, frames, gauge).await.context("sending")?;
+    let mut send_buf = SendBuf::new(); // batches from the queue that are not completely written yet
+    // Waits until a batch is queued. An error means that the queue has ended and is empty.
+    while let Ok(batch) = queue.recv().await {
+        send_buf.push(batch);
+        // Lets tasks that are about to queue more batches run first, so that one write sends them all.
+        yield_now().await;
+        while let Ok(batch) = queue.try_recv() {
+            send_buf.push(batch);
+        }
+        while !send_buf.is_empty() {
+            limit.check()?; // an error if the client is too slow
+            let mut write =
+                pin!(serverkit::asynchronous::trace("write", write_batches(sock, send_buf)));
+            let written = loop {
+                match timeout(WRITE_TIMEOUT, write.as_mut()).await {
+                    Ok(written) => break written,
+                    // The timeout has passed, and the write is not complete. It is not given up, because
+                    // the kernel might still perform it, and the client would get these bytes twice.
+                    Err(_) => limit.blocked()?, // an error if the client is too slow
+                }
+            };
+            // An error means, in most cases, that the client has closed or reset the connection.
+            let (n, unsent) = written.context("sending")?;
+            limit.sent(n); // the kernel has accepted n bytes
+            send_buf = unsent;
+        }
     }
-    close_gently(sock).await;
-    Ok(())
+    Ok(limit.check()?) // an error if `broadcast_msg` has ended the queue because the client is too slow
 }
 
-/// Starts what runs the tasks, on `io_uring` if the kernel lets it, and says on what.
+/// Gives a task a name that says what it does and for which client. The trace shows the name.
+fn task_for<F: Future>(task: &str, addr: SocketAddr, future: F) -> impl Future<Output = F::Output> {
+    in_lane(format!("{task} {}", addr.port()), future)
+}
+
+/// Starts the runtime, on `io_uring` if the kernel allows it and `poll` is false, and logs what it runs on.
 fn start_runtime(poll: bool) -> io::Result<Runtime> {
     let mut driver = ProactorBuilder::new();
     if poll {
@@ -223,9 +355,10 @@ fn start_runtime(poll: bool) -> io::Result<Runtime> {
     }
     let runtime = Runtime::builder().with_proactor(driver).build()?;
     match runtime.driver_type() {
-        DriverType::IoUring => info!("Completion by io_uring"),
-        DriverType::IOCP => info!("Completion by IOCP"),
-        DriverType::Poll => info!("Completion made of readiness: no io_uring here, or not wanted"),
+        DriverType::IoUring => info!("Runs on io_uring"),
+        DriverType::IOCP => info!("Runs on IOCP"),
+        // The kernel does not allow it, or --poll was given.
+        DriverType::Poll => info!("Runs on readiness, without io_uring"),
     }
     Ok(runtime)
 }

@@ -1,222 +1,260 @@
-//! Accepting in turns; and receiving and sending with buffers that are given away: what
-//! `tincanchat::asynchronous` does with borrowed ones.
+//! Reads, writes and accepts by completion. `tincanchat::asynchronous` borrows its buffers; here, the
+//! kernel owns the buffer of an operation until the operation is complete.
 
-use std::future::{Future as _, poll_fn};
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{Shutdown as Half, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
-use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
-use anyhow::Result;
+use bytes::Bytes;
 use compio::buf::{BufResult, IoVectoredBuf};
-use compio::io::{AsyncRead as _, AsyncWrite as _};
+use compio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _};
 use compio::net::{TcpListener, TcpStream};
-use compio::time;
+use compio::time::timeout;
+use futures_lite::future::{poll_once, yield_now};
 use rustix::io::ioctl_fionread;
 use socket2::SockRef;
-use tincanchat::{Frame, LINGER, Msgs, QueueGauge, READ_TURN, Rest, SERVER_FULL, parse_recvd_data};
+use tincanchat::{LINGER, Msgs, READ_TURN, RecvBuf, SERVER_FULL, parse_recvd_data};
 
-/// The room for a read that may have to wait, in bytes.
-const ROOM: usize = 2 * 1024;
+/// The size of a read that may have to wait, in bytes: each silent client has a buffer of this size.
+const SMALL_READ: usize = 2 * 1024;
 
-/// How many reads at a time may have more room; the others make do with [`ROOM`].
-const WIDE_READS: usize = 64;
+/// The most reads larger than [`SMALL_READ`] at any one time.
+const MAX_LARGE_READS: usize = 64;
 
-thread_local! {
-    /// There is a clone of it for each wide read on its way.
-    static WIDE: Rc<()> = Rc::default();
-}
-
-/// How many bytes are offered in one write at most. The kernel may keep a write until all of it has
-/// been taken, and what nobody is told of is no sign of life.
-const OFFER: usize = 64 * 1024;
-
-/// After how long a write that is still on its way has been refused: the kernel, when it was told of
-/// it, did at once what could be done at once.
-const AT_ONCE: Duration = Duration::from_millis(1);
-
-/// How long it may then stay on its way before the gauge is asked again.
-const WRITE_TICK: Duration = Duration::from_millis(250);
-
-/// The most connections that are accepted in a row before the other tasks get a turn.
+/// The most bytes in one write.
 ///
-/// With 1, a client that has already connected might miss the next message. More would keep the clients
-/// waiting: a turn of the runtime is 61 tasks, and each client needs about ten until it has left.
+/// The kernel may complete a write only when it has accepted all of its bytes. Until then, the server does
+/// not learn that the client reads, so after a long write, a slow client would look like a client that does
+/// not read at all.
+const MAX_WRITE: usize = 64 * 1024;
+
+/// The most batches in one write, as in `tincanchat::SendBuf`.
+const SLICES: usize = 64;
+
+/// The most connections that are accepted in a row without a wait.
+///
+/// With 1, a client that has already connected might miss the next message. With many more, the clients
+/// would wait too long: the runtime runs up to 61 tasks between two turns of the accept loop, and each
+/// client causes about ten such runs between joining and leaving.
 const ACCEPT_TURN: usize = 4;
 
-/// Accepts clients, and now and then lets the other tasks go first.
+/// Accepts clients, and lets the other tasks run from time to time.
 pub struct Acceptor {
     listener: TcpListener,
-    /// How many connections have been accepted without a wait between them.
-    in_a_row: usize,
+    /// How many connections have been accepted since the last wait.
+    accepted_in_a_row: usize,
 }
 
 impl Acceptor {
+    /// Returns an acceptor for a listener of std. Returns an error if the runtime cannot register it.
     pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Acceptor { listener: TcpListener::from_std(listener)?, in_a_row: 0 })
+        Ok(Acceptor { listener: TcpListener::from_std(listener)?, accepted_in_a_row: 0 })
     }
 
-    /// Waits for a client. Without `io_uring`, an accept that does not have to wait is done at once, and so
-    /// is the next one: as long as clients keep coming, nothing else would be done.
+    /// Waits until a client connects.
+    ///
+    /// Without `io_uring`, accepting a connection that is already waiting completes at once, so the task
+    /// would never wait while clients keep connecting. The turns prevent this.
     pub async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        if self.in_a_row == ACCEPT_TURN {
-            self.in_a_row = 0;
+        if self.accepted_in_a_row == ACCEPT_TURN {
             yield_now().await;
+            self.accepted_in_a_row = 0;
         }
-        let mut accepting = pin!(self.listener.accept());
-        let mut has_waited = false;
-        let accepted = poll_fn(|cx| {
-            let accepted = accepting.as_mut().poll(cx);
-            has_waited |= accepted.is_pending();
-            accepted
-        })
-        .await;
-        self.in_a_row = if has_waited { 0 } else { self.in_a_row + 1 };
-        accepted
-    }
-}
-
-/// Receives once, and gives the messages that have come to their end; none when the client leaves.
-///
-/// The kernel has the buffer while it waits, perhaps for hours, so it is a small one. `has_more` says
-/// whether the last read was filled: then the next may have more room, if it need not wait.
-pub async fn recv_msgs<'a>(
-    mut sock: &TcpStream,
-    rest: &'a mut Rest,
-    has_more: &mut bool,
-) -> io::Result<Option<Msgs<'a>>> {
-    rest.release(); // it needs no memory for reading, besides the buffer
-    let (room, _wide) = if *has_more { wide_room(sock) } else { (ROOM, None) };
-    loop {
-        let span = tincanchat::span("read");
-        let BufResult(read, buf) = sock.read(Vec::with_capacity(room)).await;
-        drop(span.of_bytes(buf.len()));
-        match read {
-            Ok(0) => return Ok(None),
-            Ok(n) => *has_more = n >= room,
-            Err(err) if is_to_be_tried_again(&err) => continue,
-            Err(err) => return Err(err),
+        let mut accept = pin!(self.listener.accept());
+        if let Some(accepted) = poll_once(accept.as_mut()).await {
+            self.accepted_in_a_row += 1;
+            return accepted;
         }
-        rest.extend(&buf);
-        return Ok(Some(parse_recvd_data(rest)));
+        self.accepted_in_a_row = 0;
+        accept.await
     }
 }
 
-/// Room for what is there already, so that the read will be complete at once, and leave to have it.
-fn wide_room(sock: &TcpStream) -> (usize, Option<Rc<()>>) {
-    let waiting = ioctl_fionread(sock).map_or(0, |n| usize::try_from(n).unwrap_or(READ_TURN));
-    let wide = WIDE.with(|all| (Rc::strong_count(all) <= WIDE_READS).then(|| Rc::clone(all)));
-    match wide {
-        Some(wide) if waiting > ROOM => (waiting.min(READ_TURN), Some(wide)),
-        _ => (ROOM, None),
+/// The receiving side of a connection.
+pub struct Reader<'a> {
+    sock: &'a TcpStream,
+    /// Whether the last read filled its buffer, so that there may be more to read.
+    was_filled: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Returns the receiving side of a connection from which nothing has been read.
+    pub fn new(sock: &'a TcpStream) -> Self {
+        Reader { sock, was_filled: false }
     }
-}
 
-/// Frames that are shared with other clients' writes, and how many of their bytes have been sent. The
-/// kernel reads the next ones where they are.
-struct Offer {
-    frames: Vec<Frame>,
-    sent: usize,
-}
-
-impl IoVectoredBuf for Offer {
-    fn iter_slice(&self) -> impl Iterator<Item = &[u8]> {
-        let (mut skip, mut room) = (self.sent, OFFER);
-        self.frames.iter().filter_map(move |frame| {
-            let begin = skip.min(frame.len());
-            let end = frame.len().min(begin + room);
-            skip -= begin;
-            room -= end - begin;
-            (begin < end).then(|| &frame[begin..end])
-        })
-    }
-}
-
-/// Sends frames.
-pub async fn send_frames(
-    mut sock: &TcpStream,
-    frames: Vec<Frame>,
-    gauge: &QueueGauge,
-) -> io::Result<()> {
-    gauge.name_lane();
-    let all: usize = frames.iter().map(|frame| frame.len()).sum();
-    let mut offer = Offer { frames, sent: 0 };
-    let _span = tincanchat::span("write").of_bytes(all);
-    while offer.sent < all {
-        let mut write = pin!(sock.write_vectored(offer));
-        let mut tick = AT_ONCE;
-        let BufResult(taken, back) = loop {
-            match time::timeout(tick, write.as_mut()).await {
-                Ok(complete) => break complete,
-                // Given up, the write is cancelled, and has the frames until that is confirmed.
-                Err(_) => gauge.refused()?,
+    /// Reads once and returns the bytes; none if the client has ended its sending side.
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let large_read = if self.was_filled { LargeRead::start(self.sock) } else { None };
+            let size = large_read.as_ref().map_or(SMALL_READ, |large_read| large_read.size);
+            // The kernel owns the buffer during the read, which may last for hours.
+            let BufResult(read, buf) = self.sock.read(Vec::with_capacity(size)).await;
+            match read {
+                Ok(n) => {
+                    self.was_filled = n >= size;
+                    return Ok(buf);
+                }
+                Err(err) if is_transient(&err) => {}
+                Err(err) => return Err(err),
             }
-            tick = WRITE_TICK;
-        };
-        offer = back;
-        match taken {
+        }
+    }
+}
+
+thread_local! {
+    static LARGE_READS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A read of bytes that have already arrived: it does not wait, so it may have a large buffer.
+struct LargeRead {
+    size: usize,
+}
+
+impl LargeRead {
+    /// Prepares a read of the bytes that have arrived. Returns `None` if they fit into a small read, or if
+    /// there are too many large reads already.
+    fn start(sock: &TcpStream) -> Option<Self> {
+        let arrived = usize::try_from(ioctl_fionread(sock).ok()?).ok()?;
+        if arrived <= SMALL_READ || LARGE_READS.get() >= MAX_LARGE_READS {
+            return None;
+        }
+        LARGE_READS.set(LARGE_READS.get() + 1);
+        Some(LargeRead { size: arrived.min(READ_TURN) })
+    }
+}
+
+impl Drop for LargeRead {
+    fn drop(&mut self) {
+        LARGE_READS.set(LARGE_READS.get() - 1);
+    }
+}
+
+/// Waits until something is received, and returns the messages that are now complete, perhaps none. Returns
+/// `None` if the client has ended its sending side.
+pub async fn recv_msgs<'a>(
+    reader: &mut Reader<'_>,
+    rest: &'a mut RecvBuf,
+) -> io::Result<Option<Msgs<'a>>> {
+    rest.release(); // during the read it contains nothing except an unfinished message
+    let received = reader.read().await?;
+    if received.is_empty() {
+        return Ok(None);
+    }
+    rest.extend(&received);
+    Ok(Some(parse_recvd_data(rest)))
+}
+
+/// Reads and discards input until the client ends its sending side or the connection fails.
+pub async fn discard_input(reader: &mut Reader<'_>) {
+    while reader.read().await.is_ok_and(|received| !received.is_empty()) {
+        yield_now().await; // the other tasks get a turn, even if this client never stops sending
+    }
+}
+
+/// Batches on their way to one client, like `tincanchat::SendBuf`. A write takes the whole buffer, and
+/// returns it when the write is complete.
+///
+/// The batches are not copied: the kernel reads the same memory for all clients.
+#[derive(Default)]
+pub struct SendBuf {
+    batches: VecDeque<Bytes>,
+    /// How many bytes of the first batch have been written; always fewer than it has.
+    written: usize,
+}
+
+impl SendBuf {
+    /// Returns an empty buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reports whether all bytes have been written.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Appends a batch; ignores an empty one.
+    pub fn push(&mut self, batch: Bytes) {
+        if !batch.is_empty() {
+            self.batches.push_back(batch);
+        }
+    }
+
+    /// Removes the first `n` bytes, which have been written.
+    fn remove(&mut self, n: usize) {
+        self.written += n;
+        while let Some(first) = self.batches.front() {
+            if self.written < first.len() {
+                return;
+            }
+            self.written -= first.len();
+            self.batches.pop_front();
+        }
+        // Everything is written: an idle client needs no space for a long queue.
+        self.batches.shrink_to(4);
+    }
+}
+
+/// Tells compio what one write offers to the kernel: up to 64 batches, and up to 64 KiB.
+impl IoVectoredBuf for SendBuf {
+    fn iter_slice(&self) -> impl Iterator<Item = &[u8]> {
+        let mut written = self.written;
+        let mut space = MAX_WRITE;
+        self.batches.iter().take(SLICES).map_while(move |batch| {
+            let unwritten = &batch[mem::take(&mut written)..]; // only the first batch may be partly written
+            let slice = &unwritten[..unwritten.len().min(space)];
+            space -= slice.len();
+            (!slice.is_empty()).then_some(slice)
+        })
+    }
+}
+
+/// Writes some of the batches. Returns how many bytes the kernel has accepted, and the buffer with the
+/// rest.
+///
+/// If the future is dropped before it is complete, the write is cancelled. The kernel may still perform it
+/// until it confirms that the write is cancelled, and the batches are freed only then.
+pub async fn write_batches(
+    mut sock: &TcpStream,
+    mut send_buf: SendBuf,
+) -> io::Result<(usize, SendBuf)> {
+    loop {
+        let BufResult(written, returned) = sock.write_vectored(send_buf).await;
+        send_buf = returned;
+        match written {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
-                gauge.took(n);
-                offer.sent += n;
+                send_buf.remove(n);
+                return Ok((n, send_buf));
             }
-            Err(err) if is_to_be_tried_again(&err) => {}
-            Err(err) => return gauge.check().map_err(io::Error::from).and(Err(err)),
+            Err(err) if is_transient(&err) => {}
+            Err(err) => return Err(err),
         }
     }
-    Ok(())
 }
 
-/// Whether an error is none. On a busy machine the kernel may give up waiting: for a socket that it
-/// has found ready too often, and empty or full each time, "would block" comes back.
-fn is_to_be_tried_again(err: &io::Error) -> bool {
+/// Reports whether an operation must be repeated: a signal came, or, on a busy machine, the kernel has
+/// stopped waiting for the socket.
+///
+/// `io_uring` stops waiting for a socket that it has often found ready, and then empty or full again. The
+/// operation then fails with "would block".
+fn is_transient(err: &io::Error) -> bool {
     matches!(err.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
-/// Ends a connection whose peer may still be sending: reads on for a moment, so that no reset eats
-/// what was sent last.
-pub async fn close_gently(mut sock: &TcpStream) {
-    if SockRef::from(sock).shutdown(Half::Write).is_err() {
-        return;
-    }
-    let _span = tincanchat::span("close");
-    let reading = async {
-        loop {
-            match sock.read(Vec::with_capacity(ROOM)).await.0 {
-                Ok(1..) => {}
-                Err(err) if is_to_be_tried_again(&err) => {}
-                _ => break,
-            }
-            yield_now().await;
+/// Sends `server: full` and closes the connection gently: shuts down the sending side, then discards input
+/// until the client closes its side too. Waits for up to [`LINGER`].
+pub async fn refuse(mut sock: &TcpStream) {
+    let reply_and_linger = async {
+        let BufResult(written, _) = sock.write_all(SERVER_FULL).await;
+        if written.is_ok() {
+            let _ = SockRef::from(sock).shutdown(Shutdown::Write); // an error after a reset
+            discard_input(&mut Reader::new(sock)).await;
         }
     };
-    // When the time is up, the last read is cancelled. Its buffer is freed when the kernel says so.
-    let _ = time::timeout(LINGER, reading).await;
-}
-
-/// Tells a client that there is no place for it.
-pub async fn turn_away(sock: &TcpStream) -> Result<()> {
-    let gauge = QueueGauge::new();
-    gauge.queue(SERVER_FULL.len())?;
-    gauge.close();
-    if send_frames(sock, vec![SERVER_FULL.into()], &gauge).await.is_ok() {
-        close_gently(sock).await;
-    }
-    Ok(())
-}
-
-/// Lets others go on first. What is complete already is not waited for, so it must be asked for.
-pub async fn yield_now() {
-    let mut has_waited = false;
-    poll_fn(|cx| {
-        if mem::replace(&mut has_waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    let _ = timeout(LINGER, reply_and_linger).await;
 }

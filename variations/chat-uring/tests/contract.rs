@@ -1,4 +1,4 @@
-//! The checks of `workbench` against this variation's real binary: `cargo test -p chat-uring`.
+//! Runs the checks of `workbench` against the server's binary: `cargo test -p chat-uring --test contract`.
 
 use workbench::check::Profile;
 

@@ -1,15 +1,18 @@
-//! What the log says the server runs on: `cargo test -p chat-uring --test driver`.
+//! Tests what the server runs on, and what its log says about it: `cargo test -p chat-uring --test driver`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
+
+use std::fs;
 
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
 
-const URING: &str = "Completion by io_uring";
-const POLL: &str = "Completion made of readiness: no io_uring here, or not wanted";
+const URING: &str = "Runs on io_uring";
+const POLL: &str = "Runs on readiness, without io_uring";
 
-/// Starts a server on which two clients can talk, and gives what its log says of completion.
-fn driver(args: &[&str]) -> (Server, String) {
+/// Starts a server and checks that two clients can talk on it. Returns the server, and the line of its log
+/// that says what it runs on.
+fn start(args: &[&str]) -> (Server, String) {
     let server = Launch::new(env!("CARGO_BIN_EXE_chat-uring"), &[]).args(args).start().unwrap();
     let mut ann = Client::connect(server.addr()).unwrap();
     let mut bob = Client::connect(server.addr()).unwrap();
@@ -17,30 +20,30 @@ fn driver(args: &[&str]) -> (Server, String) {
     bob.expect(&format!("{}: I am here", bob.addr())).unwrap();
     ann.say("hello").unwrap();
     bob.expect(&format!("{}: hello", ann.addr())).unwrap();
-    let line = server.wait_for_log("a start", |line| line.contains("Completion")).unwrap();
+    let line = server.wait_for_log("a start", |line| line.contains("Runs on")).unwrap();
     (server, line)
 }
 
-/// Whether a ring of the process can be seen among its descriptors.
+/// Reports whether one of the descriptors of the server is an `io_uring`.
 fn has_ring(server: &Server) -> bool {
     let folder = format!("/proc/{}/fd", server.pid().unwrap());
-    std::fs::read_dir(folder).unwrap().any(|entry| {
-        let target = std::fs::read_link(entry.unwrap().path());
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let target = fs::read_link(entry.unwrap().path());
         target.is_ok_and(|target| target.to_string_lossy().contains("[io_uring]"))
     })
 }
 
 #[test]
-fn the_log_says_what_it_runs_on() {
-    let (server, said) = driver(&[]);
-    // In many containers the kernel lets nobody have a ring.
-    let wanted = if has_ring(&server) { URING } else { POLL };
-    assert!(said.ends_with(wanted), "{said}");
+fn the_log_says_what_the_server_runs_on() {
+    let (server, line) = start(&[]);
+    // In many containers the kernel does not allow an io_uring.
+    let expected = if has_ring(&server) { URING } else { POLL };
+    assert!(line.ends_with(expected), "{line}");
 }
 
 #[test]
-fn it_does_without_a_ring_if_told_so() {
-    let (server, said) = driver(&["--poll"]);
-    assert!(said.ends_with(POLL), "{said}");
+fn with_poll_the_server_makes_no_ring() {
+    let (server, line) = start(&["--poll"]);
+    assert!(line.ends_with(POLL), "{line}");
     assert!(!has_ring(&server));
 }

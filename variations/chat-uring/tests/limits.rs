@@ -1,14 +1,14 @@
-//! What buffers that are given away cost, and what keeps that bounded, with a ring and without:
-//! `cargo test -p chat-uring --test limits`.
+//! Tests the cost of buffers that the kernel owns, and the bounds of this cost, with `io_uring` and without
+//! it: `cargo test -p chat-uring --test limits`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use tincanchat::{QUEUE_BYTES, QUEUE_CEILING, READ_TURN};
+use tincanchat::{QUEUE_BYTES, QUEUE_BYTES_HARD, READ_TURN};
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
 use workbench::{PATIENCE, wait_until};
 
-/// Runs a test on what the system has, and on readiness.
+/// Runs a test on a server that uses what the system offers, and on a server that uses readiness.
 fn on_both(args: &[&str], test: impl Fn(&Server)) {
     for driver in [&[][..], &["--poll"]] {
         let server = Launch::new(env!("CARGO_BIN_EXE_chat-uring"), &[]).args(driver);
@@ -16,74 +16,77 @@ fn on_both(args: &[&str], test: impl Fn(&Server)) {
     }
 }
 
+/// Waits until the server has accepted a client.
 fn join(mut client: Client) -> Client {
     client.say("I am here").unwrap();
-    hear(&mut client, "I am here");
+    expect_own(&mut client, "I am here");
     client
 }
 
-/// Waits until a client hears what it has said, whatever others say before that.
-fn hear(client: &mut Client, text: &str) {
-    let relay = format!("{}: {text}", client.addr());
-    while client.frame().unwrap() != relay.as_bytes() {}
+/// Waits until a client gets a message that it has sent itself, and skips the messages before it.
+fn expect_own(client: &mut Client, text: &str) {
+    let relayed = format!("{}: {text}", client.addr());
+    while client.frame().unwrap() != relayed.as_bytes() {}
 }
 
+/// Returns the resident memory of the server, in bytes.
 fn resident(server: &Server) -> u64 {
     server.figures().unwrap().resident
 }
 
-/// What the header says that it is bad at. A task with an empty buffer needs some memory, too, but
-/// less: chat-async, which has the same tasks, is far from twice the room.
+/// Tests the limit that the header of `main.rs` states. A task without a buffer needs memory, too, but less
+/// than twice the size of the buffer. chat-async, which has the same tasks, shows this.
 #[test]
-fn who_says_nothing_has_a_buffer_in_a_read() {
+fn a_silent_client_has_a_buffer_in_a_read() {
     const CLIENTS: u64 = 500;
-    const ROOM: u64 = 2 * 1024;
+    const SMALL_READ: u64 = 2 * 1024;
     on_both(&[], |server| {
-        let _talker = join(Client::connect(server.addr()).unwrap());
+        let _first = join(Client::connect(server.addr()).unwrap());
         let before = resident(server);
         let _silent: Vec<_> =
             (0..CLIENTS).map(|_| Client::connect(server.addr()).unwrap()).collect();
-        let is_big = || Ok(resident(server) - before > CLIENTS * 2 * ROOM);
-        assert!(wait_until(PATIENCE, is_big).unwrap(), "{} bytes", resident(server) - before);
+        let has_grown = || Ok(resident(server) - before > CLIENTS * 2 * SMALL_READ);
+        assert!(wait_until(PATIENCE, has_grown).unwrap(), "{} bytes", resident(server) - before);
     });
 }
 
-/// Much room is for as long as there is much to read.
+/// A large buffer exists only while there is a lot to read.
 #[test]
-fn who_has_said_much_has_no_more_than_that() {
+fn a_client_that_has_sent_much_has_no_large_buffer_afterwards() {
     const CLIENTS: u64 = 25;
     on_both(&[], |server| {
-        let mut before = 0;
+        let mut after_first = 0;
         let mut clients = Vec::new();
         for i in 0..CLIENTS {
             let mut client = join(Client::connect(server.addr()).unwrap());
-            // Empty messages, which nobody gets: to fill the largest buffer more than once.
+            // Empty messages, which are not relayed, fill the largest buffer more than once.
             client.send(&[&vec![0; 3 * READ_TURN], &b"done\0unfinished"[..]].concat()).unwrap();
-            hear(&mut client, "done");
+            expect_own(&mut client, "done");
             clients.push(client);
             if i == 0 {
-                before = resident(server);
+                after_first = resident(server);
             }
         }
-        let grown = resident(server) - before;
+        let grown = resident(server) - after_first;
         assert!(grown < CLIENTS * READ_TURN as u64 / 2, "{grown} bytes");
     });
 }
 
-/// One message for all is in memory once, whoever has not taken it yet.
+/// A message is in memory only once, for however many clients it is queued.
 #[test]
-fn nobody_has_a_copy_of_what_waits() {
+fn queued_messages_are_not_copied_for_each_client() {
     const CLIENTS: u64 = 100;
     on_both(&[], |server| {
-        let mut talker = join(Client::connect(server.addr()).unwrap());
+        let mut sender = join(Client::connect(server.addr()).unwrap());
         let _silent: Vec<_> =
             (0..CLIENTS).map(|_| join(Client::connect_narrow(server.addr()).unwrap())).collect();
         let before = resident(server);
-        // As much as may wait for one client. A narrow connection takes a part of it.
+        // As many bytes as may be queued for one client. The small buffers of a narrow connection take some
+        // of them.
         let texts = (0..QUEUE_BYTES / 17_000).map(|i| format!("{i:016000}"));
         for text in texts {
-            talker.say(&text).unwrap();
-            hear(&mut talker, &text);
+            sender.say(&text).unwrap();
+            expect_own(&mut sender, &text);
         }
         let grown = resident(server) - before;
         assert!(grown < CLIENTS * QUEUE_BYTES as u64 / 10, "{grown} bytes");
@@ -91,23 +94,24 @@ fn nobody_has_a_copy_of_what_waits() {
     });
 }
 
-/// Nothing says that the kernel has no room for a write, which is only not complete; the queue of one
-/// who does not read ends all the same, long before its ceiling.
+/// The kernel does not report that it has no space for a write: the write just stays incomplete. Still, a
+/// client that does not read is disconnected long before its queue reaches the hard limit.
 #[test]
-fn a_write_on_its_way_does_not_let_the_queue_grow() {
+fn a_write_that_is_not_complete_does_not_let_the_queue_grow() {
     on_both(&["-q"], |server| {
         let silent = Client::connect_narrow(server.addr()).unwrap();
-        let mut talker = join(Client::connect(server.addr()).unwrap());
-        let what = format!("{}: sending: the client does not keep up: ", silent.addr());
-        // So little that the ceiling is not reached before the kernel has refused it for a second.
+        let mut sender = join(Client::connect(server.addr()).unwrap());
+        let reason = format!("{}: the client does not keep up: ", silent.addr());
+        // The text is short, so that a write has been incomplete for a second before the queue reaches the
+        // hard limit.
         let text = "x".repeat(100);
-        while server.log().count(|line| line.contains(&what)) == 0 {
-            talker.say(&text).unwrap();
-            hear(&mut talker, &text);
+        while server.log().count(|line| line.contains(&reason)) == 0 {
+            sender.say(&text).unwrap();
+            expect_own(&mut sender, &text);
         }
-        let line = server.wait_for_log(&what, |line| line.contains(&what)).unwrap();
-        let (_, numbers) = line.split_once(&what).unwrap();
+        let line = server.wait_for_log(&reason, |line| line.contains(&reason)).unwrap();
+        let (_, numbers) = line.split_once(&reason).unwrap();
         let queued: usize = numbers.split(' ').next().unwrap().parse().unwrap();
-        assert!(queued < QUEUE_CEILING / 2, "{line}");
+        assert!(queued < QUEUE_BYTES_HARD / 2, "{line}");
     });
 }

@@ -1,7 +1,7 @@
-//! The same checks where there is no `io_uring`: `cargo test -p chat-uring --test readiness`.
+//! Runs the checks on the server without `io_uring`: `cargo test -p chat-uring --test readiness`.
 #![cfg_attr(unix, allow(clippy::unwrap_used))]
 
-/// The checks know of a program only where it is, so it gets its flag from a script.
+/// The checks cannot add an argument to the program that they start, so a script adds `--poll`.
 #[cfg(unix)]
 fn main() {
     use std::fs::{self, Permissions};

@@ -1,4 +1,4 @@
-//! What every server of this project keeps: `cargo test -p echo-framework --test contract`.
+//! The checks that every server must pass: `cargo test -p echo-framework --test contract`.
 
 use tincanchat::MAX_MSG_LEN;
 use workbench::contract::common::{self, Speech};

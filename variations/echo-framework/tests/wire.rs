@@ -1,4 +1,4 @@
-//! What the server says and does, over raw sockets: `cargo test -p echo-framework --test wire`.
+//! What the server sends and does, over raw sockets: `cargo test -p echo-framework --test wire`.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
@@ -11,19 +11,19 @@ use workbench::server::{Launch, Server, Signal};
 use workbench::wire::{Client, Heard};
 use workbench::{PATIENCE, fail, wait_until};
 
-/// The longest line without its LF.
+/// The longest text of a line.
 const MAX: usize = 16 * 1024;
 
 fn start() -> Result<Server> {
     Launch::new(env!("CARGO_BIN_EXE_echo-framework"), &[]).args(&["-v"]).start()
 }
 
-fn said(line: &[u8]) -> Vec<u8> {
+fn answer_to(line: &[u8]) -> Vec<u8> {
     [b"You said: ", line].concat()
 }
 
 #[test]
-fn each_line_is_answered_with_its_own_end() -> Result<()> {
+fn each_line_is_answered_with_the_line_end_that_it_came_with() -> Result<()> {
     let server = start()?;
     let mut client = Client::connect(server.addr())?;
     let lines: [&[u8]; 8] = [
@@ -38,19 +38,19 @@ fn each_line_is_answered_with_its_own_end() -> Result<()> {
     ];
     for line in lines {
         client.send(line)?;
-        client.expect_bytes(&said(line))?;
+        client.expect_bytes(&answer_to(line))?;
     }
     Ok(())
 }
 
 #[test]
-fn a_line_may_come_in_any_pieces() -> Result<()> {
+fn a_line_may_be_cut_anywhere() -> Result<()> {
     let server = start()?;
     let mut client = Client::connect(server.addr())?;
     for byte in "zwölf\r\n".as_bytes().chunks(1) {
         client.send(byte)?;
     }
-    client.expect_bytes(&said("zwölf\r\n".as_bytes()))?;
+    client.expect_bytes(&answer_to("zwölf\r\n".as_bytes()))?;
     client.send(b"one\ntwo\r\nth")?;
     client.expect_bytes(b"You said: one\nYou said: two\r\n")?;
     client.send(b"ree\n")?;
@@ -58,18 +58,17 @@ fn a_line_may_come_in_any_pieces() -> Result<()> {
 }
 
 #[test]
-fn all_that_was_said_before_a_half_close_is_answered_a_last_line_without_its_end_too() -> Result<()>
-{
+fn lines_before_a_half_close_are_answered_also_a_last_line_without_an_end() -> Result<()> {
     let server = start()?;
     for last in [&b""[..], b"unended", b"unended\r", &[b'x'; MAX]] {
         let mut client = Client::connect(server.addr())?;
         client.send(&[&b"a line\n".repeat(5000)[..], last].concat())?;
         client.half_close()?;
         let (answers, ending) = client.bytes_to_end()?;
-        let answer = if last.is_empty() { Vec::new() } else { said(last) };
+        let answer = if last.is_empty() { Vec::new() } else { answer_to(last) };
         assert_eq!(
             (answers, ending),
-            ([said(b"a line\n").repeat(5000), answer].concat(), Heard::Eof)
+            ([answer_to(b"a line\n").repeat(5000), answer].concat(), Heard::Eof)
         );
     }
     server.wait_for_log("the last line", |line| line.ends_with(": unended")).map(drop)
@@ -78,23 +77,23 @@ fn all_that_was_said_before_a_half_close_is_answered_a_last_line_without_its_end
 #[test]
 fn a_line_that_is_too_long_ends_the_connection_after_the_answers() -> Result<()> {
     let server = start()?;
-    // The limit is one of the text: the end of the line does not count.
+    // The limit applies to the text: the end of the line does not count.
     let longest = [b"\n".to_vec(), b"\r\n".to_vec()].map(|end| [b"x".repeat(MAX), end].concat());
     let endings: [&[u8]; 5] = [b"x", b"x\n", b"x\r\n", b"\r\r\n", &b"x".repeat(300_000)];
     for rest in endings {
         let mut client = Client::connect(server.addr())?;
         for longest in &longest {
             client.send(longest)?;
-            client.expect_bytes(&said(longest))?;
+            client.expect_bytes(&answer_to(longest))?;
             client.send(&longest[..=MAX])?;
             client.send(&longest[MAX + 1..])?;
-            client.expect_bytes(&said(longest))?;
+            client.expect_bytes(&answer_to(longest))?;
         }
         client.send(&[b"before\n", &longest[0][..MAX]].concat())?;
         client.send(rest)?;
         let (answers, ending) = client.bytes_to_end()?;
-        assert_eq!((answers, ending), (said(b"before\n"), Heard::Eof));
-        let why = format!("{}: receiving: a line longer than {MAX} bytes", client.addr());
+        assert_eq!((answers, ending), (answer_to(b"before\n"), Heard::Eof));
+        let why = format!("{}: receiving: the line is longer than {MAX} bytes", client.addr());
         server.wait_for_log(&why, |line| line.contains("WARN") && line.ends_with(&why))?;
     }
     let mut client = Client::connect(server.addr())?;
@@ -102,12 +101,13 @@ fn a_line_that_is_too_long_ends_the_connection_after_the_answers() -> Result<()>
     client.expect_bytes(b"You said: others go on\n")
 }
 
-/// Ctrl-C, with the mark that the client waits for (RFC 860), and what a client sends in character mode.
+/// Sends what telnet sends for Ctrl-C, with a request for a timing mark (RFC 860), and what it sends in
+/// character mode.
 #[test]
-fn telnet_commands_and_typing_errors_are_no_part_of_a_line() -> Result<()> {
+fn telnet_commands_and_erased_characters_are_not_part_of_a_line() -> Result<()> {
     let server = start()?;
     let mut client = Client::connect(server.addr())?;
-    for (sent, heard) in [
+    for (sent, answers) in [
         (&b"a line\r\n\xff\xf4\xff\xfd\x06"[..], &b"You said: a line\r\n\xff\xfc\x06"[..]),
         (b"more\n\xff\xfb\x03hellp\x7fo\r\0", b"You said: more\nYou said: hello\r\n"),
         (b"\xff\xfa\x1fxx\r\n\xff\xfb\x1fback\r\n", b"You said: back\r\n"),
@@ -116,48 +116,48 @@ fn telnet_commands_and_typing_errors_are_no_part_of_a_line() -> Result<()> {
             for piece in sent.chunks(size) {
                 client.send(piece)?;
             }
-            client.expect_bytes(heard)?;
+            client.expect_bytes(answers)?;
         }
     }
     Ok(())
 }
 
-/// The last byte of an interruption may travel out of band (RFC 854). The kernel ends a read there, and
-/// more may have come behind it. The server is stopped until all of it is there, so that the kernel tells
-/// it once.
+/// Sends the last byte of a telnet command as urgent data (RFC 854). The kernel ends a read there, although
+/// more bytes follow. The server is suspended until all bytes have arrived, so that the kernel reports them
+/// in one event.
 #[test]
-fn a_byte_out_of_band_is_no_part_of_a_line_and_hides_none() -> Result<()> {
+fn an_urgent_byte_is_not_part_of_a_line_and_does_not_hide_the_bytes_after_it() -> Result<()> {
     let server = start()?;
     let mut telnet = TcpStream::connect(server.addr())?;
     telnet.set_read_timeout(Some(PATIENCE))?;
     telnet.write_all(b"zero\n")?;
-    let mut heard = [0; 15];
-    telnet.read_exact(&mut heard)?;
+    let mut first_answer = [0; 15];
+    telnet.read_exact(&mut first_answer)?;
     server.signal(Signal::STOP)?;
     SockRef::from(&telnet).send_out_of_band(b"one\r\n\xff\xf4\xff\xf2")?;
     telnet.write_all(b"two\r\n")?;
     server.signal(Signal::CONT)?;
     let expected = b"You said: one\r\nYou said: two\r\n";
-    let mut heard = vec![0; expected.len()];
-    telnet.read_exact(&mut heard).context("the answers to both lines")?;
-    assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(expected));
+    let mut received = vec![0; expected.len()];
+    telnet.read_exact(&mut received).context("the answers to both lines")?;
+    assert_eq!(String::from_utf8_lossy(&received), String::from_utf8_lossy(expected));
     Ok(())
 }
 
 #[test]
-fn who_does_not_read_is_read_from_no_more_and_holds_up_nobody() -> Result<()> {
+fn the_server_reads_no_more_from_a_client_that_does_not_read() -> Result<()> {
     const LINES: usize = 40_000;
     let server = start()?;
     let line = [&b"x".repeat(1000)[..], b"\n"].concat();
     let mut silent = Client::connect_narrow(server.addr())?.patient(Duration::from_secs(2));
-    // What the kernel takes, and no more: the server's own memory has room for few lines.
-    let all_taken = (0..LINES).all(|_| silent.send_regardless(&line));
-    assert!(!all_taken, "the server took {LINES} lines from one who reads no answers");
+    // The kernel's buffers fill up, since the server keeps only a few lines in its own memory.
+    let all_accepted = (0..LINES).all(|_| silent.send_regardless(&line));
+    assert!(!all_accepted, "the server read {LINES} lines of a client that reads no answers");
     let mut other = Client::connect(server.addr())?;
     other.send(b"hello\n")?;
     other.expect_bytes(b"You said: hello\n")?;
     let resident = server.figures().map_or(0, |it| it.resident);
-    assert!(resident < 64 << 20, "{resident} bytes");
+    assert!(resident < 64 << 20, "the server takes {resident} bytes of memory");
     Ok(())
 }
 
@@ -174,13 +174,13 @@ fn a_thousand_clients_share_a_few_threads() -> Result<()> {
     for client in &mut clients {
         client.expect_bytes(b"You said: hello\n")?;
     }
-    // Where the system tells.
+    // Only some systems report the number of threads.
     let threads = server.figures().map_or(0, |it| it.threads);
     let processors = std::thread::available_parallelism()?.get() as u64;
     assert!(threads <= processors + 4, "{threads} threads");
     drop(clients);
-    let gone = || Ok(server.log().count(|line| line.ends_with(" disconnected")) == 1000);
-    if wait_until(PATIENCE, gone)? {
+    let have_left = || Ok(server.log().count(|line| line.ends_with(" disconnected")) == 1000);
+    if wait_until(PATIENCE, have_left)? {
         Ok(())
     } else {
         fail("left", "1000 disconnected", server.log())

@@ -1,4 +1,4 @@
-//! What every server of this project keeps: `cargo test -p echo-mixins --test contract`.
+//! The checks that every server must pass: `cargo test -p echo-mixins --test contract`.
 
 #[cfg(unix)]
 fn main() {

@@ -1,5 +1,6 @@
-//! Started by a program that has left more than 1,024 descriptors open: `cargo test -p echo-mixins --test
-//! descriptors`. This is the only test here, because all programs that it starts inherit them.
+//! A server that inherits more than 1,024 open descriptors: `cargo test -p echo-mixins --test descriptors`.
+//!
+//! This is the only test in this file, because every program that is started here inherits the descriptors.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -11,25 +12,25 @@ use workbench::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
 
-/// More than select(2) watches.
+/// More descriptors than select(2) can watch.
 const OPEN: usize = 1100;
 
 #[test]
-fn the_server_says_so_before_it_listens() -> Result<()> {
+fn a_server_whose_listener_select_cannot_watch_does_not_start() -> Result<()> {
     let limit = rlimit::increase_nofile_limit(4096)?;
     if limit < 2048 {
-        return skip(&format!("this needs 2048 descriptors, and {limit} are allowed"));
+        return skip(&format!("this needs 2,048 descriptors, and the limit is {limit}"));
     }
     let files: Vec<_> = (0..OPEN).map(|_| File::open("/dev/null")).collect::<Result<_, _>>()?;
     for file in &files {
-        fcntl_setfd(file, FdFlags::empty())?; // std has set CLOEXEC
+        fcntl_setfd(file, FdFlags::empty())?; // std has set CLOEXEC, which would close them
     }
     for mixin in ["fork", "thread"] {
         let launch = Launch::new(PROGRAM, &[]).args(&["--mixin", mixin, "--port", "0"]);
         let ended = launch.run_to_end()?;
         assert_eq!((ended.status.code(), ended.stdout.len()), (Some(1), 0), "{ended}");
-        let said = ended.stderr.concat();
-        assert!(said.contains("cannot wait for connections: select(2) watches 1024"), "{said}");
+        let why = "cannot wait for connections: select(2) watches descriptors below 1024";
+        assert!(ended.stderr.concat().contains(why), "{ended}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the server says and does, over raw sockets: `cargo test -p echo-mixins --test wire`.
+//! The server over raw sockets: `cargo test -p echo-mixins --test wire`.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -12,34 +12,38 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
 
 fn start(mixin: &str) -> Result<Server> {
     let server = Launch::new(PROGRAM, &[]).args(&["--mixin", mixin, "-v"]).start()?;
-    // The process that has written the line on stdout ends then.
+    // The process that writes the line on stdout ends.
     let is_alone = || Ok(procfs::children(server.pid().context("no server")?).len() <= 1);
-    assert!(wait_until(PATIENCE, is_alone)?, "more than one process that prints");
+    assert!(wait_until(PATIENCE, is_alone)?, "the process for stdout has not ended");
     Ok(server)
 }
 
-/// Sends bytes, and gives who answered, and what, up to the end that must come.
+/// Sends bytes, and returns the worker and the text of the answer. Then the server must close the
+/// connection.
 fn ask(client: &mut Client, bytes: &[u8]) -> Result<(String, Vec<u8>)> {
     client.send(bytes)?;
-    answer(client)
+    receive_answer(client)
 }
 
-fn answer(client: &mut Client) -> Result<(String, Vec<u8>)> {
+fn receive_answer(client: &mut Client) -> Result<(String, Vec<u8>)> {
     let (answer, ending) = client.bytes_to_end()?;
     assert_eq!(ending, Heard::Eof, "{}", client.transcript());
     let at = answer.windows(2).position(|two| two == b": ").context("no worker in the answer")?;
-    Ok((String::from_utf8(answer[..at].to_vec())?, answer[at + 2..].to_vec()))
+    let worker = String::from_utf8(answer[..at].to_vec())?;
+    let text = answer[at + 2..].to_vec();
+    Ok((worker, text))
 }
 
-/// The processes that serve clients now: children of the server but for the one that writes its log.
+/// Returns the processes that serve clients now: the server's children, except the one that writes the log.
 fn workers(server: &Server) -> Vec<u32> {
     let mut children = procfs::children(server.pid().unwrap());
     children.sort_unstable();
-    // The log's is older than any other, and no number has come round since.
+    // The process that writes the log is the oldest, and the process ids have not wrapped around since it
+    // was started.
     children.split_off(1)
 }
 
-/// Connects, and gives the worker as well.
+/// Connects a client and waits for its worker. Returns both.
 fn connect(server: &Server) -> Result<(Client, u32)> {
     let before = workers(server);
     let client = Client::connect(server.addr())?;
@@ -48,10 +52,10 @@ fn connect(server: &Server) -> Result<(Client, u32)> {
         new = workers(server).into_iter().find(|pid| !before.contains(pid));
         Ok(new.is_some())
     })?;
-    Ok((client, new.context("no process for a client")?))
+    Ok((client, new.context("no process for the client")?))
 }
 
-fn signal(pid: u32, signal: Signal) {
+fn send_signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
@@ -59,16 +63,16 @@ fn wait_for_workers(server: &Server, wanted: usize) -> Result<()> {
     if wait_until(PATIENCE, || Ok(workers(server).len() == wanted))? {
         return Ok(());
     }
-    fail("waited", format!("{wanted} workers"), format!("{:?}", workers(server)))
+    fail("waited", format!("{wanted} workers"), format!("workers {:?}", workers(server)))
 }
 
 #[cfg(target_os = "linux")]
-fn threads(pid: u32) -> usize {
+fn thread_count(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 #[test]
-fn a_thread_is_called_by_its_number_from_1() -> Result<()> {
+fn threads_are_numbered_from_1() -> Result<()> {
     let server = start("thread")?;
     for n in 1..=3 {
         let asked = ask(&mut Client::connect(server.addr())?, b"hello")?;
@@ -78,9 +82,10 @@ fn a_thread_is_called_by_its_number_from_1() -> Result<()> {
 }
 
 #[test]
-fn a_request_is_one_read_of_up_to_1024_bytes_and_the_rest_is_ignored() -> Result<()> {
+fn a_request_is_one_read_of_up_to_1024_bytes() -> Result<()> {
     for mixin in ["fork", "thread"] {
         let server = start(mixin)?;
+        // The rest is ignored.
         let long = [b"x".repeat(1024), b"y".repeat(300_000)].concat();
         let (_, text) = ask(&mut Client::connect(server.addr())?, &long)?;
         assert_eq!(text, b"x".repeat(1024), "{mixin}");
@@ -89,7 +94,7 @@ fn a_request_is_one_read_of_up_to_1024_bytes_and_the_rest_is_ignored() -> Result
 }
 
 #[test]
-fn white_space_at_the_ends_is_stripped_and_other_bytes_are_kept() -> Result<()> {
+fn white_space_at_the_ends_is_removed_and_other_bytes_are_kept() -> Result<()> {
     let server = start("thread")?;
     let requests: [(&[u8], &[u8]); 7] = [
         (b"\t  hello  world \r\n", b"hello  world"),
@@ -108,7 +113,7 @@ fn white_space_at_the_ends_is_stripped_and_other_bytes_are_kept() -> Result<()> 
 }
 
 #[test]
-fn who_leaves_without_a_request_gets_no_answer() -> Result<()> {
+fn a_client_that_leaves_without_a_request_gets_no_answer() -> Result<()> {
     for mixin in ["fork", "thread"] {
         let server = start(mixin)?;
         let mut client = Client::connect(server.addr())?;
@@ -119,7 +124,7 @@ fn who_leaves_without_a_request_gets_no_answer() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_mixin_is_a_usage_error_and_so_is_a_trace_of_processes() -> Result<()> {
+fn an_unknown_mixin_and_a_trace_of_processes_are_usage_errors() -> Result<()> {
     for args in [&["--mixin", "task"][..], &["--trace", "/nowhere/trace"]] {
         let ended = Launch::new(PROGRAM, &[]).args(&["--port", "0"]).args(args).run_to_end()?;
         assert_eq!(ended.status.code(), Some(2), "{ended}");
@@ -134,8 +139,8 @@ fn a_client_that_fails_is_logged_with_the_reason() -> Result<()> {
         let server = start(mixin)?;
         let client = Client::connect(server.addr())?;
         let addr = client.addr();
-        server
-            .wait_for_log("a client", |line| line.ends_with(&format!("Connection from {addr}")))?;
+        let accepted = format!("Connection from {addr}");
+        server.wait_for_log(&accepted, |line| line.ends_with(&accepted))?;
         client.reset()?;
         server.wait_for_log("the reason", |line| {
             line.contains("WARN") && line.contains(&format!("{addr}: ")) && line.contains("reset")
@@ -149,7 +154,7 @@ mod processes {
     use super::*;
 
     #[test]
-    fn are_the_default_and_the_answer_has_the_number_of_the_worker() -> Result<()> {
+    fn are_the_default_and_an_answer_begins_with_the_process_id() -> Result<()> {
         let server = Launch::new(PROGRAM, &[]).start()?;
         let (mut one, worker_of_one) = connect(&server)?;
         let (mut two, worker_of_two) = connect(&server)?;
@@ -159,32 +164,31 @@ mod processes {
     }
 
     #[test]
-    fn are_reaped_while_nobody_comes() -> Result<()> {
+    fn leave_no_zombies_while_no_client_connects() -> Result<()> {
         let server = start("fork")?;
         for _ in 0..50 {
             ask(&mut Client::connect(server.addr())?, b"hello")?;
         }
-        // A zombie is a child, too.
+        // A zombie would count as a worker.
         wait_for_workers(&server, 0)
     }
 
     #[test]
-    fn that_crash_are_alone() -> Result<()> {
+    fn crash_without_an_effect_on_others() -> Result<()> {
         let server = start("fork")?;
         let (mut before, _) = connect(&server)?;
         for how in [Signal::KILL, Signal::ILL, Signal::ABORT, Signal::TERM, Signal::INT] {
             let (mut client, worker) = connect(&server)?;
-            signal(worker, how);
+            send_signal(worker, how);
             client.expect_closed()?;
             let addr = client.addr();
             server.wait_for_log("how it ended", |line| {
                 line.contains("WARN")
                     && line.contains(&addr.to_string())
-                    && line.contains(&format!("process {worker} ended by SIG"))
+                    && line.contains(&format!("process {worker} was terminated by SIG"))
             })?;
-            server.wait_for_log("its end", |line| {
-                line.ends_with(&format!("Client {addr} disconnected"))
-            })?;
+            let disconnected = format!("Client {addr} disconnected");
+            server.wait_for_log(&disconnected, |line| line.ends_with(&disconnected))?;
             ask(&mut Client::connect(server.addr())?, b"hello")?;
         }
         assert_eq!(ask(&mut before, b"hello")?.1, b"hello");
@@ -192,26 +196,26 @@ mod processes {
     }
 
     #[test]
-    fn free_their_place_also_when_they_crash() -> Result<()> {
+    fn make_room_for_another_client_when_they_crash() -> Result<()> {
         let server = Launch::new(PROGRAM, &[]).args(&["--max-clients", "1"]).start()?;
         let (_client, worker) = connect(&server)?;
         Client::connect(server.addr())?.expect_closed()?;
-        signal(worker, Signal::KILL);
+        send_signal(worker, Signal::KILL);
         wait_for_workers(&server, 0)?;
         ask(&mut Client::connect(server.addr())?, b"hello").map(drop)
     }
 
     #[test]
-    fn have_one_thread_and_so_has_the_server() -> Result<()> {
+    fn have_one_thread_as_the_server_has() -> Result<()> {
         let server = start("fork")?;
         let pid = server.pid().unwrap();
         let (_one, worker) = connect(&server)?;
         for _ in 0..50 {
             let mut client = Client::connect(server.addr())?;
-            assert_eq!(threads(pid), 1);
+            assert_eq!(thread_count(pid), 1);
             ask(&mut client, b"hello")?;
         }
-        assert_eq!(threads(worker), 1);
+        assert_eq!(thread_count(worker), 1);
         Ok(())
     }
 
@@ -220,22 +224,22 @@ mod processes {
         for how in [Signal::TERM, Signal::INT] {
             let mut server = start("fork")?;
             let (mut client, _) = connect(&server)?;
-            let (mut of_stopped, stopped) = connect(&server)?;
-            signal(stopped, Signal::STOP);
+            let (mut client_of_stopped, stopped) = connect(&server)?;
+            send_signal(stopped, Signal::STOP);
             server.signal(how)?;
-            server.expect_exit("sent a signal with workers there")?;
+            server.expect_exit("sent a signal while workers were running")?;
             assert_eq!(server.survivors(), Vec::<String>::new());
             client.expect_closed()?;
-            of_stopped.expect_closed()?;
+            client_of_stopped.expect_closed()?;
         }
         Ok(())
     }
 
     #[test]
-    fn end_with_the_server_when_all_get_the_signal() -> Result<()> {
+    fn end_with_the_server_when_each_gets_the_signal() -> Result<()> {
         let mut server = start("fork")?;
         let (mut client, _) = connect(&server)?;
-        // As a terminal does with Ctrl-C.
+        // As the terminal does on Ctrl-C.
         server.signal_all(Signal::INT)?;
         server.expect_exit("sent SIGINT to all processes")?;
         client.expect_closed()?;
@@ -246,7 +250,7 @@ mod processes {
     }
 
     #[test]
-    fn hold_neither_the_port_nor_another_client() -> Result<()> {
+    fn keep_neither_the_port_nor_another_client_open() -> Result<()> {
         let server = start("fork")?;
         let (mut one, worker_of_one) = connect(&server)?;
         let (_two, worker_of_two) = connect(&server)?;
@@ -255,12 +259,14 @@ mod processes {
             let links = links.map(|link| std::fs::read_link(link.unwrap().path()).unwrap());
             links.filter(|link| link.to_string_lossy().starts_with("socket:")).collect::<Vec<_>>()
         };
-        // The client's; the log's; the signals' pair, which no worker uses.
+        // The client's socket, the log's socket, and the sockets to which signal handlers write, which a
+        // worker does not use.
         assert_eq!((sockets(worker_of_one).len(), sockets(worker_of_two).len()), (5, 5));
-        // The first is closed once its own worker has answered, though the second was born later.
+        // The first client's connection ends when its own worker has answered, although the second worker,
+        // which was forked later, still runs.
         ask(&mut one, b"hello")?;
         let port = server.addr().port().to_string();
-        signal(server.pid().unwrap(), Signal::KILL);
+        send_signal(server.pid().unwrap(), Signal::KILL);
         wait_until(PATIENCE, || Ok(!procfs::is_running(server.pid().unwrap())))?;
         assert!(procfs::is_running(worker_of_two));
         Launch::new(PROGRAM, &[]).args(&["--port", &port]).start_as_given().map(drop)
@@ -268,7 +274,7 @@ mod processes {
 }
 
 #[test]
-fn the_log_of_a_server_that_is_killed_comes_to_an_end() -> Result<()> {
+fn the_log_of_a_server_that_is_killed_is_written_to_the_end() -> Result<()> {
     let mut server = start("fork")?;
     ask(&mut Client::connect(server.addr())?, b"hello")?;
     server.signal(Signal::KILL)?;
@@ -279,7 +285,7 @@ fn the_log_of_a_server_that_is_killed_comes_to_an_end() -> Result<()> {
 }
 
 #[test]
-fn a_stuck_stderr_does_not_hold_the_end() -> Result<()> {
+fn a_stderr_that_is_not_read_does_not_delay_the_end() -> Result<()> {
     let outlet = workbench::server::Outlet::Unread;
     let mut server = Launch::new(PROGRAM, &[]).args(&["-v"]).stderr(outlet).start()?;
     for _ in 0..1000 {

@@ -1,5 +1,5 @@
-//! What `multiconn-client`, `echo-once-client` and `echo-once-server` do, as programs.
-// In a test that is what should happen when something fails.
+//! `multiconn-client`, `echo-once-client` and `echo-once-server`, started as programs.
+// A panic fails the test, as it should.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
@@ -16,7 +16,7 @@ const ONCE: &str = env!("CARGO_BIN_EXE_echo-once-client");
 const SENT: &[u8] = b"Message 1 from client.Message 2 from client.";
 
 fn run(program: &str, args: &[&str]) -> Ended {
-    // An error is one line even so.
+    // An error is one line, even if a backtrace is requested.
     Launch::new(program, &[]).args(args).env("RUST_BACKTRACE", "1").run_to_end().unwrap()
 }
 
@@ -37,7 +37,7 @@ fn accept(listener: &TcpListener) -> TcpStream {
     sock
 }
 
-/// Reads all that a connection of `multiconn-client` sends.
+/// Reads everything that a connection of `multiconn-client` sends.
 fn read_all(mut sock: &TcpStream) {
     let mut bytes = [0; SENT.len()];
     sock.read_exact(&mut bytes).unwrap();
@@ -61,11 +61,11 @@ fn all_connections_are_open_at_once() {
     let (listener, addr) = listen();
     let server = thread::spawn(move || {
         let socks: Vec<_> = (0..MANY).map(|_| accept(&listener)).collect();
-        // All have sent all, and the last gets its answer first.
+        // After all connections have sent everything, the last one gets its echo first.
         socks.iter().for_each(read_all);
         for mut sock in socks.into_iter().rev() {
             sock.write_all(SENT).unwrap();
-            assert_eq!(sock.read(&mut [0]).unwrap(), 0, "it must close when it has its echo");
+            assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client closes when it has its echo");
         }
     });
     let ended = multiconn(addr, &[&MANY.to_string()]);
@@ -78,7 +78,7 @@ fn all_connections_are_open_at_once() {
 }
 
 #[test]
-fn an_echo_may_come_in_pieces() {
+fn an_echo_may_arrive_in_pieces() {
     let (listener, addr) = listen();
     let server = thread::spawn(move || {
         let mut sock = accept(&listener);
@@ -94,7 +94,7 @@ fn an_echo_may_come_in_pieces() {
 }
 
 #[test]
-fn one_that_gets_too_little_back_is_a_failure_and_the_others_go_on() {
+fn a_connection_that_receives_too_little_fails_and_the_others_go_on() {
     let (listener, addr) = listen();
     thread::spawn(move || {
         let mut socks: Vec<_> = (0..3).map(|_| accept(&listener)).collect();
@@ -106,9 +106,9 @@ fn one_that_gets_too_little_back_is_a_failure_and_the_others_go_on() {
         }
     });
     let ended = multiconn(addr, &["3"]);
-    assert_failed(&ended, "1 of 3 connections did not get back all that they sent");
-    let of_two = |line: &&String| line.contains("the server closed it after 43 of 44 bytes");
-    assert_eq!(ended.stdout.iter().filter(of_two).count(), 1, "{ended}");
+    assert_failed(&ended, "1 of 3 connections did not receive the whole echo");
+    let why = "the server closed the connection after 43 of 44 bytes";
+    assert_eq!(ended.stdout.iter().filter(|line| line.contains(why)).count(), 1, "{ended}");
     assert_eq!(ended.stdout.iter().filter(|line| line.ends_with("closing")).count(), 2, "{ended}");
 }
 
@@ -116,30 +116,28 @@ fn one_that_gets_too_little_back_is_a_failure_and_the_others_go_on() {
 fn a_reset_is_a_failure() {
     let (listener, addr) = listen();
     thread::spawn(move || {
-        // A connection with something unread is closed with a reset.
+        // Closing a socket with unread input sends a reset.
         while let Ok((sock, _)) = listener.accept() {
             let _ = sock.peek(&mut [0]);
         }
     });
     let ended = multiconn(addr, &["4"]);
     assert_failed(&ended, "4 of 4 connections");
-    let is_failure = |line: &&String| line.contains("failed");
-    let words = ": the server has reset the connection";
-    for failure in ended.stdout.iter().filter(is_failure) {
-        assert!(failure.ends_with(words), "{ended}");
+    for failure in ended.stdout.iter().filter(|line| line.contains("failed")) {
+        assert!(failure.ends_with(": the server has reset the connection"), "{ended}");
     }
 }
 
 #[test]
-fn a_greeting_that_is_reset_is_told_in_words() {
+fn a_reset_of_the_greeting_is_reported_in_words() {
     let (listener, addr) = listen();
     thread::spawn(move || {
         let sock = accept(&listener);
-        // A connection with something unread is closed with a reset.
+        // Closing a socket with unread input sends a reset.
         sock.peek(&mut [0]).unwrap();
     });
     let ended = run(ONCE, &["--port", &addr.port().to_string()]);
-    assert_failed(&ended, "no echo: the server has reset the connection");
+    assert_failed(&ended, "cannot receive the echo: the server has reset the connection");
 }
 
 #[test]
@@ -162,7 +160,7 @@ fn an_ipv6_address_may_have_brackets() {
 }
 
 #[test]
-fn silence_is_a_failure_after_a_while() {
+fn silence_is_a_failure_after_the_timeout() {
     let (listener, addr) = listen();
     let server = thread::spawn(move || (accept(&listener), accept(&listener), listener));
     let ended = multiconn(addr, &["2", "--timeout", "1"]);
@@ -172,20 +170,20 @@ fn silence_is_a_failure_after_a_while() {
 }
 
 #[test]
-fn without_a_server_there_is_one_line() {
+fn without_a_server_the_error_is_one_line() {
     let reserved = Port::reserve().unwrap();
     let port = reserved.to_string();
-    let words = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
+    let why = format!("cannot connect to 127.0.0.1 port {port}: Connection refused");
     for ended in
         [run(MULTICONN, &["127.0.0.1", &port, "3"]), run(ONCE, &["127.0.0.1", "--port", &port])]
     {
-        assert_failed(&ended, &words);
+        assert_failed(&ended, &why);
         assert!(ended.stdout.is_empty(), "{ended}");
     }
 }
 
 #[test]
-fn what_comes_back_has_its_control_characters_escaped() {
+fn control_characters_of_an_echo_are_escaped() {
     let (listener, addr) = listen();
     thread::spawn(move || {
         for _ in 0..2 {
@@ -203,7 +201,7 @@ fn what_comes_back_has_its_control_characters_escaped() {
 }
 
 #[test]
-fn the_server_of_one_greeting_ends_after_it() {
+fn echo_once_server_ends_after_one_client() {
     let server = Launch::new(env!("CARGO_BIN_EXE_echo-once-server"), &[]);
     let mut server = server.start().unwrap();
     let addr = server.addr();
@@ -222,7 +220,7 @@ fn the_server_of_one_greeting_ends_after_it() {
 }
 
 #[test]
-fn the_server_of_one_client_echoes_until_it_closes() {
+fn echo_once_server_echoes_until_the_client_ends_its_sending_side() {
     let server = Launch::new(env!("CARGO_BIN_EXE_echo-once-server"), &[]);
     let mut server = server.start().unwrap();
     let mut client = workbench::wire::Client::connect(server.addr()).unwrap();
@@ -237,7 +235,7 @@ fn the_server_of_one_client_echoes_until_it_closes() {
 }
 
 #[test]
-fn the_server_of_one_client_survives_its_reset() {
+fn echo_once_server_ends_without_a_failure_after_a_reset() {
     let server = Launch::new(env!("CARGO_BIN_EXE_echo-once-server"), &[]);
     let mut server = server.start().unwrap();
     let mut client = workbench::wire::Client::connect(server.addr()).unwrap();
@@ -248,7 +246,7 @@ fn the_server_of_one_client_survives_its_reset() {
 }
 
 #[test]
-fn a_greeting_that_does_not_come_back_is_a_failure() {
+fn an_incomplete_echo_of_the_greeting_is_a_failure() {
     for answer in [&b""[..], b"Hello"] {
         let (listener, addr) = listen();
         thread::spawn(move || {
@@ -257,8 +255,9 @@ fn a_greeting_that_does_not_come_back_is_a_failure() {
             sock.write_all(answer).unwrap();
         });
         let ended = run(ONCE, &["--port", &addr.port().to_string()]);
-        let words = format!("the server closed the connection after {} of 12 bytes", answer.len());
-        assert_failed(&ended, &words);
+        let received = answer.len();
+        let why = format!("the server closed the connection after {received} of 12 bytes");
+        assert_failed(&ended, &why);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every server here keeps, for both servers: `cargo test -p echo-select --test contract`.
+//! The checks that every server must pass, for both servers: `cargo test -p echo-select --test contract`.
 
 use anyhow::Result;
 use workbench::check::Profile;
@@ -6,8 +6,9 @@ use workbench::contract::common::{self, Serves, Speech};
 use workbench::wire::Client;
 
 fn main() {
-    let once = Speech::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(as_it_is);
-    let multiconn = Speech::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(as_it_is);
+    let once = Speech::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(unchanged);
+    let multiconn =
+        Speech::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(unchanged);
     common::run(&[once.serves(Serves::One), multiconn.climbs_as(Profile::EchoSelect)]);
 }
 
@@ -16,6 +17,7 @@ fn echo(client: &mut Client) -> Result<()> {
     client.expect_bytes(b"\0bytes\xff\n")
 }
 
-fn as_it_is(text: &str) -> Vec<u8> {
+/// Returns the bytes that make this text appear in the log.
+fn unchanged(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }

@@ -1,5 +1,5 @@
-//! What `multiconn-server` does with the bytes of its connections.
-// In a test that is what should happen when something fails.
+//! `multiconn-server` and the bytes of its connections.
+// A panic fails the test, as it should.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -23,29 +23,29 @@ fn exchange(client: &mut Client, bytes: &[u8]) {
     client.expect_bytes(bytes).unwrap();
 }
 
-/// Bytes of which no two neighbouring kilobytes are alike.
+/// Returns bytes in which no two neighbouring kilobytes are equal.
 fn varied(len: usize) -> Vec<u8> {
     (0u32..).flat_map(u32::to_le_bytes).take(len).collect()
 }
 
 #[test]
-fn any_bytes_come_back_as_they_are() {
+fn the_echo_has_the_same_bytes_whatever_they_are() {
     let server = start();
     let mut client = connect(&server);
     let all: Vec<u8> = (0..=255).collect();
     exchange(&mut client, &all);
-    exchange(&mut client, b"no end of a line, and no zero byte");
-    for byte in "a ö in two reads".bytes() {
+    exchange(&mut client, b"no line end and no zero byte");
+    for byte in "an ö in two reads".bytes() {
         exchange(&mut client, &[byte]);
     }
     exchange(&mut client, &varied(50_000));
 }
 
 #[test]
-fn it_echoes_until_the_peer_closes() {
+fn it_echoes_until_the_client_ends_its_sending_side() {
     let server = start();
     for len in [0, 1, 100_000] {
-        // Of the longest, about half has room on the way back; the rest waits in the server.
+        // The kernel has room for about half of the longest echo; the rest waits in the server's queue.
         let mut client = Client::connect_narrow(server.addr()).unwrap();
         let bytes = varied(len);
         client.send(&bytes).unwrap();
@@ -60,8 +60,8 @@ fn it_echoes_until_the_peer_closes() {
     }
 }
 
-/// What a client sent that takes nothing: as much as the server, and the buffers on the way, took.
-fn stuff(client: &mut Client, bytes: &[u8]) -> usize {
+/// Sends without reading until neither server nor kernel accepts more; returns how many bytes were sent.
+fn send_until_refused(client: &mut Client, bytes: &[u8]) -> usize {
     let mut sent = 0;
     loop {
         match client.write(&bytes[sent..bytes.len().min(sent + 4096)]) {
@@ -75,33 +75,33 @@ fn stuff(client: &mut Client, bytes: &[u8]) -> usize {
     }
 }
 
-/// More than the kernel keeps on the way there and back.
+/// More bytes than the kernel buffers in both directions.
 const FLOOD: usize = 32 * 1024 * 1024;
 
-/// As long as nothing moves for that time, a sender is stuck; on a busy machine it may seem to be so
-/// sooner, which is no harm.
+/// How long a write must block before the client counts as blocked. On a busy machine, this may be too
+/// short; then the test only sends less.
 const STUCK: Duration = Duration::from_millis(300);
 
 #[test]
-fn it_reads_no_more_from_a_peer_that_does_not_read() {
+fn it_does_not_read_from_a_client_that_does_not_read() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other, b"before");
     let before = server.figures();
     let mut client = Client::connect_narrow(server.addr()).unwrap().patient(STUCK);
     let bytes = varied(FLOOD);
-    let sent = stuff(&mut client, &bytes);
-    assert!(sent < FLOOD, "all {sent} bytes were taken, though none was read");
+    let sent = send_until_refused(&mut client, &bytes);
+    assert!(sent < FLOOD, "the server accepted all {sent} bytes of a client that does not read");
     if let Some((before, after)) = before.zip(server.figures()) {
         let more = after.resident.saturating_sub(before.resident);
-        assert!(more < 2 * 1024 * 1024, "it needs {more} bytes more");
+        assert!(more < 2 * 1024 * 1024, "the server takes {more} bytes more");
         let cpu = server.figures().unwrap().cpu;
-        exchange(&mut other, b"nobody waits for the one that does not read");
+        exchange(&mut other, b"the others do not wait");
         let busy = server.figures().unwrap().cpu.saturating_sub(cpu);
-        assert!(busy < Duration::from_secs(1), "{busy:?} of the processor for one exchange");
+        assert!(busy < Duration::from_secs(1), "{busy:?} of processor time for one exchange");
     }
     exchange(&mut other, b"still there");
-    // Once it reads, all comes back, and what it sends after that.
+    // When the client reads, it gets the whole echo.
     client.widen().unwrap();
     let mut client = client.patient(PATIENCE);
     client.half_close().unwrap();
@@ -114,19 +114,20 @@ fn it_reads_no_more_from_a_peer_that_does_not_read() {
 #[test]
 fn a_long_stream_comes_back_through_a_narrow_connection() {
     let server = start();
-    // Little fits in, so that the server can seldom write all that it has.
+    // The buffers are small, so that the server can seldom write its whole queue at once.
     let mut client = Client::connect_narrow(server.addr()).unwrap();
     let bytes = varied(3_000_000);
-    let (mut sent, mut echoed) = (0, 0);
+    let mut sent = 0;
+    let mut echoed = 0;
     for chunk in bytes.chunks(20_000) {
         client.send(chunk).unwrap();
         sent += chunk.len();
-        // Always behind, but not by more than has room on the way.
+        // The client reads late, but early enough that its own writes do not block.
         if sent - echoed > 100_000 {
-            let mut back = vec![0; 35_000];
-            client.read_exact(&mut back).unwrap();
-            assert!(back == bytes[echoed..echoed + back.len()], "wrong after {echoed} bytes");
-            echoed += back.len();
+            let mut echo = vec![0; 35_000];
+            client.read_exact(&mut echo).unwrap();
+            assert!(echo == bytes[echoed..echoed + echo.len()], "wrong after {echoed} bytes");
+            echoed += echo.len();
         }
     }
     client.half_close().unwrap();
@@ -136,27 +137,28 @@ fn a_long_stream_comes_back_through_a_narrow_connection() {
 }
 
 #[test]
-fn one_that_resets_amid_its_echo_takes_nobody_along() {
+fn a_reset_in_the_middle_of_an_echo_concerns_no_other_client() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other, b"before");
     let mut client = Client::connect_narrow(server.addr()).unwrap().patient(STUCK);
-    stuff(&mut client, &varied(FLOOD));
+    send_until_refused(&mut client, &varied(FLOOD));
     let addr = client.addr();
     client.reset().unwrap();
     let gone = format!("Client {addr} disconnected");
     server.wait_for_log(&gone, |line| line.ends_with(&gone)).unwrap();
-    let told = format!("{addr}: ");
-    server.wait_for_log("why", |line| line.contains("WARN") && line.contains(&told)).unwrap();
+    let prefix = format!("{addr}: ");
+    let is_reason = |line: &str| line.contains("WARN") && line.contains(&prefix);
+    server.wait_for_log("the reason", is_reason).unwrap();
     exchange(&mut other, b"after");
 }
 
 #[test]
-fn one_thread_serves_them_all() {
+fn one_thread_serves_all_clients() {
     const MANY: usize = 300;
     let server = start();
     let mut clients: Vec<_> = (0..MANY).map(|_| connect(&server)).collect();
-    // Each sends before any gets its answer.
+    // All of them send before the first one reads its echo.
     for (i, client) in clients.iter_mut().enumerate() {
         client.send(format!("{i}\n").as_bytes()).unwrap();
     }
@@ -164,12 +166,15 @@ fn one_thread_serves_them_all() {
         client.expect_bytes(format!("{i}\n").as_bytes()).unwrap();
     }
     if let Some(figures) = server.figures() {
-        assert!(figures.threads <= 2, "one for the clients and one for the log: {figures:?}");
+        assert!(
+            figures.threads <= 2,
+            "more than a thread for the clients and one for the log: {figures:?}"
+        );
     }
 }
 
 #[test]
-fn the_log_shows_the_start_of_what_came() {
+fn the_log_shows_the_first_200_bytes_of_a_read() {
     let server = start();
     let mut client = connect(&server);
     exchange(&mut client, "wörld".as_bytes());

@@ -1,19 +1,20 @@
-//! Who is in which room.
+//! Which rooms are open, and which clients are in each.
 
 use std::rc::Rc;
 
 use crate::{Id, Name};
 
-/// How many rooms there may be at a time. Each is one line of what `rooms` answers.
+/// How many rooms may be open at a time. There is a limit because the answer to `rooms` has a line for
+/// each.
 pub const MAX_ROOMS: usize = 100;
 
-/// There is no place for another room.
+/// The error for a room that cannot be opened. The error's text is the reply to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("There are {MAX_ROOMS} rooms already, and no more can be opened.")]
 pub struct TooManyRooms;
 
-/// The rooms that are open. One opens when the first enters it, and closes when the last leaves; only
-/// the one at the entrance stays.
+/// The open rooms. A room opens when the first client joins it, and closes when the last client leaves it.
+/// Only the first room stays open when it is empty.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -21,72 +22,74 @@ pub struct TooManyRooms;
 ///
 /// let name = |text| Rc::new(Name::new(text).unwrap());
 /// let mut rooms = Rooms::new(name("parlour"));
-/// let garden = rooms.enter(&name("garden"), 1).unwrap();
-/// rooms.enter(&name("GARDEN"), 2).unwrap();
-/// assert_eq!(rooms.who_is_in(&garden), [1, 2]);
+/// let garden = rooms.join(&name("garden"), 1).unwrap();
+/// rooms.join(&name("GARDEN"), 2).unwrap();
+/// assert_eq!(rooms.clients_in(&garden), [1, 2]);
 /// rooms.leave(&garden, 1);
 /// rooms.leave(&garden, 2);
-/// assert_eq!(rooms.names().map(|it| it.to_string()).collect::<Vec<_>>(), ["parlour"]);
+/// let names: Vec<_> = rooms.names().map(ToString::to_string).collect();
+/// assert_eq!(names, ["parlour"]);
 /// ```
 #[derive(Debug)]
 pub struct Rooms {
-    /// The one at the entrance is the first.
+    /// The first room comes first; the others follow in the order in which they opened.
     rooms: Vec<Room>,
 }
 
 #[derive(Debug)]
 struct Room {
     name: Rc<Name>,
-    /// In order of arrival.
-    here: Vec<Id>,
+    /// In the order in which they joined.
+    clients: Vec<Id>,
 }
 
 impl Rooms {
-    /// Opens the room at the entrance.
+    /// Returns the rooms of a chat without clients: only the first room is open.
     #[must_use]
-    pub fn new(entrance: Rc<Name>) -> Self {
-        Rooms { rooms: vec![Room { name: entrance, here: Vec::new() }] }
+    pub fn new(first_room: Rc<Name>) -> Self {
+        Rooms { rooms: vec![Room { name: first_room, clients: Vec::new() }] }
     }
 
-    /// The room at the entrance.
+    /// Returns the name of the first room, which every client joins when it logs in.
     #[must_use]
-    pub fn entrance(&self) -> Rc<Name> {
+    pub fn first(&self) -> Rc<Name> {
         Rc::clone(&self.rooms[0].name)
     }
 
-    /// Lets somebody enter a room, and gives its name as it is written there.
+    /// Adds a client to a room. Returns the name of the room as it was spelled when the room opened.
     ///
     /// # Errors
     ///
-    /// [`TooManyRooms`], when it would have to be opened.
-    pub fn enter(&mut self, name: &Rc<Name>, id: Id) -> Result<Rc<Name>, TooManyRooms> {
+    /// [`TooManyRooms`] if the room is not open and cannot be opened.
+    pub fn join(&mut self, name: &Rc<Name>, id: Id) -> Result<Rc<Name>, TooManyRooms> {
         if let Some(room) = self.rooms.iter_mut().find(|room| room.name == *name) {
-            room.here.push(id);
+            room.clients.push(id);
             return Ok(Rc::clone(&room.name));
         }
         if self.rooms.len() >= MAX_ROOMS {
             return Err(TooManyRooms);
         }
-        self.rooms.push(Room { name: Rc::clone(name), here: vec![id] });
+        self.rooms.push(Room { name: Rc::clone(name), clients: vec![id] });
         Ok(Rc::clone(name))
     }
 
-    /// Lets somebody leave a room.
+    /// Removes a client from a room.
     pub fn leave(&mut self, name: &Name, id: Id) {
         if let Some(room) = self.rooms.iter_mut().find(|room| *room.name == *name) {
-            room.here.retain(|it| *it != id);
+            room.clients.retain(|client| *client != id);
         }
-        let entrance = self.entrance();
-        self.rooms.retain(|room| room.name == entrance || !room.here.is_empty());
+        let first = self.first();
+        self.rooms.retain(|room| room.name == first || !room.clients.is_empty());
     }
 
-    /// Who is in a room, in order of arrival.
+    /// Returns the clients in a room, in the order in which they joined.
     #[must_use]
-    pub fn who_is_in(&self, name: &Name) -> &[Id] {
-        self.rooms.iter().find(|room| *room.name == *name).map_or(&[], |room| &room.here)
+    pub fn clients_in(&self, name: &Name) -> &[Id] {
+        let room = self.rooms.iter().find(|room| *room.name == *name);
+        room.map_or(&[], |room| &room.clients)
     }
 
-    /// The names of all rooms, the one at the entrance first.
+    /// Returns the names of all open rooms; the first room comes first.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.rooms.iter().map(|room| &*room.name)
     }

@@ -1,265 +1,323 @@
-//! The network: one thread on readiness, as in `chat-poll`, for whatever chat is put on it.
+//! The network code of both chats: one thread on readiness, as in `chat-poll`.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use bytes::Bytes;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use serverkit::telnet::keep_urgent_inline;
+use serverkit::{Admission, Admitted, Permit, ServerArgs, Stop, announce, catch_panic};
+use serverkit::{log_disconnect, trace};
 use slab::Slab;
-use tincanchat::cli::{Door, Seat, ServerArgs, Shutdown, announce, caught, log_end};
-use tincanchat::telnet::keep_urgent_inline;
-use tincanchat::{DRAIN, Frame, create_listen_socket, printable, span};
+use tincanchat::{DRAIN, create_listen_socket, printable};
 use tracing::{debug, info, warn};
 
-use crate::LineTooLong;
 use crate::client::Client;
 
-/// The listener's token; a client's is its number.
-const LISTENER: Token = Token(usize::MAX - 1);
+/// The listener's token. A client's token is its number, which never gets this large.
+const LISTENER: Token = Token(usize::MAX);
 
-/// The longest wait for events: time passes for a client that is slow, leaving or ahead of its pace
-/// without any.
+/// The most connections that are accepted in one turn.
+const ACCEPT_TURN: usize = 64;
+
+/// The longest wait for events. After it, the stop signal, the rate limits, the limits of the queues and
+/// the deadlines of closing connections are checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A client's number, from when it has arrived until it has left.
+/// The number of a client: its place in the table. The number is used again after the client has left.
 pub type Id = usize;
 
-/// What a program makes of its clients. Each gets one `arrived`, any number of `heard`, one `left`.
+/// What a program does with its clients.
+///
+/// For each client, `on_connect` is called once, then `on_line` for each line, then `on_disconnect` once.
 pub trait Chat {
-    /// Somebody is there.
-    fn arrived(&mut self, id: Id, clients: &mut Clients);
-    /// Somebody has said this line; its end is not in it.
-    fn heard(&mut self, id: Id, line: &[u8], clients: &mut Clients);
-    /// Somebody has gone, and cannot be told anything any more.
-    fn left(&mut self, id: Id, clients: &mut Clients);
+    /// Handles a client that has connected.
+    fn on_connect(&mut self, id: Id, clients: &mut Clients);
+    /// Handles a line that a client has sent, without its end.
+    fn on_line(&mut self, id: Id, line: &[u8], clients: &mut Clients);
+    /// Handles a client that has disconnected. Nothing more can be sent to it.
+    fn on_disconnect(&mut self, id: Id, clients: &mut Clients);
 }
 
-/// Who is connected.
+/// The clients that are connected, and the clients whose connections are being closed.
 #[derive(Default)]
 pub struct Clients {
     table: Slab<Client>,
-    /// Who may have more to be read.
+    /// The clients from which there may be more to read: the kernel has reported input, and no read has
+    /// returned `WouldBlock` since then.
     readable: BTreeSet<Id>,
-    /// Who has, and has to wait.
-    paced: BTreeSet<Id>,
+    /// The clients from which there may be more to read, but which have exceeded their rate limit.
+    rate_limited: BTreeSet<Id>,
+}
+
+/// When to read from a client again.
+enum ReadAgain {
+    /// After the next event for the client.
+    AfterEvent,
+    /// In the next turn.
+    NextTurn,
+    /// When the client's rate limit allows it.
+    WhenAllowed,
 }
 
 impl Clients {
-    /// Queues a line for these clients; its end is added.
-    pub fn tell(&mut self, ids: &[Id], line: impl AsRef<[u8]>) {
-        let frame: Frame = [line.as_ref(), b"\r\n"].concat().into();
-        let _span = span("broadcast").of_bytes(frame.len());
-        for id in ids {
-            if let Some(client) = self.table.get_mut(*id).filter(|it| it.leaving.is_none()) {
-                client.queue(&frame);
+    /// Queues a line for each of these clients. Adds the line end.
+    pub fn send_line(&mut self, ids: &[Id], line: impl AsRef<[u8]>) {
+        let bytes = Bytes::from([line.as_ref(), b"\r\n"].concat());
+        trace("broadcast", || {
+            for id in ids {
+                if let Some(client) = self.connected(*id) {
+                    client.queue(bytes.clone()); // the same bytes, not a copy
+                }
             }
+        });
+    }
+
+    /// Closes a client's connection after sending what is queued for the client.
+    pub fn handle_disconnect(&mut self, id: Id) {
+        if let Some(client) = self.connected(id) {
+            client.start_closing(Ok(()));
         }
     }
 
-    /// Closes a client's connection, after what is queued for it has been sent.
-    pub fn say_goodbye(&mut self, id: Id) {
-        if let Some(client) = self.table.get_mut(id).filter(|it| it.leaving.is_none()) {
-            client.handle_disconnect(Ok(()));
-        }
+    /// Returns a client if its connection is not being closed.
+    fn connected(&mut self, id: Id) -> Option<&mut Client> {
+        self.table.get_mut(id).filter(|client| client.is_connected())
     }
 
-    fn add(&mut self, mut sock: TcpStream, seat: Seat, poll: &Poll, chat: &mut impl Chat) {
-        let token = Token(self.table.vacant_key());
-        let options = keep_urgent_inline(&sock);
-        // Once is enough: there will be an event for each change, if what was there has been used up.
+    /// Adds a client, and notifies the chat.
+    fn join(&mut self, mut sock: TcpStream, permit: Permit, poll: &Poll, chat: &mut impl Chat) {
+        let id = self.table.vacant_key();
+        // mio reports each change once (it is edge-triggered), so the socket stays registered for both.
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered =
-            options.and_then(|()| poll.registry().register(&mut sock, token, interest));
+        // A telnet client sends part of Ctrl-C as urgent data. This option leaves it in place in the
+        // stream.
+        let registered = keep_urgent_inline(&sock)
+            .and_then(|()| poll.registry().register(&mut sock, Token(id), interest));
         if let Err(err) = registered {
-            return log_end(&seat, Err(err.into()));
+            log_disconnect(permit.addr(), Err(err.into()));
+            return;
         }
-        let id = self.table.insert(Client::new(sock, seat));
-        let told = caught(|| {
-            chat.arrived(id, self);
+        self.table.insert(Client::new(sock, permit));
+        let handled = catch_panic(|| {
+            chat.on_connect(id, self);
             Ok(())
         });
-        if let Err(err) = told {
-            self.table[id].handle_disconnect(Err(err));
+        if let Err(err) = handled {
+            self.table[id].start_closing(Err(err));
         }
     }
 
-    /// Waits for events, receives once from everyone who may have more, then sends once to everyone.
-    /// Says whether somebody is at the door.
-    fn turn(&mut self, poll: &mut Poll, events: &mut Events, chat: &mut impl Chat) -> Result<bool> {
-        let timeout = if self.readable.is_empty() { TICK } else { Duration::ZERO };
-        match span("poll").over(poll.poll(events, Some(timeout))) {
-            Err(err) if err.kind() != ErrorKind::Interrupted => return Err(err.into()),
-            _ => {}
+    /// Waits until the kernel reports events; does not wait if there is something to do already.
+    fn wait_for_events(
+        &self,
+        poll: &mut Poll,
+        events: &mut Events,
+        must_accept: bool,
+    ) -> Result<()> {
+        let is_busy = must_accept || !self.readable.is_empty();
+        let timeout = if is_busy { Duration::ZERO } else { TICK };
+        match trace("poll", || poll.poll(events, Some(timeout))) {
+            // A signal came. There are no events.
+            Err(err) if err.kind() == ErrorKind::Interrupted => Ok(()),
+            result => Ok(result?),
         }
+    }
+
+    /// Reads from every client that may have more to read, then writes to every client for which something
+    /// is queued.
+    fn take_turn(&mut self, events: &Events, chat: &mut impl Chat) {
         for event in events.iter().filter(|event| event.token() != LISTENER) {
             let Token(id) = event.token();
-            self.readable.extend(event.is_readable().then_some(id));
-            if let Some(client) = self.table.get_mut(id).filter(|_| event.is_read_closed()) {
-                client.ended.get_or_insert_with(Instant::now);
+            if event.is_readable() {
+                self.readable.insert(id);
+            }
+            if event.is_read_closed()
+                && let Some(client) = self.table.get_mut(id)
+            {
+                client.read_closed_at.get_or_insert_with(Instant::now);
             }
         }
-        self.readable.append(&mut self.paced);
-        for id in std::mem::take(&mut self.readable) {
-            match caught(|| handle_client(id, self, chat)) {
-                Ok(Next::Wait) => {}
-                Ok(Next::Read) => _ = self.readable.insert(id),
-                Ok(Next::Pace) => _ = self.paced.insert(id),
-                Err(err) => self.table[id].handle_disconnect(Err(err)),
+        // Time has passed, so the rate limits of these clients may allow more now.
+        self.readable.append(&mut self.rate_limited);
+        for id in mem::take(&mut self.readable) {
+            // An error or a panic ends this client's connection only.
+            match catch_panic(|| handle_client_recv(id, self, chat)) {
+                Ok(ReadAgain::AfterEvent) => {}
+                Ok(ReadAgain::NextTurn) => _ = self.readable.insert(id),
+                Ok(ReadAgain::WhenAllowed) => _ = self.rate_limited.insert(id),
+                Err(err) => self.table[id].start_closing(Err(err)),
             }
         }
-        // To tell of one who leaves may show that another does not keep up, who then leaves too.
-        while self.tell_who_left(chat) || self.send() {}
-        Ok(events.iter().any(|event| event.token() == LISTENER))
+        loop {
+            while let Some(id) = self.next_leaver() {
+                self.leave(id, chat);
+            }
+            self.handle_client_sends();
+            // If a write has failed, another client is leaving now, and the chat must be notified of this,
+            // too.
+            if self.next_leaver().is_none() {
+                break;
+            }
+        }
     }
 
-    /// Tells the chat of one who has left, and whether there was one.
-    fn tell_who_left(&mut self, chat: &mut impl Chat) -> bool {
-        let has_left = |client: &Client| client.leaving.is_some() && client.is_known;
-        let Some(id) = self.table.iter().find(|(_, it)| has_left(it)).map(|(id, _)| id) else {
-            return false;
-        };
-        self.table[id].is_known = false;
-        let told = caught(|| {
-            chat.left(id, self);
+    /// Returns a client whose connection is being closed, if the chat has not been notified of it yet.
+    fn next_leaver(&self) -> Option<Id> {
+        let mut clients = self.table.iter();
+        let (id, _) = clients.find(|(_, client)| client.is_in_chat && !client.is_connected())?;
+        Some(id)
+    }
+
+    /// Notifies the chat that a client has disconnected.
+    fn leave(&mut self, id: Id, chat: &mut impl Chat) {
+        self.table[id].is_in_chat = false;
+        let handled = catch_panic(|| {
+            chat.on_disconnect(id, self);
             Ok(())
         });
-        if let Err(err) = told {
-            warn!("when client {id} left: {err:#}");
+        if let Err(err) = handled {
+            let addr = self.table[id].permit.addr();
+            warn!("{addr}: while its disconnection was handled: {err:#}");
         }
-        true
     }
 
-    /// Sends what is queued, in one write for each client, and sees off those who are leaving. Says
-    /// whether one of them did not keep up or was lost, and the chat has not been told.
-    fn send(&mut self) -> bool {
-        let mut has_lost = false;
+    /// Sends what is queued, and closes the sockets that can be closed.
+    fn handle_client_sends(&mut self) {
         self.table.retain(|_, client| {
-            if let Err(err) = caught(|| client.handle_client_send()) {
-                client.handle_disconnect(Err(err));
+            if let Err(err) = catch_panic(|| client.handle_client_send()) {
+                client.start_closing(Err(err));
             }
-            let has_sent_all = client.send_queue.is_empty();
-            let Some((farewell, end)) = &mut client.leaving else {
-                return true;
-            };
-            has_lost |= client.is_known;
-            let is_over = !client.is_known && farewell.is_over(&mut client.sock, has_sent_all);
-            if is_over {
-                log_end(&client.seat, std::mem::replace(end, Ok(())));
+            let is_closed = client.advance_closing();
+            if is_closed {
+                client.log_disconnect();
             }
-            !is_over
+            !is_closed
         });
-        has_lost
     }
 }
 
-/// Listens, and serves this chat to all who come, until a signal ends it.
+/// Listens, and serves a chat until a signal ends the program.
 ///
 /// # Errors
 ///
-/// Those of starting, and of waiting for events.
+/// An error if the server cannot start, or cannot wait for events.
 pub fn serve(args: &ServerArgs, mut chat: impl Chat) -> Result<()> {
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.host, args.port)?;
-    let shutdown = Shutdown::on_signal()?;
-    announce(&listener)?;
+    let stop = Stop::on_signal()?;
+    announce(&listener)?; // prints: Listening on ADDR
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut clients = Clients::default();
-    let mut door = Door::new(args.client_limit(0));
+    // --max-clients, or else 10,000, lowered to what the limit of descriptors allows.
+    let mut admission = Admission::new(args.client_limit());
+    // If set: accept at this time, even if there is no event for the listener.
     let mut accept_at = None;
-    while !shutdown.requested() {
-        let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
-        if clients.turn(&mut poll, &mut events, &mut chat)? || is_due {
-            accept_at = accept(&listener, &mut door, |sock, seat| {
-                clients.add(sock, seat, &poll, &mut chat);
-            });
+    // A signal interrupts poll, or else the loop notices it after the next tick.
+    while !stop.requested() {
+        let must_accept = accept_at.is_some_and(|at| at <= Instant::now());
+        clients.wait_for_events(&mut poll, &mut events, must_accept)?;
+        // This comes before any read, so that a client that has connected by now gets every line from now
+        // on.
+        if must_accept || events.iter().any(|event| event.token() == LISTENER) {
+            let join = |sock, permit| clients.join(sock, permit, &poll, &mut chat);
+            accept_at = accept_clients(&listener, &mut admission, join);
         }
+        clients.take_turn(&events, &mut chat);
     }
     info!("Shutting down");
     drop(listener);
     for (_, client) in &mut clients.table {
-        client.is_known = false; // everybody leaves, so nobody needs to be told
-        if client.leaving.is_none() {
-            client.handle_disconnect(Ok(()));
+        client.is_in_chat = false; // all clients leave, so there is no client to notify
+        if client.is_connected() {
+            client.start_closing(Ok(()));
         }
     }
+    // What is queued is still sent, for up to 3 s.
     let deadline = Instant::now() + DRAIN;
     while !clients.table.is_empty() && Instant::now() < deadline {
-        clients.turn(&mut poll, &mut events, &mut chat)?;
+        clients.wait_for_events(&mut poll, &mut events, false)?;
+        clients.take_turn(&events, &mut chat);
     }
     Ok(())
 }
 
-/// Lets in everyone who is at the door; gives when to look again, if that must not wait for an event.
-fn accept(
+/// Accepts the connections that are waiting, up to 64. Returns the time at which to accept again even
+/// without an event for the listener: mio does not report the same connections again.
+fn accept_clients(
     listener: &TcpListener,
-    door: &mut Door,
-    mut add: impl FnMut(TcpStream, Seat),
+    admission: &mut Admission,
+    mut join: impl FnMut(TcpStream, Permit),
 ) -> Option<Instant> {
-    loop {
-        let accepted = span("accept").over(listener.accept());
+    for _ in 0..ACCEPT_TURN {
+        let accepted = trace("accept", || listener.accept());
+        // No more connections are waiting.
         if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
             return None;
         }
-        match door.admit(accepted) {
-            Ok((sock, _, seat)) => add(sock, seat),
-            Err(Duration::ZERO) => {}
-            // Those who wait outside make no new event, so the clock must.
-            Err(pause) => return Some(Instant::now() + pause),
+        match admission.admit(accepted) {
+            Admitted::Client(sock, _, permit) => join(sock, permit),
+            // The client reads the end of the stream.
+            Admitted::Full(sock, ..) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
+            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            Admitted::Retry(pause) => return Some(Instant::now() + pause),
         }
     }
+    Some(Instant::now()) // at once, after the clients have had their turn
 }
 
-/// When to look at a client again.
-enum Next {
-    /// After an event.
-    Wait,
-    /// In the next turn.
-    Read,
-    /// When its pace allows.
-    Pace,
-}
-
-/// Hears what a client has said, and receives once from it.
-fn handle_client(id: Id, clients: &mut Clients, chat: &mut impl Chat) -> Result<Next> {
-    if !hear(id, clients, chat)? {
-        return Ok(Next::Pace);
+/// Handles the lines that a client has sent, and reads from it once.
+fn handle_client_recv(id: Id, clients: &mut Clients, chat: &mut impl Chat) -> Result<ReadAgain> {
+    // First the lines that have been received before, but exceeded the rate limit.
+    if !handle_lines(id, clients, chat)? {
+        return Ok(ReadAgain::WhenAllowed);
     }
-    let Some(client) = clients.table.get_mut(id).filter(|client| client.leaving.is_none()) else {
-        return Ok(Next::Wait);
+    let Some(client) = clients.connected(id) else {
+        return Ok(ReadAgain::AfterEvent);
     };
-    if !client.handle_client_recv()? {
-        return Ok(Next::Wait);
+    let has_received = client.receive()?;
+    if !has_received {
+        return Ok(ReadAgain::AfterEvent);
     }
-    Ok(if hear(id, clients, chat)? { Next::Read } else { Next::Pace })
+    let is_allowed = handle_lines(id, clients, chat)?;
+    Ok(if is_allowed { ReadAgain::NextTurn } else { ReadAgain::WhenAllowed })
 }
 
-/// Passes on the lines that a client has said, as far as its pace allows, and says whether it may say
-/// more.
-fn hear(id: Id, clients: &mut Clients, chat: &mut impl Chat) -> Result<bool> {
-    while let Some(client) = clients.table.get_mut(id).filter(|it| it.leaving.is_none()) {
-        let addr = client.seat.addr();
-        if !client.pace.may_speak() {
-            if client.is_gone()? {
-                info!("{addr}: has left amid a flood; the rest of that is not heard");
-                client.handle_disconnect(Ok(()));
+/// Passes the lines that have been received from a client to the chat, as far as the rate limit allows.
+/// Reports whether it allows more.
+fn handle_lines(id: Id, clients: &mut Clients, chat: &mut impl Chat) -> Result<bool> {
+    while let Some(client) = clients.connected(id) {
+        let addr = client.permit.addr();
+        if !client.rate_limit.allows_line() {
+            // At the permitted rate, the remaining lines could take hours, and the client would stay in the
+            // room until then.
+            if client.has_left()? {
+                info!("{addr}: has left; its lines beyond the rate limit are dropped");
+                client.start_closing(Ok(()));
             }
             return Ok(false);
         }
-        let Some(line) = client.lines.take() else { break };
-        client.pace.said_line();
+        let Some(line) = client.lines.take_line() else {
+            break;
+        };
+        client.rate_limit.add_line();
         match line {
             Ok(line) => {
                 info!("{addr}: {}", printable(&String::from_utf8_lossy(&line)));
-                chat.heard(id, &line, clients);
+                chat.on_line(id, &line, clients);
             }
-            Err(err @ LineTooLong) => {
-                debug!("{addr}: a line that is too long was dropped");
-                clients.tell(&[id], err.to_string());
+            Err(too_long) => {
+                debug!("{addr}: a line that was too long has been dropped");
+                clients.send_line(&[id], too_long.to_string());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What holds for both programs, whatever is said: `cargo test -p tea-party --test both`.
+//! Tests that both programs must pass: `cargo test -p tea-party --test both`.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
@@ -11,11 +11,11 @@ use workbench::PATIENCE;
 use workbench::server::{Launch, Server};
 use workbench::wire::Client;
 
-/// A program, and how to talk in it.
+/// A program, and how its clients send a text.
 #[derive(Clone, Copy)]
 struct Program {
     path: &'static str,
-    /// Whether somebody has to log in, say "say", and is named.
+    /// Whether clients log in, begin a line with "say", and receive lines with the sender's name.
     has_names: bool,
 }
 
@@ -28,41 +28,43 @@ impl Program {
         Launch::new(self.path, &[]).start()
     }
 
-    /// Somebody who is there, and alone or the first to speak.
+    /// Connects a client, which logs in if the program asks for that, and says something.
     fn join(self, server: &Server, name: &str) -> Result<Client> {
-        self.let_in(Client::connect(server.addr())?, name)
+        self.log_in(Client::connect(server.addr())?, name)
     }
 
-    fn let_in(self, mut client: Client, name: &str) -> Result<Client> {
+    fn log_in(self, mut client: Client, name: &str) -> Result<Client> {
         client.expect_bytes(b"Welcome to TestChat\r\n")?;
         if self.has_names {
             client.send(format!("login {name}\n").as_bytes())?;
         }
         client.send(&self.line("here"))?;
-        self.hear(&mut client, name, "here")?;
+        self.wait_for(&mut client, name, "here")?;
         Ok(client)
     }
 
+    /// Returns the line that a client sends to say a text.
     fn line(self, text: &str) -> Vec<u8> {
         format!("{}{text}\r\n", if self.has_names { "say " } else { "" }).into_bytes()
     }
 
-    fn heard(self, name: &str, text: &str) -> Vec<u8> {
+    /// Returns the line that the clients receive when a client says a text.
+    fn relayed(self, name: &str, text: &str) -> Vec<u8> {
         match self.has_names {
             true => format!("{name}: {text}\r\n").into_bytes(),
             false => format!("{text}\r\n").into_bytes(),
         }
     }
 
-    /// Waits for what somebody says, whatever comes before.
-    fn hear(self, client: &mut Client, name: &str, text: &str) -> Result<()> {
-        while client.line()? != self.heard(name, text) {}
+    /// Waits until a client receives this text from this sender; ignores other lines.
+    fn wait_for(self, client: &mut Client, name: &str, text: &str) -> Result<()> {
+        while client.line()? != self.relayed(name, text) {}
         Ok(())
     }
 }
 
 #[test]
-fn simple_chat_relays_every_line_as_it_is_to_everyone() -> Result<()> {
+fn simple_chat_relays_every_line_unchanged_to_all_clients() -> Result<()> {
     let server = SIMPLE.start()?;
     let mut ann = SIMPLE.join(&server, "ann")?;
     let mut bob = SIMPLE.join(&server, "bob")?;
@@ -70,12 +72,12 @@ fn simple_chat_relays_every_line_as_it_is_to_everyone() -> Result<()> {
     let lines = b"one\r\n  two  \nlogin ann\r\n\r\n\x1b[1mlo\xe9ud\x07\r\n\xe8\x8c\xb6\n";
     ann.send(lines)?;
     for client in [&mut ann, &mut bob] {
-        let heard = b"one\r\n  two  \r\nlogin ann\r\n\r\n\x1b[1mlo\xe9ud\x07\r\n\xe8\x8c\xb6\r\n";
-        client.expect_bytes(heard)?;
+        let relayed = b"one\r\n  two  \r\nlogin ann\r\n\r\n\x1b[1mlo\xe9ud\x07\r\n\xe8\x8c\xb6\r\n";
+        client.expect_bytes(relayed)?;
     }
     drop(ann);
     bob.send(b"alone\n")?;
-    bob.expect_bytes(b"alone\r\n") // and nothing about her leaving
+    bob.expect_bytes(b"alone\r\n") // and nothing about the end of ann
 }
 
 #[test]
@@ -85,26 +87,26 @@ fn simple_chat_has_a_name() -> Result<()> {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_dropped_alone() -> Result<()> {
+fn only_the_line_that_is_too_long_is_dropped() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
-        let room = 4096 - program.line("").len() + 2;
-        let longest = "é".repeat(room / 2);
+        let max_len = 4096 - program.line("").len() + 2;
+        let longest = "é".repeat(max_len / 2);
         ann.send(&program.line(&longest))?;
-        ann.expect_bytes(&program.heard("ann", &longest))?;
-        for too_long in [room + 1, 5000, 200_000] {
+        ann.expect_bytes(&program.relayed("ann", &longest))?;
+        for too_long in [max_len + 1, 5000, 200_000] {
             ann.send(&program.line(&"x".repeat(too_long)))?;
             ann.expect_bytes(b"A line has at most 4096 bytes; yours was dropped.\r\n")?;
         }
         ann.send(&program.line("on"))?;
-        ann.expect_bytes(&program.heard("ann", "on"))?;
+        ann.expect_bytes(&program.relayed("ann", "on"))?;
     }
     Ok(())
 }
 
 #[test]
-fn telnet_commands_break_no_name_and_no_text() -> Result<()> {
+fn telnet_commands_may_be_anywhere_in_a_line() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
@@ -114,25 +116,25 @@ fn telnet_commands_break_no_name_and_no_text() -> Result<()> {
             true => &b"login ann\r\nsay tea for two\r\n"[..],
             false => b"tea for two\r\n",
         };
-        // WILL NAWS, its sizes (240 is the byte of SE, and 255 has two), DO ECHO, AYT, an IAC that is
-        // data.
+        // WILL NAWS; the size of the window, which contains the bytes of SE and IAC; DO ECHO; AYT; IAC IAC.
         let commands =
             b"\xff\xfb\x1f\xff\xfa\x1f\0\xf0\xff\xff\n\xff\xf0\xff\xfd\x01\xff\xf6\xff\xff";
         for byte in plain {
-            // Each piece is cut where it hurts.
+            // Before each byte, the commands are sent in two parts, which are cut at a different place each
+            // time.
             let (first, second) = commands.split_at(usize::from(*byte) % commands.len());
             ann.send(first)?;
             ann.send(second)?;
             ann.send(&[*byte])?;
         }
-        program.hear(&mut bob, "ann", "tea for two")?;
+        program.wait_for(&mut bob, "ann", "tea for two")?;
     }
     Ok(())
 }
 
-/// A telnet client that sends each character as it is typed sends CR NUL for Enter.
+/// In character mode, telnet sends each character as it is typed, and CR NUL for Enter.
 #[test]
-fn enter_in_telnets_character_mode_ends_a_line() -> Result<()> {
+fn enter_ends_a_line_in_the_character_mode_of_telnet() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
@@ -142,17 +144,17 @@ fn enter_in_telnets_character_mode_ends_a_line() -> Result<()> {
             ann.send(most)?;
             ann.send(last)?;
         }
-        ann.expect_bytes(&program.heard("ann", "tea"))?;
-        let return_in_it = if program.has_names { "for\\rtwo" } else { "for\rtwo" };
-        ann.expect_bytes(&program.heard("ann", return_in_it))?;
+        ann.expect_bytes(&program.relayed("ann", "tea"))?;
+        let text_with_cr = if program.has_names { "for\\rtwo" } else { "for\rtwo" };
+        ann.expect_bytes(&program.relayed("ann", text_with_cr))?;
         ann.expect_bytes(b"A line has at most 4096 bytes; yours was dropped.\r\n")?;
-        ann.expect_bytes(&program.heard("ann", "and one"))?;
+        ann.expect_bytes(&program.relayed("ann", "and one"))?;
     }
     Ok(())
 }
 
 #[test]
-fn ctrl_c_in_telnet_costs_nothing() -> Result<()> {
+fn ctrl_c_in_telnet_loses_no_byte_of_a_line() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
@@ -161,39 +163,40 @@ fn ctrl_c_in_telnet_costs_nothing() -> Result<()> {
         if program.has_names {
             telnet.write_all(b"login ann\r\n")?;
         }
-        // IP, DO TIMING-MARK, and an IAC whose DM goes out of band.
+        // IP, DO TIMING-MARK, and IAC DM, whose last byte is urgent data.
         telnet.write_all(b"\xff\xf4\xff\xfd\x06\xff")?;
         SockRef::from(&telnet).send_out_of_band(b"\xf2")?;
         telnet.write_all(&program.line("still here"))?;
-        program.hear(&mut bob, "ann", "still here")?;
-        let mut greeting = *b"Welcome to TestChat\r\n\xff\xfc\x06";
-        let wanted = greeting;
-        telnet.read_exact(&mut greeting)?;
-        assert_eq!(greeting, wanted); // WONT TIMING-MARK: until then it shows nothing
+        program.wait_for(&mut bob, "ann", "still here")?;
+        // WONT TIMING-MARK: telnet prints nothing until it receives this answer.
+        let expected = *b"Welcome to TestChat\r\n\xff\xfc\x06";
+        let mut received = expected;
+        telnet.read_exact(&mut received)?;
+        assert_eq!(received, expected);
     }
     Ok(())
 }
 
-/// RFC 855 has both sides agree before such a thing begins. Here nobody has, so one that has
-/// no end is over at the next command, or after so many bytes.
+/// The server does not agree to any option, so a client should not begin a subnegotiation (RFC 855). If a
+/// subnegotiation has no end, the server ends it at the next command, or at the maximum length.
 #[test]
-fn a_subnegotiation_without_its_end_silences_nobody() -> Result<()> {
+fn a_subnegotiation_without_an_end_does_not_hide_the_lines_after_it() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
         ann.send(b"\xff\xfa\x1fxx\r\n")?;
         ann.send(&[b"\xff\xfb\x1f", &program.line("back")[..]].concat())?;
-        ann.expect_bytes(&program.heard("ann", "back"))?;
+        ann.expect_bytes(&program.relayed("ann", "back"))?;
         ann.send(&[b"\xff\xfa\x1f", &b"x\r\n".repeat(200)[..]].concat())?;
         ann.send(&program.line("back again"))?;
-        program.hear(&mut ann, "ann", "back again")?;
+        program.wait_for(&mut ann, "ann", "back again")?;
     }
     Ok(())
 }
 
-/// In character mode nothing is erased on the client's side.
+/// In character mode, telnet sends a backspace like any other character.
 #[test]
-fn a_backspace_edits_the_line() -> Result<()> {
+fn a_backspace_erases_a_character_of_the_line() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
@@ -207,41 +210,41 @@ fn a_backspace_edits_the_line() -> Result<()> {
             for byte in line {
                 ann.send(&[byte])?;
             }
-            ann.expect_bytes(&program.heard("ann", "hello"))?;
+            ann.expect_bytes(&program.relayed("ann", "hello"))?;
         }
-        // Erase line.
+        // IAC EL: erase line.
         ann.send(&[b"never said\xff\xf8", &program.line("said")[..]].concat())?;
-        ann.expect_bytes(&program.heard("ann", "said"))?;
+        ann.expect_bytes(&program.relayed("ann", "said"))?;
     }
     Ok(())
 }
 
 #[test]
-fn a_flood_slows_the_one_who_floods_alone() -> Result<()> {
+fn a_client_that_sends_many_lines_slows_down_only_itself() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut flooder = program.join(&server, "flooder")?;
         let mut ann = program.join(&server, "ann")?;
         let mut bob = program.join(&server, "bob")?;
-        let begin = Instant::now();
+        let start = Instant::now();
         flooder.send(&program.line("flood").repeat(200))?;
-        program.hear(&mut ann, "flooder", "flood")?;
+        program.wait_for(&mut ann, "flooder", "flood")?;
         for n in 0..60 {
             ann.send(&program.line(&format!("calm {n}")))?;
-            program.hear(&mut bob, "ann", &format!("calm {n}"))?;
+            program.wait_for(&mut bob, "ann", &format!("calm {n}"))?;
         }
-        let calm = begin.elapsed();
+        let calm = start.elapsed();
         flooder.send(&program.line("the last"))?;
-        program.hear(&mut flooder, "flooder", "the last")?; // all of it has been heard, in time
-        let flood = begin.elapsed();
-        assert!(flood >= Duration::from_secs(4), "200 lines in {flood:?}");
-        assert!(calm < flood / 2, "60 lines of another took {calm:?}, the flood {flood:?}");
+        program.wait_for(&mut flooder, "flooder", "the last")?; // after all earlier lines of the flooder
+        let flood = start.elapsed();
+        assert!(flood >= Duration::from_secs(4), "200 lines took only {flood:?}");
+        assert!(calm < flood / 2, "60 lines of another client took {calm:?}, the flood {flood:?}");
     }
     Ok(())
 }
 
 #[test]
-fn a_flood_ends_with_its_connection() -> Result<()> {
+fn lines_beyond_the_rate_limit_are_dropped_when_their_sender_has_left() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
@@ -249,42 +252,42 @@ fn a_flood_ends_with_its_connection() -> Result<()> {
         let addr = flooder.addr();
         flooder.send(&program.line("flood").repeat(5000))?;
         flooder.half_close()?;
-        program.hear(&mut bob, "flooder", "flood")?;
+        program.wait_for(&mut bob, "flooder", "flood")?;
         let end = |line: &str| line.ends_with(&format!("Client {addr} disconnected"));
         server.wait_for_log("the flooder's end", end)?;
-        let said = server.log().count(|line| line.ends_with("flood"));
-        assert!((90..500).contains(&said), "{said} lines said");
+        let relayed = server.log().count(|line| line.ends_with("flood"));
+        assert!((90..500).contains(&relayed), "{relayed} lines relayed");
     }
     Ok(())
 }
 
 #[test]
-fn what_was_said_before_a_half_close_is_heard_and_its_answer_sent() -> Result<()> {
+fn lines_before_a_half_close_are_relayed_to_their_sender_too() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
         let mut ann = program.join(&server, "ann")?;
         ann.send(&[program.line("one"), program.line("two"), b"thr".to_vec()].concat())?;
         ann.half_close()?;
-        let heard = [program.heard("ann", "one"), program.heard("ann", "two")].concat();
-        ann.expect_bytes(&heard)?;
+        let relayed = [program.relayed("ann", "one"), program.relayed("ann", "two")].concat();
+        ann.expect_bytes(&relayed)?;
         ann.expect_eof()?;
-        program.hear(&mut bob, "ann", "one")?;
-        program.hear(&mut bob, "ann", "two")?;
+        program.wait_for(&mut bob, "ann", "one")?;
+        program.wait_for(&mut bob, "ann", "two")?;
     }
     Ok(())
 }
 
 #[test]
-fn who_does_not_read_is_disconnected_with_a_warning_and_stalls_nobody() -> Result<()> {
+fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
-        let never = program.let_in(Client::connect_narrow(server.addr())?, "never")?;
+        let never = program.log_in(Client::connect_narrow(server.addr())?, "never")?;
         let addr = never.addr();
         let mut bob = program.join(&server, "bob")?;
         let mut is_told = false;
         let text = "q".repeat(4000);
-        let is_it = |line: &str| {
+        let is_warning = |line: &str| {
             line.contains("WARN")
                 && line.contains(&addr.to_string())
                 && line.contains("does not keep up")
@@ -294,16 +297,16 @@ fn who_does_not_read_is_disconnected_with_a_warning_and_stalls_nobody() -> Resul
             let mut talker = program.join(&server, &format!("talker{n}"))?;
             talker.send(&program.line(&text).repeat(20))?;
             talker.send(&program.line("done"))?;
-            let done = program.heard(&format!("talker{n}"), "done");
+            let done = program.relayed(&format!("talker{n}"), "done");
             while bob.line().map(|line| {
                 is_told |= line == b"never has left the room.\r\n";
                 line != done
             })? {}
-            if server.log().count(is_it) > 0 {
+            if server.log().count(is_warning) > 0 {
                 break;
             }
         }
-        server.wait_for_log("a warning", is_it)?;
+        server.wait_for_log("a warning", is_warning)?;
         server.wait_for_log("its end", |line| {
             line.ends_with(&format!("Client {addr} disconnected"))
         })?;
@@ -320,17 +323,17 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
     use workbench::server::Signal;
     for program in BOTH {
         let mut server = program.start()?;
-        let mut late = program.let_in(Client::connect_narrow(server.addr())?, "late")?;
+        let mut late = program.log_in(Client::connect_narrow(server.addr())?, "late")?;
         let mut ann = program.join(&server, "ann")?;
         let text = "q".repeat(2000);
         for _ in 0..80 {
             ann.send(&program.line(&text))?;
         }
         for _ in 0..80 {
-            program.hear(&mut ann, "ann", &text)?;
+            program.wait_for(&mut ann, "ann", &text)?;
         }
         server.signal(Signal::TERM)?;
-        ann.expect_eof()?; // whoever has nothing left to hear is gone now
+        ann.expect_eof()?; // ann has received everything, so she is disconnected
         late.widen()?;
         let (bytes, end) = late.bytes_to_end()?;
         assert_eq!(end, workbench::wire::Heard::Eof);
@@ -341,17 +344,17 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
     Ok(())
 }
 
-/// The kernel's own list says of each connection which timer runs: 02 is the one for keepalive.
+/// Reads from /proc/net/tcp which timer runs for the connection: 02 is the keepalive timer.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_kernel_asks_whether_who_is_idle_is_still_there() -> Result<()> {
+fn the_kernel_probes_idle_clients() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
         let idle = program.join(&server, "idle")?;
         let port = |port: u16| format!(":{port:04X}");
         let ends = [port(server.addr().port()), port(idle.addr().port())];
         let mut timer = String::new();
-        let has_it = workbench::wait_until(PATIENCE, || {
+        let has_timer = workbench::wait_until(PATIENCE, || {
             let table = std::fs::read_to_string("/proc/net/tcp")?;
             let fields =
                 |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -360,8 +363,9 @@ fn the_kernel_asks_whether_who_is_idle_is_still_there() -> Result<()> {
             timer = ours.next().map(|it| it[5].clone()).unwrap_or_default();
             Ok(timer.starts_with("02:"))
         })?;
-        assert!(has_it, "{timer:?}");
-        // It runs for a minute at most; the system's own would for two hours.
+        assert!(has_timer, "{timer:?}");
+        // The timer counts hundredths of a second, and runs for at most a minute. By default, it runs for
+        // two hours.
         assert!(u64::from_str_radix(&timer[3..], 16)? <= 6100, "{timer}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What every server of this project keeps: `cargo test -p tea-party --test contract`.
+//! The checks that every server must pass: `cargo test -p tea-party --test contract`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,14 +9,14 @@ use workbench::wire::Client;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// A word that nobody has said before.
+/// Returns a word that no client has sent before.
 fn new_word() -> String {
     format!("w{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What others say may come before.
-fn hear(client: &mut Client, wanted: &str) -> anyhow::Result<()> {
-    while client.line()? != format!("{wanted}\r\n").into_bytes() {}
+/// Waits until a client receives this line; ignores the lines of other clients.
+fn wait_for(client: &mut Client, line: &str) -> anyhow::Result<()> {
+    while client.line()? != format!("{line}\r\n").into_bytes() {}
     Ok(())
 }
 
@@ -27,7 +27,7 @@ fn simple_chat(client: &mut Client) -> anyhow::Result<()> {
     client.remember(());
     let word = new_word();
     client.send(&line(&word))?;
-    hear(client, &word)
+    wait_for(client, &word)
 }
 
 fn tea_party(client: &mut Client) -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ fn tea_party(client: &mut Client) -> anyhow::Result<()> {
     };
     let word = new_word();
     client.send(&line(&format!("say {word}")))?;
-    hear(client, &format!("{name}: {word}"))?;
+    wait_for(client, &format!("{name}: {word}"))?;
     client.remember(name);
     Ok(())
 }
@@ -50,7 +50,7 @@ fn line(text: &str) -> Vec<u8> {
     format!("{text}\r\n").into_bytes()
 }
 
-/// One that does not read what others have said, and those who have said it.
+/// Connects a client that does not read, and three others, which send many lines.
 fn much_queued(server: &Server, first: &str, say: &str) -> anyhow::Result<Vec<Client>> {
     let mut clients = vec![Client::connect_narrow(server.addr())?];
     for _ in 0..3 {

@@ -1,15 +1,16 @@
 //! A small HTTP/1.1 server, in one thread, on epoll itself.
 //!
-//! The kernel keeps the list of the sockets and of what is awaited from each; the program changes that
-//! list where something changes, and each wait brings only those that are ready. A request is a head of
-//! lines that httparse takes apart, and perhaps a body; an answer is written in one piece. What a
-//! client has sent so far, what it has not taken yet, and since when it keeps us waiting is in a table.
+//! The kernel keeps a list of sockets, and for each socket what the server waits for. The program updates
+//! this list when something changes, and each wait returns only the sockets that are ready. `httparse`
+//! parses the head of a request; a body is read and discarded. For each client, a table contains the bytes
+//! of its next request, the answers that are queued for it, and the time since which the server has been
+//! waiting for it.
 //!
 //! Run it:      `cargo run -p web-epoll`
 //! Talk to it:  `curl -v http://127.0.0.1:8800/`, or a browser
-//! Compare:     `chat-poll`, where mio asks the same epoll, edge-triggered, and kqueue or IOCP elsewhere.
-//! Bad at:      more than one processor; and HTTP beyond this page: no body is looked at, nothing is
-//!              encrypted or compressed, and every path is the same.
+//! Compare:     `chat-poll`, where mio uses epoll edge-triggered, and kqueue or IOCP on other systems.
+//! Bad at:      using more than one processor; and HTTP beyond this page: it ignores bodies, and neither
+//!              encrypts nor compresses. Every path has the same page.
 
 #[cfg(target_os = "linux")]
 mod http;
@@ -19,7 +20,7 @@ mod server;
 #[cfg(target_os = "linux")]
 use clap::Parser;
 #[cfg(target_os = "linux")]
-use tincanchat::cli::{Failure, ServerArgs};
+use serverkit::{Failure, ServerArgs};
 
 #[cfg(target_os = "linux")]
 #[derive(Parser)]
@@ -29,7 +30,7 @@ use tincanchat::cli::{Failure, ServerArgs};
 struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// How long the head of a request may take, and how long a connection may be idle
+    /// Longest time for the head of a request to arrive, and for a connection to be idle
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,

@@ -1,7 +1,7 @@
 //! The server: a loop around epoll, and a table of clients.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -10,395 +10,491 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
+use serverkit::{Admission, Admitted, Permit, Stop, announce, catch_panic, log_disconnect, trace};
 use slab::Slab;
-use tincanchat::cli::{Door, Seat, Shutdown, announce, caught, log_end};
-use tincanchat::{DRAIN, Farewell, LINGER, QueueGauge, create_listen_socket, printable};
+use tincanchat::{Closing, DRAIN, LINGER, QueueLimit, create_listen_socket, printable};
 use tracing::{debug, info};
 
 use crate::Args;
 use crate::http::{
-    Date, MAX_BODY, MAX_HEAD, Request, TIMEOUT, UNFINISHED, append_answer, first_request,
+    Date, MAX_BODY, MAX_HEAD, REQUEST_TIMEOUT, Request, UNFINISHED_REQUEST, append_answer,
+    first_request,
 };
 
-/// The listener's number; a client's is its place in the table.
+/// The listener's number in epoll's events. A client's number is its index in the table.
 const LISTENER: u64 = u64::MAX;
 
-/// The longest wait for events: time passes for a client that is slow or leaving without any.
+/// The most events that one wait returns.
+const MAX_EVENTS: usize = 1024;
+
+/// The most connections that are accepted in one turn.
+const ACCEPT_TURN: usize = 64;
+
+/// The longest wait for events, so that the stop signal, the limits of the queues, and the deadlines of
+/// requests and of connections that are being closed are checked at least this often.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The bytes of answers that wait for one client before its next request is looked at: 64 KiB.
+/// The most bytes of answers that may wait for one client before its next request is answered: 64 KiB.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// The longest time to keep reading from a client after its last answer if the length of the rest is
-/// unknown: 10 s. A socket that is closed before its client has sent all sends a reset, and
-/// the client may lose the answer by it (RFC 9112, section 9.6).
+/// How long to read on after a client's last answer if it is not known how much input remains: 10 s. If the
+/// server closed the socket before the client had sent everything, the kernel would send a reset, which can
+/// destroy the answer (RFC 9112, section 9.6).
 const MAX_REST: Duration = Duration::from_secs(10);
 
 pub fn run(args: &Args) -> Result<()> {
     let _log = args.server.start_log()?;
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    let shutdown = Shutdown::on_signal()?;
-    announce(&listener)?;
+    let stop = Stop::on_signal()?;
+    announce(&listener)?; // prints: Listening on ADDR
     listener.set_nonblocking(true)?;
-    serve(listener, args, &shutdown)
+    serve(listener, args, &stop)
 }
 
 struct Clients {
     table: Slab<Client>,
     epoll: OwnedFd,
     date: Date,
+    /// How long a head may take to arrive, and how long a connection may be idle.
     timeout: Duration,
-    ticked_at: Instant,
+    /// When the deadlines were last checked.
+    checked_at: Instant,
 }
 
 struct Client {
     sock: TcpStream,
-    seat: Seat,
-    /// What has come and is not answered.
+    permit: Permit,
+    /// The bytes that have been received and not answered yet: at most a head, and the bytes of one read.
     rest: Vec<u8>,
-    /// How many of the next bytes are a body, which nobody looks at.
-    body: u64,
-    /// Since when the next request, the rest of its head, or more of its body is awaited.
-    since: Instant,
-    /// When the last answer was given. What comes after it is read away.
-    last_answer: Option<Instant>,
-    /// Whether the client has been told that there is no other answer.
+    /// How many bytes of a body have not arrived yet. They will be read and discarded.
+    body_left: u64,
+    /// Since when the server has been waiting for the next request, or for more of its head or body.
+    waiting_since: Instant,
+    /// When the last answer on this connection was queued. Input that arrives after that is discarded.
+    last_answer_at: Option<Instant>,
+    /// Whether the sending side has been shut down, which tells the client that there are no more answers.
     is_shut_down: bool,
+    /// Whether the client has shut down its sending side.
     has_ended: bool,
+    /// The queued answers, of which the first `sent` bytes have been sent.
     send_queue: Vec<u8>,
     sent: usize,
-    gauge: QueueGauge,
-    /// What epoll has been asked for.
+    limit: QueueLimit,
+    /// What epoll waits for on this socket.
     interest: EventFlags,
-    leaving: Option<(Farewell, Result<()>)>,
+    /// `None` until the connection is being closed.
+    disconnect: Option<Disconnect>,
+}
+
+struct Disconnect {
+    closing: Closing,
+    reason: Result<()>,
 }
 
 impl Clients {
-    fn add(&mut self, sock: TcpStream, seat: Seat) {
-        let (rest, send_queue, gauge) = (Vec::new(), Vec::new(), QueueGauge::new());
-        let (since, interest) = (Instant::now(), EventFlags::IN);
-        let place = self.table.vacant_entry();
-        let number = EventData::new_u64(place.key() as u64);
-        let asked = sock.set_nonblocking(true);
-        let asked = asked.and_then(|()| Ok(epoll::add(&self.epoll, &sock, number, interest)?));
-        if let Err(err) = asked {
-            return log_end(&seat, Err(err.into()));
+    fn join(&mut self, sock: TcpStream, permit: Permit) {
+        let interest = EventFlags::IN;
+        let entry = self.table.vacant_entry();
+        let number = EventData::new_u64(entry.key() as u64);
+        let added = sock
+            .set_nonblocking(true)
+            .and_then(|()| Ok(epoll::add(&self.epoll, &sock, number, interest)?));
+        if let Err(err) = added {
+            log_disconnect(permit.addr(), Err(err.into()));
+            return;
         }
-        place.insert(Client {
+        entry.insert(Client {
             sock,
-            seat,
-            rest,
-            body: 0,
-            since,
-            last_answer: None,
+            permit,
+            rest: Vec::new(),
+            body_left: 0,
+            waiting_since: Instant::now(),
+            last_answer_at: None,
             is_shut_down: false,
             has_ended: false,
-            send_queue,
+            send_queue: Vec::new(),
             sent: 0,
-            gauge,
+            limit: QueueLimit::new(),
             interest,
-            leaving: None,
+            disconnect: None,
         });
     }
 
-    /// Waits for events and does for each client what can be done; says whether somebody is at the
-    /// door.
-    fn turn(&mut self, events: &mut Vec<Event>) -> Result<bool> {
-        let timeout = Timespec::try_from(TICK)?;
+    /// Waits until the kernel reports events; does not wait if there is something to do already.
+    fn wait_for_events(&self, events: &mut Vec<Event>, must_accept: bool) -> Result<()> {
+        let timeout = Timespec::try_from(if must_accept { Duration::ZERO } else { TICK })?;
         events.clear();
-        let waited = tincanchat::span("poll").over(epoll::wait(
-            &self.epoll,
-            spare_capacity(events),
-            Some(&timeout),
-        ));
-        match waited {
-            Err(Errno::INTR) => {}
-            result => _ = result.context("epoll_wait")?,
+        let space = spare_capacity(events);
+        match trace("poll", || epoll::wait(&self.epoll, space, Some(&timeout))) {
+            // A signal came. There are no events.
+            Err(Errno::INTR) => Ok(()),
+            result => result.map(drop).context("epoll_wait"),
         }
-        let mut is_somebody_there = false;
-        for event in events.iter() {
-            match event.data.u64() {
-                LISTENER => is_somebody_there = true,
-                // One that is gone may still have been in the list.
-                number => usize::try_from(number).into_iter().for_each(|id| self.attend(id)),
-            }
-        }
-        if self.ticked_at.elapsed() >= TICK {
-            self.ticked_at = Instant::now();
-            self.tick();
-        }
-        Ok(is_somebody_there)
     }
 
-    /// Receives from a client, answers, sends, and asks epoll for what is to be awaited next.
-    fn attend(&mut self, id: usize) {
-        let Some(client) = self.table.get_mut(id) else { return };
-        let date = self.date.now();
-        if let Err(err) = caught(|| handle_client(client, date)) {
-            client.handle_disconnect(Err(err));
+    /// Does for each client that has an event what can be done without blocking, and checks the deadlines
+    /// after each tick.
+    fn take_turn(&mut self, events: &[Event]) {
+        for event in events {
+            let number = event.data.u64();
+            if number != LISTENER
+                && let Ok(id) = usize::try_from(number)
+            {
+                self.take_client_turn(id);
+            }
         }
-        let interest = client.interest();
+        if self.checked_at.elapsed() >= TICK {
+            self.checked_at = Instant::now();
+            self.check_deadlines();
+        }
+    }
+
+    /// Receives from a client, sends it the answers, and tells epoll what to wait for next.
+    fn take_client_turn(&mut self, id: usize) {
+        let Some(client) = self.table.get_mut(id) else {
+            return;
+        };
+        let date = self.date.now();
+        // An error or a panic ends this client's connection only.
+        if let Err(err) = catch_panic(|| handle_client(client, date)) {
+            client.start_closing(Closing::at_once(), Err(err));
+        }
+        let interest = client.wanted_interest();
         if interest != client.interest {
             let number = EventData::new_u64(id as u64);
             match epoll::modify(&self.epoll, &client.sock, number, interest) {
                 Ok(()) => client.interest = interest,
-                Err(err) => client.handle_disconnect(Err(err.into())),
+                Err(err) => client.start_closing(Closing::at_once(), Err(err.into())),
             }
         }
-        let has_sent_all = client.send_queue.is_empty();
-        let Some((farewell, end)) = &mut client.leaving else { return };
-        if farewell.is_over(&mut client.sock, has_sent_all) {
-            log_end(&client.seat, std::mem::replace(end, Ok(())));
-            self.table.remove(id); // closes the socket, and with that epoll forgets it
+        if client.advance_closing() {
+            let client = self.table.remove(id); // closes the socket, which also removes it from epoll
+            if let Some(disconnect) = client.disconnect {
+                log_disconnect(client.permit.addr(), disconnect.reason);
+            }
         }
     }
 
-    /// Looks after those for whom time has passed.
-    fn tick(&mut self) {
-        let (timeout, date) = (self.timeout, self.date.now());
-        let mut due = Vec::new();
+    /// Checks all deadlines: those of clients that read slowly, of requests that are late, and of
+    /// connections that are being closed.
+    fn check_deadlines(&mut self) {
+        let mut changed = Vec::new();
+        let date = self.date.now();
         for (id, client) in &mut self.table {
-            if client.leaving.is_none() {
-                // epoll says when the kernel has room again, and nothing while it has none. The gauge
-                // counts time in which writes are tried.
-                match handle_client_send(client) {
-                    Err(err) => client.handle_disconnect(Err(err)),
-                    Ok(_) if client.is_late(timeout) && client.send_queue.is_empty() => {
-                        client.give_up(date);
-                    }
-                    Ok(_) => continue,
-                }
+            if client.check_deadlines(self.timeout, date) {
+                changed.push(id);
             }
-            due.push(id);
         }
-        for id in due {
-            self.attend(id);
+        for id in changed {
+            self.take_client_turn(id);
         }
     }
 
-    /// Lets in everyone who is at the door; gives when to look again, if not when epoll says so.
-    fn accept(&mut self, listener: &TcpListener, door: &mut Door) -> Option<Instant> {
-        loop {
-            let accepted = tincanchat::span("accept").over(listener.accept());
+    /// Accepts the connections that are waiting, up to 64. If `accept` must pause, returns until when.
+    fn accept_clients(
+        &mut self,
+        listener: &TcpListener,
+        admission: &mut Admission,
+    ) -> Option<Instant> {
+        for _ in 0..ACCEPT_TURN {
+            let accepted = trace("accept", || listener.accept());
+            // No more connections are waiting.
             if matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock) {
                 return None;
             }
-            match door.admit(accepted) {
-                Ok((sock, _, seat)) => self.add(sock, seat),
-                Err(Duration::ZERO) => {}
-                Err(pause) => return Some(Instant::now() + pause),
+            match admission.admit(accepted) {
+                Admitted::Client(sock, _, permit) => self.join(sock, permit),
+                // The client reads the end of the stream.
+                Admitted::Full(sock, ..) => drop(sock),
+                // accept has failed, which is logged. Only that connection was affected: the next one may
+                // be accepted at once.
+                Admitted::Retry(Duration::ZERO) => {}
+                // For any other error, such as a lack of descriptors, which is logged too, the pause is 10
+                // ms and doubles up to 1 s.
+                Admitted::Retry(pause) => return Some(Instant::now() + pause),
             }
         }
+        None // if more are waiting, the next wait reports the listener again
     }
 }
 
 impl Client {
-    /// Receives no more. What is queued is still sent, unless the connection has failed.
-    fn handle_disconnect(&mut self, end: Result<()>) {
-        self.gauge.close();
-        let farewell = if end.is_err() { Farewell::at_once() } else { Farewell::begin() };
-        self.leaving = Some((farewell, end));
+    /// Starts to close the connection. If it is already being closed because of an error, that error is
+    /// still the reason.
+    fn start_closing(&mut self, closing: Closing, reason: Result<()>) {
+        let reason = match self.disconnect.take() {
+            Some(earlier) if earlier.reason.is_err() => earlier.reason,
+            _ => reason,
+        };
+        self.disconnect = Some(Disconnect { closing, reason });
     }
 
-    fn may_answer(&self) -> bool {
-        self.leaving.is_none()
-            && self.last_answer.is_none()
-            && self.send_queue.len() - self.sent < MAX_WAITING
-    }
-
-    fn may_receive(&self) -> bool {
-        !self.has_ended && (self.may_answer() || self.last_answer.is_some())
-    }
-
-    /// Reports whether the bytes that the server waits for have not come in time.
-    fn is_late(&self, timeout: Duration) -> bool {
-        match self.last_answer {
-            None => self.since.elapsed() >= timeout,
-            // More of the body may be on its way, or more of a request that was wrong.
-            Some(at) => {
-                let pause = if self.body > 0 { timeout } else { LINGER };
-                let has_end = (1..=MAX_BODY).contains(&self.body);
-                self.since.elapsed() >= pause || (at.elapsed() >= MAX_REST && !has_end)
-            }
+    /// Takes the next step of closing, if the connection is being closed; reports whether the socket can be
+    /// closed.
+    fn advance_closing(&mut self) -> bool {
+        let has_sent_all = self.send_queue.is_empty();
+        match &mut self.disconnect {
+            Some(disconnect) => disconnect.closing.advance(&mut self.sock, has_sent_all),
+            None => false,
         }
     }
 
-    /// What to wait for. epoll tells of a state, not of a change: what is asked for and not used
-    /// comes back at once, and the loop would turn for nothing.
-    fn interest(&self) -> EventFlags {
-        let sees_off = self.leaving.is_some() && self.send_queue.is_empty();
+    /// Reports whether the next request may be answered: the connection is kept, and the queue is short.
+    fn may_answer(&self) -> bool {
+        let waiting = self.send_queue.len() - self.sent;
+        self.disconnect.is_none() && self.last_answer_at.is_none() && waiting < MAX_WAITING
+    }
+
+    fn may_receive(&self) -> bool {
+        !self.has_ended && (self.may_answer() || self.last_answer_at.is_some())
+    }
+
+    /// Returns the events to wait for.
+    ///
+    /// epoll, as it is used here, is level-triggered: it reports a state, not a change. So the server must
+    /// not wait for an event that it does not handle: each wait would return at once, and the loop would
+    /// never block.
+    fn wanted_interest(&self) -> EventFlags {
+        let discards_input = self.disconnect.is_some() && self.send_queue.is_empty();
         let mut interest = EventFlags::empty();
-        interest.set(EventFlags::IN, self.may_receive() || sees_off);
+        interest.set(EventFlags::IN, self.may_receive() || discards_input);
         interest.set(EventFlags::OUT, !self.send_queue.is_empty());
         interest
     }
 
+    /// Reads once.
     fn receive(&mut self) -> Result<()> {
-        let mut chunk = [0; MAX_HEAD];
-        match tincanchat::span("read").over(self.sock.read(&mut chunk)) {
-            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            // A client that has its last answer may go as it likes.
-            Err(_) if self.last_answer.is_some() => self.has_ended = true,
-            Err(err) => return Err(err).context("receiving"),
+        let mut received = [0; MAX_HEAD];
+        match trace("read", || self.sock.read(&mut received)) {
             Ok(0) => self.has_ended = true,
             Ok(n) => {
-                if self.body > 0 || self.last_answer.is_some() {
-                    // A body that is on its way is no pause, however long it takes.
-                    self.since = Instant::now();
+                if self.body_left > 0 || self.last_answer_at.is_some() {
+                    // A client that is sending a body is not idle, however long the body takes.
+                    self.waiting_since = Instant::now();
                 }
-                self.rest.extend_from_slice(&chunk[..n]);
+                self.rest.extend_from_slice(&received[..n]);
             }
+            // Nothing has arrived, or a signal came during the read. epoll will report when there is more.
+            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // The client has reset the connection after its last answer, which is not an error.
+            Err(_) if self.last_answer_at.is_some() => self.has_ended = true,
+            // The client has reset the connection.
+            Err(err) => return Err(err).context("receiving"),
         }
         Ok(())
     }
 
-    /// Answers the requests that have come whole; says whether there were any.
+    /// Queues the answers to the requests that have arrived. Reports whether there were any.
     fn answer(&mut self, date: &str) -> Result<bool> {
-        let mut taken = 0;
-        let before = self.send_queue.len();
+        let queued_before = self.send_queue.len();
+        let mut taken = 0; // how many bytes of `rest` have been used
         while self.may_answer() {
-            let body = self.body.min((self.rest.len() - taken) as u64);
-            self.body -= body;
-            taken += usize::try_from(body)?;
-            // Empty lines before a request are to be passed over (RFC 9112, section 2.2).
-            let is_empty_line = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-            taken += self.rest[taken..].iter().take_while(is_empty_line).count();
-            let Some(request) = first_request(&self.rest[taken..]) else { break };
-            taken += request.len;
-            self.respond(&request, date);
+            taken += self.take_body(taken)?;
+            // Empty lines before a request are ignored (RFC 9112, section 2.2).
+            let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+            taken += self.rest[taken..].iter().take_while(is_line_end).count();
+            let Some(request) = first_request(&self.rest[taken..]) else {
+                break;
+            };
+            taken += request.head_len;
+            self.queue_answer(&request, date);
         }
-        if self.last_answer.is_some() {
-            self.body = self.body.saturating_sub((self.rest.len() - taken) as u64);
+        if self.last_answer_at.is_some() {
+            // Discards everything after the last request.
+            self.take_body(taken)?;
             taken = self.rest.len();
         }
         self.rest.drain(..taken);
         if self.rest.is_empty() {
-            self.rest = Vec::new(); // idle clients are many, and need none
+            self.rest = Vec::new(); // an idle client needs no memory for it
         }
-        if self.send_queue.len() == before {
+        let queued = self.send_queue.len() - queued_before;
+        if queued == 0 {
             return Ok(false);
         }
-        self.gauge.queue(self.send_queue.len() - before)?;
+        self.limit.add(queued)?;
         Ok(true)
     }
 
-    fn respond(&mut self, request: &Request, date: &str) {
-        info!("{}: {} {}", self.seat.addr(), printable(&request.line), request.status.0);
+    /// Returns how many bytes of `rest`, from `start` on, belong to a body. Subtracts them from
+    /// `body_left`.
+    fn take_body(&mut self, start: usize) -> Result<usize> {
+        let n = self.body_left.min((self.rest.len() - start) as u64);
+        self.body_left -= n;
+        Ok(usize::try_from(n)?)
+    }
+
+    fn queue_answer(&mut self, request: &Request, date: &str) {
+        info!("{}: {} {}", self.permit.addr(), printable(&request.line), request.status.code);
         append_answer(&mut self.send_queue, request, date);
-        (self.body, self.since) = (request.body, Instant::now());
-        if !request.is_kept {
-            self.last_answer = Some(self.since);
+        self.body_left = request.body_len;
+        self.waiting_since = Instant::now();
+        if !request.keeps_connection {
+            self.last_answer_at = Some(self.waiting_since);
         }
     }
 
-    /// The next request has not come in time. Who has not begun one needs no answer.
-    fn give_up(&mut self, date: &str) {
-        if self.last_answer.is_some() {
-            self.gauge.close();
-            self.leaving = Some((Farewell::at_once(), Ok(())));
-            return;
-        }
-        if self.rest.is_empty() {
-            debug!("{}: nothing more came", self.seat.addr());
-            return self.handle_disconnect(Ok(()));
-        }
-        self.refuse_rest(&Request::refused(&self.rest, TIMEOUT), date);
-    }
-
-    fn refuse_rest(&mut self, request: &Request, date: &str) {
+    /// Refuses a request that has not arrived completely.
+    fn refuse(&mut self, request: &Request, date: &str) {
         self.rest = Vec::new();
-        let before = self.send_queue.len();
-        self.respond(request, date);
-        // A gauge refuses only where much is queued already, and here there is not.
-        let _ = self.gauge.queue(self.send_queue.len() - before);
+        let queued_before = self.send_queue.len();
+        self.queue_answer(request, date);
+        // This cannot exceed the limit, since the queue was empty.
+        let _ = self.limit.add(self.send_queue.len() - queued_before);
+    }
+
+    /// Checks the client's deadlines. Reports whether the client needs a turn, even without an event.
+    fn check_deadlines(&mut self, timeout: Duration, date: &str) -> bool {
+        if self.disconnect.is_some() {
+            return true;
+        }
+        // epoll reports when the kernel accepts more, but not that it accepts nothing. The limit counts
+        // only time in which writes are tried, so this function tries one.
+        if let Err(err) = handle_client_send(self) {
+            self.start_closing(Closing::at_once(), Err(err));
+            return true;
+        }
+        let is_late = self.send_queue.is_empty() && self.is_late(timeout);
+        if is_late {
+            self.handle_timeout(date);
+        }
+        is_late
+    }
+
+    /// Reports whether the input that the server waits for is late.
+    fn is_late(&self, timeout: Duration) -> bool {
+        let waited = self.waiting_since.elapsed();
+        let Some(last_answer_at) = self.last_answer_at else {
+            return waited >= timeout; // the next request, or the rest of its head, is late
+        };
+        // The connection stays open for input that may still be on its way: a body, or the rest of a
+        // request that was refused.
+        let longest_pause = if self.body_left > 0 { timeout } else { LINGER };
+        let ends_by_itself = (1..=MAX_BODY).contains(&self.body_left);
+        waited >= longest_pause || (last_answer_at.elapsed() >= MAX_REST && !ends_by_itself)
+    }
+
+    fn handle_timeout(&mut self, date: &str) {
+        if self.last_answer_at.is_some() {
+            self.start_closing(Closing::at_once(), Ok(()));
+        } else if self.rest.is_empty() {
+            // No request has begun, so there is nothing to answer.
+            debug!("{}: no request arrived in time", self.permit.addr());
+            self.start_closing(Closing::start(), Ok(()));
+        } else {
+            self.refuse(&Request::refused(&self.rest, REQUEST_TIMEOUT), date);
+        }
     }
 }
 
-fn serve(listener: TcpListener, args: &Args, shutdown: &Shutdown) -> Result<()> {
+fn serve(listener: TcpListener, args: &Args, stop: &Stop) -> Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC).context("epoll_create")?;
-    let door_is = EventData::new_u64(LISTENER);
-    epoll::add(&epoll, &listener, door_is, EventFlags::IN).context("epoll_ctl")?;
-    let (timeout, ticked_at) = (Duration::from_secs(args.timeout), Instant::now());
-    let (table, date) = (Slab::new(), Date::default());
-    let mut clients = Clients { table, epoll, date, timeout, ticked_at };
-    let mut events = Vec::with_capacity(1024);
-    let mut door = Door::new(args.server.client_limit(0));
+    let listener_number = EventData::new_u64(LISTENER);
+    epoll::add(&epoll, &listener, listener_number, EventFlags::IN).context("epoll_ctl")?;
+    let mut clients = Clients {
+        table: Slab::new(),
+        epoll,
+        date: Date::default(),
+        timeout: Duration::from_secs(args.timeout),
+        checked_at: Instant::now(),
+    };
+    let mut events = Vec::with_capacity(MAX_EVENTS);
+    // --max-clients, or else 10,000, lowered to what the limit of descriptors allows.
+    let mut admission = Admission::new(args.server.client_limit());
+    // If set: do not accept until this time.
     let mut accept_at: Option<Instant> = None;
-    while !shutdown.requested() {
-        let is_due = accept_at.is_some_and(|at| Instant::now() >= at);
-        let was_open = accept_at.is_none();
-        if clients.turn(&mut events)? || is_due {
-            accept_at = clients.accept(&listener, &mut door);
+    // A signal interrupts the wait, or else the loop notices it after the next tick.
+    while !stop.requested() {
+        let must_accept = accept_at.is_some_and(|at| at <= Instant::now());
+        clients.wait_for_events(&mut events, must_accept)?;
+        let was_pausing = accept_at.is_some();
+        if must_accept || events.iter().any(|event| event.data.u64() == LISTENER) {
+            accept_at = clients.accept_clients(&listener, &mut admission);
         }
-        // As long as nobody can be let in, nobody must be announced, time and again.
-        if accept_at.is_none() != was_open {
-            let interest = if was_open { EventFlags::empty() } else { EventFlags::IN };
-            epoll::modify(&clients.epoll, &listener, door_is, interest).context("epoll_ctl")?;
+        let is_pausing = accept_at.is_some();
+        if is_pausing != was_pausing {
+            // During a pause, epoll would report the waiting connections again and again.
+            let interest = if is_pausing { EventFlags::empty() } else { EventFlags::IN };
+            epoll::modify(&clients.epoll, &listener, listener_number, interest)
+                .context("epoll_ctl")?;
         }
+        clients.take_turn(&events);
     }
     info!("Shutting down");
     drop(listener);
-    for (_, client) in clients.table.iter_mut().filter(|(_, client)| client.leaving.is_none()) {
-        client.handle_disconnect(Ok(()));
+    for (_, client) in &mut clients.table {
+        if client.disconnect.is_none() {
+            client.start_closing(Closing::start(), Ok(()));
+        }
     }
+    // What is queued is still sent, for up to 3 s.
     let deadline = Instant::now() + DRAIN;
     while !clients.table.is_empty() && Instant::now() < deadline {
-        clients.turn(&mut events)?;
+        clients.wait_for_events(&mut events, false)?;
+        clients.take_turn(&events);
     }
     Ok(())
 }
 
-/// Receives once from a client, answers what can be answered, and sends.
+/// Receives once from a client, answers the requests that have arrived, and sends the answers.
 fn handle_client(client: &mut Client, date: &str) -> Result<()> {
-    let had_begun = !client.rest.is_empty();
+    let had_rest = !client.rest.is_empty();
     if client.may_receive() {
         client.receive()?;
     }
     loop {
         let has_answered = client.answer(date)?;
         let has_sent_all = handle_client_send(client)?;
-        // With the queue empty again, there may be room for more answers.
+        // If all of the queue has been sent, more answers may be queued.
         if !has_answered || !has_sent_all {
             break;
         }
     }
-    if !had_begun && !client.rest.is_empty() {
-        client.since = Instant::now();
+    if !had_rest && !client.rest.is_empty() {
+        client.waiting_since = Instant::now(); // the next request has begun
     }
-    if client.last_answer.is_some() && client.send_queue.is_empty() && !client.is_shut_down {
+    let has_sent_all = client.send_queue.is_empty();
+    if client.last_answer_at.is_some() && has_sent_all && !client.is_shut_down {
         client.is_shut_down = true;
-        // Fails when the client has gone, which the next read finds.
-        let _ = client.sock.shutdown(std::net::Shutdown::Write);
+        // Fails if the client has reset the connection. The next read will report that.
+        let _ = client.sock.shutdown(Shutdown::Write);
     }
-    if client.has_ended && client.leaving.is_none() && client.send_queue.is_empty() {
-        match client.rest.is_empty() {
-            true => client.handle_disconnect(Ok(())),
-            false => client.refuse_rest(&Request::refused(&client.rest, UNFINISHED), date),
+    if client.has_ended && has_sent_all && client.disconnect.is_none() {
+        if client.rest.is_empty() {
+            client.start_closing(Closing::start(), Ok(()));
+        } else {
+            client.refuse(&Request::refused(&client.rest, UNFINISHED_REQUEST), date);
+            handle_client_send(client)?;
         }
-        handle_client_send(client)?;
     }
     Ok(())
 }
 
-/// Sends what is queued until the kernel takes no more; says whether it has taken all.
+/// Writes the queued answers until the kernel accepts no more. Reports whether all have been sent.
 fn handle_client_send(client: &mut Client) -> Result<bool> {
     while client.sent < client.send_queue.len() {
         let unsent = &client.send_queue[client.sent..];
-        match tincanchat::span("write").over(client.sock.write(unsent)) {
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                client.gauge.refused()?;
-                return Ok(false);
-            }
-            sent => {
-                let n = sent.context("sending")?;
-                client.gauge.took(n);
+        match trace("write", || client.sock.write(unsent)) {
+            Ok(n) => {
+                client.limit.sent(n);
                 client.sent += n;
             }
+            // A signal came during the write.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            // The client reads slowly. epoll will report when the kernel accepts more.
+            Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                client.limit.blocked()?;
+                return Ok(false);
+            }
+            // The client has reset the connection.
+            Err(err) => return Err(err).context("sending"),
         }
     }
     if client.sent > 0 {
-        (client.send_queue, client.sent, client.since) = (Vec::new(), 0, Instant::now());
+        client.send_queue = Vec::new(); // an idle client needs no memory for it
+        client.sent = 0;
+        client.waiting_since = Instant::now();
     }
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! What every server of this project keeps: `cargo test -p web-epoll --test contract`.
+//! The checks that every server must pass: `cargo test -p web-epoll --test contract`.
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -21,13 +21,13 @@ fn main() {
         client.expect_bytes(b"Hello from Epoll Server!")
     }
 
-    /// One that asks for more than the kernel has room for, and reads nothing.
+    /// Connects a client that sends many requests and reads no answer.
     fn much_queued(server: &Server) -> anyhow::Result<Vec<Client>> {
         let mut never = Client::connect_narrow(server.addr())?;
         never.send(&REQUEST.repeat(3000))?;
-        // More than the kernel takes for it; what waits then is the server's to keep.
-        let asked = || Ok(server.log().count(|line| line.ends_with("GET / 200")) >= 700);
-        anyhow::ensure!(wait_until(PATIENCE, asked)?, "too few answers\n{}", server.log());
+        // The kernel's buffers have no room for that many answers, so the server keeps some in its queue.
+        let has_answered = || Ok(server.log().count(|line| line.ends_with("GET / 200")) >= 700);
+        anyhow::ensure!(wait_until(PATIENCE, has_answered)?, "too few answers\n{}", server.log());
         Ok(vec![never])
     }
 

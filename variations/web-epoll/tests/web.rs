@@ -39,7 +39,7 @@ impl Answer {
     }
 }
 
-/// The next answer; that of a HEAD has no body.
+/// Receives the next answer. The answer to a HEAD request has no body.
 fn answer(client: &mut Client, has_body: bool) -> Result<Answer> {
     let head = client.take_when("the head of an answer", |bytes| {
         bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
@@ -70,14 +70,15 @@ fn expect(client: &mut Client, code: u16) -> Result<Answer> {
     fail(client.transcript(), code, format!("{answer:?}"))
 }
 
+/// Connects a client, which sends this request.
 fn ask(server: &Server, request: impl AsRef<[u8]>) -> Result<Client> {
     let mut client = Client::connect(server.addr())?;
     client.send(request.as_ref())?;
     Ok(client)
 }
 
-/// Another request on the same connection.
-fn is_kept(client: &mut Client) -> Result<()> {
+/// Checks that the connection is kept: another request is answered.
+fn expect_kept(client: &mut Client) -> Result<()> {
     client.send(GET.as_bytes())?;
     expect(client, 200).map(drop)
 }
@@ -102,7 +103,7 @@ fn any_path_is_answered_with_the_page() -> Result<()> {
 }
 
 #[test]
-fn the_date_goes_on() -> Result<()> {
+fn the_date_changes() -> Result<()> {
     let server = start(&[])?;
     let mut client = ask(&server, GET)?;
     let first = expect(&mut client, 200)?.field("Date").map(str::to_owned);
@@ -121,8 +122,8 @@ fn head_is_get_without_the_body() -> Result<()> {
     let mut client = ask(&server, [request.as_str(), GET].concat())?;
     let head = answer(&mut client, false)?;
     assert_eq!((head.code, head.field("Content-Length")), (200, Some("24")));
-    assert_eq!(expect(&mut client, 200)?.body, PAGE); // so nothing came between
-    // An answer to a wrong HEAD has none either.
+    assert_eq!(expect(&mut client, 200)?.body, PAGE); // so there was no body before it
+    // The answer to an invalid HEAD request has no body either.
     let mut client = ask(&server, "HEAD / HTTP/1.1\r\n\r\n")?;
     assert_eq!(answer(&mut client, false)?.code, 400);
     client.expect_eof()
@@ -139,10 +140,10 @@ fn a_connection_is_kept_or_closed_as_asked() -> Result<()> {
     for request in kept {
         let mut client = ask(&server, request)?;
         let got = expect(&mut client, 200)?;
-        // HTTP/1.0 keeps nothing unless told so.
-        let told = request.contains("1.0").then_some("keep-alive");
-        assert_eq!(got.field("Connection"), told);
-        is_kept(&mut client)?;
+        // HTTP/1.0 keeps a connection only if the answer says so.
+        let field = request.contains("1.0").then_some("keep-alive");
+        assert_eq!(got.field("Connection"), field);
+        expect_kept(&mut client)?;
     }
     let closed = [
         "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -151,7 +152,7 @@ fn a_connection_is_kept_or_closed_as_asked() -> Result<()> {
         "GET / HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive, close\r\n\r\n",
     ];
     for request in closed {
-        // What follows is no longer heard.
+        // The second request is not answered.
         let mut client = ask(&server, [request, GET].concat())?;
         assert!(!expect(&mut client, 200)?.is_kept());
         client.expect_eof()?;
@@ -171,7 +172,7 @@ fn requests_in_one_packet_are_answered_in_order() -> Result<()> {
 }
 
 #[test]
-fn requests_in_any_pieces_are_answered_once_whole() -> Result<()> {
+fn requests_may_be_cut_anywhere() -> Result<()> {
     let server = start(&[])?;
     let mut client = Client::connect(server.addr())?;
     for byte in [GET, GET].concat().bytes() {
@@ -184,7 +185,7 @@ fn requests_in_any_pieces_are_answered_once_whole() -> Result<()> {
 }
 
 #[test]
-fn thousands_of_requests_whose_answers_wait_are_all_answered() -> Result<()> {
+fn thousands_of_requests_are_answered_although_the_client_reads_slowly() -> Result<()> {
     const COUNT: usize = 3000;
     let server = start(&["-q"])?;
     let mut client = Client::connect_narrow(server.addr())?;
@@ -197,7 +198,7 @@ fn thousands_of_requests_whose_answers_wait_are_all_answered() -> Result<()> {
 }
 
 #[test]
-fn a_body_is_passed_over_or_the_connection_closed() -> Result<()> {
+fn a_body_is_ignored_or_the_connection_is_closed() -> Result<()> {
     let server = start(&[])?;
     let kept = [
         ("GET", "Content-Length: 5\r\n", "hello".to_owned(), 200),
@@ -209,7 +210,7 @@ fn a_body_is_passed_over_or_the_connection_closed() -> Result<()> {
         let mut client = ask(&server, request + GET)?;
         assert!(expect(&mut client, code)?.is_kept());
         expect(&mut client, 200)?;
-        is_kept(&mut client)?;
+        expect_kept(&mut client)?;
     }
     let closed = [
         ("Content-Length: 65537\r\n", 200),
@@ -225,28 +226,28 @@ fn a_body_is_passed_over_or_the_connection_closed() -> Result<()> {
         assert!(!expect(&mut client, code)?.is_kept(), "{field:?}");
         client.expect_eof()?;
     }
-    // Who expects to go on and has nothing to say can be kept.
+    // With this expectation but without a body, the connection can be kept.
     let expects = "GET / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-Continue\r\n\r\n";
     let mut client = ask(&server, expects)?;
     expect(&mut client, 200)?;
-    is_kept(&mut client)
+    expect_kept(&mut client)
 }
 
 #[test]
-fn another_method_is_answered_with_405_and_the_two_that_are_allowed() -> Result<()> {
+fn other_methods_are_answered_with_405_and_the_allowed_methods() -> Result<()> {
     let server = start(&[])?;
     let lines = ["POST /", "OPTIONS *", "OPTIONS /", "CONNECT localhost:80", "DELETE /x", "get /"];
     for line in lines {
         let mut client = ask(&server, format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n"))?;
         let got = expect(&mut client, 405)?;
         assert_eq!(got.field("Allow"), Some("GET, HEAD"));
-        is_kept(&mut client)?;
+        expect_kept(&mut client)?;
     }
     Ok(())
 }
 
-/// The answer must come, and then the end.
-fn refused(server: &Server, request: impl AsRef<[u8]>, code: u16) -> Result<()> {
+/// Checks that a request is answered with this code and that the connection is then closed.
+fn expect_refused(server: &Server, request: impl AsRef<[u8]>, code: u16) -> Result<()> {
     let mut client = ask(server, request.as_ref())?;
     let got = expect(&mut client, code)?;
     assert!(!got.is_kept());
@@ -256,7 +257,7 @@ fn refused(server: &Server, request: impl AsRef<[u8]>, code: u16) -> Result<()> 
 }
 
 #[test]
-fn what_is_no_request_is_answered_with_400() -> Result<()> {
+fn wrong_requests_are_answered_with_400() -> Result<()> {
     let server = start(&[])?;
     let field = |fields: &str| format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     let wrong = [
@@ -268,7 +269,7 @@ fn what_is_no_request_is_answered_with_400() -> Result<()> {
         "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET index.html HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET / HTTP/x.y\r\nHost: localhost\r\n\r\n".to_owned(),
-        // The second is part of the target or of the version, and wrong in both; not another version.
+        // More than two spaces: this is not another version, but a wrong target or a wrong version.
         "GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET /a b HTTP/2.0\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET / x HTTP/1.1\nHost: localhost\n\n".to_owned(),
@@ -304,10 +305,10 @@ fn what_is_no_request_is_answered_with_400() -> Result<()> {
         "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
     ];
     for request in wrong {
-        refused(&server, &request, 400).with_context(|| format!("{request:?}"))?;
+        expect_refused(&server, &request, 400).with_context(|| format!("{request:?}"))?;
     }
-    refused(&server, field("").replace("1.1", "2.0"), 505)?;
-    refused(&server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)?; // HTTP/2, without asking
+    expect_refused(&server, field("").replace("1.1", "2.0"), 505)?;
+    expect_refused(&server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)?; // the preface of HTTP/2
     let mut cut = ask(&server, &GET[..GET.len() - 2])?;
     cut.half_close()?;
     expect(&mut cut, 400)?;
@@ -315,11 +316,11 @@ fn what_is_no_request_is_answered_with_400() -> Result<()> {
 }
 
 #[test]
-fn lines_may_end_in_lf_alone_as_the_original_takes_them() -> Result<()> {
+fn lines_may_end_in_lf_as_in_the_original() -> Result<()> {
     let server = start(&[])?;
     let mut client = ask(&server, GET.replace('\r', ""))?;
     expect(&mut client, 200)?;
-    is_kept(&mut client)
+    expect_kept(&mut client)
 }
 
 #[test]
@@ -332,20 +333,20 @@ fn heads_have_limits_of_size_and_count() -> Result<()> {
     for request in [target(8000), field(15 * 1024), fields(99)] {
         expect(&mut ask(&server, request)?, 200)?;
     }
-    // The limit of the first line counts its text, and not its end.
-    let room = 8 * 1024 - target(0).lines().next().map_or(0, str::len);
-    expect(&mut ask(&server, target(room))?, 200)?;
-    expect(&mut ask(&server, target(room).replace('\r', ""))?, 200)?;
+    // The limit of the request line applies to its text, not to its end.
+    let longest = 8 * 1024 - target(0).lines().next().map_or(0, str::len);
+    expect(&mut ask(&server, target(longest))?, 200)?;
+    expect(&mut ask(&server, target(longest).replace('\r', ""))?, 200)?;
     for (request, code) in [
-        (target(room + 1), 414),
-        (target(room + 1).replace('\r', ""), 414),
+        (target(longest + 1), 414),
+        (target(longest + 1).replace('\r', ""), 414),
         (target(8 * 1024), 414),
         (target(1 << 20), 414),
         (field(16 * 1024), 431),
         (field(1 << 20), 431),
         (fields(100), 431),
         (fields(100_000), 431),
-        ("a".repeat(8 * 1024 + 1), 414), // before its end has come
+        ("a".repeat(8 * 1024 + 1), 414), // before the end of the line
         (format!("GET / HTTP/1.1\r\n{}", "b".repeat(16 * 1024)), 431),
     ] {
         let mut client = Client::connect(server.addr())?;
@@ -358,28 +359,28 @@ fn heads_have_limits_of_size_and_count() -> Result<()> {
 }
 
 #[test]
-fn one_byte_a_second_is_answered_with_408_and_others_do_not_wait() -> Result<()> {
+fn a_head_that_takes_too_long_is_answered_with_408_and_others_do_not_wait() -> Result<()> {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let server = start(&["--timeout", "2"])?;
     let mut slow = Client::connect(server.addr())?.patient(Duration::from_secs(1));
-    let begin = Instant::now();
+    let start_time = Instant::now();
     let mut bytes = GET.bytes();
     let got = loop {
         slow.send(&[bytes.next().unwrap()])?;
         expect(&mut ask(&server, GET)?, 200)?;
         match expect(&mut slow, 408) {
             Ok(got) => break got,
-            Err(_) if begin.elapsed() < PATIENCE => {} // a second has passed, or its patience
+            Err(_) if start_time.elapsed() < PATIENCE => {} // no answer yet, after one second
             Err(err) => return Err(err),
         }
     };
-    assert!(begin.elapsed() >= TIMEOUT, "after {:?}", begin.elapsed());
+    assert!(start_time.elapsed() >= TIMEOUT, "after {:?}", start_time.elapsed());
     assert!(!got.is_kept());
     slow.patient(PATIENCE).expect_eof()
 }
 
 #[test]
-fn who_is_silent_is_let_go_without_a_word() -> Result<()> {
+fn an_idle_connection_is_closed_without_an_answer() -> Result<()> {
     let server = start(&["--timeout", "1"])?;
     let mut never = Client::connect(server.addr())?;
     let mut once = ask(&server, GET)?;
@@ -391,74 +392,85 @@ fn who_is_silent_is_let_go_without_a_word() -> Result<()> {
     for client in [&mut never, &mut once, &mut dribbles, &mut stops] {
         client.expect_eof()?;
     }
-    // Empty lines are no beginning of a request.
+    // Empty lines are not the beginning of a request.
     let mut dribbles = Client::connect(server.addr())?;
     let has_ended = wait_until(PATIENCE, || Ok(!dribbles.send_regardless(b"\r\n")))?;
     assert!(has_ended);
     Ok(())
 }
 
-/// The fields of a request, the code of its answer, and whether the connection is kept after that.
-type Case<'a> = (&'a str, u16, bool);
+/// A request with a body that arrives slowly.
+#[derive(Clone, Copy)]
+struct SlowBody<'a> {
+    fields: &'a str,
+    /// The code of the answer.
+    code: u16,
+    /// Whether the connection is kept after the body.
+    is_kept: bool,
+}
 
-/// Makes a request and goes on sending for two seconds, a byte each 20 ms. Gives the longest pause, too.
-fn trickle(addr: SocketAddr, (fields, code, kept): Case<'_>, longest: &mut Duration) -> Result<()> {
+/// Sends a request, and then a byte every 20 ms for two seconds. Sets `longest_pause` to the longest time
+/// between two bytes.
+fn send_slowly(addr: SocketAddr, case: SlowBody<'_>, longest_pause: &mut Duration) -> Result<()> {
+    let SlowBody { fields, code, is_kept } = case;
     let mut client = Client::connect(addr)?;
     client.send(format!("POST / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").as_bytes())?;
-    assert_eq!(expect(&mut client, code)?.is_kept(), kept);
-    let begin = Instant::now();
-    let mut last = begin;
+    assert_eq!(expect(&mut client, code)?.is_kept(), is_kept);
+    let start_time = Instant::now();
+    let mut last = start_time;
     for n in 0..100 {
-        // A pace, not a wait for something.
-        thread::sleep((Duration::from_millis(20) * n).saturating_sub(begin.elapsed()));
-        *longest = last.elapsed().max(*longest);
+        // This paces the bytes. It does not wait for the server.
+        let due = Duration::from_millis(20) * n;
+        thread::sleep(due.saturating_sub(start_time.elapsed()));
+        *longest_pause = last.elapsed().max(*longest_pause);
         last = Instant::now();
         client.send(b"x").with_context(|| format!("byte {n}"))?;
     }
-    if kept { is_kept(&mut client) } else { client.expect_eof() }
+    if is_kept { expect_kept(&mut client) } else { client.expect_eof() }
 }
 
-/// Whatever the answer is, and whether the connection is kept after it: a client that is still sending
-/// is not idle, and is not cut in the middle.
+/// Checks that a client that is sending a body does not count as idle, and that its connection is not
+/// closed before the end of the body, whatever the answer is.
 #[test]
-fn who_is_still_sending_may_take_longer_than_the_timeout() -> Result<()> {
+fn a_body_may_take_longer_than_the_timeout() -> Result<()> {
     const MAX_TRIES: usize = 5;
     let server = start(&["--timeout", "1"])?;
     let addr = server.addr();
     let too_long = format!("Long: {}\r\n", "x".repeat(16 * 1024));
-    let cases: [Case<'_>; 7] = [
-        ("Content-Length: 100\r\n", 405, true),
-        ("Content-Length: 100\r\nConnection: close\r\n", 405, false),
-        ("Content-Length: 100\r\nExpect: 100-continue\r\n", 405, false),
-        ("Content-Length: 65537\r\n", 405, false),
-        ("Transfer-Encoding: chunked\r\n", 405, false),
-        ("Content-Length: 1\r\nContent-Length: 2\r\n", 400, false),
-        (&too_long, 431, false),
+    let case = |fields, code, is_kept| SlowBody { fields, code, is_kept };
+    let cases = [
+        case("Content-Length: 100\r\n", 405, true),
+        case("Content-Length: 100\r\nConnection: close\r\n", 405, false),
+        case("Content-Length: 100\r\nExpect: 100-continue\r\n", 405, false),
+        case("Content-Length: 65537\r\n", 405, false),
+        case("Transfer-Encoding: chunked\r\n", 405, false),
+        case("Content-Length: 1\r\nContent-Length: 2\r\n", 400, false),
+        case(&too_long, 431, false),
     ];
-    let patiently = |case: Case<'_>| {
+    let try_case = |case: SlowBody<'_>| {
         let mut tries = 1;
         loop {
-            let mut longest = Duration::ZERO;
-            let result = trickle(addr, case, &mut longest);
-            // On a busy machine this thread itself may have paused, and the server is right.
-            let has_paused = longest >= Duration::from_millis(250);
+            let mut longest_pause = Duration::ZERO;
+            let result = send_slowly(addr, case, &mut longest_pause);
+            // On a busy machine, this thread may have paused. Then the server may close the connection.
+            let has_paused = longest_pause >= Duration::from_millis(250);
             if result.is_ok() || !has_paused || tries == MAX_TRIES {
-                let pause = format!("try {tries}, with a pause of {longest:?}");
-                return result.with_context(|| format!("{:.60}: {pause}", case.0));
+                let which = format!("try {tries}, with a pause of {longest_pause:?}");
+                return result.with_context(|| format!("{:.60}: {which}", case.fields));
             }
             tries += 1;
         }
     };
-    // All at the same time, or it would take long.
+    // All cases run at the same time, because each takes two seconds.
     thread::scope(|scope| {
-        let threads = cases.map(|case| scope.spawn(move || patiently(case)));
+        let threads = cases.map(|case| scope.spawn(move || try_case(case)));
         threads.into_iter().try_for_each(|thread| thread.join().unwrap())
     })
 }
 
-/// Checks that an endless request body is cut off, and so is one that stalls.
+/// Checks that the server stops reading a body that never ends, and a body that does not continue.
 #[test]
-fn a_rest_that_nobody_wants_has_an_end() -> Result<()> {
+fn the_rest_of_a_connection_is_not_read_forever() -> Result<()> {
     let server = start(&["--timeout", "1"])?;
     let post = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut stops = ask(&server, post)?;
@@ -480,25 +492,25 @@ fn a_rest_that_nobody_wants_has_an_end() -> Result<()> {
 }
 
 #[test]
-fn who_asks_and_does_not_read_is_let_go_and_fills_no_memory() -> Result<()> {
+fn a_client_that_does_not_read_is_disconnected_and_takes_little_memory() -> Result<()> {
     let server = start(&["-q"])?;
     let mut never = Client::connect_narrow(server.addr())?;
     never.send_regardless(GET.repeat(5000).as_bytes());
     expect(&mut ask(&server, GET)?, 200)?;
-    let is_it = |line: &str| line.contains("does not keep up");
-    let line = server.wait_for_log("how much was queued", is_it)?;
+    let is_warning = |line: &str| line.contains("does not keep up");
+    let line = server.wait_for_log("how much was queued", is_warning)?;
     let queued = line.split(' ').find_map(|word| word.parse().ok()).unwrap_or(u64::MAX);
     assert!(queued < 66_000, "{line}");
     Ok(())
 }
 
 #[test]
-fn without_descriptors_it_waits_and_then_goes_on_as_before() -> Result<()> {
+fn the_server_goes_on_after_it_had_no_descriptors_left() -> Result<()> {
     let launch = Launch::new(PROGRAM, &[]).args(&["--max-clients", "2000"]).descriptors(40);
     let server = launch.start()?;
-    let crowd: Vec<_> = (0..60).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
+    let clients: Vec<_> = (0..60).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
     server.wait_for_log("a lack of descriptors", |line| line.contains("trying again"))?;
-    drop(crowd);
+    drop(clients);
     for _ in 0..3 {
         expect(&mut ask(&server, GET)?, 200)?;
     }
@@ -506,7 +518,7 @@ fn without_descriptors_it_waits_and_then_goes_on_as_before() -> Result<()> {
 }
 
 #[test]
-fn nothing_that_was_sent_is_in_an_answer_or_drives_a_terminal() -> Result<()> {
+fn answers_contain_nothing_that_was_sent_and_the_log_escapes_it() -> Result<()> {
     let server = start(&[])?;
     let bad = "GET /\u{1b}[2J\u{7}\r\nSet-Cookie: a=b\r\n\r\n";
     let got = expect(&mut ask(&server, bad)?, 400)?;
@@ -519,13 +531,13 @@ fn nothing_that_was_sent_is_in_an_answer_or_drives_a_terminal() -> Result<()> {
 }
 
 #[test]
-fn answers_that_wait_at_the_end_are_still_delivered() -> Result<()> {
+fn queued_answers_are_delivered_when_the_server_stops() -> Result<()> {
     const COUNT: usize = 700;
     let mut server = start(&["-v"])?;
     let mut late = Client::connect_narrow(server.addr())?;
     late.send(GET.repeat(COUNT).as_bytes())?;
-    let asked = || Ok(server.log().count(|line| line.ends_with("GET / 200")) == COUNT);
-    assert!(wait_until(PATIENCE, asked)?);
+    let has_answered = || Ok(server.log().count(|line| line.ends_with("GET / 200")) == COUNT);
+    assert!(wait_until(PATIENCE, has_answered)?);
     late.widen()?;
     server.signal(Signal::TERM)?;
     for _ in 0..COUNT {

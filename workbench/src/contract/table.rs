@@ -520,7 +520,7 @@ pub const TABLE: &[Check] = &[
         "trace-tells-all",
         EVERY,
         trace::tells_all,
-        "§1: `--trace FILE`: spans of what each thread or task does, whole after SIGINT or SIGTERM.",
+        "§1: `--trace FILE`: spans of what each thread or task does, complete after SIGINT or SIGTERM.",
     ),
     #[cfg(unix)]
     row(
@@ -541,7 +541,7 @@ pub const TABLE: &[Check] = &[
         "trace-killed",
         EVERY,
         trace::killed,
-        "§1: `--trace FILE`: whole even when the server is killed.",
+        "§1: `--trace FILE`: opens even when the server is killed.",
     ),
     #[cfg(unix)]
     row(
@@ -568,17 +568,10 @@ pub const TABLE: &[Check] = &[
     row("trace-disk-full", EVERY, trace::disk_full, rules::SURVIVE_DISK_FULL),
     #[cfg(unix)]
     row(
-        "trace-unread",
-        EVERY,
-        trace::unread,
-        "§1: a trace that nobody reads never stops or stalls a server.",
-    ),
-    #[cfg(unix)]
-    row(
         "trace-fifo",
         EVERY,
-        trace::read_from_a_fifo,
-        "§1: `--trace FILE`: whole at the end, also as a stream.",
+        trace::fifo,
+        "§1: 1 with a one-line reason on stderr when it cannot start (the trace is no file).",
     ),
     #[cfg(unix)]
     row(

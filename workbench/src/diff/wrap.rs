@@ -29,7 +29,11 @@ pub fn wrap(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
     let deepest = (columns / 2).min(columns.saturating_sub(longest + 1));
     let indent = Piece { text: " ".into(), changed: false, width: 1 };
     let indent = vec![indent; (depth + HANGING).min(deepest)];
-    let (mut rows, mut rest) = (Vec::new(), pieces.as_slice());
+    // A deep line is moved to the left if its first word would not fit otherwise.
+    let first_word: usize =
+        pieces[depth..].iter().take_while(|it| is_in_word(it)).map(|it| it.width).sum();
+    let excess = (depth + first_word + 1).saturating_sub(columns).min(depth);
+    let (mut rows, mut rest) = (Vec::new(), &pieces[excess..]);
     loop {
         let mut row = if rows.is_empty() { Vec::new() } else { indent.clone() };
         let (now, later) = split(rest, columns - row.len());

@@ -7,22 +7,30 @@
 //! | `sample.rs` | looks at all threads |
 //! | `lanes.rs` | keeps what was seen, in a bounded space |
 //! | `text.rs`, `svg.rs` | draw it |
+//! | `page.rs` | lays out an SVG file: title, lanes, times, legend, notes |
+//! | `trace.rs`, `trace_svg.rs` | read and draw a trace, in which a server tells the same itself |
 //! | `record.rs` | looks on from a thread of its own, while a check runs |
 
 mod lanes;
+mod page;
 mod record;
 mod sample;
 mod state;
 mod svg;
 mod text;
+mod trace;
+mod trace_svg;
 
 pub use crate::procfs::Whom;
 pub use lanes::{Cell, Lane, Lanes};
+pub use page::{About, SVG_BEGINS};
 pub use record::Recording;
 pub use sample::{EVERY, Sampler, Sight};
 pub use state::State;
-pub use svg::{About, SVG_BEGINS, svg};
+pub use svg::svg;
 pub use text::{Frame, Picture, Seen, Span, fit_to, picture, wrap};
+pub use trace::Trace;
+pub use trace_svg::trace_svg;
 
 /// Whether this system tells what threads do.
 #[must_use]

@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
-use std::process::Output;
-use std::sync::{Arc, Condvar, Mutex};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -54,4 +54,49 @@ pub fn marked(mark: &str) -> Vec<String> {
     };
     let name = |path: &Path| procfs::read(path.join("comm")).unwrap_or_default();
     processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
+}
+
+/// The program of a stage.
+pub fn stage(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_BIN_EXE_tincan")).parent().unwrap();
+        let profile = match folder.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--bins", "--profile", profile, "--target-dir"]);
+        cargo.arg(folder.parent().unwrap());
+        cargo.args(
+            ["echo-uni", "echo-multi", "chat-threads", "chat-poll"].map(|it| ["-p", it]).concat(),
+        );
+        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        folder.to_owned()
+    });
+    folder.join(name)
+}
+
+/// Each tag is closed, and each attribute has a value in quotes.
+pub fn expect_well_formed(xml: &str) {
+    let mut open = Vec::new();
+    for part in xml.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').unwrap();
+        assert!(!text.contains('>'), "{part}");
+        for (i, entity) in text.split('&').enumerate() {
+            assert!(i == 0 || entity.split_once(';').unwrap().0.len() < 5, "{part}");
+        }
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "{part}");
+            continue;
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "{part}");
+        let outside: String = tag.split('"').step_by(2).collect();
+        let words: Vec<_> = outside.trim_end_matches('/').split_whitespace().collect();
+        assert!(words[1..].iter().all(|word| word.ends_with('=')), "{part}");
+        if !tag.ends_with('/') {
+            open.push(words[0].to_owned());
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
 }

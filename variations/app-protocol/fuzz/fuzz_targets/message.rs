@@ -1,4 +1,4 @@
-//! Feeds any bytes to the state machine of a message.
+//! Feeds random bytes to the state machine of a message.
 #![no_main]
 
 #[path = "../check.rs"]

@@ -1,24 +1,23 @@
 //! Sends one request, prints the result, and ends: a state machine with one connection.
 //!
-//! Start the server, `cargo run -p app-protocol --bin app-server`, then in another terminal
+//! Start the server with `cargo run -p app-protocol --bin app-server`, then, in another terminal:
 //!
 //! ```text
 //! cargo run -p app-protocol --bin app-client -- localhost 65432 search ring
 //! cargo run -p app-protocol --bin app-client -- localhost 65432 double 12345
 //! ```
 //!
-//! `search` goes out as JSON. Any other action goes out as bytes, which it is up to the server to
-//! understand.
+//! `search` is sent as JSON. Any other action is sent as bytes, whose meaning is up to the server.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use app_protocol::{Incoming, Message, message::text_in};
+use app_protocol::{Incoming, Message, message::string_in};
 use clap::Parser;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use tincanchat::cli::{ClientArgs, Failure, in_words, say};
+use serverkit::{ClientArgs, Failure, print_or_exit, readable_error};
 use tincanchat::printable;
 
 /// Send one request to an app-server, and print the result
@@ -26,8 +25,8 @@ use tincanchat::printable;
 #[command(
     version,
     after_help = "Examples:
-  app-client localhost 65432 search morpheus   ask for one of the three that it knows
-  app-client localhost 65432 double 12345      send bytes of a type of our own"
+  app-client localhost 65432 search morpheus   search for one of the three known values
+  app-client localhost 65432 double 12345      send bytes, as a content type of the client's own"
 )]
 struct Args {
     /// Server to connect to: an IPv4 or IPv6 address or a host name
@@ -36,14 +35,14 @@ struct Args {
     /// Port to connect to
     port: u16,
 
-    /// `search`, or anything else
+    /// `search`, or any other action, which is sent as bytes
     action: String,
 
-    /// What to search for; after any other action, what to send
+    /// The value to search for; after any other action, more bytes
     #[arg(allow_hyphen_values = true)]
     value: String,
 
-    /// Give up when the server has been silent for so many seconds
+    /// Give up when the server has neither accepted nor sent a byte for this many seconds
     #[arg(short, long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     timeout: u32,
@@ -58,67 +57,77 @@ fn main() -> Result<(), Failure> {
             Message::binary("binary/custom-client-binary-type", bytes)
         }
     };
-    let request = request.encode().context("cannot send this")?;
+    let request = request.encode().context("cannot send the request")?;
     let sock = connect(&args.host, args.port)?;
-    let patience = Duration::from_secs(args.timeout.into());
-    let answer = exchange(sock, &request, patience).context("no answer")?;
+    let timeout = Duration::from_secs(args.timeout.into());
+    let answer = exchange(sock, &request, timeout).context("no answer")?;
     let result = match &answer {
-        Message::Json(object) => printable(text_in(object, "result").context("no result")?).into(),
-        Message::Binary { bytes, .. } => shown(bytes),
+        Message::Json(object) => {
+            let text = string_in(object, "result").context("the answer has no result")?;
+            printable(text).into_owned()
+        }
+        Message::Binary { bytes, .. } => as_text(bytes),
     };
-    say(&format!("{result}\n"))?;
+    print_or_exit(&format!("{result}\n"))?;
     Ok(())
 }
 
-/// Connects, waiting for it: there is nothing else to do, and a name may have several addresses.
+/// Connects, and blocks until the connection is established: the client has nothing else to do, and a host
+/// name may have several addresses to try.
 fn connect(host: &str, port: u16) -> Result<TcpStream> {
     let (sock, _) = ClientArgs { host: host.to_owned(), port }.connect()?;
     sock.set_nonblocking(true)?;
     Ok(TcpStream::from_std(sock))
 }
 
-/// Sends the request and receives the answer, each as far as the socket allows at any moment.
-fn exchange(mut sock: TcpStream, request: &[u8], patience: Duration) -> Result<Message> {
+/// Sends the request and receives the answer. Both may happen at the same time: a server may answer before
+/// it has read the whole request.
+fn exchange(mut sock: TcpStream, request: &[u8], timeout: Duration) -> Result<Message> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(16);
     poll.registry().register(&mut sock, Token(0), Interest::READABLE | Interest::WRITABLE)?;
-    let (mut rest, mut incoming) = (request, Incoming::answer());
+    let mut unsent = request;
+    let mut incoming = Incoming::answer();
     loop {
-        match poll.poll(&mut events, Some(patience)) {
+        match poll.poll(&mut events, Some(timeout)) {
+            Ok(()) => {}
+            // A signal came, for example because the user suspended and resumed the client.
             Err(err) if err.kind() == ErrorKind::Interrupted => continue,
-            polled => polled?,
+            Err(err) => return Err(err).context("cannot wait for the server"),
         }
         if events.is_empty() {
-            incoming.finish().with_context(|| format!("nothing more for {patience:?}"))?;
-            bail!("nothing for {patience:?}");
+            let why = format!("nothing has happened for {timeout:?}");
+            incoming.finish().with_context(|| why.clone())?;
+            bail!(why);
         }
-        send(&mut sock, &mut rest)?;
-        if let Some(answer) = recv(&mut sock, &mut incoming)? {
+        send(&mut sock, &mut unsent)?;
+        if let Some(answer) = receive(&mut sock, &mut incoming)? {
             return Ok(answer);
         }
     }
 }
 
-/// Sends until the kernel takes no more.
-fn send(sock: &mut TcpStream, rest: &mut &[u8]) -> Result<()> {
-    while !rest.is_empty() {
-        match sock.write(rest) {
+/// Sends until everything is sent or the kernel accepts no more.
+fn send(sock: &mut TcpStream, unsent: &mut &[u8]) -> Result<()> {
+    while !unsent.is_empty() {
+        match sock.write(unsent) {
+            Ok(n) => *unsent = &unsent[n..],
+            // The kernel's buffer is full. There will be an event when it has room.
             Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(()),
+            // A signal came during the write.
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            sent => *rest = &rest[sent.map_err(in_words).context("sending")?..],
+            // The server has closed or reset the connection.
+            Err(err) => return Err(readable_error(err)).context("sending"),
         }
     }
     Ok(())
 }
 
-/// Receives until there is no more for now, or the answer is whole.
-fn recv(sock: &mut TcpStream, incoming: &mut Incoming) -> Result<Option<Message>> {
+/// Receives until the answer is complete, and returns it. Returns `None` if more bytes have yet to arrive.
+fn receive(sock: &mut TcpStream, incoming: &mut Incoming) -> Result<Option<Message>> {
     let mut bytes = [0; 4096];
     loop {
         match sock.read(&mut bytes) {
-            Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            Err(err) => return Err(in_words(err)).context("receiving"),
             Ok(0) => {
                 incoming.finish().context("the server closed the connection")?;
                 bail!("the server closed the connection");
@@ -128,16 +137,22 @@ fn recv(sock: &mut TcpStream, incoming: &mut Incoming) -> Result<Option<Message>
                     return Ok(Some(answer));
                 }
             }
+            // Nothing more has arrived. There will be an event when it does.
+            Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(None),
+            // A signal came during the read.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            // The server has reset the connection.
+            Err(err) => return Err(readable_error(err)).context("receiving"),
         }
     }
 }
 
-/// Bytes for a terminal: what is text as text, and the others in hexadecimal.
-fn shown(bytes: &[u8]) -> String {
-    let mut shown = String::new();
+/// Returns bytes as one line of text. Bytes that are not UTF-8 are shown in hexadecimal.
+fn as_text(bytes: &[u8]) -> String {
+    let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
-        shown += &printable(chunk.valid());
-        shown += &chunk.invalid().escape_ascii().to_string();
+        text += &printable(chunk.valid());
+        text += &chunk.invalid().escape_ascii().to_string();
     }
-    shown
+    text
 }

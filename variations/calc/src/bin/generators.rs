@@ -1,11 +1,11 @@
-//! Functions that are left in the middle and gone on with later: two demonstrations.
+//! Functions that stop in the middle and continue later: two demonstrations, without a network.
 //!
-//! Each prints who runs when; nothing is read and nobody connects. What goes on with a function is
-//! `poll`, called by hand here, and by a loop in `calc-reactor`. That is all the difference.
+//! Each demonstration prints a line whenever a function runs. A function that has stopped continues when
+//! its method `poll` is called. Here, `main` calls it; in `calc-reactor`, an executor calls it in a loop.
 //!
 //! Run it:      `cargo run -p calc --bin generators`
-//! Compare:     `src/reactor.rs`, where several such functions take turns.
-//! Bad at:      waiting. The waker wakes nobody, so a function goes on when `main` says so.
+//! Compare:     `src/reactor.rs`, where many such functions take turns.
+//! Bad at:      waiting. Nothing reports when a function can continue: `main` decides when to poll it.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -13,11 +13,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use anyhow::Result;
-use calc::give_way;
+use calc::yield_now;
 use clap::Parser;
-use tincanchat::cli::{Failure, say};
+use serverkit::{Failure, print_or_exit};
 
-/// Two demonstrations of functions that are left in the middle and gone on with later
+/// Two demonstrations of functions that stop in the middle and continue later
 #[derive(Parser)]
 #[command(version)]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " | less"))]
@@ -25,31 +25,42 @@ struct Args;
 
 fn main() -> Result<(), Failure> {
     Args::parse();
-    take_from_a_function()?;
-    say("\n")?;
-    give_to_a_function()?;
+    receive_from_a_function()?;
+    print_line("")?;
+    pass_to_a_function()?;
     Ok(())
 }
 
-/// Where a function and the one that goes on with it leave something for each other.
+/// The place where a function and `main` leave a number for each other. A poll itself passes no number.
 type Slot = Cell<Option<u32>>;
 
-/// Goes on with a function until it is left again, or ends.
-fn go_on<T>(function: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+/// Runs a function until it ends or stops.
+fn poll<T>(function: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    // This waker does nothing: `main` polls the function without being told to.
     function.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn take_from_a_function() -> Result<()> {
-    say("A function that gives: a generator\n")?;
+fn print_line(line: &str) -> Result<()> {
+    print_or_exit(&format!("{line}\n"))
+}
+
+// ------------------------------------------------------------------------------------------------
+// The first demonstration
+
+fn receive_from_a_function() -> Result<()> {
+    print_line("A function that yields numbers: a generator")?;
     let slot = Slot::default();
     let mut generator = pin!(doubles(&slot));
-    say("main: has called it, and nothing has happened\n")?;
+    print_line("main: has called doubles, and nothing in it has run yet")?;
     loop {
-        say("main: asks for a number\n")?;
-        match go_on(generator.as_mut()) {
-            Poll::Pending => say(&format!("main: takes {}\n", slot.take().unwrap_or_default()))?,
+        print_line("main: polls doubles")?;
+        match poll(generator.as_mut()) {
+            Poll::Pending => {
+                let number = slot.take().unwrap_or_default();
+                print_line(&format!("main: receives {number}"))?;
+            }
             Poll::Ready(end) => {
-                say("main: there is none: it has ended\n")?;
+                print_line("main: doubles has ended, so there are no more numbers")?;
                 return end;
             }
         }
@@ -58,56 +69,60 @@ fn take_from_a_function() -> Result<()> {
 
 async fn doubles(slot: &Slot) -> Result<()> {
     for i in 0..3 {
-        say(&format!("  doubles: gives {}, and is left; i is {i}\n", i * 2))?;
-        slot.set(Some(i * 2));
-        give_way().await; // other languages write: yield i * 2
-        say(&format!("  doubles: goes on; i is still {i}\n"))?;
+        let number = i * 2;
+        print_line(&format!("  doubles: i is {i}; yields {number} and stops"))?;
+        slot.set(Some(number));
+        yield_now().await; // other languages do both in one statement: yield number
+        print_line(&format!("  doubles: continues; i is still {i}"))?;
     }
-    say("  doubles: ends\n")
+    print_line("  doubles: ends")
 }
 
-fn give_to_a_function() -> Result<()> {
-    say("A function that takes: a coroutine, and one that it calls\n")?;
+// ------------------------------------------------------------------------------------------------
+// The second demonstration
+
+fn pass_to_a_function() -> Result<()> {
+    print_line("A function that receives numbers: a coroutine, which calls another one")?;
     let slot = Slot::default();
     let mut coroutine = Box::pin(process(&slot));
-    for i in 0..3 {
-        say(&format!("main: goes on with it, and gives {i}\n"))?;
-        slot.set(Some(i));
-        if let Poll::Ready(end) = go_on(coroutine.as_mut()) {
+    for number in 0..3 {
+        print_line(&format!("main: passes {number}, and polls process"))?;
+        slot.set(Some(number));
+        if let Poll::Ready(end) = poll(coroutine.as_mut()) {
             return end;
         }
-        say("main: is back, as both have been left\n")?;
+        print_line("main: runs again, since both functions have stopped")?;
     }
-    say("main: drops it, in the middle\n")?;
+    print_line("main: drops process, which has stopped in the middle")?;
     drop(coroutine);
-    say("main: ends\n")
+    print_line("main: ends")
 }
 
 async fn process(slot: &Slot) -> Result<()> {
-    let _goodbye = Goodbye;
+    let _variable = PrintsItsDrop;
     loop {
         let number = read_number(slot).await?;
-        say(&format!("  process: has got {number}\n"))?;
+        print_line(&format!("  process: has received {number}"))?;
     }
 }
 
 async fn read_number(slot: &Slot) -> Result<u32> {
     loop {
         if let Some(number) = slot.take() {
-            say(&format!("    read_number: finds {number}, and returns it\n"))?;
+            print_line(&format!("    read_number: finds {number}, and returns it"))?;
             return Ok(number);
         }
-        say("    read_number: finds nothing, and is left\n")?;
-        give_way().await; // and with it whoever awaits it
-        say("    read_number: goes on\n")?;
+        print_line("    read_number: finds no number, and stops")?;
+        yield_now().await; // process, which awaits this function, stops with it
+        print_line("    read_number: continues")?;
     }
 }
 
-/// The variables of a function that is dropped in the middle are dropped as at its end.
-struct Goodbye;
+/// Prints a line when it is dropped: dropping a function that has stopped drops its variables.
+struct PrintsItsDrop;
 
-impl Drop for Goodbye {
+impl Drop for PrintsItsDrop {
     fn drop(&mut self) {
-        let _ = say("  process: its variables are dropped\n");
+        let _ = print_line("  process: its variables are dropped");
     }
 }

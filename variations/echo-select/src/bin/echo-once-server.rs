@@ -1,12 +1,12 @@
-//! The first step: an echo server that blocks, serves one client, and ends.
+//! The first step: a blocking echo server that serves one client and then ends.
 //!
-//! It echoes whatever bytes come, as they come: there are no messages to find the ends of. A client
-//! is done when it closes its sending side.
+//! It echoes bytes as they arrive: there are no messages whose ends it would have to find. The client shuts
+//! down its sending side when it has sent everything.
 //!
 //! Run it:      `cargo run -p echo-select --bin echo-once-server`
 //! Talk to it:  `cargo run -p echo-select --bin echo-once-client`
-//! Compare:     `echo-uni`, which has messages, and serves the next client as well.
-//! Bad at:      a second client, which waits in vain.
+//! Compare:     `echo-uni`, which has messages and serves one client after another.
+//! Bad at:      more than one client: a second client is never served.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce, contain};
+use serverkit::{Admission, Admitted, Failure, ServerArgs, Stop, announce, run_client, trace};
 use tincanchat::{create_listen_socket, printable};
 use tracing::info;
 
@@ -31,20 +31,29 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    Shutdown::on_signal()?.exit()?;
-    announce(&listener)?;
+    Stop::exit_on_signal()?; // a signal ends the process, even in the middle of the echo
+    announce(&listener)?; // prints: Listening on ADDR
     serve(&listener, &args);
     Ok(())
 }
 
 fn serve(listener: &TcpListener, args: &Args) {
-    let mut door = Door::new(args.server.client_limit(0));
+    let mut admission = Admission::new(args.server.client_limit());
     loop {
-        let accepted = tincanchat::span("accept").over(listener.accept());
-        match door.admit(accepted) {
-            Ok((sock, addr, seat)) => return contain(seat, || handle_client(sock, addr)),
-            Err(pause) => thread::sleep(pause),
+        let accepted = trace("accept", || listener.accept()); // blocks until a client connects
+        match admission.admit(accepted) {
+            Admitted::Client(sock, addr, permit) => {
+                // An error or a panic in the handler is logged. The server ends all the same.
+                run_client(permit, || handle_client(sock, addr));
+                return;
+            }
+            // The first client is always admitted, so the limit is never reached.
+            Admitted::Full(sock, ..) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
+            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
 }
@@ -52,15 +61,17 @@ fn serve(listener: &TcpListener, args: &Args) {
 fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     let mut bytes = [0; 1024];
     loop {
-        // It blocks until there is at least one byte.
-        let n = match sock.read(&mut bytes) {
-            Err(err) if err.kind() == ErrorKind::Interrupted => continue, // a signal came
-            read => read.context("receiving")?,
+        // Blocks until something arrives, however long that takes.
+        let n = match trace("read", || sock.read(&mut bytes)) {
+            Ok(0) => return Ok(()), // the client has shut down its sending side
+            Ok(n) => n,
+            // A signal came during the read.
+            Err(err) if err.kind() == ErrorKind::Interrupted => continue,
+            // The client has reset the connection.
+            Err(err) => return Err(err).context("receiving"),
         };
-        if n == 0 {
-            return Ok(());
-        }
         info!("{addr}: {}", printable(&String::from_utf8_lossy(&bytes[..n])));
-        sock.write_all(&bytes[..n]).context("sending")?; // blocks until the kernel has taken all
+        // Blocks until the kernel has accepted all of it.
+        trace("write", || sock.write_all(&bytes[..n])).context("sending")?;
     }
 }

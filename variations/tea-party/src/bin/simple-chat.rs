@@ -1,54 +1,54 @@
-//! A chat of lines: what one says, all hear.
+//! A chat of lines: each line goes to all clients.
 //!
-//! The first prototype. A session is in one state from its beginning to its end, so that there is
-//! nothing to keep of it but that it is there.
+//! This is the first prototype. A session has only one state, so the program does not need to know anything
+//! about a client except its number.
 //!
 //! Run it:      `cargo run -p tea-party --bin simple-chat`
 //! Talk to it:  `nc 127.0.0.1 5005`, or `telnet 127.0.0.1 5005`, in two terminals
-//! Compare:     `tea-party`, where people have names.
-//! Bad at:      strangers. Nobody knows who has said a line, and what is in it goes to every terminal
-//!              as it is: a line can clear the screen of all who read it, or move their cursor.
+//! Compare:     `tea-party`, where users have names.
+//! Bad at:      strangers. A line does not show its sender. It goes to every terminal unchanged, so it can
+//!              contain control characters that clear the screens of all users, or move their cursors.
 
 use anyhow::Result;
 use clap::Parser;
-use tea_party::{Chat, Clients, Id, NAME, PORT, serve};
-use tincanchat::cli::{Failure, ServerArgs};
+use serverkit::{Failure, ServerArgs};
+use tea_party::{Chat, Clients, DEFAULT_NAME, DEFAULT_PORT, Id, serve};
 
-/// Variation: a chat of lines, where everyone hears everything
+/// Variation: a chat of lines, where each line goes to all clients
 #[derive(Parser)]
-#[command(version, mut_arg("port", |arg| arg.default_value(PORT)))]
+#[command(version, mut_arg("port", |arg| arg.default_value(DEFAULT_PORT)))]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// What the chat is called when it greets somebody
-    #[arg(long, default_value = NAME)]
+    /// Name of the chat, shown in its welcome
+    #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
 }
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
-    serve(&args.server, SimpleChat { name: args.name, here: Vec::new() })?;
+    serve(&args.server, SimpleChat { name: args.name, connected: Vec::new() })?;
     Ok(())
 }
 
 struct SimpleChat {
     name: String,
-    here: Vec<Id>,
+    connected: Vec<Id>,
 }
 
 impl Chat for SimpleChat {
-    fn arrived(&mut self, id: Id, clients: &mut Clients) {
-        self.here.push(id);
-        clients.tell(&[id], format!("Welcome to {}", self.name));
+    fn on_connect(&mut self, id: Id, clients: &mut Clients) {
+        self.connected.push(id);
+        clients.send_line(&[id], format!("Welcome to {}", self.name));
     }
 
-    fn heard(&mut self, _: Id, line: &[u8], clients: &mut Clients) {
-        clients.tell(&self.here, line);
+    fn on_line(&mut self, _: Id, line: &[u8], clients: &mut Clients) {
+        clients.send_line(&self.connected, line);
     }
 
-    fn left(&mut self, id: Id, _: &mut Clients) {
-        self.here.retain(|it| *it != id);
+    fn on_disconnect(&mut self, id: Id, _: &mut Clients) {
+        self.connected.retain(|connected| *connected != id);
     }
 }

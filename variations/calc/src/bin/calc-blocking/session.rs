@@ -1,6 +1,6 @@
-//! What one client and the server say to each other.
+//! One client's session, from the welcome to its end.
 //!
-//! There are two of this file, in `calc-blocking` and in `calc-reactor`. Compare them.
+//! This file exists twice, in `calc-blocking` and in `calc-reactor`. Only `async` and `await` differ.
 
 use anyhow::Result;
 use calc::Mode;

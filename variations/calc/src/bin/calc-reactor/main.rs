@@ -1,14 +1,15 @@
-//! A calculator for all clients at once, in one thread, on a reactor and an executor of its own.
+//! A calculator for all clients at once, in one thread, on a reactor and an executor written by hand.
 //!
-//! The session is read from top to bottom, as in `calc-blocking`: it waits for a line where it
-//! awaits `read_line`. But what waits there is a function that has been left; the thread goes on
-//! with another one. `src/reactor.rs` is what makes that so.
+//! The code of a session is in the order in which things happen, as in `calc-blocking`. But where it awaits
+//! `read_line`, the thread does not wait: the session's function stops, and the thread continues with
+//! another one. `src/reactor.rs` explains how.
 //!
 //! Run it:      `cargo run -p calc --bin calc-reactor`
 //! Talk to it:  `nc 127.0.0.1 8080`, or `telnet 127.0.0.1 8080`
-//! Compare:     `calc-blocking`; then `chat-poll`, whose loop this is, and `chat-async`, whose
-//!              executor does more of the same.
-//! Bad at:      a second processor, which it leaves idle; and it trusts each function to give way.
+//! Compare:     `calc-blocking`; then `chat-poll`, which has the same loop, and `chat-async`, whose
+//!              executor comes from a library and has several threads.
+//! Bad at:      using more than one processor. And a function that computes for a long time without an
+//!              `.await` stops all clients.
 
 mod session;
 
@@ -18,27 +19,27 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use calc::reactor::Reactor;
-use calc::{Lines, PORT, Sock, calculate, give_way, last_words};
+use calc::reactor::{Executor, Reactor, Sock};
+use calc::{DEFAULT_PORT, LineBuf, LineTooLong, calculate, yield_now};
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
-use tincanchat::asynchronous::contain;
-use tincanchat::cli::{Door, Failure, ServerArgs, Shutdown, announce};
-use tincanchat::telnet::keep_urgent_inline;
-use tincanchat::{Farewell, create_listen_socket, printable, span};
+use serverkit::asynchronous::{self, in_lane, run_client};
+use serverkit::telnet::keep_urgent_inline;
+use serverkit::{Admission, Admitted, Failure, ServerArgs, Stop, announce, trace};
+use tincanchat::{Closing, create_listen_socket, printable};
 use tracing::info;
 
 use session::session;
 
-/// What this program's answers call what it was given.
+/// What the answers of this program call the items of a list.
 const NUMBERS: &str = "integers";
 
-/// How often it is looked whether a client that was told goodbye has closed as well.
-const GOODBYE_TICK: Duration = Duration::from_millis(10);
+/// How often to check whether a client has closed its side of a connection that is being closed.
+const CLOSING_TICK: Duration = Duration::from_millis(10);
 
 /// Variation: a calculator for all clients at once, in one thread
 #[derive(Parser)]
-#[command(version, mut_arg("port", |arg| arg.default_value(PORT)))]
+#[command(version, mut_arg("port", |arg| arg.default_value(DEFAULT_PORT)))]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 struct Args {
     #[command(flatten)]
@@ -48,39 +49,50 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
+    // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    Shutdown::on_signal()?.exit()?;
-    announce(&listener)?;
+    Stop::exit_on_signal()?; // a signal ends the process, even in the middle of a session
+    announce(&listener)?; // prints: Listening on ADDR
     listener.set_nonblocking(true)?;
-    let reactor = Reactor::new()?;
+    let reactor = Rc::new(Reactor::new()?);
+    let executor = Rc::new(Executor::new(Rc::clone(&reactor)));
     let listener = Sock::new(TcpListener::from_std(listener), &reactor)?;
-    reactor.spawn(serve(listener, args, Rc::clone(&reactor)));
-    reactor.run()?;
+    executor.spawn(serve(listener, args, Rc::clone(&executor), reactor));
+    executor.run()?;
     Ok(())
 }
 
+/// The connection of one client.
 struct Conn {
     sock: Sock<TcpStream>,
     addr: SocketAddr,
-    lines: Lines,
+    lines: LineBuf,
 }
 
 impl Conn {
-    /// Gives the next line; waits until there is one, or the client has said its last.
+    /// Returns the next line; waits until all of it has arrived.
+    ///
+    /// After the client has shut down its sending side, returns a last line that has no end, if any, and
+    /// then `None`. If a line is too long, replies to the client, and returns an error.
     async fn read_line(&mut self) -> Result<Option<String>> {
         let line = loop {
-            if let Some(line) = self.lines.take()? {
-                give_way().await; // others have waited while this one said much at once
+            let taken = self.lines.take_line();
+            if taken.is_err() {
+                self.send(LineTooLong::REPLY).await?;
+            }
+            if let Some(line) = taken? {
+                yield_now().await; // the other clients get a turn, even if this one sends many lines
                 break Some(line);
             }
             let lines = &mut self.lines;
-            let read = self.sock.when_ready(|sock| lines.read_from(sock)).await;
-            if read.context("receiving")? == 0 {
-                break self.lines.take_rest();
+            let read = self.sock.when_ready(|sock| lines.read_from(sock));
+            let n = asynchronous::trace("read", read).await.context("receiving")?;
+            if n == 0 {
+                break self.lines.take_unfinished();
             }
-            let answer = self.lines.take_answer();
-            if !answer.is_empty() {
-                self.send(answer).await?;
+            let telnet_answer = self.lines.take_telnet_answer();
+            if !telnet_answer.is_empty() {
+                self.send(telnet_answer).await?;
             }
         };
         if let Some(line) = &line {
@@ -89,52 +101,63 @@ impl Conn {
         Ok(line)
     }
 
-    /// Waits until the kernel has taken all of it. A client that does not read its answers waits
-    /// here, and is not asked for more lines.
+    /// Sends a text; waits until the kernel has accepted all of it. If a client does not read its answers,
+    /// its session waits here, and reads no more lines.
     async fn send(&mut self, text: impl AsRef<[u8]>) -> Result<()> {
-        let mut rest = text.as_ref();
-        let _span = span("write").of_bytes(rest.len());
-        while !rest.is_empty() {
-            let sent = self.sock.when_ready(|sock| sock.write(rest)).await.context("sending")?;
-            rest = &rest[sent..];
+        let mut unsent = text.as_ref();
+        while !unsent.is_empty() {
+            let write = self.sock.when_ready(|sock| sock.write(unsent));
+            let n = asynchronous::trace("write", write).await.context("sending")?;
+            unsent = &unsent[n..];
         }
         Ok(())
     }
 
-    /// Ends a connection whose client may still be sending, so that it gets the last answer.
-    async fn hang_up(mut self, reactor: &Reactor) -> Result<()> {
-        let mut farewell = Farewell::begin();
-        while !self.sock.when_ready(|sock| Ok(farewell.is_over(sock, true))).await? {
-            reactor.sleep(GOODBYE_TICK).await;
+    /// Closes the connection. The client reads the end of the stream after the last answer, and has 500 ms
+    /// to close its side. Until then, its input is read and discarded: closing a socket with unread input
+    /// sends a reset, which can destroy the last answer.
+    async fn close(mut self, reactor: &Reactor) {
+        let mut closing = Closing::start();
+        while !closing.advance(self.sock.get_mut(), true) {
+            reactor.sleep(CLOSING_TICK).await;
         }
-        Ok(())
     }
 }
 
-async fn serve(mut listener: Sock<TcpListener>, args: Args, reactor: Rc<Reactor>) {
-    let mut door = Door::new(args.server.client_limit(0));
+async fn serve(
+    mut listener: Sock<TcpListener>,
+    args: Args,
+    executor: Rc<Executor>,
+    reactor: Rc<Reactor>,
+) {
+    // --max-clients, or else 10,000, lowered to what the limit of descriptors allows.
+    let mut admission = Admission::new(args.server.client_limit());
     loop {
-        let accepted = listener.when_ready(|listener| listener.accept()).await;
-        let (sock, addr, seat) = match door.admit(span("accept").over(accepted)) {
-            Ok(client) => client,
-            Err(pause) => {
-                reactor.sleep(pause).await;
-                continue;
+        let accept = |listener: &mut TcpListener| trace("accept", || listener.accept());
+        let accepted = listener.when_ready(accept).await; // waits until a client connects
+        match admission.admit(accepted) {
+            Admitted::Client(sock, addr, permit) => {
+                // An error or a panic in the handler is logged, and ends this client's connection only.
+                let handler = run_client(permit, handle_client(sock, addr, Rc::clone(&reactor)));
+                // A task has no name of its own. The trace shows this one.
+                executor.spawn(in_lane(format!("recv {}", addr.port()), handler));
             }
-        };
-        reactor.spawn(contain(seat, handle_client(sock, addr, Rc::clone(&reactor))));
-        give_way().await; // those inside have waited while many came at once
+            // The client reads the end of the stream.
+            Admitted::Full(sock, ..) => drop(sock),
+            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
+            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            Admitted::Retry(pause) => reactor.sleep(pause).await,
+        }
+        yield_now().await; // the clients get a turn, however many more connect
     }
 }
 
 async fn handle_client(sock: TcpStream, addr: SocketAddr, reactor: Rc<Reactor>) -> Result<()> {
+    // A telnet client sends part of Ctrl-C as urgent data. This option leaves it in place in the stream.
     keep_urgent_inline(&sock).context("setting a socket option")?;
-    let sock = Sock::new(sock, &reactor).context("registering")?;
-    let mut conn = Conn { sock, addr, lines: Lines::default() };
+    let sock = Sock::new(sock, &reactor).context("registering the socket")?;
+    let mut conn = Conn { sock, addr, lines: LineBuf::default() };
     let end = session(&mut conn).await;
-    if let Some(words) = last_words(&end) {
-        conn.send(&words).await?;
-    }
-    conn.hang_up(&reactor).await?;
+    conn.close(&reactor).await;
     end
 }

@@ -1,132 +1,194 @@
-//! The table of commands, and what each of them does.
+//! The table of commands, and what each command does.
 
 use std::rc::Rc;
 
 use tea_party::{Clients, Id, Name};
 use tincanchat::printable;
 
-use crate::{Guest, TeaParty};
+use crate::{TeaParty, User};
 
-/// How the answer ends to a name that cannot be had.
+/// The end of the answer to a login with a name that cannot be used.
 const AGAIN: &str = "Please try again.";
 
 pub(super) struct Command {
     pub(super) word: &'static str,
-    /// What comes after the word.
-    takes: &'static str,
-    /// What `help` says of it.
-    does: &'static str,
-    pub(super) run: Run,
+    /// The arguments that follow the word, for `help`.
+    arguments: &'static str,
+    /// What the command does, for `help`.
+    description: &'static str,
+    pub(super) handler: Handler,
 }
 
-/// What a command does, by where it can be used.
+/// The function of a command, with a variant for each state of a session in which a command can be used.
 #[derive(Clone, Copy)]
-pub(super) enum Run {
-    AtLogin(fn(&mut TeaParty, Id, &str, &mut Clients)),
-    InRoom(fn(&mut TeaParty, &Guest, &str, &mut Clients)),
-    Anywhere(fn(&mut TeaParty, Id, &mut Clients)),
+pub(super) enum Handler {
+    BeforeLogin(fn(&mut TeaParty, Id, &str, &mut Clients)),
+    InRoom(fn(&mut TeaParty, &User, &str, &mut Clients)),
+    Always(fn(&mut TeaParty, Id, &mut Clients)),
 }
 
-/// All commands. Another one is a line here, and a function.
-#[rustfmt::skip]
+/// All commands. To add one, add an entry here, and a function below.
 pub(super) const COMMANDS: &[Command] = &[
-    Command { word: "login", takes: "NAME", does: "come in under this name, before all else", run: Run::AtLogin(TeaParty::login) },
-    Command { word: "say", takes: "TEXT", does: "say it to all in this room", run: Run::InRoom(TeaParty::say) },
-    Command { word: "tell", takes: "NAME TEXT", does: "say it to one alone, in any room", run: Run::InRoom(TeaParty::whisper) },
-    Command { word: "look", takes: "", does: "list who is in this room", run: Run::InRoom(TeaParty::look) },
-    Command { word: "who", takes: "", does: "list who is logged in", run: Run::InRoom(TeaParty::who) },
-    Command { word: "rooms", takes: "", does: "list the rooms", run: Run::InRoom(TeaParty::list_rooms) },
-    Command { word: "join", takes: "ROOM", does: "go to that room; it need not exist yet", run: Run::InRoom(TeaParty::join) },
-    Command { word: "help", takes: "", does: "list the commands", run: Run::InRoom(TeaParty::help) },
-    Command { word: "logout", takes: "", does: "leave", run: Run::Anywhere(TeaParty::logout) },
+    Command {
+        word: "login",
+        arguments: "NAME",
+        description: "log in with this name",
+        handler: Handler::BeforeLogin(TeaParty::log_in),
+    },
+    Command {
+        word: "say",
+        arguments: "TEXT",
+        description: "send a text to all users in this room",
+        handler: Handler::InRoom(TeaParty::say),
+    },
+    Command {
+        word: "tell",
+        arguments: "NAME TEXT",
+        description: "send a text to one user, in any room",
+        handler: Handler::InRoom(TeaParty::tell),
+    },
+    Command {
+        word: "look",
+        arguments: "",
+        description: "list the users in this room",
+        handler: Handler::InRoom(TeaParty::look),
+    },
+    Command {
+        word: "who",
+        arguments: "",
+        description: "list all users",
+        handler: Handler::InRoom(TeaParty::who),
+    },
+    Command {
+        word: "rooms",
+        arguments: "",
+        description: "list the rooms",
+        handler: Handler::InRoom(TeaParty::list_rooms),
+    },
+    Command {
+        word: "join",
+        arguments: "ROOM",
+        description: "go to a room, and open it if it is not open yet",
+        handler: Handler::InRoom(TeaParty::join),
+    },
+    Command {
+        word: "help",
+        arguments: "",
+        description: "list the commands",
+        handler: Handler::InRoom(TeaParty::help),
+    },
+    Command {
+        word: "logout",
+        arguments: "",
+        description: "end the session",
+        handler: Handler::Always(TeaParty::end_session),
+    },
 ];
 
 impl TeaParty {
-    fn login(&mut self, id: Id, name: &str, clients: &mut Clients) {
+    fn log_in(&mut self, id: Id, name: &str, clients: &mut Clients) {
         if name.is_empty() {
-            return clients.tell(&[id], "Please enter a name");
+            clients.send_line(&[id], "Please enter a name");
+            return;
         }
         let name = match Name::new(name) {
-            Ok(name) if self.guest(&name).is_none() => Rc::new(name),
-            Ok(_) => {
-                return clients.tell(&[id], format!("The name \"{name}\" is taken.\r\n{AGAIN}"));
+            Ok(name) => name,
+            Err(bad_name) => {
+                clients.send_line(&[id], format!("{bad_name}\r\n{AGAIN}"));
+                return;
             }
-            Err(err) => return clients.tell(&[id], format!("{err}\r\n{AGAIN}")),
         };
+        if self.user_called(&name).is_some() {
+            clients.send_line(&[id], format!("The name \"{name}\" is taken.\r\n{AGAIN}"));
+            return;
+        }
         self.logged_in.push(id);
-        let room = self.rooms.entrance();
-        self.enter(Guest { id, name, room }, clients);
+        let room = self.rooms.first();
+        self.enter(User { id, name: Rc::new(name), room }, clients);
     }
 
-    pub(super) fn say(&mut self, guest: &Guest, text: &str, clients: &mut Clients) {
-        let text = format!("{}: {}", guest.name, printable(text));
-        clients.tell(self.rooms.who_is_in(&guest.room), text);
+    pub(super) fn say(&mut self, user: &User, text: &str, clients: &mut Clients) {
+        let line = format!("{}: {}", user.name, printable(text));
+        clients.send_line(self.rooms.clients_in(&user.room), line);
     }
 
-    fn whisper(&mut self, guest: &Guest, rest: &str, clients: &mut Clients) {
-        let (name, text) = rest.trim_start().split_once(char::is_whitespace).unwrap_or_default();
+    fn tell(&mut self, user: &User, name_and_text: &str, clients: &mut Clients) {
+        let (name, text) =
+            name_and_text.trim_start().split_once(char::is_whitespace).unwrap_or_default();
         if text.trim().is_empty() {
-            return clients.tell(&[guest.id], "Use \"tell <nick> <text>\"");
+            clients.send_line(&[user.id], "Use \"tell <nick> <text>\"");
+            return;
         }
-        match Name::new(name).ok().and_then(|name| self.guest(&name)) {
-            Some(other) => {
-                let text = printable(text);
-                clients.tell(&[other.id], format!("{} tells you: {text}", guest.name));
-            }
-            None => clients.tell(&[guest.id], format!("Nobody is called \"{}\".", printable(name))),
-        }
+        let Some(other) = Name::new(name).ok().and_then(|name| self.user_called(&name)) else {
+            let line = format!("Nobody is called \"{}\".", printable(name));
+            clients.send_line(&[user.id], line);
+            return;
+        };
+        let line = format!("{} tells you: {}", user.name, printable(text));
+        clients.send_line(&[other.id], line);
     }
 
-    fn look(&mut self, guest: &Guest, _: &str, clients: &mut Clients) {
-        self.list(guest.id, "in this room", self.rooms.who_is_in(&guest.room), clients);
+    fn look(&mut self, user: &User, _: &str, clients: &mut Clients) {
+        let names = self.names_of(self.rooms.clients_in(&user.room));
+        clients.send_line(&[user.id], format!("The following are in this room:{names}"));
     }
 
-    fn who(&mut self, guest: &Guest, _: &str, clients: &mut Clients) {
-        self.list(guest.id, "logged in", &self.logged_in, clients);
+    fn who(&mut self, user: &User, _: &str, clients: &mut Clients) {
+        let names = self.names_of(&self.logged_in);
+        clients.send_line(&[user.id], format!("The following are logged in:{names}"));
     }
 
-    fn list_rooms(&mut self, guest: &Guest, _: &str, clients: &mut Clients) {
-        let names = lines(self.rooms.names().map(Name::to_string));
-        clients.tell(&[guest.id], format!("The following rooms are open:{names}"));
+    fn list_rooms(&mut self, user: &User, _: &str, clients: &mut Clients) {
+        let names = as_lines(self.rooms.names().map(Name::to_string));
+        clients.send_line(&[user.id], format!("The following rooms are open:{names}"));
     }
 
-    fn join(&mut self, guest: &Guest, room: &str, clients: &mut Clients) {
+    fn join(&mut self, user: &User, room: &str, clients: &mut Clients) {
         let room = room.trim();
         if room.is_empty() {
-            return clients.tell(&[guest.id], "Please enter a room");
+            clients.send_line(&[user.id], "Please enter a room");
+            return;
         }
         match Name::new(room) {
-            Ok(room) if room == *guest.room => clients.tell(&[guest.id], "You are there already."),
-            Ok(room) => self.enter(Guest { room: Rc::new(room), ..guest.clone() }, clients),
-            Err(err) => clients.tell(&[guest.id], err.to_string()),
+            Ok(room) if room == *user.room => {
+                clients.send_line(&[user.id], "You are there already.");
+            }
+            Ok(room) => self.enter(User { room: Rc::new(room), ..user.clone() }, clients),
+            Err(bad_name) => clients.send_line(&[user.id], bad_name.to_string()),
         }
     }
 
-    fn help(&mut self, guest: &Guest, _: &str, clients: &mut Clients) {
-        let usage = |it: &Command| format!("{} {}", it.word, it.takes);
-        let line = |it: &Command| format!("  {:16} {}", usage(it), it.does);
-        let commands = lines(COMMANDS.iter().map(line));
-        let slash = match self.slash {
-            true => "Put a / before each; what has none is said.",
-            false => "A / before each is allowed.",
+    fn help(&mut self, user: &User, _: &str, clients: &mut Clients) {
+        let commands = as_lines(COMMANDS.iter().map(|command| {
+            let usage = format!("{} {}", command.word, command.arguments);
+            format!("  {usage:16} {}", command.description)
+        }));
+        let slash = if self.needs_slash {
+            "Put a / before each. A line without a / is said."
+        } else {
+            "A / before each is allowed."
         };
-        clients
-            .tell(&[guest.id], format!("The following commands are known:{commands}\r\n{slash}"));
+        let text = format!("The following commands are known:{commands}\r\n{slash}");
+        clients.send_line(&[user.id], text);
     }
 
-    fn logout(&mut self, id: Id, clients: &mut Clients) {
+    fn end_session(&mut self, id: Id, clients: &mut Clients) {
         self.log_out(id, clients);
-        clients.say_goodbye(id);
+        clients.handle_disconnect(id);
     }
 
-    fn list(&self, to: Id, who: &str, ids: &[Id], clients: &mut Clients) {
-        let names = ids.iter().filter_map(|id| self.guest_of(*id));
-        let names = lines(names.map(|guest| guest.name.to_string()));
-        clients.tell(&[to], format!("The following are {who}:{names}"));
+    fn names_of(&self, ids: &[Id]) -> String {
+        let users = ids.iter().filter_map(|id| self.user(*id));
+        as_lines(users.map(|user| user.name.to_string()))
     }
 }
 
-/// Each text on a line of its own, after one that is there already.
-fn lines(texts: impl Iterator<Item = String>) -> String {
-    texts.flat_map(|text| ["\r\n".to_owned(), text]).collect()
+/// Returns the texts, with a line break before each, so that they can be appended to a line.
+fn as_lines(texts: impl Iterator<Item = String>) -> String {
+    let mut lines = String::new();
+    for text in texts {
+        lines.push_str("\r\n");
+        lines.push_str(&text);
+    }
+    lines
 }

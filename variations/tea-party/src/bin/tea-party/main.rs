@@ -1,15 +1,16 @@
 //! A chat of lines, with commands, names and rooms.
 //!
-//! What a line means depends on where the session is: at the login, in a room, or on its way out. So
-//! that is an enum, and what a session has only in one place is in that variant. A command says where
-//! it can be used by the kind of function that it is: one for a room gets the guest, so that there is
-//! none without a name.
+//! The meaning of a line depends on the state of the session: before the login, in a room, or after the
+//! logout. So the state is an enum, and the data that a session has in only one state is in the variant for
+//! that state. The type of a command's function says in which state the command can be used: a function for
+//! a room takes the user, so it cannot be called for a client without a name.
 //!
 //! Run it:      `cargo run -p tea-party`
 //! Talk to it:  `nc 127.0.0.1 5005`, or `telnet 127.0.0.1 5005`, in three terminals
 //! Compare:     `simple-chat`, where a session has one state.
-//! Bad at:      secrets and impostors. Whispers go unencrypted over the wire and into the log, a name
-//!              is whoever takes it first, and two that look alike (a Latin a, a Cyrillic а) are two.
+//! Bad at:      secrets and impostors. Private lines are sent without encryption and appear in the log. A
+//!              name belongs to the first user who takes it. Two names that only look alike (with a Latin
+//!              a, and with a Cyrillic а) are different names.
 
 mod commands;
 
@@ -18,26 +19,26 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use clap::Parser;
-use tea_party::{Chat, Clients, Id, NAME, Name, PORT, Rooms, serve};
-use tincanchat::cli::{Failure, ServerArgs};
+use serverkit::{Failure, ServerArgs};
+use tea_party::{Chat, Clients, DEFAULT_NAME, DEFAULT_PORT, Id, Name, Rooms, serve};
 use tincanchat::printable;
 
-use commands::{COMMANDS, Run};
+use commands::{COMMANDS, Handler};
 
-/// The room that everybody enters first.
-const ENTRANCE: &str = "parlour";
+/// The room that every user joins at login.
+const FIRST_ROOM: &str = "parlour";
 
 /// Variation: a chat of lines with commands, names and rooms
 #[derive(Parser)]
-#[command(version, mut_arg("port", |arg| arg.default_value(PORT)))]
+#[command(version, mut_arg("port", |arg| arg.default_value(DEFAULT_PORT)))]
 #[command(after_help = concat!("Examples:\n  ", env!("CARGO_BIN_NAME"), " --host :: --port 5000 -v"))]
 struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// What the chat is called when it greets somebody
-    #[arg(long, default_value = NAME)]
+    /// Name of the chat, shown in its welcome
+    #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
-    /// Say every line that does not begin with a slash
+    /// Treat every line that does not begin with a slash as text to say
     #[arg(long)]
     slash: bool,
 }
@@ -45,23 +46,28 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
-    let rooms = Rooms::new(Rc::new(Name::new(ENTRANCE)?));
-    let (sessions, logged_in) = (HashMap::new(), Vec::new());
-    let Args { name, slash, .. } = args;
-    serve(&args.server, TeaParty { name, slash, sessions, logged_in, rooms })?;
+    let tea_party = TeaParty {
+        name: args.name,
+        needs_slash: args.slash,
+        sessions: HashMap::new(),
+        logged_in: Vec::new(),
+        rooms: Rooms::new(Rc::new(Name::new(FIRST_ROOM)?)),
+    };
+    serve(&args.server, tea_party)?;
     Ok(())
 }
 
-/// Where a session is, and what it has there.
+/// The state of a session, with the data that it has in that state.
 #[derive(Clone)]
 enum Session {
-    Login,
-    Room(Guest),
-    Logout,
+    BeforeLogin,
+    InRoom(User),
+    AfterLogout,
 }
 
+/// A client that has logged in.
 #[derive(Clone)]
-struct Guest {
+struct User {
     id: Id,
     name: Rc<Name>,
     room: Rc<Name>,
@@ -69,87 +75,108 @@ struct Guest {
 
 struct TeaParty {
     name: String,
-    slash: bool,
+    /// Whether a command must begin with a slash.
+    needs_slash: bool,
     sessions: HashMap<Id, Session>,
-    /// In order of arrival.
+    /// The clients that are logged in, in the order of their logins.
     logged_in: Vec<Id>,
     rooms: Rooms,
 }
 
 impl Chat for TeaParty {
-    fn arrived(&mut self, id: Id, clients: &mut Clients) {
-        self.sessions.insert(id, Session::Login);
-        clients.tell(&[id], format!("Welcome to {}", self.name));
+    fn on_connect(&mut self, id: Id, clients: &mut Clients) {
+        self.sessions.insert(id, Session::BeforeLogin);
+        clients.send_line(&[id], format!("Welcome to {}", self.name));
     }
 
-    fn heard(&mut self, id: Id, line: &[u8], clients: &mut Clients) {
+    fn on_line(&mut self, id: Id, line: &[u8], clients: &mut Clients) {
         let line = String::from_utf8_lossy(line);
-        let (command, has_slash) = match line.trim_start().strip_prefix('/') {
-            Some(command) => (command.trim_start(), true),
-            None => (line.trim_start(), false),
+        let command_line = line.trim_start();
+        let (command_line, has_slash) = match command_line.strip_prefix('/') {
+            Some(after_slash) => (after_slash.trim_start(), true),
+            None => (command_line, false),
         };
-        // One blank ends the word. The others are the text's: what is said is said as it was typed.
-        let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-        let Some(session) = self.sessions.get(&id).cloned().filter(|_| !word.is_empty()) else {
+        // One blank ends the word. Any other blanks belong to the text, which is relayed as it was typed.
+        let (word, text) =
+            command_line.split_once(char::is_whitespace).unwrap_or((command_line, ""));
+        if word.is_empty() {
+            return; // an empty line
+        }
+        let Some(session) = self.sessions.get(&id).cloned() else {
             return;
         };
-        let command = COMMANDS.iter().find(|it| it.word == word).map(|it| it.run);
-        match (session, command) {
-            (Session::Room(guest), _) if self.slash && !has_slash => {
-                self.say(&guest, &line, clients);
+        let command = COMMANDS.iter().find(|command| command.word == word);
+        let handler = command.map(|command| command.handler);
+        match (session, handler) {
+            (Session::InRoom(user), _) if self.needs_slash && !has_slash => {
+                self.say(&user, &line, clients);
             }
-            (Session::Login, Some(Run::AtLogin(run))) => run(self, id, rest.trim(), clients),
-            (Session::Room(guest), Some(Run::InRoom(run))) => run(self, &guest, rest, clients),
-            (Session::Login | Session::Room(_), Some(Run::Anywhere(run))) => run(self, id, clients),
-            (Session::Login, _) => clients.tell(&[id], "Please log in\nUse \"login <nick>\""),
-            (Session::Room(_), _) => {
-                clients.tell(&[id], format!("Unknown command: {}", printable(word)));
+            (Session::BeforeLogin, Some(Handler::BeforeLogin(run))) => {
+                run(self, id, text.trim(), clients);
             }
-            (Session::Logout, _) => {}
+            (Session::InRoom(user), Some(Handler::InRoom(run))) => run(self, &user, text, clients),
+            (Session::BeforeLogin | Session::InRoom(_), Some(Handler::Always(run))) => {
+                run(self, id, clients);
+            }
+            (Session::BeforeLogin, _) => {
+                clients.send_line(&[id], "Please log in\nUse \"login <nick>\"");
+            }
+            (Session::InRoom(_), _) => {
+                clients.send_line(&[id], format!("Unknown command: {}", printable(word)));
+            }
+            // Lines that were sent before the client read the end of the stream.
+            (Session::AfterLogout, _) => {}
         }
     }
 
-    fn left(&mut self, id: Id, clients: &mut Clients) {
+    fn on_disconnect(&mut self, id: Id, clients: &mut Clients) {
         self.log_out(id, clients);
         self.sessions.remove(&id);
     }
 }
 
-/// What the commands are made of.
+/// Methods that the commands use.
 impl TeaParty {
-    fn guest(&self, name: &Name) -> Option<&Guest> {
-        self.logged_in.iter().filter_map(|id| self.guest_of(*id)).find(|it| *it.name == *name)
+    fn user_called(&self, name: &Name) -> Option<&User> {
+        let mut users = self.logged_in.iter().filter_map(|id| self.user(*id));
+        users.find(|user| *user.name == *name)
     }
 
-    fn guest_of(&self, id: Id) -> Option<&Guest> {
+    fn user(&self, id: Id) -> Option<&User> {
         match self.sessions.get(&id)? {
-            Session::Room(guest) => Some(guest),
-            Session::Login | Session::Logout => None,
+            Session::InRoom(user) => Some(user),
+            Session::BeforeLogin | Session::AfterLogout => None,
         }
     }
 
-    /// Lets somebody enter a room, out of another if need be.
-    fn enter(&mut self, mut guest: Guest, clients: &mut Clients) {
-        guest.room = match self.rooms.enter(&guest.room, guest.id) {
-            Ok(room) => room,
-            Err(err) => return clients.tell(&[guest.id], err.to_string()),
-        };
-        self.leave_room(guest.id, clients);
-        let here = self.rooms.who_is_in(&guest.room);
-        let others: Vec<_> = here.iter().copied().filter(|id| *id != guest.id).collect();
-        clients.tell(&others, format!("{} has entered the room.", guest.name));
-        self.sessions.insert(guest.id, Session::Room(guest));
+    /// Moves a user to the room `user.room`. If the user is in another room, the user leaves it.
+    fn enter(&mut self, mut user: User, clients: &mut Clients) {
+        match self.rooms.join(&user.room, user.id) {
+            Ok(room) => user.room = room,
+            Err(too_many) => {
+                clients.send_line(&[user.id], too_many.to_string());
+                return;
+            }
+        }
+        self.leave_room(user.id, clients);
+        let in_room = self.rooms.clients_in(&user.room);
+        let others: Vec<_> = in_room.iter().copied().filter(|id| *id != user.id).collect();
+        clients.send_line(&others, format!("{} has entered the room.", user.name));
+        self.sessions.insert(user.id, Session::InRoom(user));
     }
 
     fn leave_room(&mut self, id: Id, clients: &mut Clients) {
-        let Some(Guest { name, room, .. }) = self.guest_of(id).cloned() else { return };
-        self.rooms.leave(&room, id);
-        clients.tell(self.rooms.who_is_in(&room), format!("{name} has left the room."));
+        let Some(user) = self.user(id).cloned() else {
+            return;
+        };
+        self.rooms.leave(&user.room, id);
+        let others = self.rooms.clients_in(&user.room);
+        clients.send_line(others, format!("{} has left the room.", user.name));
     }
 
     fn log_out(&mut self, id: Id, clients: &mut Clients) {
         self.leave_room(id, clients);
-        self.logged_in.retain(|it| *it != id);
-        self.sessions.insert(id, Session::Logout);
+        self.logged_in.retain(|logged_in| *logged_in != id);
+        self.sessions.insert(id, Session::AfterLogout);
     }
 }

@@ -1,0 +1,334 @@
+//! Reads a trace: what each thread or task of a server did, as told by the server itself.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Deserializer, Value};
+
+use super::text::{counted, rounded};
+
+/// A server's trace: spans of time, in a lane for each thread or task.
+///
+/// It is a Chrome trace, a JSON array of events, as the stages write it with `--trace FILE`. The array
+/// may lack its end, and its last event may be cut off: a server that is killed leaves such a file.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    process: Option<String>,
+    /// The lanes that have a span, in the order of their first spans.
+    pub(super) lanes: Vec<TraceLane>,
+    /// The remarks of the server, such as how many spans are missing, in the order of time.
+    pub(super) notes: Vec<TraceNote>,
+    /// The names of the spans, each once.
+    pub(super) names: Vec<String>,
+    /// The times of the first and the last event.
+    pub(super) first: Duration,
+    pub(super) last: Duration,
+}
+
+/// The spans of a thread or a task.
+#[derive(Clone, Debug)]
+pub(super) struct TraceLane {
+    pub id: LaneId,
+    pub name: Option<String>,
+    /// In the order of their beginnings; a span comes before the spans in it.
+    pub spans: Vec<TraceSpan>,
+}
+
+/// The number of a lane in its file: a process, and a thread or task of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LaneId {
+    pub process: u64,
+    pub thread: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraceSpan {
+    /// Its place in [`Trace::names`].
+    pub name: usize,
+    pub from: Duration,
+    /// Its end or, if it has not ended, the end of the trace.
+    pub to: Duration,
+    pub has_ended: bool,
+    /// The number of spans around it.
+    pub depth: usize,
+}
+
+impl TraceSpan {
+    /// Returns how long it took, or has taken at the end of the trace.
+    pub(super) fn took(&self) -> Duration {
+        self.to.saturating_sub(self.from)
+    }
+}
+
+/// A remark of the server, about a moment.
+#[derive(Clone, Debug)]
+pub(super) struct TraceNote {
+    pub lane: LaneId,
+    pub at: Duration,
+    pub text: String,
+}
+
+impl Trace {
+    /// Reads a trace from a file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, holds anything else than a trace, or holds a trace without a span.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = read_array(path).with_context(|| format!("cannot read {shown}"))?;
+        let text =
+            text.with_context(|| format!("{shown} is not a trace: it is not a JSON array"))?;
+        let trace = Self::parse(&text).with_context(|| format!("{shown} is not a trace"))?;
+        ensure!(!trace.lanes.is_empty(), "there is no span in the trace {shown}");
+        Ok(trace)
+    }
+
+    fn parse(text: &[u8]) -> Result<Self> {
+        let mut reader = Reader::default();
+        for_each_event(text, |event| reader.take(event))?;
+        Ok(reader.finish())
+    }
+
+    /// Returns the name of the process, if the trace tells it.
+    #[must_use]
+    pub fn process(&self) -> Option<&str> {
+        self.process.as_deref()
+    }
+
+    /// Returns how much is in the trace, such as `1,200 spans in 7 lanes, 2.5 s`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let spans = self.lanes.iter().map(|lane| lane.spans.len()).sum();
+        let (spans, lanes) = (counted(spans, "span"), counted(self.lanes.len(), "lane"));
+        let time = rounded(self.last.saturating_sub(self.first));
+        format!("{spans} in {lanes}, {time}")
+    }
+}
+
+/// Returns the bytes of a file that may hold an array. Of any other file, only the beginning is read:
+/// it may be a device without an end.
+fn read_array(path: &Path) -> Result<Option<Vec<u8>>> {
+    let mut file = BufReader::new(File::open(path)?);
+    if file.fill_buf()?.trim_ascii_start().first() != Some(&b'[') {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Calls a function with each event of an array, in the order of the file.
+fn for_each_event(text: &[u8], mut take: impl FnMut(&Value) -> Result<()>) -> Result<()> {
+    let begin = text.iter().position(|byte| *byte == b'[').map_or(0, |at| at + 1);
+    let mut rest = &text[begin..];
+    let mut line = 1 + lines_in(&text[..begin]);
+    loop {
+        let blanks = rest.iter().take_while(|byte| **byte == b',' || byte.is_ascii_whitespace());
+        let (blanks, events) = rest.split_at(blanks.count());
+        line += lines_in(blanks);
+        rest = events;
+        match rest {
+            // The array is not closed: the server was killed, or is still running.
+            [] => return Ok(()),
+            [b']', behind @ ..] => {
+                let is_all = behind.trim_ascii().is_empty();
+                ensure!(is_all, "line {line}: there is more after the end of the array");
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut values = Deserializer::from_slice(rest).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(event)) => take(&event).with_context(|| format!("line {line}"))?,
+            // The last event was cut off.
+            Some(Err(err)) if rest[0] == b'{' && (err.is_eof() || is_last_line(rest)) => {
+                return Ok(());
+            }
+            _ => bail!("line {line}: this is not JSON"),
+        }
+        let (event, behind) = rest.split_at(values.byte_offset());
+        line += lines_in(event);
+        rest = behind;
+    }
+}
+
+fn lines_in(text: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', text).count()
+}
+
+/// Whether nothing but blanks follows the line with which this text begins.
+fn is_last_line(text: &[u8]) -> bool {
+    text.splitn(2, |byte| *byte == b'\n').nth(1).is_none_or(|behind| behind.trim_ascii().is_empty())
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reader {
+    trace: Trace,
+    /// The place of each name in the names of the trace.
+    name_places: HashMap<String, usize>,
+    lane_names: HashMap<LaneId, String>,
+    lanes: HashMap<LaneId, Events>,
+    has_time: bool,
+}
+
+/// The events of a lane.
+#[derive(Default)]
+struct Events {
+    spans: Vec<TraceSpan>,
+    /// The beginnings and the ends that are events of their own.
+    edges: Vec<Edge>,
+}
+
+#[derive(Clone, Copy)]
+struct Edge {
+    at: Duration,
+    /// The name of a span that begins; none where the innermost one ends.
+    begins: Option<usize>,
+}
+
+impl Reader {
+    fn take(&mut self, event: &Value) -> Result<()> {
+        let phase = event["ph"].as_str().context("an event has a `ph`, and this has none")?;
+        if !matches!(phase, "M" | "B" | "E" | "X" | "i") {
+            // Other programs have more kinds of events, such as counters.
+            return Ok(());
+        }
+        let id = LaneId {
+            process: event["pid"].as_u64().unwrap_or_default(),
+            thread: event["tid"].as_u64().context("`tid` is not a number")?,
+        };
+        match phase {
+            "M" => self.take_name(id, event),
+            "B" => {
+                let edge = Edge { at: self.time(event)?, begins: Some(self.name(event)?) };
+                self.lane(id).edges.push(edge);
+                Ok(())
+            }
+            "E" => {
+                let edge = Edge { at: self.time(event)?, begins: None };
+                self.lane(id).edges.push(edge);
+                Ok(())
+            }
+            "X" => {
+                let from = self.time(event)?;
+                let to = from.saturating_add(micros(event, "dur")?);
+                self.note_time(to);
+                let name = self.name(event)?;
+                let span = TraceSpan { name, from, to, has_ended: true, depth: 0 };
+                self.lane(id).spans.push(span);
+                Ok(())
+            }
+            _ => {
+                let text = name_of(event)?.to_owned();
+                let note = TraceNote { lane: id, at: self.time(event)?, text };
+                self.trace.notes.push(note);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_name(&mut self, id: LaneId, event: &Value) -> Result<()> {
+        let what = name_of(event)?;
+        if what != "process_name" && what != "thread_name" {
+            return Ok(());
+        }
+        let name = event["args"]["name"].as_str().context("`args` has no `name`")?;
+        if what == "thread_name" {
+            // A later name counts: a server may learn only then what a thread is for.
+            self.lane_names.insert(id, name.to_owned());
+        } else if self.trace.process.is_none() {
+            self.trace.process = Some(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn lane(&mut self, id: LaneId) -> &mut Events {
+        self.lanes.entry(id).or_default()
+    }
+
+    fn name(&mut self, event: &Value) -> Result<usize> {
+        let name = name_of(event)?;
+        if let Some(place) = self.name_places.get(name) {
+            return Ok(*place);
+        }
+        let place = self.trace.names.len();
+        self.trace.names.push(name.to_owned());
+        self.name_places.insert(name.to_owned(), place);
+        Ok(place)
+    }
+
+    fn time(&mut self, event: &Value) -> Result<Duration> {
+        let at = micros(event, "ts")?;
+        self.note_time(at);
+        Ok(at)
+    }
+
+    fn note_time(&mut self, at: Duration) {
+        let trace = &mut self.trace;
+        trace.first = if self.has_time { trace.first.min(at) } else { at };
+        trace.last = trace.last.max(at);
+        self.has_time = true;
+    }
+
+    /// Puts the spans together, now that all events are known.
+    fn finish(mut self) -> Trace {
+        let mut trace = self.trace;
+        for (id, events) in self.lanes {
+            let spans = spans(events, trace.last);
+            if !spans.is_empty() {
+                trace.lanes.push(TraceLane { id, name: self.lane_names.remove(&id), spans });
+            }
+        }
+        trace.lanes.sort_by_key(|lane| (lane.spans[0].from, lane.id.process, lane.id.thread));
+        trace.notes.sort_by_key(|note| note.at);
+        trace
+    }
+}
+
+fn name_of(event: &Value) -> Result<&str> {
+    event["name"].as_str().context("`name` is not a text")
+}
+
+/// Returns a field that holds a time in microseconds.
+fn micros(event: &Value, field: &str) -> Result<Duration> {
+    let micros = event[field].as_f64().with_context(|| format!("`{field}` is not a number"))?;
+    Duration::try_from_secs_f64(micros / 1e6).with_context(|| format!("`{field}` is not a time"))
+}
+
+/// Returns the spans of a lane in order, and how deep each lies in others; `last` is the end of those
+/// that have not ended.
+fn spans(events: Events, last: Duration) -> Vec<TraceSpan> {
+    let Events { mut spans, mut edges } = events;
+    // A span may be written long after it began; events of the same time keep their order.
+    edges.sort_by_key(|edge| edge.at);
+    let mut open = Vec::new();
+    for Edge { at, begins } in edges {
+        match begins {
+            Some(name) => {
+                open.push(TraceSpan { name, from: at, to: last, has_ended: false, depth: 0 });
+            }
+            None => {
+                // There is none if the beginning was left out.
+                if let Some(span) = open.pop() {
+                    spans.push(TraceSpan { to: at, has_ended: true, ..span });
+                }
+            }
+        }
+    }
+    spans.extend(open);
+    let end = |span: &TraceSpan| if span.has_ended { span.to } else { Duration::MAX };
+    spans.sort_by(|a, b| a.from.cmp(&b.from).then(end(b).cmp(&end(a))));
+    let mut around: Vec<Duration> = Vec::new();
+    for span in &mut spans {
+        while around.pop_if(|end| *end <= span.from).is_some() {}
+        span.depth = around.len();
+        around.push(end(span));
+    }
+    spans
+}
