@@ -1,8 +1,8 @@
 //! Stage 4: a chat server, in one thread, driven by readiness.
 //!
-//! The kernel reports which sockets are ready, and the thread does with each of them whatever it can do
-//! without blocking. It blocks only to wait for the next report. The state of each client, such as its
-//! unfinished message, is in a table, and not on the stack of a thread.
+//! The kernel reports which sockets are ready, and the thread reads from them and writes to them as far as
+//! it can without blocking. It blocks only to wait for the next report. The state of each client, such as
+//! its unfinished message, is in a table, and not on the stack of a thread.
 //!
 //! Run it:      `cargo run -p chat-poll`
 //! Talk to it:  `cargo run --bin chat-client`, in two terminals

@@ -51,9 +51,9 @@ pub enum Admitted<S> {
     /// the permit until that is done. There is no permit if [`MAX_REFUSING`] clients are being told
     /// already. Dropping the socket closes the connection.
     Full(S, SocketAddr, Option<Permit>),
-    /// `accept` has failed, which is logged. Try again after this time. It is zero if the error concerned
-    /// only one connection. It is 10 ms, doubling up to 1 s, if the process or the system has run out of
-    /// descriptors or memory: the next `accept` would fail in the same way (accept(2)).
+    /// `accept` has failed, which is logged. Try again after this time. It is zero if the error concerns
+    /// only one connection. For any other error, such as a lack of descriptors or memory, it is 10 ms,
+    /// doubling up to 1 s: the next `accept` would fail in the same way (accept(2)).
     Retry(Duration),
 }
 

@@ -312,8 +312,9 @@ fn accept_clients(
             Admitted::Client(sock, _, permit) => clients.add(sock, permit),
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
-            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
-            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s.
             Admitted::Retry(pause) => return Instant::now() + pause,
         }
     }
@@ -349,7 +350,7 @@ fn handle_client_recv(id: usize, clients: &mut Clients) -> Result<()> {
         return Ok(()); // earlier in this turn, this client has turned out to be too slow
     }
     match trace("read", || client.rest.read_from(&mut client.sock)) {
-        // The client has ended its sending side. What is queued for it is still sent.
+        // The client has shut down its sending side. What is queued for it is still sent.
         Ok(0) => {
             client.start_closing(Closing::start(), Ok(()));
             return Ok(());

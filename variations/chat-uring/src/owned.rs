@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         Reader { sock, was_filled: false }
     }
 
-    /// Reads once and returns the bytes; none if the client has ended its sending side.
+    /// Reads once and returns the bytes; none if the client has shut down its sending side.
     async fn read(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let large_read = if self.was_filled { LargeRead::start(self.sock) } else { None };
@@ -134,7 +134,7 @@ impl Drop for LargeRead {
 }
 
 /// Waits until something is received, and returns the messages that are now complete, perhaps none. Returns
-/// `None` if the client has ended its sending side.
+/// `None` if the client has shut down its sending side.
 pub async fn recv_msgs<'a>(
     reader: &mut Reader<'_>,
     rest: &'a mut RecvBuf,
@@ -148,7 +148,7 @@ pub async fn recv_msgs<'a>(
     Ok(Some(parse_recvd_data(rest)))
 }
 
-/// Reads and discards input until the client ends its sending side or the connection fails.
+/// Reads and discards input until the client shuts down its sending side or the connection fails.
 pub async fn discard_input(reader: &mut Reader<'_>) {
     while reader.read().await.is_ok_and(|received| !received.is_empty()) {
         yield_now().await; // the other tasks get a turn, even if this client never stops sending

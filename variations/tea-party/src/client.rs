@@ -104,7 +104,7 @@ impl Client {
         }
     }
 
-    /// Reports whether the client ended its sending side at least 3 s ago.
+    /// Reports whether the client shut down its sending side at least 3 s ago.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Client {
     /// Reads once. Reports whether something has arrived.
     pub(crate) fn receive(&mut self) -> Result<bool> {
         match trace("read", || self.lines.read_from(&mut self.sock)) {
-            // The client has ended its sending side. What is queued for it is still sent.
+            // The client has shut down its sending side. What is queued for it is still sent.
             Ok(0) => {
                 let unfinished = self.lines.unfinished_len();
                 if unfinished > 0 {

@@ -45,7 +45,7 @@ pub struct LineBuf {
 }
 
 impl LineBuf {
-    /// Reads once, and returns the number of bytes. 0 means that the client has ended its sending side.
+    /// Reads once, and returns the number of bytes. 0 means that the client has shut down its sending side.
     ///
     /// # Errors
     ///
