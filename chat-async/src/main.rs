@@ -186,9 +186,9 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) {
                 // Then the permit is dropped, which makes room for another client.
                 task::spawn(task_for("send", addr, run_client(permit, handler)));
             }
-            // The server is full. Up to 64 clients at a time get the reply "server: full" and the end of
-            // the stream. So that both arrive, their input is read for up to 500 ms before the socket is
-            // closed.
+            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
+            // and the end of the stream. So that both arrive, their input is read for up to 500 ms before
+            // the socket is closed.
             Admitted::Full(sock, addr, Some(permit)) => {
                 let refusal = async move {
                     refuse(&sock, task::sleep).await; // given a sleep, it works on any runtime
@@ -200,7 +200,7 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) {
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s.
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => task::sleep(pause).await,
         }
     }

@@ -166,7 +166,7 @@ impl Clients {
             }
         }
         for id in mem::take(&mut self.readable) {
-            // A panic becomes an error, and an error ends only this client's connection.
+            // A panic is logged and becomes an error. An error ends only this client's connection.
             match catch_panic(|| handle_client_recv(id, self)) {
                 Ok(true) => {
                     self.readable.insert(id);
@@ -430,13 +430,13 @@ fn accept_clients(
         }
         match admission.admit(accepted) {
             Admitted::Client(sock, _, permit) => clients.join(sock, permit, poll),
-            // The server is full. Up to 64 clients at a time get the reply "server: full".
+            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full".
             Admitted::Full(sock, _, Some(permit)) => clients.refuse(sock, permit, poll),
             // 64 clients are getting that reply already: this one is closed without a reply.
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s.
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => return Some(Instant::now() + pause),
         }
     }

@@ -177,9 +177,9 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
                     warn_not_started(addr, "a thread", &err); // a line in the log
                 }
             }
-            // The server is full. Up to 64 clients at a time get the reply "server: full" and the end of
-            // the stream. So that both arrive, their input is read for up to 500 ms before the socket is
-            // closed.
+            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
+            // and the end of the stream. So that both arrive, their input is read for up to 500 ms before
+            // the socket is closed.
             Admitted::Full(sock, addr, Some(permit)) => {
                 let refusal = move || {
                     refuse(&sock);
@@ -193,7 +193,7 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s.
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
@@ -225,8 +225,10 @@ fn handle_client(
     let started = thread_for("recv", addr).spawn(move || {
         // A panic becomes an error, so that the queue ends even then.
         let received = catch_panic(|| handle_client_recv(&recv_sock, addr, id, &room));
-        room.handle_disconnect(id);
+        // The end of the queue wakes the sending half, which then finds the result, and does not have to
+        // wait again.
         let _ = result_sender.send(received);
+        room.handle_disconnect(id);
     });
     if let Err(err) = started {
         clients.handle_disconnect(id);

@@ -53,7 +53,8 @@ pub enum Admitted<S> {
     Full(S, SocketAddr, Option<Permit>),
     /// `accept` has failed, which is logged. Try again after this time. It is zero if the error concerns
     /// only one connection. For any other error, such as a lack of descriptors or memory, it is 10 ms,
-    /// doubling up to 1 s: the next `accept` would fail in the same way (accept(2)).
+    /// doubling up to 1 s: the next `accept` would fail in the same way (accept(2)). After 2 s without such
+    /// an error, it is 10 ms again.
     Retry(Duration),
 }
 

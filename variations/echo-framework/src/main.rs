@@ -193,7 +193,7 @@ async fn serve(listener: std::net::TcpListener, args: &Args) -> io::Result<()> {
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s.
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => time::sleep(pause).await,
         }
     }

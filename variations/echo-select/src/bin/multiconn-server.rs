@@ -187,8 +187,9 @@ fn accept_clients(
             Admitted::Client(sock, _, permit) => clients.add(sock, permit, poll),
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
-            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
-            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => return Some(Instant::now() + pause),
         }
     }

@@ -103,8 +103,9 @@ fn serve(listener: &TcpListener) {
             }
             // Only one client is accepted at a time, so the limit is never reached.
             Admitted::Full(sock, ..) => drop(sock),
-            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
-            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }

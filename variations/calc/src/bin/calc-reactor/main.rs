@@ -144,8 +144,9 @@ async fn serve(
             }
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
-            // accept has failed, which is logged. The pause is zero if the error concerns only one connection.
-            // For any other error, such as a lack of descriptors, it is 10 ms and doubles up to 1 s.
+            // accept has failed, which is logged. The pause is zero if the error concerns only one
+            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
+            // 1 s; after 2 s without such an error, it is 10 ms again.
             Admitted::Retry(pause) => reactor.sleep(pause).await,
         }
         yield_now().await; // the clients get a turn, however many more connect
