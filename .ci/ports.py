@@ -1,4 +1,4 @@
-"""A port for a program that has to be told one, as workbench/src/port.rs reserves it."""
+"""A port for a program that has to be told one, as workbench/probe/src/port.rs reserves it."""
 
 import random
 import socket

@@ -1,7 +1,7 @@
-//! The checks of `workbench` against this stage's real binary: `cargo test -p chat-async`.
+//! The checks of the checker against this stage's real binary: `cargo test -p chat-async`.
 
-use workbench::check::Profile;
+use check::Profile;
 
 fn main() {
-    workbench::contract::run(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-async"))
+    check::contract::run(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-async"))
 }

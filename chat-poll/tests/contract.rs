@@ -1,7 +1,7 @@
-//! The checks of `workbench` against this stage's real binary: `cargo test -p chat-poll`.
+//! The checks of the checker against this stage's real binary: `cargo test -p chat-poll`.
 
-use workbench::check::Profile;
+use check::Profile;
 
 fn main() {
-    workbench::contract::run(Profile::ChatPoll, env!("CARGO_BIN_EXE_chat-poll"))
+    check::contract::run(Profile::ChatPoll, env!("CARGO_BIN_EXE_chat-poll"))
 }

@@ -1,7 +1,7 @@
-//! The checks of `workbench` against this stage's real binary: `cargo test -p chat-threads`.
+//! The checks of the checker against this stage's real binary: `cargo test -p chat-threads`.
 
-use workbench::check::Profile;
+use check::Profile;
 
 fn main() {
-    workbench::contract::run(Profile::ChatThreads, env!("CARGO_BIN_EXE_chat-threads"))
+    check::contract::run(Profile::ChatThreads, env!("CARGO_BIN_EXE_chat-threads"))
 }

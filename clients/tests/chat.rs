@@ -9,11 +9,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use workbench::check::Needs;
-use workbench::dialogue::{
+use check::Needs;
+use probe::dialogue::{
     Client, DEADLINE, End, Server, assert_failed, lines, read_frame, reset, rest,
 };
-use workbench::port::Port;
+use probe::port::Port;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 

@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use workbench::check::Needs;
-use workbench::dialogue::{Client, End, Server, assert_failed, lines, read_frame, reset, rest};
-use workbench::port::Port;
+use check::Needs;
+use probe::dialogue::{Client, End, Server, assert_failed, lines, read_frame, reset, rest};
+use probe::port::Port;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 

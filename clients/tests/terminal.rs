@@ -13,12 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use probe::dialogue::{DEADLINE, lines, read_frame, reset};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
     LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
-use workbench::dialogue::{DEADLINE, lines, read_frame, reset};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use check::Needs;
+use check::contract::interrupted;
+use probe::dialogue::{Client, End, Server, assert_failed, reset};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
@@ -19,9 +22,6 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
 use tempfile::TempDir;
 use webpki::anchor_from_trusted_cert;
-use workbench::check::Needs;
-use workbench::contract::interrupted;
-use workbench::dialogue::{Client, End, Server, assert_failed, reset};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 

@@ -1,7 +1,7 @@
-//! The checks of `workbench` against this stage's real binary: `cargo test -p echo-multi`.
+//! The checks of the checker against this stage's real binary: `cargo test -p echo-multi`.
 
-use workbench::check::Profile;
+use check::Profile;
 
 fn main() {
-    workbench::contract::run(Profile::EchoMulti, env!("CARGO_BIN_EXE_echo-multi"))
+    check::contract::run(Profile::EchoMulti, env!("CARGO_BIN_EXE_echo-multi"))
 }

@@ -1,7 +1,7 @@
-//! The checks of `workbench` against this stage's real binary: `cargo test -p echo-uni`.
+//! The checks of the checker against this stage's real binary: `cargo test -p echo-uni`.
 
-use workbench::check::Profile;
+use check::Profile;
 
 fn main() {
-    workbench::contract::run(Profile::EchoUni, env!("CARGO_BIN_EXE_echo-uni"))
+    check::contract::run(Profile::EchoUni, env!("CARGO_BIN_EXE_echo-uni"))
 }

@@ -7,12 +7,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use app_protocol::{Incoming, Message};
+use check::Needs;
+use probe::PATIENCE;
+use probe::dialogue::{Server, reset};
+use probe::port::Port;
+use probe::server::{Ended, Launch};
 use socket2::{Domain, Socket, Type};
-use workbench::PATIENCE;
-use workbench::check::Needs;
-use workbench::dialogue::{Server, reset};
-use workbench::port::Port;
-use workbench::server::{Ended, Launch};
 
 fn run(args: &[&str]) -> Ended {
     // An error is one line, even if a backtrace is requested.

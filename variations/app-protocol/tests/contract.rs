@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use app_protocol::Message;
-use workbench::check::Profile;
-use workbench::contract::common::{self, Speech};
-use workbench::wire::Client;
+use check::Profile;
+use check::contract::common::{self, Speech};
+use probe::wire::Client;
 
 fn main() {
     let server = Speech::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();

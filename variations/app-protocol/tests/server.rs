@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use app_protocol::message::{MAX_CONTENT, string_in};
 use app_protocol::{Incoming, Message};
-use workbench::server::{Launch, Server};
-use workbench::wire::{Client, Heard};
-use workbench::{PATIENCE, wait_until};
+use probe::server::{Launch, Server};
+use probe::wire::{Client, Heard};
+use probe::{PATIENCE, wait_until};
 
 fn launch(args: &[&str]) -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_app-server"), &[]).args(args)
@@ -336,7 +336,7 @@ fn an_answer_is_sent_to_its_end_when_the_server_stops() {
     let mut asking = connect(&server);
     asking.send(b"\0").unwrap();
     let (mut client, expected) = with_a_long_answer(&server);
-    server.signal(workbench::server::Signal::TERM).unwrap();
+    server.signal(probe::server::Signal::TERM).unwrap();
     client.widen().unwrap();
     assert_eq!(result(&mut client), expected);
     asking.expect_closed().unwrap();

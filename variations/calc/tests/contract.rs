@@ -1,8 +1,8 @@
 //! The checks that every server must pass, for the three servers: `cargo test -p calc --test contract`.
 
-use workbench::check::Profile;
-use workbench::contract::common::{self, Serves, Speech};
-use workbench::wire::Client;
+use check::Profile;
+use check::contract::common::{self, Serves, Speech};
+use probe::wire::Client;
 
 fn echo(client: &mut Client) -> anyhow::Result<()> {
     client.send(b"hello\n")?;

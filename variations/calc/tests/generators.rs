@@ -1,7 +1,7 @@
 //! What the two demonstrations print: which function runs, and when.
 #![allow(clippy::unwrap_used)]
 
-use workbench::server::Launch;
+use probe::server::Launch;
 
 fn run(args: &[&str]) -> String {
     let ended = Launch::new(env!("CARGO_BIN_EXE_generators"), &[]).args(args).run_to_end().unwrap();

@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use workbench::procfs::Figures;
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
-use workbench::{PATIENCE, wait_until};
+use probe::procfs::Figures;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
+use probe::{PATIENCE, wait_until};
 
 const WELCOME: &[u8] = b"<welcome: starting in sum mode>\n";
 const PRODUCT_MODE: &[u8] = b"<switching to product mode>\r\n";

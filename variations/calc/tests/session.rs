@@ -4,10 +4,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use probe::PATIENCE;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
 use socket2::SockRef;
-use workbench::PATIENCE;
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
 
 const LINE_ECHO: &str = env!("CARGO_BIN_EXE_line-echo");
 const BLOCKING: &str = env!("CARGO_BIN_EXE_calc-blocking");

@@ -2,10 +2,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use workbench::procfs;
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
-use workbench::{PATIENCE, wait_until};
+use probe::procfs;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
+use probe::{PATIENCE, wait_until};
 
 const CLIENTS: usize = 100;
 

@@ -1,9 +1,9 @@
-//! Runs the checks of `workbench` against a node that has no NATS server: `cargo test -p chat-nats --test
+//! Runs the checks of the checker against a node that has no NATS server: `cargo test -p chat-nats --test
 //! contract`. `.ci/nats-drill` tests nodes with a NATS server.
 
+use check::contract::common::{self, Speech};
+use probe::wire::Client;
 use tincanchat::MAX_MSG_LEN;
-use workbench::contract::common::{self, Speech};
-use workbench::wire::Client;
 
 /// Sends a message. A node without NATS tells the sender that it is not delivered.
 fn exchange(client: &mut Client) -> anyhow::Result<()> {

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use workbench::check::Needs;
-use workbench::dialogue::lines;
-use workbench::server::{Launch, Server, Signal};
-use workbench::wire::Client;
-use workbench::{PATIENCE, fail, wait_until};
+use check::Needs;
+use probe::dialogue::lines;
+use probe::server::{Launch, Server, Signal};
+use probe::wire::Client;
+use probe::{PATIENCE, fail, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 

@@ -8,10 +8,11 @@ use std::net::TcpListener;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result};
-use workbench::port::Port;
-use workbench::server::{Launch, Server};
+use check::{Needs, contract::interrupted};
+use probe::port::Port;
+use probe::server::{Launch, Server};
 #[cfg(target_os = "linux")]
-use workbench::{check::Needs, contract::interrupted, skip};
+use probe::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 

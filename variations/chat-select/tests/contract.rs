@@ -2,11 +2,11 @@
 
 #[cfg(unix)]
 fn main() {
+    use check::Profile;
+    use check::contract::common::{Speech, run};
+    use probe::server::Server;
+    use probe::wire::Client;
     use tincanchat::MAX_MSG_LEN;
-    use workbench::check::Profile;
-    use workbench::contract::common::{Speech, run};
-    use workbench::server::Server;
-    use workbench::wire::Client;
 
     fn frame(text: &str) -> Vec<u8> {
         let len = u32::try_from(text.len()).expect("a short text");

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::net::TcpListener;
 
 use anyhow::Result;
+use probe::server::Launch;
+use probe::skip;
 use rustix::io::{FdFlags, fcntl_setfd};
-use workbench::server::Launch;
-use workbench::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 

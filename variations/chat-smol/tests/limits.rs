@@ -8,8 +8,8 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
 
 #[derive(Debug, PartialEq)]
 struct Threads {

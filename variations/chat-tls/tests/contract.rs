@@ -1,4 +1,4 @@
-//! Runs the checks of `workbench` against the server's binary: `cargo test -p chat-tls --test contract`.
+//! Runs the checks of the checker against the server's binary: `cargo test -p chat-tls --test contract`.
 //!
 //! Clients of these checks that only connect, leave or send garbage do so without TLS, so the checks also
 //! cover the time before and during a handshake. The checks of a chat run inside TLS.
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
+use check::Profile;
+use check::contract::common::{self, Speech};
+use probe::server::Launch;
+use probe::tls::Tls;
+use probe::wire::Client;
 use rustls::{ClientConnection, Stream, version};
-use workbench::check::Profile;
-use workbench::contract::common::{self, Speech};
-use workbench::server::Launch;
-use workbench::tls::Tls;
-use workbench::wire::Client;
 
 static DEV: LazyLock<PathBuf> =
     LazyLock::new(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-tls-contract"));

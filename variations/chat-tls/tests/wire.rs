@@ -15,6 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
+use probe::server::{Launch, Server, Signal};
+use probe::wire::{Client, framed};
+use probe::{PATIENCE, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
@@ -22,9 +25,6 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SignatureScheme, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tls_client::{End, PROGRAM, TlsClient};
-use workbench::server::{Launch, Server, Signal};
-use workbench::wire::{Client, framed};
-use workbench::{PATIENCE, wait_until};
 
 /// A folder with the certificates of a server.
 struct Certs(TempDir);

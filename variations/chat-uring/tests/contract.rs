@@ -1,7 +1,7 @@
-//! Runs the checks of `workbench` against the server's binary: `cargo test -p chat-uring --test contract`.
+//! Runs the checks of the checker against the server's binary: `cargo test -p chat-uring --test contract`.
 
-use workbench::check::Profile;
+use check::Profile;
 
 fn main() {
-    workbench::contract::run(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-uring"))
+    check::contract::run(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-uring"))
 }

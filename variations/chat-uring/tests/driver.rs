@@ -4,8 +4,8 @@
 
 use std::fs;
 
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
 
 const URING: &str = "Runs on io_uring";
 const POLL: &str = "Runs on readiness, without io_uring";

@@ -3,10 +3,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+use probe::server::{Launch, Server};
+use probe::wire::Client;
+use probe::{PATIENCE, wait_until};
 use tincanchat::{QUEUE_BYTES, QUEUE_BYTES_HARD, READ_TURN};
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
-use workbench::{PATIENCE, wait_until};
 
 /// Runs a test on a server that uses what the system offers, and on a server that uses readiness.
 fn on_both(args: &[&str], test: impl Fn(&Server)) {

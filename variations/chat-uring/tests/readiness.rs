@@ -7,14 +7,14 @@ fn main() {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
-    use workbench::check::Profile;
+    use check::Profile;
 
     let program = env!("CARGO_BIN_EXE_chat-uring").replace('\'', r"'\''");
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("chat-uring");
     fs::write(&script, format!("#!/bin/sh\nexec '{program}' --poll \"$@\"\n")).unwrap();
     fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    workbench::contract::run(Profile::ChatAsync, script.to_str().unwrap())
+    check::contract::run(Profile::ChatAsync, script.to_str().unwrap())
 }
 
 #[cfg(not(unix))]

@@ -1,8 +1,8 @@
 //! The checks that every server must pass: `cargo test -p echo-framework --test contract`.
 
+use check::contract::common::{self, Speech};
+use probe::wire::Client;
 use tincanchat::MAX_MSG_LEN;
-use workbench::contract::common::{self, Speech};
-use workbench::wire::Client;
 
 fn one_line(client: &mut Client) -> anyhow::Result<()> {
     client.send(b"hello\r\n")?;

@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use probe::server::{Launch, Server, Signal};
+use probe::wire::{Client, Heard};
+use probe::{PATIENCE, fail, wait_until};
 use socket2::SockRef;
-use workbench::server::{Launch, Server, Signal};
-use workbench::wire::{Client, Heard};
-use workbench::{PATIENCE, fail, wait_until};
 
 /// The longest text of a line.
 const MAX: usize = 16 * 1024;

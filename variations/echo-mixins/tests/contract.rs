@@ -2,9 +2,9 @@
 
 #[cfg(unix)]
 fn main() {
-    use workbench::contract::common::{self, Speech};
-    use workbench::fail;
-    use workbench::wire::{Client, Heard, show};
+    use check::contract::common::{self, Speech};
+    use probe::fail;
+    use probe::wire::{Client, Heard, show};
 
     fn hello(client: &mut Client) -> anyhow::Result<()> {
         client.send(b" hello\r\n")?;

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context as _, Result};
+use probe::server::{Launch, Server, Signal};
+use probe::wire::{Client, Heard};
+use probe::{PATIENCE, fail, procfs, wait_until};
 use rustix::process::{Pid, kill_process};
-use workbench::server::{Launch, Server, Signal};
-use workbench::wire::{Client, Heard};
-use workbench::{PATIENCE, fail, procfs, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
 
@@ -286,7 +286,7 @@ fn the_log_of_a_server_that_is_killed_is_written_to_the_end() -> Result<()> {
 
 #[test]
 fn a_stderr_that_is_not_read_does_not_delay_the_end() -> Result<()> {
-    let outlet = workbench::server::Outlet::Unread;
+    let outlet = probe::server::Outlet::Unread;
     let mut server = Launch::new(PROGRAM, &[]).args(&["-v"]).stderr(outlet).start()?;
     for _ in 0..1000 {
         ask(&mut Client::connect(server.addr())?, &b"x".repeat(1000))?;

@@ -6,10 +6,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use workbench::PATIENCE;
-use workbench::check::Needs;
-use workbench::port::Port;
-use workbench::server::{Ended, Launch};
+use check::Needs;
+use probe::PATIENCE;
+use probe::port::Port;
+use probe::server::{Ended, Launch};
 
 const MULTICONN: &str = env!("CARGO_BIN_EXE_multiconn-client");
 const ONCE: &str = env!("CARGO_BIN_EXE_echo-once-client");
@@ -223,7 +223,7 @@ fn echo_once_server_ends_after_one_client() {
 fn echo_once_server_echoes_until_the_client_ends_its_sending_side() {
     let server = Launch::new(env!("CARGO_BIN_EXE_echo-once-server"), &[]);
     let mut server = server.start().unwrap();
-    let mut client = workbench::wire::Client::connect(server.addr()).unwrap();
+    let mut client = probe::wire::Client::connect(server.addr()).unwrap();
     let bytes: Vec<u8> = (0..=255).collect();
     for _ in 0..10 {
         client.send(&bytes.repeat(20)).unwrap();
@@ -238,7 +238,7 @@ fn echo_once_server_echoes_until_the_client_ends_its_sending_side() {
 fn echo_once_server_ends_without_a_failure_after_a_reset() {
     let server = Launch::new(env!("CARGO_BIN_EXE_echo-once-server"), &[]);
     let mut server = server.start().unwrap();
-    let mut client = workbench::wire::Client::connect(server.addr()).unwrap();
+    let mut client = probe::wire::Client::connect(server.addr()).unwrap();
     client.send(b"hello").unwrap();
     client.expect_bytes(b"hello").unwrap();
     client.reset().unwrap();

@@ -1,9 +1,9 @@
 //! The checks that every server must pass, for both servers: `cargo test -p echo-select --test contract`.
 
 use anyhow::Result;
-use workbench::check::Profile;
-use workbench::contract::common::{self, Serves, Speech};
-use workbench::wire::Client;
+use check::Profile;
+use check::contract::common::{self, Serves, Speech};
+use probe::wire::Client;
 
 fn main() {
     let once = Speech::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(unchanged);

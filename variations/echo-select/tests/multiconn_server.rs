@@ -5,10 +5,10 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Duration;
 
-use workbench::server::{Launch, Server};
-use workbench::sockdiag::unread_bytes;
-use workbench::wire::{Client, Heard};
-use workbench::{PATIENCE, wait_until};
+use probe::server::{Launch, Server};
+use probe::sockdiag::unread_bytes;
+use probe::wire::{Client, Heard};
+use probe::{PATIENCE, wait_until};
 
 fn start() -> Server {
     Launch::new(env!("CARGO_BIN_EXE_multiconn-server"), &[]).start().unwrap()

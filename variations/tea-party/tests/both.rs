@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use probe::PATIENCE;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
 use socket2::SockRef;
-use workbench::PATIENCE;
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
 
 /// A program, and how its clients send a text.
 #[derive(Clone, Copy)]
@@ -320,7 +320,7 @@ fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()>
 #[cfg(unix)]
 #[test]
 fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
-    use workbench::server::Signal;
+    use probe::server::Signal;
     for program in BOTH {
         let mut server = program.start()?;
         let mut late = program.log_in(Client::connect_narrow(server.addr())?, "late")?;
@@ -336,7 +336,7 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
         ann.expect_eof()?; // ann has received everything, so she is disconnected
         late.widen()?;
         let (bytes, end) = late.bytes_to_end()?;
-        assert_eq!(end, workbench::wire::Heard::Eof);
+        assert_eq!(end, probe::wire::Heard::Eof);
         let count = bytes.windows(2000).filter(|it| *it == text.as_bytes()).count();
         assert_eq!(count, 80);
         server.expect_exit("sent SIGTERM with much queued")?;
@@ -354,7 +354,7 @@ fn the_kernel_probes_idle_clients() -> Result<()> {
         let port = |port: u16| format!(":{port:04X}");
         let ends = [port(server.addr().port()), port(idle.addr().port())];
         let mut timer = String::new();
-        let has_timer = workbench::wait_until(PATIENCE, || {
+        let has_timer = probe::wait_until(PATIENCE, || {
             let table = std::fs::read_to_string("/proc/net/tcp")?;
             let fields =
                 |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

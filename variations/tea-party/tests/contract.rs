@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use workbench::check::Profile;
-use workbench::contract::common::{self, Speech};
-use workbench::server::Server;
-use workbench::wire::Client;
+use check::Profile;
+use check::contract::common::{self, Speech};
+use probe::server::Server;
+use probe::wire::Client;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use anyhow::Result;
-use workbench::server::{Launch, Server};
-use workbench::wire::Client;
+use probe::server::{Launch, Server};
+use probe::wire::Client;
 
 fn start(args: &[&str]) -> Result<Server> {
     Launch::new(env!("CARGO_BIN_EXE_tea-party"), &[]).args(args).start()

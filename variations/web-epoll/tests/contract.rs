@@ -2,10 +2,10 @@
 
 #[cfg(target_os = "linux")]
 fn main() {
-    use workbench::contract::common::{Speech, run};
-    use workbench::server::Server;
-    use workbench::wire::Client;
-    use workbench::{PATIENCE, wait_until};
+    use check::contract::common::{Speech, run};
+    use probe::server::Server;
+    use probe::wire::Client;
+    use probe::{PATIENCE, wait_until};
 
     /// The longest head, as in `http.rs`.
     const MAX_HEAD: usize = 16 * 1024;

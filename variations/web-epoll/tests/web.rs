@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
-use workbench::server::{Launch, Server, Signal};
-use workbench::wire::Client;
-use workbench::{PATIENCE, fail, wait_until};
+use probe::server::{Launch, Server, Signal};
+use probe::wire::Client;
+use probe::{PATIENCE, fail, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_web-epoll");
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";

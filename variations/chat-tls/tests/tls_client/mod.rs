@@ -1,4 +1,4 @@
-//! A client inside TLS, on a connection of `workbench`'s raw client.
+//! A client inside TLS, on a connection of the raw client of `probe`.
 // Each test program uses only a part of this module.
 #![allow(dead_code)]
 
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::{fs, mem};
 
 use anyhow::{Result, bail, ensure};
+use probe::wire::{Client, framed};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream, SupportedProtocolVersion};
-use workbench::wire::{Client, framed};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-tls");
 

@@ -1,0 +1,498 @@
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::{Finding, Profile, Subject, Target};
+use crate::contract::common::{Serves, Speech};
+use crate::contract::events;
+use probe::server::{Ended, Launch, Lines, Server};
+use probe::sockdiag::unread_bytes;
+use probe::tape::Tape;
+use probe::tls::Tls;
+use probe::wire::{Client, Heard, framed};
+use probe::{Failure, Said, fail_late, wait_until};
+use watch::{Recording, Whom};
+
+/// What one check works with: the server to start, and a record of what happens.
+#[derive(Debug)]
+pub struct Bench {
+    subject: Subject,
+    tape: Tape,
+    chance: RefCell<fastrand::Rng>,
+    story: RefCell<Option<String>>,
+    printed: RefCell<Vec<(Lines, Lines)>>,
+    survivors: RefCell<Vec<String>>,
+    /// A library that is loaded into its servers before their own.
+    preloaded: RefCell<Option<String>>,
+    /// Whether to look at what the threads of its servers do, and the record of the last one's.
+    watches: bool,
+    recording: RefCell<Option<Recording>>,
+}
+
+impl Bench {
+    /// A bench on which nothing was started yet.
+    #[must_use]
+    pub fn new(subject: Subject, id: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (subject.seed, id).hash(&mut hasher);
+        Self {
+            chance: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
+            subject,
+            tape: Tape::default(),
+            story: RefCell::default(),
+            printed: RefCell::default(),
+            survivors: RefCell::default(),
+            preloaded: RefCell::default(),
+            watches: false,
+            recording: RefCell::default(),
+        }
+    }
+
+    /// The same, which looks at what the threads of its servers do.
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        self.watches = true;
+        self
+    }
+
+    /// What the threads of the last server did; nothing where that could not be seen.
+    #[must_use]
+    pub fn threads(&self) -> String {
+        const WIDTH: usize = 76;
+        const LANES: usize = 16;
+        let recording = self.recording.borrow_mut().take();
+        recording.map(|it| it.end(WIDTH, LANES)).unwrap_or_default()
+    }
+
+    /// What the server claims to be.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.subject.profile
+    }
+
+    /// How to talk to a server that speaks a protocol of its own.
+    #[must_use]
+    pub fn speech(&self) -> Option<Speech> {
+        self.subject.speech
+    }
+
+    /// One exchange of a protocol other than tin-can messages.
+    fn own_exchange(&self) -> Option<fn(&mut Client) -> Result<()>> {
+        let of_profile = || self.profile().talk().map(|it| it.exchange);
+        self.speech().map(|it| it.exchange).or_else(of_profile)
+    }
+
+    /// Whether a client that is silent makes the others wait.
+    #[must_use]
+    pub fn one_at_a_time(&self) -> bool {
+        self.speech().map_or(self.profile().one_at_a_time(), |it| it.serves < Serves::Many)
+    }
+
+    /// How long to wait for what must happen.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.subject.patience
+    }
+
+    /// Tells what is being done, for a failure's text.
+    pub fn did(&self, story: impl Into<String>) {
+        *self.story.borrow_mut() = Some(story.into());
+    }
+
+    /// A newcomer's whole request: a message that is answered.
+    pub(super) fn request(&self, text: &str) -> Vec<u8> {
+        self.profile().talk().map_or_else(|| framed(text), |it| (it.request)())
+    }
+
+    /// A message that has begun and not ended.
+    pub(super) fn unfinished(&self) -> Vec<u8> {
+        self.profile().talk().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn story(&self) -> Option<String> {
+        self.story.borrow().clone()
+    }
+
+    /// A number below `end`, the same in every run with the same seed.
+    #[must_use]
+    pub fn chance(&self, end: usize) -> usize {
+        self.chance.borrow_mut().usize(..end)
+    }
+
+    /// Starts the server, whatever it is, and waits until it listens.
+    pub fn serve(&self) -> Result<Server> {
+        let prepared = |words: &[OsString]| match words.split_first() {
+            Some((program, args)) => Ok(Launch::new(program, args)),
+            None => bail!("there is no command"),
+        };
+        let server = match &self.subject.target {
+            Target::Running(addr) => return Ok(Server::elsewhere(*addr)),
+            Target::Command(words) => prepared(words)?.start_anything()?,
+            Target::Own(words) => prepared(words)?.start()?,
+        };
+        Ok(self.remember(server))
+    }
+
+    fn remember(&self, server: Server) -> Server {
+        self.printed.borrow_mut().push((server.stdout().clone(), server.log().clone()));
+        if let (true, Some(pid)) = (self.watches, server.pid()) {
+            *self.recording.borrow_mut() = Recording::begin(Whom::Group(pid));
+        }
+        server
+    }
+
+    /// A client whose steps are told in the story.
+    pub fn connect(&self, server: &Server) -> Result<Client> {
+        self.ready(self.connect_bare(server)?)
+    }
+
+    /// Such a client that has shaken no hands, where there is TLS.
+    pub fn connect_bare(&self, server: &Server) -> Result<Client> {
+        Ok(Client::connect(server.addr())?.on_tape(&self.tape).patient(self.patience()))
+    }
+
+    /// Such a client with little room for what it does not read.
+    pub fn connect_narrow(&self, server: &Server) -> Result<Client> {
+        let client = Client::connect_narrow(server.addr())?;
+        self.ready(client.on_tape(&self.tape).patient(self.patience()))
+    }
+
+    /// A client of which there are too many to be told of.
+    pub fn connect_untold(&self, server: &Server) -> Result<Client> {
+        self.ready(Client::connect(server.addr())?.patient(self.patience()))
+    }
+
+    fn ready(&self, client: Client) -> Result<Client> {
+        match &self.subject.tls {
+            Some(tls) => client.inside(tls),
+            None => Ok(client),
+        }
+    }
+
+    /// Whether its clients are inside TLS.
+    #[must_use]
+    pub fn is_inside_tls(&self) -> bool {
+        self.subject.tls.is_some()
+    }
+
+    /// What a bare client begins with: a handshake, or a message.
+    pub(super) fn beginning(&self) -> Result<Vec<u8>> {
+        self.subject.tls.as_ref().map_or_else(|| Ok(self.one_and_a_half()), Tls::hello)
+    }
+
+    /// A whole message, and one that has begun.
+    pub(super) fn one_and_a_half(&self) -> Vec<u8> {
+        match self.profile().talk() {
+            Some(talk) => [(talk.request)(), talk.halves().0].concat(),
+            None => b"said\0half".to_vec(),
+        }
+    }
+
+    /// Prepares a start with these arguments, for a server with this project's command line.
+    #[must_use]
+    pub fn launch(&self, args: &[&str]) -> Launch {
+        let program = match &self.subject.target {
+            Target::Command(words) | Target::Own(words) => {
+                words.first().cloned().unwrap_or_default()
+            }
+            Target::Running(_) => OsString::new(),
+        };
+        let launch = Launch::new(program, &[]).args(self.speech().map_or(&[], |it| it.args));
+        let launch = match &*self.preloaded.borrow() {
+            Some(library) => launch.env("LD_PRELOAD", library),
+            None => launch,
+        };
+        launch.args(args)
+    }
+
+    /// Loads a library into each server that is [prepared](Self::launch) from now on (Linux).
+    pub fn preload(&self, library: &str) {
+        *self.preloaded.borrow_mut() = Some(library.to_owned());
+    }
+
+    /// Starts the server with these arguments.
+    pub fn start(&self, args: &[&str]) -> Result<Server> {
+        self.run(self.launch(args))
+    }
+
+    /// Starts what was prepared.
+    pub fn run(&self, launch: Launch) -> Result<Server> {
+        Ok(self.remember(launch.start()?))
+    }
+
+    /// Starts what was prepared with a port of its own.
+    pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
+        Ok(self.remember(launch.start_as_given()?))
+    }
+
+    /// Starts what was prepared with a port of its own; returns how it ended if it ends instead.
+    pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Ended>> {
+        Ok(launch.start_or_end()?.map(|server| self.remember(server)))
+    }
+
+    /// Starts what was prepared so that it cannot say where it listens.
+    pub fn run_unheard(&self, launch: Launch) -> Result<Server> {
+        Ok(self.remember(launch.start_unheard()?))
+    }
+
+    /// Notes what a server has left behind.
+    pub fn note_survivors(&self, server: &Server) {
+        self.survivors.borrow_mut().extend(server.survivors());
+    }
+
+    /// What servers have left behind.
+    #[must_use]
+    pub fn survivors(&self) -> Vec<String> {
+        self.survivors.borrow().clone()
+    }
+
+    /// The failure in the words of this check, with what happened around it.
+    #[must_use]
+    pub fn finding(&self, mut failure: Failure) -> Finding {
+        if let Some(story) = self.story() {
+            failure.did = story;
+        }
+        let mut output = String::new();
+        for (stdout, log) in self.printed.borrow().iter() {
+            output += &Lines::marked(stdout, log);
+        }
+        let threads = self.threads();
+        Finding { failure, picture: self.tape.picture(), threads, output }
+    }
+
+    /// What the server answers to this client.
+    #[must_use]
+    pub fn answer(&self, client: SocketAddr, text: &str) -> String {
+        match self.profile() {
+            Profile::EchoUni => text.to_owned(),
+            _ => self.said(client, text),
+        }
+    }
+
+    /// How the server relays what a client has said.
+    #[must_use]
+    pub fn said(&self, client: SocketAddr, text: &str) -> String {
+        format!("{}: {text}", self.address(client))
+    }
+
+    /// How the server writes a client's address.
+    #[must_use]
+    pub fn address(&self, client: SocketAddr) -> String {
+        self.subject.naming.of(client)
+    }
+
+    /// The client says something and must get its answer; of an echo server, the end, too.
+    ///
+    /// With a server that does not speak tin-can messages, what is said is up to that.
+    pub fn exchange(&self, client: &mut Client, text: &str) -> Result<()> {
+        if let Some(exchange) = self.own_exchange() {
+            return exchange(client);
+        }
+        client.say(text)?;
+        self.expect_answer(client, text)
+    }
+
+    /// The client must get this as the answer to its own words: what others say in a chat is another
+    /// check's.
+    pub fn expect_own(&self, client: &mut Client, text: &str) -> Result<()> {
+        let answer = self.answer(client.addr(), text);
+        loop {
+            match client.hear(client.patience())? {
+                Heard::Frame(frame) if frame == answer.as_bytes() => return Ok(()),
+                Heard::Frame(frame) if self.is_of_another(&frame, client) => {}
+                other => return Err(client.failure(Said::bytes(framed(&answer), ""), other)),
+            }
+        }
+    }
+
+    /// Whether somebody else has said this in a chat.
+    pub fn is_of_another(&self, frame: &[u8], client: &Client) -> bool {
+        let text = String::from_utf8_lossy(frame);
+        let speaker = text.split_once(": ").and_then(|(addr, _)| addr.parse::<SocketAddr>().ok());
+        self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
+    }
+
+    /// The client must get the answer to what it said; of an echo server, the end, too.
+    pub fn expect_answer(&self, client: &mut Client, text: &str) -> Result<()> {
+        self.expect_own(client, text)?;
+        if self.profile().is_echo() { client.expect_eof() } else { Ok(()) }
+    }
+
+    /// A newcomer must be served: the server works.
+    pub fn expect_works(&self, server: &Server) -> Result<()> {
+        let mut client = self.connect(server)?;
+        self.exchange_amid_others(&mut client, "does it work?")
+    }
+
+    /// The client says something and must get its answer, after whatever others have said in a chat.
+    pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
+        if let Some(exchange) = self.own_exchange() {
+            return exchange(client);
+        }
+        client.say(text)?;
+        if self.profile().is_echo() {
+            return self.expect_answer(client, text);
+        }
+        let answer = self.answer(client.addr(), text).into_bytes();
+        while client.frame()? != answer {}
+        Ok(())
+    }
+
+    /// Waits until a newcomer is served, trying again as long as it is turned away.
+    pub fn expect_works_again(&self, server: &Server) -> Result<()> {
+        let done = wait_until(self.patience(), || {
+            let mut client = self.connect(server)?;
+            if let Some(exchange) = self.own_exchange() {
+                return Ok(exchange(&mut client).is_ok());
+            }
+            client.send_regardless(b"again\0");
+            let answer = self.answer(client.addr(), "again").into_bytes();
+            Ok(client.hear(self.patience())? == Heard::Frame(answer))
+        })?;
+        if done { Ok(()) } else { fail_late("tried again and again", "to be served", "never") }
+    }
+
+    /// A client that the server of this project knows of: a chat has relayed a word of it, an echo
+    /// server has logged it.
+    pub fn known_client(&self, server: &Server) -> Result<Client> {
+        let mut client = self.connect(server)?;
+        if self.speech().map_or(self.profile().is_chat(), |it| !it.once) {
+            self.exchange(&mut client, "hello")?;
+        } else {
+            events::wait_for(server, &events::came(client.addr()))?;
+        }
+        Ok(client)
+    }
+
+    /// Lets a client send what is wrong, and leave.
+    pub fn misbehave(&self, server: &Server) -> Result<()> {
+        let mut bad = Client::connect(server.addr())?;
+        bad.send_regardless(b"\xff\0");
+        // What is wrong in a protocol of its own, and what comes of it, is not known here.
+        if self.speech().is_none() {
+            bad.rest()?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the server has read all that a client has sent, the end included, where the system
+/// tells.
+pub fn wait_until_read(client: &Client) -> Result<()> {
+    let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
+    if wait_until(client.patience(), || Ok(unread() == 0))? {
+        return Ok(());
+    }
+    let got = format!("{} bytes are still unread", unread());
+    fail_late(client.transcript(), "the server reads what it was sent", got)
+}
+
+/// Does something while the server stands still, so that it finds all of it at once; where a server
+/// cannot be stopped, while it runs.
+#[cfg(unix)]
+pub fn while_stopped(server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    use probe::server::Signal;
+    if server.pid().is_none() {
+        return act();
+    }
+    server.signal_all(Signal::STOP)?;
+    let done = act();
+    server.signal_all(Signal::CONT)?;
+    done
+}
+
+/// Where a server cannot be stopped, it is done while it runs.
+#[cfg(not(unix))]
+pub fn while_stopped(_server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    act()
+}
+
+/// A chat server with members that it is known to have let in, who have heard the same so far.
+pub struct Room<'a> {
+    bench: &'a Bench,
+    /// The server.
+    pub server: Server,
+    /// Those who hear everything.
+    pub members: Vec<Client>,
+}
+
+impl<'a> Room<'a> {
+    /// Starts a chat server with these arguments of this project and lets so many members in.
+    pub fn open(bench: &'a Bench, args: &[&str], members: usize) -> Result<Self> {
+        Self::around(bench, bench.start(args)?, members)
+    }
+
+    /// Starts a chat server, whatever it is, and lets so many members in.
+    pub fn of(bench: &'a Bench, members: usize) -> Result<Self> {
+        Self::around(bench, bench.serve()?, members)
+    }
+
+    /// Lets so many members into a running server.
+    pub fn around(bench: &'a Bench, server: Server, members: usize) -> Result<Self> {
+        let mut room = Self { bench, server, members: Vec::new() };
+        for _ in 0..members {
+            room.join_one()?;
+        }
+        Ok(room)
+    }
+
+    /// Lets a newcomer in.
+    pub fn join_one(&mut self) -> Result<()> {
+        let client = self.bench.connect(&self.server)?;
+        self.join(client)
+    }
+
+    /// Lets a client in: it is in once it has heard itself, whatever it is told before that, and the
+    /// others hear it, too.
+    pub fn join(&mut self, mut client: Client) -> Result<()> {
+        self.bench.exchange_amid_others(&mut client, "hello")?;
+        self.hear(&self.bench.said(client.addr(), "hello"))?;
+        self.members.push(client);
+        Ok(())
+    }
+
+    /// A client that the server knows, and that will not be read from until its check says so.
+    pub fn join_narrow(&mut self) -> Result<Client> {
+        let client = self.bench.connect_narrow(&self.server)?;
+        self.join(client)?;
+        match self.members.pop() {
+            Some(client) => Ok(client),
+            None => bail!("nobody joined"),
+        }
+    }
+
+    /// One says something, and all hear it next.
+    pub fn say(&mut self, who: usize, text: &str) -> Result<()> {
+        self.members[who].say(text)?;
+        self.hear(&self.bench.said(self.members[who].addr(), text))
+    }
+
+    /// All members hear this next.
+    pub fn hear(&mut self, text: &str) -> Result<()> {
+        self.members.iter_mut().try_for_each(|member| member.expect(text))
+    }
+
+    /// One says many things of one kind, a few at a time, and all hear each.
+    pub fn pour(&mut self, who: usize, text: &str, times: usize) -> Result<()> {
+        /// No more than any queue holds: who reads is never cut off.
+        const AT_ONCE: usize = 128 * 1024;
+        let relay = self.bench.said(self.members[who].addr(), text);
+        let batch = (AT_ONCE / relay.len()).clamp(1, 500);
+        let mut left = times;
+        while left > 0 {
+            let now = left.min(batch);
+            self.members[who].send(&framed(text).repeat(now))?;
+            for member in &mut self.members {
+                (0..now).try_for_each(|_| member.expect(&relay))?;
+            }
+            left -= now;
+        }
+        Ok(())
+    }
+}

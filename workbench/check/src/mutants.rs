@@ -1,0 +1,202 @@
+//! Servers to try the checker on: right ones in several languages, and others that are right but for
+//! one mistake.
+//!
+//! A mutant is kept as what it changes in a right server: `mutants/ID.diff`, a unified diff below a
+//! few lines that say what it is. So nothing else can be wrong with it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::Profile;
+
+/// The right servers in `mutants/right/`, and what they claim to be.
+pub const RIGHT: &[(&str, Profile)] = &[
+    ("echo_uni.py", Profile::EchoUni),
+    ("echo_multi.py", Profile::EchoMulti),
+    ("echo_multi.pl", Profile::EchoMulti),
+    ("chat_threads.py", Profile::ChatThreads),
+    ("chat_loop.py", Profile::ChatPoll),
+    ("chat_loop.c", Profile::ChatPoll),
+    ("chat.js", Profile::ChatPoll),
+    ("Chat.java", Profile::ChatPoll),
+    ("chat.rs", Profile::ChatThreads),
+    ("echo_select.py", Profile::EchoSelect),
+    ("app_protocol.py", Profile::AppProtocol),
+    ("calc.py", Profile::Calc),
+    ("chat_select.py", Profile::ChatSelect),
+    ("tea_party.py", Profile::TeaParty),
+];
+
+/// The folder with the mutants: in this program's source, or in the workspace around the current
+/// folder.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn folder() -> Result<PathBuf> {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
+    if built_in.is_dir() {
+        return Ok(built_in);
+    }
+    let here = env::current_dir().context("where are we?")?;
+    let found = here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
+    found.context("there is no workbench/check/mutants here or above: run this in the workspace")
+}
+
+/// A server with one mistake.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// Its name, which names the mistake.
+    pub id: String,
+    /// The mistake in a sentence.
+    pub title: String,
+    /// What it claims to be.
+    pub profile: Profile,
+    /// The one check that it fails.
+    pub fails: String,
+    /// The right server that it differs from, by file name.
+    pub right: String,
+    patch: String,
+}
+
+/// All mutants, by name.
+///
+/// # Errors
+///
+/// If one is not as it should be: each needs its head and a diff.
+pub fn all() -> Result<Vec<Mutant>> {
+    let mut mutants = Vec::new();
+    let folder = folder()?;
+    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "diff") {
+            let read = || Mutant::parse(&path, &fs::read_to_string(&path)?);
+            mutants.push(read().with_context(|| format!("reading {}", path.display()))?);
+        }
+    }
+    mutants.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(mutants)
+}
+
+/// The mutant of that name.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn find(id: &str) -> Result<Mutant> {
+    let found = all()?.into_iter().find(|it| it.id == id);
+    found.with_context(|| format!("there is no exercise `{id}`; `tincan exercise list` shows all"))
+}
+
+impl Mutant {
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        let (head, diff) = text.split_once("\n\n").context("no head above the diff")?;
+        let field = |name: &str| {
+            let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value.map(str::to_owned).with_context(|| format!("no line `{name}: …` in the head"))
+        };
+        let profile = Profile::from_str(&field("profile")?, false);
+        let right = field("server")?;
+        Ok(Self {
+            id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            title: field("title")?,
+            profile: profile.map_err(anyhow::Error::msg)?,
+            fails: field("fails")?,
+            right: right.strip_prefix("right/").context("no server in right/")?.to_owned(),
+            patch: diff.to_owned(),
+        })
+    }
+
+    /// The text of the right server.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn right_text(&self) -> Result<String> {
+        let path = folder()?.join("right").join(&self.right);
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// The text of the server with its mistake.
+    ///
+    /// # Errors
+    ///
+    /// If the diff does not fit the right server.
+    pub fn text(&self) -> Result<String> {
+        let patch = diffy::Patch::from_str(&self.patch).context("not a diff")?;
+        Ok(diffy::apply(&self.right_text()?, &patch)?)
+    }
+
+    /// What the server is called in a folder of its own: a Java class has to keep its name.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        match Path::new(&self.right).extension().and_then(|it| it.to_str()) {
+            Some(extension) if extension != "java" => format!("server.{extension}"),
+            _ => self.right.clone(),
+        }
+    }
+}
+
+/// What it takes to run a server's source: the program that compiles or interprets it.
+#[must_use]
+pub fn tool(source: &Path) -> Option<&'static str> {
+    Some(match source.extension()?.to_str()? {
+        "py" => "python3",
+        "js" => "node",
+        "java" => "javac",
+        "pl" => "perl",
+        "c" => "cc",
+        "rs" => "rustc",
+        _ => return None,
+    })
+}
+
+/// Whether a program can be run here.
+#[must_use]
+pub fn is_there(tool: &str) -> bool {
+    let mut command = Command::new(tool);
+    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok()
+}
+
+/// The command that runs a server's source on `{port}`; one that has to be compiled is, beside it.
+///
+/// # Errors
+///
+/// If it is in no known language, or does not compile.
+pub fn command(source: &Path) -> Result<Vec<OsString>> {
+    let Some(tool) = tool(source) else {
+        bail!("{} is in no language known here", source.display());
+    };
+    let mut words: Vec<OsString> = match tool {
+        "cc" | "rustc" => {
+            let program = source.with_extension(env::consts::EXE_EXTENSION);
+            let optimized: &[&str] =
+                if tool == "cc" { &["-O2"] } else { &["-O", "--edition=2024"] };
+            compile(Command::new(tool).args(optimized).arg("-o").arg(&program), source)?;
+            vec![program.into()]
+        }
+        "javac" => {
+            let folder = source.parent().unwrap_or(Path::new("."));
+            compile(Command::new(tool).arg("-d").arg(folder), source)?;
+            let class = source.file_stem().unwrap_or_default();
+            vec!["java".into(), "-cp".into(), folder.into(), class.into()]
+        }
+        _ => vec![tool.into(), source.into()],
+    };
+    words.push("{port}".into());
+    Ok(words)
+}
+
+fn compile(compiler: &mut Command, source: &Path) -> Result<()> {
+    let done = compiler.arg(source).output().context("running the compiler")?;
+    if !done.status.success() {
+        bail!("the compiler says:\n{}", String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! The machine's card: a figure means little without it.
+
+/// What the figures were measured on.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The processor's own name for itself.
+    pub processor: String,
+    /// Cores that this program may use.
+    pub cores: usize,
+    /// Memory in bytes, if the system tells.
+    pub memory_bytes: Option<u64>,
+    /// The operating system and its version.
+    pub system: String,
+    /// Limits that bound what could be measured: what, and how much.
+    pub limits: Vec<(&'static str, String)>,
+    /// Processes that wanted to run, on average over a minute, at the beginning.
+    pub load_before: Option<f64>,
+    /// The same at the end.
+    pub load_after: Option<f64>,
+    /// How much of all processors other programs used meanwhile, if the system tells.
+    pub others_percent: Option<f64>,
+}
+
+impl Machine {
+    /// Looks at the machine before anything is measured.
+    #[must_use]
+    pub fn look() -> Self {
+        Self {
+            processor: processor(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: memory_bytes(),
+            system: system(),
+            limits: limits(),
+            load_before: load(),
+            load_after: None,
+            others_percent: None,
+        }
+    }
+
+    /// Whether other programs used so much that the figures suffer.
+    #[must_use]
+    pub fn was_busy(&self) -> bool {
+        self.others_percent.is_some_and(|percent| percent > 5.0)
+    }
+}
+
+/// Processes that want to run, on average over the last minute, if the system tells.
+#[must_use]
+pub fn load() -> Option<f64> {
+    read("/proc/loadavg")?.split_whitespace().next()?.parse().ok()
+}
+
+fn processor() -> String {
+    let info = read("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.split(':').next().unwrap_or("").trim() == name)?;
+        Some(line.split_once(':')?.1.trim().to_owned()).filter(|value| !value.is_empty())
+    };
+    field("model name")
+        // ARM: what the board is called; POWER; RISC-V.
+        .or_else(|| read("/sys/firmware/devicetree/base/model"))
+        .or_else(|| field("Model"))
+        .or_else(|| field("Hardware"))
+        .or_else(|| field("cpu"))
+        .or_else(|| field("uarch"))
+        .or_else(|| {
+            let (maker, part) = (field("CPU implementer")?, field("CPU part")?);
+            Some(format!("{} by maker {maker}, part {part}", std::env::consts::ARCH))
+        })
+        .or_else(processor_of_macos)
+        .map_or_else(|| std::env::consts::ARCH.to_owned(), |name| tidy(&name))
+}
+
+fn processor_of_macos() -> Option<String> {
+    if !cfg!(target_os = "macos") {
+        return None;
+    }
+    let mut command = std::process::Command::new("sysctl");
+    let output = command.args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+    String::from_utf8(output.stdout).ok().filter(|name| !name.trim().is_empty())
+}
+
+/// Without the blanks that fill up a processor's name, and without the zero byte behind a board's.
+fn tidy(name: &str) -> String {
+    name.trim_end_matches('\0').split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn memory_bytes() -> Option<u64> {
+    let info = read("/proc/meminfo")?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let allowed = cgroup("memory.max").and_then(|limit| limit.parse().ok());
+    Some(allowed.unwrap_or(u64::MAX).min(kib * 1024))
+}
+
+fn system() -> String {
+    let release = read("/etc/os-release").unwrap_or_default();
+    let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let pretty = pretty.map(|name| format!("{}, ", name.trim_matches('"'))).unwrap_or_default();
+    format!("{pretty}{}", kernel())
+}
+
+#[cfg(unix)]
+fn kernel() -> String {
+    let name = rustix::system::uname();
+    [name.sysname(), name.release(), name.machine()].map(|part| part.to_string_lossy()).join(" ")
+}
+
+#[cfg(not(unix))]
+fn kernel() -> String {
+    [std::env::consts::OS, std::env::consts::ARCH].join(" ")
+}
+
+fn limits() -> Vec<(&'static str, String)> {
+    let mut limits = Vec::new();
+    let mut add = |what, limit: Option<String>| {
+        limits.extend(limit.map(|limit| (what, limit)));
+    };
+    // This raises the limit as far as the system allows; the servers inherit it.
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).ok();
+    add("descriptors of a process", descriptors.map(|limit| limit.to_string()));
+    add("connections that wait for accept", read("/proc/sys/net/core/somaxconn"));
+    let ports = read("/proc/sys/net/ipv4/ip_local_port_range");
+    add(
+        "ports for clients",
+        ports.map(|ports| ports.split_whitespace().collect::<Vec<_>>().join("-")),
+    );
+    add("threads of all programs", read("/proc/sys/kernel/threads-max"));
+    add("process numbers", read("/proc/sys/kernel/pid_max"));
+    add("threads of this group", cgroup("pids.max").filter(|limit| limit != "max"));
+    add("memory maps of a process", read("/proc/sys/vm/max_map_count"));
+    limits
+}
+
+/// What the control group that this process is in says, or the nearest above it that does.
+fn cgroup(file: &str) -> Option<String> {
+    let own = read("/proc/self/cgroup")?;
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut folder = std::path::Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
+    while folder.starts_with("/sys/fs/cgroup") {
+        if let Some(found) = read(folder.join(file).to_str()?).filter(|found| found != "max") {
+            return Some(found);
+        }
+        folder.pop();
+    }
+    None
+}
+
+fn read(path: &str) -> Option<String> {
+    let text = probe::procfs::read(path)?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Tells how much of the processors other programs have used since it was made.
+///
+/// The time that the kernel spends on interrupts is left out: on loopback it is part of the load.
+#[derive(Clone, Debug)]
+pub struct Others {
+    cores: Vec<usize>,
+    before: Option<Ticks>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ticks {
+    all: u64,
+    busy: u64,
+    ours: u64,
+}
+
+impl Others {
+    /// Looks at these cores; at all, if there are none in the list.
+    #[must_use]
+    pub fn watch(cores: Vec<usize>) -> Self {
+        let before = Ticks::now(&cores);
+        Self { cores, before }
+    }
+
+    /// Their share so far, in percent, if the system tells. All that was started must have ended.
+    #[must_use]
+    pub fn percent(&self) -> Option<f64> {
+        let (before, now) = (self.before?, Ticks::now(&self.cores)?);
+        let others = (now.busy - before.busy).saturating_sub(now.ours - before.ours);
+        let all = u32::try_from(now.all - before.all).ok().filter(|all| *all > 0)?;
+        Some(f64::from(u32::try_from(others).ok()?) / f64::from(all) * 100.0)
+    }
+}
+
+impl Ticks {
+    fn now(cores: &[usize]) -> Option<Self> {
+        let (mut all, mut busy) = (0, 0);
+        let stat = read("/proc/stat")?;
+        for line in stat.lines() {
+            let Some(rest) = line.strip_prefix("cpu") else { continue };
+            let mut fields = rest.split_whitespace();
+            // The first line, which sums up all cores, has a blank for a number.
+            let Some(core) = rest.chars().next().filter(char::is_ascii_digit).and(fields.next())
+            else {
+                continue;
+            };
+            if !cores.is_empty() && !cores.iter().any(|wanted| core == wanted.to_string()) {
+                continue;
+            }
+            let times: Vec<u64> = fields.take(8).filter_map(|field| field.parse().ok()).collect();
+            let [user, nice, system, _idle, _iowait, _irq, _softirq, steal] = times[..] else {
+                return None;
+            };
+            all += times.iter().sum::<u64>();
+            busy += user + nice + system + steal;
+        }
+        let own = read("/proc/self/stat")?;
+        let fields = own.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
+        let ours = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Some(Self { all, busy, ours })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_card_of_this_machine_is_filled() {
+        let machine = Machine::look();
+        assert!(!machine.processor.is_empty() && !machine.processor.contains('\0'));
+        assert!(machine.cores >= 1);
+        assert!(machine.memory_bytes.is_some_and(|bytes| bytes > 1 << 20));
+        assert!(machine.system.contains("Linux"), "{}", machine.system);
+        assert!(machine.limits.iter().any(|(what, _)| what.starts_with("descriptors")));
+        assert!(machine.load_before.is_some());
+    }
+}

@@ -1,0 +1,159 @@
+//! A line of text, cut into rows of a width that a terminal would give them.
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::words::Span;
+
+/// How far a tab goes: to the next multiple.
+const TAB: usize = 4;
+
+/// A continued row begins so much further in than its line.
+const HANGING: usize = 4;
+
+/// What must not be torn: a character, and what combines with it.
+#[derive(Clone)]
+pub struct Piece {
+    pub text: String,
+    pub changed: bool,
+    pub width: usize,
+}
+
+/// The rows of a line, none wider than `columns`. They end at a blank or, where there is none in their
+/// second half, at a mark; inside a word only if that is wider than a row.
+pub fn wrap(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
+    let pieces = pieces(spans);
+    let depth = pieces.iter().take_while(|piece| piece.text == " ").count();
+    let words = pieces.chunk_by(|a, b| is_in_word(a) && is_in_word(b));
+    let longest = words.map(|word| word.iter().map(|piece| piece.width).sum()).max().unwrap_or(0);
+    // Room for the longest word, and for a mark behind it.
+    let deepest = (columns / 2).min(columns.saturating_sub(longest + 1));
+    let indent = Piece { text: " ".into(), changed: false, width: 1 };
+    let indent = vec![indent; (depth + HANGING).min(deepest)];
+    // A deep line is moved to the left if its first word would not fit otherwise.
+    let first_word: usize =
+        pieces[depth..].iter().take_while(|it| is_in_word(it)).map(|it| it.width).sum();
+    let excess = (depth + first_word + 1).saturating_sub(columns).min(depth);
+    let (mut rows, mut rest) = (Vec::new(), &pieces[excess..]);
+    loop {
+        let mut row = if rows.is_empty() { Vec::new() } else { indent.clone() };
+        let (now, later) = split(rest, columns - row.len());
+        row.extend_from_slice(now);
+        rows.push(row);
+        if later.is_empty() {
+            return rows;
+        }
+        rest = later;
+    }
+}
+
+/// What goes into a row, and what is left; a blank between the two is dropped.
+fn split(pieces: &[Piece], columns: usize) -> (&[Piece], &[Piece]) {
+    let mut used = 0;
+    let fits = pieces.iter().take_while(|piece| {
+        used += piece.width;
+        used <= columns
+    });
+    let fits = fits.count();
+    if fits == pieces.len() {
+        return (pieces, &[]);
+    }
+    // A row is not made of the line's own indentation alone.
+    let first = pieces.iter().position(|piece| piece.text != " ").unwrap_or(0) + 1;
+    let blank = (first..=fits).rev().find(|at| pieces[*at].text == " ");
+    let seam = (first..=fits).rev().find(|at| is_seam(&pieces[at - 1], &pieces[*at]));
+    match (blank, seam) {
+        (Some(blank), _) if 2 * blank > fits => (&pieces[..blank], &pieces[blank + 1..]),
+        (Some(blank), seam) if seam.is_none_or(|seam| seam < blank) => {
+            (&pieces[..blank], &pieces[blank + 1..])
+        }
+        (_, Some(seam)) => pieces.split_at(seam),
+        (_, None) => pieces.split_at(fits.max(1)),
+    }
+}
+
+/// Whether code may be cut between two characters that no blank parts: before a dot, after another
+/// mark, but not between two marks that belong together.
+fn is_seam(before: &Piece, after: &Piece) -> bool {
+    match (before.text.as_str(), after.text.as_str()) {
+        (".", _) => false,
+        (before, ".") => before != "." && before != " ",
+        ("(" | "[" | "{" | "<", "&" | "\"" | "'" | "*" | "|" | "#") => true,
+        ("(" | "[" | "{" | "<" | "," | ";" | ":" | "=" | "|" | "/" | "-", _) => is_in_word(after),
+        _ => false,
+    }
+}
+
+/// Whether a piece is part of a name, a number or an ordinary word.
+fn is_in_word(piece: &Piece) -> bool {
+    piece.text.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+}
+
+fn pieces(spans: &[Span<'_>]) -> Vec<Piece> {
+    let (mut pieces, mut column) = (Vec::<Piece>::new(), 0);
+    for span in spans {
+        for c in span.text.trim_end_matches('\n').chars() {
+            let text = match c {
+                '\t' => " ".repeat(TAB - column % TAB),
+                _ if c.is_control() => c.escape_default().to_string(),
+                _ => c.to_string(),
+            };
+            column += add(&mut pieces, text, span.changed);
+        }
+    }
+    pieces
+}
+
+/// Adds a character, to the last piece if it combines with that; gives the columns it takes.
+fn add(pieces: &mut Vec<Piece>, text: String, changed: bool) -> usize {
+    let width = text.width();
+    if let Some(last) = pieces.last_mut()
+        && (width == 0 || last.text.ends_with('\u{200d}'))
+    {
+        last.text.push_str(&text);
+        let before = last.width;
+        last.width = last.text.width();
+        return last.width.saturating_sub(before);
+    }
+    pieces.push(Piece { text, changed, width });
+    width
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The text of a row without what it is moved in by.
+    fn text(row: &[Piece]) -> String {
+        row.iter().map(|piece| piece.text.as_str()).collect::<String>().trim().to_owned()
+    }
+
+    /// At 80 columns, with both sides beside each other and below each other.
+    #[test]
+    fn no_word_of_the_stages_is_cut() {
+        for stage in ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(stage);
+            let code = fs::read_to_string(file.join("src/main.rs")).unwrap();
+            for (line, columns) in code.lines().flat_map(|line| [(line, 34), (line, 79)]) {
+                let rows = wrap(&super::super::words::plain(line), columns);
+                let mut rest = line.trim_start();
+                for row in &rows {
+                    assert!(row.iter().map(|piece| piece.width).sum::<usize>() <= columns);
+                    rest = rest.strip_prefix(&text(row)).unwrap();
+                    let ends_in_word =
+                        text(row).ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                    let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+                    assert!(
+                        !(ends_in_word && goes_on),
+                        "{line}\n{:#?}",
+                        rows.iter().map(|row| text(row)).collect::<Vec<_>>()
+                    );
+                    rest = rest.trim_start();
+                }
+                assert_eq!(rest, "", "{line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use check::LADDER;
+use check::mutants::{self, Mutant};
+
+use crate::output::print;
+use crate::{check_command, diff};
+
+/// Servers with one mistake each, to find and mend
+#[derive(clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        cargo tincan exercise list\n  \
+        cargo tincan exercise start half-a-message\n  \
+        cargo tincan exercise check half-a-message\n  \
+        cargo tincan exercise solution half-a-message"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// List the exercises, each with the check that its server fails
+    List,
+    /// Copy a server with a mistake into a folder of your own
+    Start(Place),
+    /// Run the check that the server fails at first
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// How much help: 0 none, 1 what is likely wrong, 2 where to look, 3 how to mend it
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=3))]
+        hints: u8,
+    },
+    /// Show what mends the server, as a diff from the mistake to the right one
+    Solution {
+        /// Which exercise
+        id: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct Place {
+    /// Which exercise
+    id: String,
+    /// The folder of your own; without it, exercises/ID below the current one
+    folder: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(|| Path::new("exercises").join(&self.id))
+    }
+
+    /// What has to be typed to name the same place again.
+    fn words(&self) -> String {
+        match &self.folder {
+            Some(folder) => format!("{} {}", self.id, check_command::quoted(&[folder.into()])),
+            None => self.id.clone(),
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        Command::List => list(),
+        Command::Start(place) => start(place),
+        Command::Check { place, hints } => check(place, *hints),
+        Command::Solution { id } => solution(id),
+    }
+}
+
+fn list() -> Result<ExitCode> {
+    let mut text = format!("{:<28} {:<11} {:<13} fails\n\n", "exercise", "language", "profile");
+    let mutants = mutants::all()?;
+    for check in LADDER {
+        for mutant in mutants.iter().filter(|it| it.fails == check.id) {
+            let Mutant { id, right, profile, .. } = mutant;
+            let language = language(right);
+            let _ = writeln!(text, "{id:<28} {language:<11} {:<13} {}", profile, check.title);
+        }
+    }
+    text.push_str("\nStart one with `cargo tincan exercise start NAME`.\n");
+    print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn language(file: &str) -> &'static str {
+    match Path::new(file).extension().and_then(|it| it.to_str()) {
+        Some("py") => "Python",
+        Some("js") => "JavaScript",
+        Some("java") => "Java",
+        Some("pl") => "Perl",
+        Some("c") => "C",
+        Some("rs") => "Rust",
+        _ => "?",
+    }
+}
+
+fn start(place: &Place) -> Result<ExitCode> {
+    let mutant = mutants::find(&place.id)?;
+    let folder = place.folder();
+    let file = folder.join(mutant.file_name());
+    if file.exists() {
+        bail!("{} is there already, and may have your work in it", file.display());
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::write(&file, mutant.text()?).with_context(|| format!("writing {}", file.display()))?;
+    let (shown, words) = (file.display(), place.words());
+    let text = format!(
+        "{shown} is a server for the profile {}, right but for one mistake.\n\n\
+         See it fail:   cargo tincan exercise check {words}\n\
+         Mend {shown}, and check again. With --hints 2 and 3 there is more help.\n\
+         At the end:    cargo tincan exercise solution {}\n",
+        mutant.profile, place.id
+    );
+    print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(place: &Place, hints: u8) -> Result<ExitCode> {
+    let mutant = mutants::find(&place.id)?;
+    let file = place.folder().join(mutant.file_name());
+    if !file.is_file() {
+        let start = format!("cargo tincan exercise start {}", place.words());
+        bail!("there is no {}: begin with `{start}`", file.display());
+    }
+    if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_there(tool)) {
+        bail!("this exercise needs {tool}, which is not installed here");
+    }
+    let command = mutants::command(&file)?;
+    let (code, again) = check_command::check_one(mutant.profile, &mutant.fails, hints, command)?;
+    if code == 0 {
+        let text = format!("\nMended. Whether nothing else broke: {again}\n");
+        print(text.as_bytes())?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn solution(id: &str) -> Result<ExitCode> {
+    let mutant = mutants::find(id)?;
+    let right = format!("workbench/check/mutants/right/{}", mutant.right);
+    let name = format!("{id}/{}", mutant.file_name());
+    diff::show_texts(&mutant.title, (name, mutant.text()?), (right, mutant.right_text()?))
+}

@@ -1,0 +1,398 @@
+//! `tincan check` as its user sees it: what it prints, how it exits, what it leaves running.
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+mod harness;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use check::mutants;
+use check::{Asked, Check, LADDER, Profile};
+use probe::port::Port;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use harness::{marked, stderr, stdout, wait_until};
+
+fn tincan(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
+    command.args(args).env_remove("CARGO").env_remove("PORT").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tincan(args).output().unwrap()
+}
+
+/// Programs compiled once for all tests.
+struct Programs {
+    right: PathBuf,
+    wrong: PathBuf,
+    pair: PathBuf,
+}
+
+/// A chat that is right, and an echo server such as one writes in a minute: what a read brings is
+/// sent back, without its ␀; and one that writes addresses as Python does.
+fn programs() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        const WRONG: &str = r#"
+            use std::io::{Read, Write};
+            fn main() {
+                let port = std::env::args().nth(1).unwrap();
+                let listener = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+                for sock in listener.incoming() {
+                    let mut sock = sock.unwrap();
+                    let mut data = [0; 1024];
+                    let len = sock.read(&mut data).unwrap();
+                    println!("got {len} bytes");
+                    sock.write_all(&data[..len.saturating_sub(1)]).unwrap();
+                }
+            }"#;
+        const PAIR: &str = r#"
+            use std::io::{BufRead, BufReader, Write};
+            fn main() {
+                let port = std::env::args().nth(1).unwrap();
+                let listener = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+                loop {
+                    let (mut sock, addr) = listener.accept().unwrap();
+                    let mut msg = Vec::new();
+                    BufReader::new(&sock).read_until(0, &mut msg).unwrap();
+                    let name = format!("('{}', {}): ", addr.ip(), addr.port());
+                    sock.write_all(&[name.as_bytes(), &msg].concat()).unwrap();
+                }
+            }"#;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let compiled = |name: &str, text: &str| {
+            let source = folder.join(name);
+            fs::write(&source, text).unwrap();
+            PathBuf::from(&mutants::command(&source).unwrap()[0])
+        };
+        let right = mutants::folder().unwrap().join("right/chat.rs");
+        let right = compiled("right.rs", &fs::read_to_string(right).unwrap());
+        let wrong = compiled("wrong.rs", WRONG);
+        let pair = compiled("pair.rs", PAIR);
+        Programs { right, wrong, pair }
+    })
+}
+
+fn right() -> &'static str {
+    programs().right.to_str().unwrap()
+}
+
+fn wrong() -> &'static str {
+    programs().wrong.to_str().unwrap()
+}
+
+#[test]
+fn a_right_server_gets_a_short_answer() {
+    let output = run(&["check", "chat", "--", right(), "{port}"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.lines().count() <= 20, "{text}");
+    let asked = |check: &&Check| check.asked(Profile::Chat) == Asked::Pass;
+    let all = LADDER.iter().filter(asked).count();
+    assert!(text.contains(&format!("\npass: {all} of {all} checks of chat in ")), "{text}");
+}
+
+#[test]
+fn a_failure_tells_all_that_helps() {
+    let output = run(&["check", "echo-uni", "--", wrong(), "{port}"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("frame-one · framing · one message\n"), "{text}");
+    for part in [
+        "      did  A connected and sent one message",
+        " expected  \"hello␀\"\n            68 65 6c 6c 6f 00\n",
+        "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
+        "     rule  A message is UTF-8 text ended by one ␀",
+        "   likely  The answer is not ended by a ␀",
+        "     read  docs/src/protocol.md, \"Why messages need frames\"\n",
+        "   → \"hello␀\"\n",
+        "   ← \"hello\"\n",
+        "    stdout| got 6 bytes\n",
+        "\nFAIL: 1 of ",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let again = text.lines().find_map(|line| line.strip_prefix("    again  ")).unwrap();
+    let words = shlex::split(again).unwrap();
+    let again = Command::new(&words[0]).args(&words[1..]).output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stdout(&again).starts_with("frame-one · "));
+}
+
+#[test]
+fn an_address_may_be_written_as_python_prints_it() {
+    let server = programs().pair.to_str().unwrap();
+    let args = ["check", "echo-multi", "--only", "frame-one", "--", server, "{port}"];
+    let output = run(&args);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("note: it writes a client's address as Python prints a pair"), "{text}");
+    // Not where there is none: an echo-uni server sends the text alone.
+    assert_eq!(run(&[&["check", "echo-uni"], &args[2..]].concat()).status.code(), Some(1));
+}
+
+#[test]
+fn more_hints_say_more() {
+    let lines = |hints: &str| {
+        let args = ["check", "echo-uni", "--hints", hints, "--only", "frame-one", "--"];
+        let text = stdout(&run(&[&args[..], &[wrong(), "{port}"]].concat()));
+        ["   likely  ", "  look at  ", "  to mend  "].map(|label| text.contains(label))
+    };
+    assert_eq!(lines("0"), [false, false, false]);
+    assert_eq!(lines("1"), [true, false, false]);
+    assert_eq!(lines("2"), [true, true, false]);
+    assert_eq!(lines("3"), [true, true, true]);
+}
+
+#[test]
+fn all_checks_are_listed_with_their_rules() {
+    let output = run(&["check", "--list"]);
+    let text = stdout(&output);
+    for check in LADDER {
+        assert!(text.contains(&format!("  {:<21}{}\n", check.id, check.title)), "{text}");
+        let words = check.rule.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&words), "{}", check.id);
+    }
+    assert!(text.contains("echo-uni limit"), "{text}");
+}
+
+#[test]
+fn programs_can_read_the_result() {
+    let only = ["--only", "frame-one", "--only", "frame-three"];
+    let check = |format| {
+        let args =
+            [&["check", "echo-uni", "--format", format][..], &only, &["--", wrong(), "{port}"]];
+        stdout(&run(&args.concat()))
+    };
+    let json: Value = serde_json::from_str(&check("json")).unwrap();
+    assert_eq!(json["exit_code"], 1);
+    assert_eq!(json["checks"][0]["id"], "frame-one");
+    assert_eq!(json["checks"][0]["failure"]["expected"]["hex"], "68656c6c6f00");
+    assert_eq!(json["checks"][0]["failure"]["got"]["hex"], "68656c6c6f");
+    assert_eq!(json["checks"][1]["outcome"], "not tried");
+    let junit = check("junit");
+    assert!(junit.contains("tests=\"2\" skipped=\"1\" failures=\"1\""), "{junit}");
+    assert!(junit.contains("<testcase name=\"frame-one\" classname=\"framing\""), "{junit}");
+}
+
+#[test]
+fn a_server_that_ends_at_once_shows_its_last_words() {
+    let script = "echo what it says; echo and why >&2; exit 7";
+    let output = run(&["check", "chat", "--", "sh", "-c", script]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = stderr(&output);
+    for part in ["exit status: 7", "stdout| what it says", "stderr| and why"] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let output = run(&["check", "chat", "--", "/no/such/program", "{port}"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("/no/such/program"));
+}
+
+#[test]
+fn a_server_that_never_listens_is_given_up() {
+    let output = run(&["check", "chat", "--", "sleep", "600"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("does not listen on any port after 10 s"));
+}
+
+#[test]
+fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
+    for script in [r#"exec "$0" "$PORT""#, r#"test "$HOST" = 127.0.0.1 && exec "$0" 0"#] {
+        let args = ["check", "chat", "--only", "frame-one", "--", "sh", "-c", script, right()];
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(0), "{script}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
+    let server = mutants::folder().unwrap().join("right/chat_threads.py");
+    let right = fs::read_to_string(server).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("loses.py");
+    let told = |lost: &str, options: &[&str]| {
+        let if_kept = format!(
+            "            if not (msg.startswith('number ') and int(msg[7:]) {lost}):\n\
+             {0}{0}{0}{0}broadcast_msg(client, msg)\n",
+            "    "
+        );
+        let text = right.replace("            broadcast_msg(client, msg)\n", &if_kept);
+        fs::write(&program, text).unwrap();
+        let args = ["check", "chat", "--only", "chat-sender-order"];
+        let server = ["--", "python3", program.to_str().unwrap(), "{port}"];
+        stdout(&run(&[&args, options, &server].concat()))
+    };
+    // On a busy machine the next message may take longer than a second.
+    let text = told("== 49", &[]);
+    assert!(text.contains("overtake"), "the next message came instead\n{text}");
+    let text = told(">= 49", &["--patience", "1"]);
+    assert!(text.contains("      got  nothing for"), "{text}");
+    assert!(text.contains("   likely  A message was lost, or it still waits"), "{text}");
+    assert!(!text.contains("overtake"), "{text}");
+}
+
+/// Linux keeps 15 bytes of a program's name: of this one, one byte of the first `ö` is left.
+#[test]
+fn a_name_that_the_kernel_cuts_inside_a_character_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("process-name-töööö");
+    fs::copy(right(), &program).unwrap();
+    let program = program.to_str().unwrap();
+    for id in ["frame-one", "threads-each", "term-port"] {
+        let output = run(&["check", "chat-threads", "--only", id, "--", program, "{port}"]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    }
+}
+
+/// A process that is ended when this is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_that_runs_already_is_checked_where_it_is() {
+    let port = Port::reserve().unwrap();
+    let addr = port.addr();
+    let _server = Ended(Command::new(right()).arg(port.to_string()).spawn().unwrap());
+    wait_until(|| TcpStream::connect(addr).is_ok());
+    let output = run(&["check", "chat", "--addr", &addr.to_string()]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("not tried term-delivers, term-port"), "{text}");
+    let output = run(&["check", "chat", "--addr", &addr.to_string(), "--only", "term-port"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert!(TcpStream::connect(addr).is_ok(), "it must still run");
+}
+
+#[test]
+fn wrong_calls_are_usage_errors() {
+    for args in [
+        &["check"][..],
+        &["check", "echo-uni"],
+        &["check", "no-such-profile", "--", "true"],
+        &["check", "chat", "--only", "no-such-check", "--", "true"],
+        &["check", "chat", "--hints", "4", "--", "true"],
+        &["check", "chat", "--addr", "127.0.0.1:1", "--", "true"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(
+            stderr(&output).contains("Usage:") || stderr(&output).contains("--help"),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_stays_whatever_signal_ends_it() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let mark = format!("tincan-test-{}-{signal:?}", std::process::id());
+        // The server tells that it runs through a file of its own: its output belongs to tincan.
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let script = r#"touch "$1"; exec "$0" "$PORT""#;
+        let mut command = tincan(&["check", "chat", "--", "sh", "-c", script, right()]);
+        command.arg(&runs).env("MARK", &mark).stdout(Stdio::piped());
+        let mut tincan = Ended(command.spawn().unwrap());
+        wait_until(|| runs.exists());
+        wait_until(|| marked(&mark).len() >= 2); // tincan and a server
+        kill_process(Pid::from_child(&tincan.0), signal).unwrap();
+        let status = tincan.0.wait().unwrap();
+        assert_eq!(status.code(), Some(128 + signal.as_raw()), "{signal:?}");
+        wait_until(|| marked(&mark).is_empty());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_stays_when_it_is_killed() {
+    let mark = format!("tincan-test-{}-killed", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    for (i, args) in [&["check", "chat", "--"][..], &["watch", "--"]].into_iter().enumerate() {
+        let runs = folder.path().join(i.to_string());
+        // A process of the server's group, but not its first one.
+        let script = r#""$0" "$PORT" & touch "$1"; wait"#;
+        let mut command = tincan(&[args, &["sh", "-c", script, right()]].concat());
+        command.arg(&runs).env("MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut tincan = Ended(command.spawn().unwrap());
+        wait_until(|| runs.exists());
+        tincan.0.kill().unwrap();
+        tincan.0.wait().unwrap();
+        wait_until(|| marked(&mark).is_empty());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_a_server_leaves_behind_is_reported_and_ended() {
+    let mark = format!("tincan-test-{}-survivor", std::process::id());
+    // One stays in the server's process group, the other leaves it.
+    for stays in ["sleep 600", "setsid sleep 600"] {
+        let script = format!(r#"{stays} >/dev/null 2>&1 & exec "$0" "$PORT""#);
+        let mut command = tincan(&["check", "chat", "--only", "term-port", "--", "sh", "-c"]);
+        let output = command.arg(script).arg(right()).env("MARK", &mark).output().unwrap();
+        let text = stdout(&output);
+        assert!(text.contains("note: term-port: the server left a process behind: "), "{text}");
+        assert!(text.contains("(sleep)"), "{text}");
+        assert!(marked(&mark).is_empty(), "{text}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
+    let server = programs().pair.to_str().unwrap();
+    let checked = |id: &str, format: &str, target: &[&str]| {
+        let args = ["check", "echo-multi", "--patience", "1", "--only", id, "--format", format];
+        let output = run(&[&args[..], target].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let command = ["--", server, "{port}"];
+    // It reads what the silent client does not send, and accepts nobody, until the check ends.
+    let is_lane = |line: &str| line.starts_with("pair ") && line.contains("rrrrrrrrr");
+    let text = checked("silent-peer", "text", &command);
+    assert!(text.contains("  what each thread did when it failed once more"), "{text}");
+    assert!(text.lines().any(|line| is_lane(line.trim_start())), "{text}");
+    let json: Value = serde_json::from_str(&checked("silent-peer", "json", &command)).unwrap();
+    let threads = json["checks"][0]["failure"]["threads"].as_str().unwrap();
+    assert!(threads.lines().next().is_some_and(is_lane), "{threads}");
+    assert!(threads.lines().all(|line| line.chars().count() <= 76), "{threads}");
+
+    // What fails for another reason, or runs elsewhere, is not looked at.
+    let text = checked("frame-empty", "text", &["--", wrong(), "{port}"]);
+    assert!(!text.contains("what each thread did"), "{text}");
+    let port = Port::reserve().unwrap();
+    let addr = port.addr().to_string();
+    let _server = Ended(Command::new(server).arg(port.to_string()).spawn().unwrap());
+    wait_until(|| TcpStream::connect(&addr).is_ok());
+    let text = checked("silent-peer", "text", &["--addr", &addr]);
+    assert!(!text.contains("what each thread did"), "{text}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut command = tincan(&["check", "--list"]);
+    let mut child = Ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "framing");
+    drop(lines);
+    assert!(child.0.wait().unwrap().success());
+    let mut said = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    assert!(said.next().is_none());
+}

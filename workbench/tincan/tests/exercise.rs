@@ -1,0 +1,71 @@
+//! `tincan exercise`: from the mistake to the right server, as a learner goes.
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use check::mutants;
+
+use harness::{stderr, stdout};
+
+fn exercise(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
+    command.arg("exercise").args(args).current_dir(folder).env("NO_COLOR", "1");
+    command.output().unwrap()
+}
+
+#[test]
+fn the_list_names_all() {
+    let output = exercise(Path::new("."), &["list"]);
+    let text = stdout(&output);
+    for mutant in mutants::all().unwrap() {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{} ", mutant.id))), "{text}");
+    }
+}
+
+#[test]
+fn a_learner_sees_it_fail_mends_it_and_sees_it_pass() {
+    // One in a language that is here: at least that of this test.
+    let has_tool = |file: &str| mutants::tool(Path::new(file)).is_some_and(mutants::is_there);
+    let all = mutants::all().unwrap();
+    let mutant = all.iter().find(|it| has_tool(&it.right) && it.fails == "frame-bytewise").unwrap();
+    let (id, folder) = (mutant.id.as_str(), tempfile::tempdir().unwrap());
+    let here = folder.path();
+
+    let output = exercise(here, &["check", id]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("begin with `cargo tincan exercise start {id}`")));
+
+    let output = exercise(here, &["start", id]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let file = here.join("exercises").join(id).join(mutant.file_name());
+    assert_eq!(fs::read_to_string(&file).unwrap(), mutant.text().unwrap());
+    let output = exercise(here, &["start", id]);
+    assert_eq!(output.status.code(), Some(1), "a learner's work is not overwritten");
+
+    let output = exercise(here, &["check", id, "--hints", "3"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("frame-bytewise · ") && text.contains("to mend"), "{text}");
+
+    let output = exercise(here, &["solution", id]);
+    let text = stdout(&output);
+    let (said, diff) = text.split_once("\n\n").unwrap();
+    assert_eq!(said, format!("{}.", mutant.title));
+    let patch = diffy::Patch::from_str(diff).unwrap();
+    fs::write(&file, diffy::apply(&mutant.text().unwrap(), &patch).unwrap()).unwrap();
+    let output = exercise(here, &["check", id]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).contains("\nMended."), "{}", stdout(&output));
+}
+
+#[test]
+fn an_exercise_that_is_not_there_is_told() {
+    let output = exercise(Path::new("."), &["start", "no-such-thing"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("`tincan exercise list` shows all"));
+}

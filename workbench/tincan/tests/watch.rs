@@ -1,0 +1,468 @@
+//! `tincan watch` as its user sees it: on a terminal, whose screen is read, and in a pipe.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use harness::{expect_well_formed, marked, stage, wait_until};
+use watch::State;
+
+/// How long anything may take before a test fails; building the stages is part of it.
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// What every process that a watch starts has in its environment.
+const MARK: &str = "TINCAN_WATCH_TEST";
+
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 100;
+
+fn tincan(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
+    command.arg("watch").args(args).env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tincan(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A process that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A watch on a terminal of its own.
+struct Watch {
+    child: Child,
+    mark: String,
+    keyboard: File,
+    tty: File,
+    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
+}
+
+impl Watch {
+    fn start(args: &[&str]) -> Self {
+        let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&pty).unwrap();
+        unlockpt(&pty).unwrap();
+        let path = ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
+        let tty = File::options().read(true).write(true).open(path).unwrap();
+        tcsetwinsize(&tty, size(ROWS, COLUMNS)).unwrap();
+        let mark = format!("{:x}", fastrand::u128(..));
+        let child = Command::new("setsid")
+            .args(["--ctty", env!("CARGO_BIN_EXE_tincan"), "watch"])
+            .args(args)
+            .env("TERM", "xterm")
+            .env(MARK, &mark)
+            .stdin(tty.try_clone().unwrap())
+            .stdout(tty.try_clone().unwrap())
+            .stderr(tty.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        let keyboard = File::from(pty);
+        let parser = vt100::Parser::new(ROWS.try_into().unwrap(), COLUMNS.try_into().unwrap(), 0);
+        let screen = Arc::new((Mutex::new(parser), Condvar::new()));
+        let (mut output, shown) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
+        // It ends with the test: this test holds the other end, too.
+        thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = output.read(&mut buf) {
+                shown.0.lock().unwrap().process(&buf[..n]);
+                shown.1.notify_all();
+            }
+        });
+        Self { child, mark, keyboard, tty, screen }
+    }
+
+    /// A stage on a port that is free.
+    fn of_stage(name: &str, options: &[&str]) -> Self {
+        let program = stage(name);
+        let command = ["--", program.to_str().unwrap(), "--port", "{port}"];
+        Self::start(&[options, &command].concat())
+    }
+
+    /// Waits until the screen is as wanted, and gives it.
+    fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let shown = |parser: &vt100::Parser| parser.screen().contents();
+        let parser = self.screen.0.lock().unwrap();
+        let (parser, _) = self
+            .screen
+            .1
+            .wait_timeout_while(parser, DEADLINE, |parser| !wanted(&shown(parser)))
+            .unwrap();
+        let screen = shown(&parser);
+        assert!(wanted(&screen), "no {what} in\n{screen}");
+        screen
+    }
+
+    /// Waits until so many lanes of that name have this letter last, and say so in words.
+    fn wait_for_lanes(&self, count: usize, name: &str, letter: char, words: &str) {
+        let is_such = |line: &&str| {
+            let lane = line.strip_suffix(words).map(str::trim_end).unwrap_or_default();
+            let last = lane.chars().next_back().map(|it| it.to_ascii_lowercase());
+            line.starts_with(name) && last == Some(letter)
+        };
+        let what = format!("{count} lanes of {name} with {letter} and {words}");
+        self.wait_for(&what, |screen| screen.lines().filter(is_such).count() >= count);
+    }
+
+    /// Where the server listens, once that is said.
+    fn addr(&self) -> SocketAddr {
+        let find = |screen: &str| {
+            let (_, rest) = screen.split_once("listens on ")?;
+            rest.split_whitespace().next()?.parse().ok()
+        };
+        find(&self.wait_for("address", |screen| find(screen).is_some())).unwrap()
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for its end, and gives its exit code; nothing may be left running, and the terminal must
+    /// be as it was.
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = wait_for_end(&mut self.child);
+        wait_until(|| marked(&self.mark).is_empty());
+        let mode = tcgetattr(&self.tty).unwrap();
+        assert!(mode.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+        // The last that it wrote is on its way.
+        let screen = self.wait_for("last words", |screen| screen.contains("The "));
+        (status, screen)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // SIGTERM, so that the server is ended, too.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn wait_for_end(child: &mut Child) -> Option<i32> {
+    wait_until(|| child.try_wait().unwrap().is_some());
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn a_silent_client_is_what_echo_uni_waits_for() {
+    let mut watch = Watch::of_stage("echo-uni", &[]);
+    watch.wait_for_lanes(1, "echo-uni", 'a', "accept4");
+    let addr = watch.addr();
+    let silent = TcpStream::connect(addr).unwrap();
+    let words = from(&silent);
+    watch.wait_for_lanes(1, "echo-uni", 'r', &words);
+    watch.type_in("q");
+    let (code, screen) = watch.end();
+    assert_eq!(code, Some(0), "{screen}");
+    // The last picture stays.
+    assert!(screen.contains(&words), "{screen}");
+    assert!(screen.contains("The server was asked to end, and did"), "{screen}");
+}
+
+#[test]
+fn one_loop_waits_in_poll() {
+    let watch = Watch::of_stage("chat-poll", &[]);
+    watch.wait_for_lanes(1, "chat-poll", 'p', "epoll_wait");
+    watch.wait_for("legend", |screen| screen.contains("p poll or epoll"));
+}
+
+#[test]
+fn two_threads_for_a_client_read_and_wait_at_a_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("lanes.svg");
+    let mut watch = Watch::of_stage("chat-threads", &["--svg", svg.to_str().unwrap()]);
+    watch.wait_for_lanes(1, "chat-threads", 'a', "accept4");
+    let mut client = TcpStream::connect(watch.addr()).unwrap();
+    let port = client.local_addr().unwrap().port();
+    // Each of the two says whose it is, and which half.
+    watch.wait_for_lanes(1, &format!("recv {port}"), 'r', &from(&client));
+    watch.wait_for_lanes(1, "signals", 'r', "recvfrom socket");
+    watch.wait_for_lanes(1, &format!("send {port}"), 'l', "futex");
+    // What wakes a thread for a moment is seen, too, and what the server prints stands below.
+    client.write_all(b"hello\0").unwrap();
+    let words = from(&client);
+    let has_run =
+        |line: &str| line.starts_with("recv ") && line.ends_with(&words) && line.contains('R');
+    watch.wait_for("capital", |screen| screen.lines().any(has_run));
+    watch.wait_for("log", |screen| screen.contains(": hello"));
+    watch.type_in("\x03");
+    let (code, screen) = watch.end();
+    assert_eq!(code, Some(0), "{screen}");
+    let drawn = fs::read_to_string(svg).unwrap();
+    expect_well_formed(&drawn);
+    assert!(drawn.contains(&format!(" :{port}</text>")), "no port {port} in\n{drawn}");
+    for part in [
+        ">chat-threads</text>",
+        ">signals</text>",
+        "<rect class=\"s-a\" x=",
+        "<rect class=\"s-r\" x=",
+        "<rect class=\"s-l\" x=",
+        "<line class=\"ran\" x1=",
+        "prefers-color-scheme: dark",
+        ">lock or queue</text>",
+    ] {
+        assert!(drawn.contains(part), "no {part} in\n{drawn}");
+    }
+}
+
+/// What a thread is said to do that reads from this client.
+fn from(client: &TcpStream) -> String {
+    format!("recvfrom :{}", client.local_addr().unwrap().port())
+}
+
+#[test]
+fn lanes_that_have_no_room_are_counted() {
+    let watch = Watch::of_stage("echo-multi", &[]);
+    let addr = watch.addr();
+    let _clients: Vec<_> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    let counted = |line: &str| {
+        let (number, rest) = line.split_once(" more: ")?;
+        rest.starts_with("read ").then(|| number.parse::<usize>().ok())?
+    };
+    let all_in = |screen: &str| {
+        let shown = screen.lines().filter(|line| line.contains(" recvfrom ")).count();
+        // Besides the 40, one thread waits for signals.
+        screen.lines().find_map(counted).is_some_and(|more| shown + more >= 41)
+    };
+    let screen = watch.wait_for("all of them", all_in);
+    assert!(screen.lines().count() <= usize::from(ROWS), "{screen}");
+}
+
+#[test]
+fn the_picture_follows_the_terminal() {
+    let watch = Watch::of_stage("chat-threads", &[]);
+    watch.wait_for_lanes(1, "chat-threads", 'a', "accept4");
+    watch
+        .screen
+        .0
+        .lock()
+        .unwrap()
+        .screen_mut()
+        .set_size(12.try_into().unwrap(), 40.try_into().unwrap());
+    tcsetwinsize(&watch.tty, size(12, 40)).unwrap();
+    let fits = |screen: &str| {
+        let lane = screen.lines().find(|line| line.starts_with("chat-th…"));
+        lane.is_some_and(|line| line.chars().count() == 40 && line.ends_with('a'))
+            && !screen.contains("accept4")
+            && screen.matches("q: quit").count() == 1
+    };
+    watch.wait_for("narrow lanes", fits);
+}
+
+#[test]
+fn a_process_that_runs_already_is_left_alone() {
+    let mut server = Command::new(stage("echo-multi"));
+    server.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = server.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let addr: SocketAddr = line.trim().strip_prefix("Listening on ").unwrap().parse().unwrap();
+    let pid = server.id().to_string();
+    let output = run(&["--pid", &pid, "--seconds", "0.5"]);
+    let printed = text(&output.stdout);
+    let still = TcpStream::connect(addr).is_ok() && server.try_wait().unwrap().is_none();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(still, "{printed}");
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    let first = format!("echo-multi {pid} ");
+    let is_lane = |line: &str| line.starts_with(&first) && line.ends_with("aaaa");
+    assert!(printed.lines().any(is_lane), "{printed}");
+    assert!(printed.contains(&format!("Process {pid} is left alone.")), "{printed}");
+    assert!(!printed.contains('\x1b'), "{printed}");
+    assert!(text(&output.stderr).contains(&format!("it listens on {addr}")));
+}
+
+#[test]
+fn a_signal_ends_the_server_and_writes_the_lanes() {
+    for (signal, code) in [(Signal::INT, 0), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let folder = tempfile::tempdir().unwrap();
+        let svg = folder.path().join("lanes.svg");
+        let mark = format!("{:x}", fastrand::u128(..));
+        let program = stage("chat-threads");
+        let mut command = tincan(&["--svg", svg.to_str().unwrap(), "--"]);
+        command.arg(program).args(["--port", "{port}"]).env(MARK, &mark);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listens = told.find(|line| line.as_ref().unwrap().starts_with("it listens on "));
+        assert!(listens.is_some());
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        wait_until(|| marked(&mark).is_empty());
+        let printed = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(printed.contains("chat-threads "), "{printed}");
+        // It may listen before it is ready for the signal that ends it in good order.
+        assert!(printed.contains("The server was asked to end, and did: "), "{printed}");
+        expect_well_formed(&fs::read_to_string(svg).unwrap());
+    }
+}
+
+#[test]
+fn a_server_that_does_not_want_to_end_is_killed_with_its_children() {
+    let mark = format!("{:x}", fastrand::u128(..));
+    let script = "trap '' TERM; sleep 1000 & setsid sleep 1000 & wait";
+    let mut command = tincan(&["--seconds", "0.5", "--", "sh", "-c", script]);
+    let output = command.env(MARK, &mark).output().unwrap();
+    let printed = text(&output.stdout);
+    assert!(marked(&mark).is_empty(), "{printed}");
+    assert!(printed.contains("did not in 5 s, and was killed"), "{printed}");
+    let is_lane = |line: &&str| line.starts_with("sleep ") && line.ends_with("sssssssss");
+    assert_eq!(printed.lines().filter(is_lane).count(), 2, "{printed}");
+    assert!(printed.contains("It left a process behind, which is ended now: "), "{printed}");
+}
+
+#[test]
+fn a_server_that_ends_by_itself_is_told_of() {
+    for (script, code) in [("echo last words; exit 0", 0), ("echo last words; exit 7", 1)] {
+        let output = run(&["--", "sh", "-c", script]);
+        let printed = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        let told = format!("The server has ended by itself: exit status: {}.", code * 7);
+        assert!(printed.contains(&told), "{printed}");
+        assert!(printed.contains("stdout| last words"), "{printed}");
+    }
+    let watch = Watch::start(&["--", "sh", "-c", "printf 'a\\033[2Jb'; sleep 1; exit 7"]);
+    let (code, screen) = watch.end();
+    assert_eq!(code, Some(1), "{screen}");
+    assert!(screen.contains("exit status: 7") && screen.contains("sleep"), "{screen}");
+    assert!(screen.contains(r"stdout| a\u{1b}[2Jb"), "{screen}"); // escaped, so nothing drives the terminal
+}
+
+#[test]
+fn wrong_calls_are_told_of() {
+    let none = "does-not-exist-anywhere";
+    for (args, code, said) in [
+        (&[][..], 2, "required arguments were not provided"),
+        (&["--pid", "1", "--", "true"], 2, "cannot be used with"),
+        (&["--pid", "0"], 2, "0 is not in 1.."),
+        (&["--pid", "me"], 2, "invalid digit"),
+        (&["--seconds", "0", "--", "true"], 2, "a number of seconds above 0 is wanted"),
+        (&["--seconds", "NaN", "--", "true"], 2, "a number of seconds above 0 is wanted"),
+        (&["--pid", "4194305"], 3, "there is no process 4194305"),
+        (&["--", none], 3, "there is no such program"),
+        (&["--", "chat-threads"], 3, "is target/debug/chat-threads; cargo build -p chat-threads"),
+        (&[none, "--seconds", "1"], 3, "stand before the `--`: cargo tincan watch --seconds"),
+        (&["--pid", "1", "--", "true"], 2, "watch [OPTIONS] --pid <PID>\n"),
+    ] {
+        let output = run(args);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+        assert!(told.contains(said), "{args:?}: {told}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn no_file_is_lost_for_a_drawing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let started = path("started");
+    let touch = started.to_str().unwrap();
+    fs::write(path("server.py"), "print('hello')\n").unwrap();
+    fs::write(path("other.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
+    fs::write(path("short.svg"), "<svg").unwrap();
+    for (name, said) in [
+        ("server.py", "is not a drawing of tincan watch; it is left as it is"),
+        ("other.svg", "is not a drawing of tincan watch; it is left as it is"),
+        ("short.svg", "is not a drawing of tincan watch; it is left as it is"),
+        ("none/a.svg", "there is no folder "),
+        ("", "that is a folder"),
+    ] {
+        let before = fs::read(path(name)).ok();
+        let output = run(&["--svg", path(name).to_str().unwrap(), "--", "touch", touch]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        assert!(told.contains(said), "{name}: {told}");
+        assert!(output.stdout.is_empty() && !started.exists(), "{name}: it was started");
+        assert_eq!(fs::read(path(name)).ok(), before, "{name}");
+    }
+}
+
+#[test]
+fn an_earlier_drawing_is_replaced_and_none_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("lanes.svg");
+    let output = run(&["--svg", svg.to_str().unwrap(), "--", "no-such-program"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(!svg.exists(), "a file without a drawing stays");
+    // What is empty holds nothing.
+    File::create(&svg).unwrap();
+    for program in ["sleep", "cat"] {
+        let argument = if program == "sleep" { "0.3" } else { "/dev/null" };
+        let output = run(&["--svg", svg.to_str().unwrap(), "--", program, argument]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let drawn = fs::read_to_string(&svg).unwrap();
+        assert!(drawn.contains(&format!("What each thread of {program} did")), "{drawn}");
+    }
+}
+
+/// Who may not read a program may not look at the process that runs it, unless it is root.
+#[test]
+fn hidden_system_calls_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |program: &str, mode: u32| {
+        let copy = folder.path().join(Path::new(program).file_name().unwrap());
+        fs::copy(program, &copy).unwrap();
+        fs::set_permissions(&copy, Permissions::from_mode(mode)).unwrap();
+        copy
+    };
+    let hidden = Ended(Command::new(copy("/bin/sleep", 0o111)).arg("60").spawn().unwrap());
+    let pid = hidden.0.id().to_string();
+    let args = ["watch", "--seconds", "0.3", "--pid", &pid];
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_tincan"));
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        watch = Command::new("setpriv");
+        watch.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        watch.arg(copy(env!("CARGO_BIN_EXE_tincan"), 0o755));
+    }
+    let output = watch.args(args).stdin(Stdio::null()).output().unwrap();
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("u waiting"), "{printed}");
+    let told = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains(
+            "The system calls of this process, or of one that it has started, are hidden"
+        )
+    );
+}
+
+#[test]
+fn the_page_explains_each_letter() {
+    let page = include_str!("../../../docs/src/watch.md");
+    let rows: String = page.lines().filter(|line| line.starts_with("| `")).collect();
+    for state in State::ALL {
+        assert!(rows.contains(&format!("`{}`", state.letter())), "no {}", state.letter());
+    }
+}

@@ -1,0 +1,215 @@
+//! Draws lanes as an SVG file.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::lanes::{Cell, Lane, Lanes};
+use super::page::{About, BAR, Colour, Entry, LANE, LANES, MARGIN, Page, axis};
+use super::state::State;
+use super::text::{Span, end_of, summary};
+use probe::markup::escape;
+
+/// How many characters of the other end of a connection have room beside a thread's number.
+const PEER: usize = 10;
+
+/// Of how many parts the bar of a lane is made.
+const PARTS: u32 = 300;
+
+/// What the lanes hold that are drawn.
+struct Drawn<'a> {
+    lanes: Vec<(&'a Lane, Vec<Option<Cell>>)>,
+    rest: Vec<&'a Lane>,
+    to: Duration,
+    states: Vec<State>,
+    ran: bool,
+}
+
+impl<'a> Drawn<'a> {
+    fn of(lanes: &'a Lanes) -> Self {
+        let to = lanes.last_seen().max(Duration::from_millis(1));
+        let (first, rest) = lanes.all().split_at(lanes.all().len().min(LANES));
+        let first: Vec<_> =
+            first.iter().map(|lane| (lane, lane.cells(Duration::ZERO, to, PARTS))).collect();
+        let cells = || first.iter().flat_map(|(_, cells)| cells.iter().flatten());
+        let states =
+            State::ALL.into_iter().filter(|state| cells().any(|cell| cell.state == *state));
+        let (states, ran) = (states.collect(), cells().any(|cell| cell.ran));
+        Self { rest: rest.iter().collect(), to, states, ran, lanes: first }
+    }
+
+    /// What is to be known to read them.
+    fn notes(&self) -> Vec<String> {
+        let rest = (!self.rest.is_empty()).then(|| summary(&self.rest, Span::All, false));
+        let ran = self.ran.then(|| RAN_HERE.to_owned());
+        let states = self.states.iter().filter_map(|it| it.note().map(str::to_owned));
+        rest.into_iter().chain(ran).chain(states).collect()
+    }
+}
+
+/// What the strip below a bar means.
+const RAN_HERE: &str = "Ran in between: the thread waited, but ran now and then, too briefly to be \
+                        seen running.";
+
+/// Draws lanes as an SVG file.
+#[must_use]
+pub fn svg(lanes: &Lanes, about: &About) -> String {
+    let drawn = Drawn::of(lanes);
+    let height = drawn.lanes.len() * LANE;
+    let page = Page {
+        about,
+        description: described(&drawn),
+        width: 960,
+        colours: drawn.states.iter().map(|state| colour(*state)).collect(),
+        style: "",
+        legend: legend(&drawn),
+        notes: drawn.notes(),
+        names: names(&drawn),
+        bars: axis(Duration::ZERO, drawn.to, height) + &bars(&drawn),
+        height,
+    };
+    page.svg()
+}
+
+/// The same for those who do not see it: what each thread did most.
+fn described(drawn: &Drawn<'_>) -> String {
+    let mut text = format!("{:.1} seconds.", drawn.to.as_secs_f64());
+    for (lane, _) in &drawn.lanes {
+        let _ = write!(text, " {}: {}.", called(lane), shares(lane));
+    }
+    text
+}
+
+/// A thread, and with whom it talked.
+fn called(lane: &Lane) -> String {
+    let peer = lane.peer.iter().map(|it| format!(" {it}"));
+    format!("{} {}", lane.name, lane.id) + &peer.collect::<String>()
+}
+
+fn shares(lane: &Lane) -> String {
+    let all = lane.shares();
+    let whole: Duration = all.iter().map(|(_, time)| *time).sum();
+    let share = |time: Duration| 100.0 * time.as_secs_f64() / whole.as_secs_f64().max(1e-9);
+    let shares: Vec<_> =
+        all.into_iter().map(|(state, time)| format!("{state} {:.0} %", share(time))).collect();
+    shares.join(", ")
+}
+
+fn colour(state: State) -> Colour {
+    Colour { class: class(state), fill: state.fill(), ink: state.ink() }
+}
+
+/// What a state is called in the style.
+fn class(state: State) -> String {
+    match state.letter() {
+        '#' => "run".to_owned(),
+        letter => format!("s-{letter}"),
+    }
+}
+
+fn bars(drawn: &Drawn<'_>) -> String {
+    let mut text = String::new();
+    for (nth, (lane, cells)) in drawn.lanes.iter().enumerate() {
+        let (called, shares) = (escape(&called(lane)), shares(lane));
+        let _ = writeln!(text, "<g><title>{called}: {shares}</title>");
+        text += &bar(cells, nth * LANE + (LANE - BAR) / 2);
+        text += "</g>\n";
+    }
+    text
+}
+
+/// What stands on the left of the lanes.
+fn names(drawn: &Drawn<'_>) -> String {
+    let mut text = String::new();
+    for (nth, (lane, _)) in drawn.lanes.iter().enumerate() {
+        let y = nth * LANE;
+        let (name, called, shares) = (escape(&lane.name), escape(&called(lane)), shares(lane));
+        let peer = lane.peer.iter().map(|it| format!(" {}", end_of(it, PEER)));
+        let id = lane.id.to_string() + &peer.collect::<String>();
+        let _ = writeln!(
+            text,
+            "<g><title>{called}: {shares}</title>\
+             <text class=\"name\" x=\"{MARGIN}\" y=\"{}\">{name}</text>\
+             <text class=\"id\" x=\"{MARGIN}\" y=\"{}\">{id}</text></g>",
+            y + 12,
+            y + 24
+        );
+    }
+    text
+}
+
+/// One lane: a rectangle for each state, and a strip below where it ran in between.
+fn bar(cells: &[Option<Cell>], y: usize) -> String {
+    /// The least part of a lane, in percent, on which a letter has room.
+    const ROOM: f64 = 4.5;
+    let mut text = String::new();
+    let mut at = 0.0;
+    for run in cells.chunk_by(|a, b| a.map(|it| it.state) == b.map(|it| it.state)) {
+        let (x, width) = (at, percent(run.len()));
+        at += width;
+        let Some(Cell { state, .. }) = run[0] else { continue };
+        let class = class(state);
+        // A hair wider, so that no gap is seen between neighbours.
+        let wider = (width + 0.04).min(100.0 - x);
+        let _ = writeln!(
+            text,
+            "<rect class=\"{class}\" x=\"{x:.2}%\" y=\"{y}\" width=\"{wider:.2}%\" height=\"{BAR}\"/>"
+        );
+        if width >= ROOM {
+            let ran = run.iter().flatten().any(|cell| cell.ran);
+            let letter = state.letter();
+            let letter = if ran { letter.to_ascii_uppercase() } else { letter };
+            let _ = writeln!(
+                text,
+                "<text class=\"letter on-{class}\" x=\"{x:.2}%\" dx=\"4\" y=\"{}\">{letter}</text>",
+                y + 12
+            );
+        }
+    }
+    text + &strips(cells, y + BAR - 3)
+}
+
+/// A strip where a thread ran in between.
+fn strips(cells: &[Option<Cell>], y: usize) -> String {
+    let mut text = String::new();
+    let mut at = 0.0;
+    for run in cells.chunk_by(|a, b| has_run(*a) == has_run(*b)) {
+        let (from, to) = (at, at + percent(run.len()));
+        at = to;
+        if has_run(run[0]) {
+            let _ = writeln!(
+                text,
+                "<line class=\"ran\" x1=\"{from:.2}%\" x2=\"{to:.2}%\" y1=\"{y}\" y2=\"{y}\"/>"
+            );
+        }
+    }
+    text
+}
+
+fn has_run(cell: Option<Cell>) -> bool {
+    cell.is_some_and(|cell| cell.ran)
+}
+
+fn percent(parts: usize) -> f64 {
+    100.0 * f64::from(u32::try_from(parts).unwrap_or(PARTS)) / f64::from(PARTS)
+}
+
+fn legend(drawn: &Drawn<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for state in &drawn.states {
+        let (class, letter) = (class(*state), state.letter());
+        let swatch = format!(
+            "<rect class=\"{class}\" width=\"20\" height=\"{BAR}\"/>\
+             <text class=\"letter on-{class}\" x=\"10\" y=\"13\" text-anchor=\"middle\">{letter}</text>"
+        );
+        entries.push(Entry { swatch, name: state.name().to_owned() });
+    }
+    if drawn.ran {
+        let swatch = format!(
+            "<rect class=\"free\" width=\"20\" height=\"{BAR}\"/>\
+             <line class=\"ran\" x1=\"3\" x2=\"17\" y1=\"{0}\" y2=\"{0}\"/>",
+            BAR - 3
+        );
+        entries.push(Entry { swatch, name: "ran in between".to_owned() });
+    }
+    entries
+}
