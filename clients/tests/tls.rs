@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use check::Needs;
-use check::contract::interrupted;
+use check::interrupted;
 use probe::dialogue::{Client, End, Server, assert_failed, reset};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,

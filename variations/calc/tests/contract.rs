@@ -1,7 +1,7 @@
 //! The checks that every server must pass, for the three servers: `cargo test -p calc --test contract`.
 
 use check::Profile;
-use check::contract::common::{self, Serves, Speech};
+use check::{OwnServer, Serves, test_servers};
 use probe::wire::Client;
 
 fn echo(client: &mut Client) -> anyhow::Result<()> {
@@ -35,15 +35,15 @@ fn longest_line() -> Vec<u8> {
 }
 
 fn main() {
-    let line_echo = Speech::new(env!("CARGO_BIN_EXE_line-echo"), 8080, echo);
-    let blocking = Speech::new(env!("CARGO_BIN_EXE_calc-blocking"), 8080, |client| {
+    let line_echo = OwnServer::new(env!("CARGO_BIN_EXE_line-echo"), 8080, echo);
+    let blocking = OwnServer::new(env!("CARGO_BIN_EXE_calc-blocking"), 8080, |client| {
         sum(client, "Sum of input numbers: '6'\r\n")?;
         quit(client)
     });
-    let reactor = Speech::new(env!("CARGO_BIN_EXE_calc-reactor"), 8080, |client| {
+    let reactor = OwnServer::new(env!("CARGO_BIN_EXE_calc-reactor"), 8080, |client| {
         sum(client, "Sum of input integers: '6'\r\n")
     });
-    common::run(&[
+    test_servers(&[
         line_echo.once().serves(Serves::OneAtATime).text(line),
         blocking.once().serves(Serves::OneAtATime).text(line),
         reactor.text(line).unfinished(longest_line).climbs_as(Profile::Calc),

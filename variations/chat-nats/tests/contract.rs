@@ -1,7 +1,7 @@
-//! Runs the checks of the checker against a node that has no NATS server: `cargo test -p chat-nats --test
+//! Runs the checks of `check` against a node that has no NATS server: `cargo test -p chat-nats --test
 //! contract`. `.ci/nats-drill` tests nodes with a NATS server.
 
-use check::contract::common::{self, Speech};
+use check::{OwnServer, test_servers};
 use probe::wire::Client;
 use tincanchat::MAX_MSG_LEN;
 
@@ -12,9 +12,9 @@ fn exchange(client: &mut Client) -> anyhow::Result<()> {
 }
 
 fn main() {
-    let server = Speech::new(env!("CARGO_BIN_EXE_chat-nats"), 4040, exchange);
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_chat-nats"), 4040, exchange);
     // No server listens on this port.
     let server = server.args(&["--nats", "nats://127.0.0.1:1"]).full(b"server: full\0");
     let server = server.unfinished(|| vec![b'x'; MAX_MSG_LEN]);
-    common::run(&[server.text(|text| format!("{text}\0").into_bytes())]);
+    test_servers(&[server.text(|text| format!("{text}\0").into_bytes())]);
 }

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result};
-use check::{Needs, contract::interrupted};
+use check::{Needs, interrupted};
 use probe::port::Port;
 use probe::server::{Launch, Server};
 #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 #[cfg(unix)]
 fn main() {
     use check::Profile;
-    use check::contract::common::{Speech, run};
+    use check::{OwnServer, test_servers};
     use probe::server::Server;
     use probe::wire::Client;
     use tincanchat::MAX_MSG_LEN;
@@ -38,11 +38,11 @@ fn main() {
         Ok(vec![never, talker])
     }
 
-    let server = Speech::new(env!("CARGO_BIN_EXE_chat-select"), 8800, join);
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_chat-select"), 8800, join);
     let server = server.args(&["--name", "server"]).once().held_by(much_queued);
     let server = server.text(|text| frame(&format!("NAME: {text}")));
     let server = server.unfinished(|| frame(&"x".repeat(MAX_MSG_LEN))[..MAX_MSG_LEN].to_vec());
-    run(&[server.climbs_as(Profile::ChatSelect)]);
+    test_servers(&[server.climbs_as(Profile::ChatSelect)]);
 }
 
 #[cfg(not(unix))]

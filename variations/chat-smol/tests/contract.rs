@@ -1,7 +1,7 @@
-//! Runs the checks of the checker against the server's binary: `cargo test -p chat-smol --test contract`.
+//! Runs the checks of `check` against the server's binary: `cargo test -p chat-smol --test contract`.
 
 use check::Profile;
 
 fn main() {
-    check::contract::run(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-smol"))
+    check::test_stage(Profile::ChatAsync, env!("CARGO_BIN_EXE_chat-smol"))
 }

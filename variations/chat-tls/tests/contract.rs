@@ -1,4 +1,4 @@
-//! Runs the checks of the checker against the server's binary: `cargo test -p chat-tls --test contract`.
+//! Runs the checks of `check` against the server's binary: `cargo test -p chat-tls --test contract`.
 //!
 //! Clients of these checks that only connect, leave or send garbage do so without TLS, so the checks also
 //! cover the time before and during a handshake. The checks of a chat run inside TLS.
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
 use check::Profile;
-use check::contract::common::{self, Speech};
+use check::{OwnServer, test_servers};
 use probe::server::Launch;
 use probe::tls::Tls;
 use probe::wire::Client;
@@ -68,10 +68,10 @@ fn main() -> Result<()> {
     }
     let args = Box::leak(Box::new(["--dev-cert", dir]));
     let tls = Box::leak(Box::new(Tls::trusting(&DEV.join("ca.pem"))?));
-    let server = Speech::new(tls_client::PROGRAM, 4040, exchange).args(args);
+    let server = OwnServer::new(tls_client::PROGRAM, 4040, exchange).args(args);
     let server = server.unfinished(longest_hello);
     // A client that is refused has one second for its handshake. If it speaks plaintext, the connection is
     // closed at once.
     let server = server.knock(b"plaintext");
-    common::run(&[server.climbs_as(Profile::ChatAsync).inside(tls)])
+    test_servers(&[server.climbs_as(Profile::ChatAsync).inside(tls)])
 }

@@ -14,7 +14,7 @@ fn main() {
     let script = folder.path().join("chat-uring");
     fs::write(&script, format!("#!/bin/sh\nexec '{program}' --poll \"$@\"\n")).unwrap();
     fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    check::contract::run(Profile::ChatAsync, script.to_str().unwrap())
+    check::test_stage(Profile::ChatAsync, script.to_str().unwrap())
 }
 
 #[cfg(not(unix))]

@@ -1,6 +1,6 @@
 //! The checks that every server must pass: `cargo test -p echo-framework --test contract`.
 
-use check::contract::common::{self, Speech};
+use check::{OwnServer, test_servers};
 use probe::wire::Client;
 use tincanchat::MAX_MSG_LEN;
 
@@ -10,8 +10,8 @@ fn one_line(client: &mut Client) -> anyhow::Result<()> {
 }
 
 fn main() {
-    let server = Speech::new(env!("CARGO_BIN_EXE_echo-framework"), 8800, one_line);
-    common::run(&[server
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_echo-framework"), 8800, one_line);
+    test_servers(&[server
         .text(|text| format!("{text}\n").into_bytes())
         .unfinished(|| vec![b'x'; MAX_MSG_LEN])]);
 }

@@ -2,7 +2,7 @@
 
 #[cfg(unix)]
 fn main() {
-    use check::contract::common::{self, Speech};
+    use check::{OwnServer, test_servers};
     use probe::fail;
     use probe::wire::{Client, Heard, show};
 
@@ -16,10 +16,10 @@ fn main() {
         fail(client.transcript(), "`WORKER: hello`, then the end", got)
     }
 
-    let server = Speech::new(env!("CARGO_BIN_EXE_echo-mixins"), 8800, hello).once();
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_echo-mixins"), 8800, hello).once();
     let server = server.text(|text| text.as_bytes().to_vec());
     let fork = server.args(&["--mixin", "fork"]).has_processes();
-    common::run(&[fork, server.args(&["--mixin", "thread"])]);
+    test_servers(&[fork, server.args(&["--mixin", "thread"])]);
 }
 
 #[cfg(not(unix))]

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use check::Profile;
-use check::contract::common::{self, Serves, Speech};
+use check::{OwnServer, Serves, test_servers};
 use probe::wire::Client;
 
 fn main() {
-    let once = Speech::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(unchanged);
+    let once = OwnServer::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(unchanged);
     let multiconn =
-        Speech::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(unchanged);
-    common::run(&[once.serves(Serves::One), multiconn.climbs_as(Profile::EchoSelect)]);
+        OwnServer::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(unchanged);
+    test_servers(&[once.serves(Serves::One), multiconn.climbs_as(Profile::EchoSelect)]);
 }
 
 fn echo(client: &mut Client) -> Result<()> {

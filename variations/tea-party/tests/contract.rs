@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use check::Profile;
-use check::contract::common::{self, Speech};
+use check::{OwnServer, test_servers};
 use probe::server::Server;
 use probe::wire::Client;
 
@@ -79,9 +79,9 @@ fn longest_line() -> Vec<u8> {
 }
 
 fn main() {
-    let simple = Speech::new(env!("CARGO_BIN_EXE_simple-chat"), 5005, simple_chat);
-    let party = Speech::new(env!("CARGO_BIN_EXE_tea-party"), 5005, tea_party);
-    common::run(&[
+    let simple = OwnServer::new(env!("CARGO_BIN_EXE_simple-chat"), 5005, simple_chat);
+    let party = OwnServer::new(env!("CARGO_BIN_EXE_tea-party"), 5005, tea_party);
+    test_servers(&[
         simple.text(line).unfinished(longest_line).held_by(|server| much_queued(server, "", "")),
         party
             .text(line)

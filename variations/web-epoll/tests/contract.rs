@@ -2,7 +2,7 @@
 
 #[cfg(target_os = "linux")]
 fn main() {
-    use check::contract::common::{Speech, run};
+    use check::{OwnServer, test_servers};
     use probe::server::Server;
     use probe::wire::Client;
     use probe::{PATIENCE, wait_until};
@@ -31,9 +31,9 @@ fn main() {
         Ok(vec![never])
     }
 
-    let server = Speech::new(env!("CARGO_BIN_EXE_web-epoll"), 8800, hello);
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_web-epoll"), 8800, hello);
     let server = server.held_by(much_queued).text(|text| format!("{text}\r\n\r\n").into_bytes());
-    run(&[server.unfinished(|| [REQUEST_LINE, &[b'x'; MAX_HEAD - 100]].concat())]);
+    test_servers(&[server.unfinished(|| [REQUEST_LINE, &[b'x'; MAX_HEAD - 100]].concat())]);
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Finding, Profile, Subject, Target};
-use crate::contract::common::{Serves, Speech};
-use crate::contract::events;
+use crate::log_events as events;
+use crate::protocol::{FirstExchange, Protocol};
+use crate::{Finding, OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::server::{Ended, Launch, Lines, Server};
 use probe::sockdiag::unread_bytes;
 use probe::tape::Tape;
@@ -20,7 +20,7 @@ use watch::{Recording, Whom};
 /// What one check works with: the server to start, and a record of what happens.
 #[derive(Debug)]
 pub struct Bench {
-    subject: Subject,
+    server: ServerUnderTest,
     tape: Tape,
     chance: RefCell<fastrand::Rng>,
     story: RefCell<Option<String>>,
@@ -36,12 +36,12 @@ pub struct Bench {
 impl Bench {
     /// A bench on which nothing was started yet.
     #[must_use]
-    pub fn new(subject: Subject, id: &str) -> Self {
+    pub fn new(server: ServerUnderTest, id: &str) -> Self {
         let mut hasher = DefaultHasher::new();
-        (subject.seed, id).hash(&mut hasher);
+        (server.seed, id).hash(&mut hasher);
         Self {
             chance: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
-            subject,
+            server,
             tape: Tape::default(),
             story: RefCell::default(),
             printed: RefCell::default(),
@@ -71,31 +71,45 @@ impl Bench {
     /// What the server claims to be.
     #[must_use]
     pub fn profile(&self) -> Profile {
-        self.subject.profile
+        self.server.profile
     }
 
-    /// How to talk to a server that speaks a protocol of its own.
+    /// What is known about a server of this project that is not a stage.
     #[must_use]
-    pub fn speech(&self) -> Option<Speech> {
-        self.subject.speech
+    pub fn own(&self) -> Option<OwnServer> {
+        self.server.own
     }
 
-    /// One exchange of a protocol other than tin-can messages.
-    fn own_exchange(&self) -> Option<fn(&mut Client) -> Result<()>> {
-        let of_profile = || self.profile().talk().map(|it| it.exchange);
-        self.speech().map(|it| it.exchange).or_else(of_profile)
+    /// The protocol, unless it is that of tin-can messages.
+    fn protocol(&self) -> Option<Protocol> {
+        self.own().map(|it| it.protocol).or_else(|| self.profile().protocol())
+    }
+
+    /// The first exchange of a client in two parts, unless the protocol is that of tin-can messages.
+    pub(crate) fn first_exchange(&self) -> Option<FirstExchange> {
+        self.protocol().and_then(|it| it.first)
+    }
+
+    /// Whether a client stays connected after an exchange.
+    pub(crate) fn stays_after_exchange(&self) -> bool {
+        self.protocol().map_or(self.profile().is_chat(), |it| !it.ends_connection)
+    }
+
+    /// Makes the bytes that bring a text into the log.
+    pub(crate) fn text_in_log(&self) -> Option<fn(&str) -> Vec<u8>> {
+        self.own().map_or(Some(framed), |it| it.text)
     }
 
     /// Whether a client that is silent makes the others wait.
     #[must_use]
     pub fn one_at_a_time(&self) -> bool {
-        self.speech().map_or(self.profile().one_at_a_time(), |it| it.serves < Serves::Many)
+        self.own().map_or(self.profile().one_at_a_time(), |it| it.serves < Serves::Many)
     }
 
     /// How long to wait for what must happen.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        self.subject.patience
+        self.server.patience
     }
 
     /// Tells what is being done, for a failure's text.
@@ -105,12 +119,12 @@ impl Bench {
 
     /// A newcomer's whole request: a message that is answered.
     pub(super) fn request(&self, text: &str) -> Vec<u8> {
-        self.profile().talk().map_or_else(|| framed(text), |it| (it.request)())
+        self.first_exchange().map_or_else(|| framed(text), |it| (it.request)())
     }
 
     /// A message that has begun and not ended.
     pub(super) fn unfinished(&self) -> Vec<u8> {
-        self.profile().talk().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
+        self.first_exchange().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
     }
 
     /// What is being done.
@@ -131,10 +145,10 @@ impl Bench {
             Some((program, args)) => Ok(Launch::new(program, args)),
             None => bail!("there is no command"),
         };
-        let server = match &self.subject.target {
-            Target::Running(addr) => return Ok(Server::elsewhere(*addr)),
-            Target::Command(words) => prepared(words)?.start_anything()?,
-            Target::Own(words) => prepared(words)?.start()?,
+        let server = match &self.server.source {
+            Source::Running(addr) => return Ok(Server::elsewhere(*addr)),
+            Source::Command(words) => prepared(words)?.start_anything()?,
+            Source::Own(words) => prepared(words)?.start()?,
         };
         Ok(self.remember(server))
     }
@@ -169,7 +183,7 @@ impl Bench {
     }
 
     fn ready(&self, client: Client) -> Result<Client> {
-        match &self.subject.tls {
+        match &self.server.tls {
             Some(tls) => client.inside(tls),
             None => Ok(client),
         }
@@ -178,18 +192,18 @@ impl Bench {
     /// Whether its clients are inside TLS.
     #[must_use]
     pub fn is_inside_tls(&self) -> bool {
-        self.subject.tls.is_some()
+        self.server.tls.is_some()
     }
 
     /// What a bare client begins with: a handshake, or a message.
     pub(super) fn beginning(&self) -> Result<Vec<u8>> {
-        self.subject.tls.as_ref().map_or_else(|| Ok(self.one_and_a_half()), Tls::hello)
+        self.server.tls.as_ref().map_or_else(|| Ok(self.one_and_a_half()), Tls::hello)
     }
 
     /// A whole message, and one that has begun.
     pub(super) fn one_and_a_half(&self) -> Vec<u8> {
-        match self.profile().talk() {
-            Some(talk) => [(talk.request)(), talk.halves().0].concat(),
+        match self.first_exchange() {
+            Some(first) => [(first.request)(), first.halves().0].concat(),
             None => b"said\0half".to_vec(),
         }
     }
@@ -197,13 +211,13 @@ impl Bench {
     /// Prepares a start with these arguments, for a server with this project's command line.
     #[must_use]
     pub fn launch(&self, args: &[&str]) -> Launch {
-        let program = match &self.subject.target {
-            Target::Command(words) | Target::Own(words) => {
+        let program = match &self.server.source {
+            Source::Command(words) | Source::Own(words) => {
                 words.first().cloned().unwrap_or_default()
             }
-            Target::Running(_) => OsString::new(),
+            Source::Running(_) => OsString::new(),
         };
-        let launch = Launch::new(program, &[]).args(self.speech().map_or(&[], |it| it.args));
+        let launch = Launch::new(program, &[]).args(self.own().map_or(&[], |it| it.args));
         let launch = match &*self.preloaded.borrow() {
             Some(library) => launch.env("LD_PRELOAD", library),
             None => launch,
@@ -284,15 +298,15 @@ impl Bench {
     /// How the server writes a client's address.
     #[must_use]
     pub fn address(&self, client: SocketAddr) -> String {
-        self.subject.naming.of(client)
+        self.server.naming.of(client)
     }
 
     /// The client says something and must get its answer; of an echo server, the end, too.
     ///
     /// With a server that does not speak tin-can messages, what is said is up to that.
     pub fn exchange(&self, client: &mut Client, text: &str) -> Result<()> {
-        if let Some(exchange) = self.own_exchange() {
-            return exchange(client);
+        if let Some(protocol) = self.protocol() {
+            return (protocol.exchange)(client);
         }
         client.say(text)?;
         self.expect_answer(client, text)
@@ -332,8 +346,8 @@ impl Bench {
 
     /// The client says something and must get its answer, after whatever others have said in a chat.
     pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
-        if let Some(exchange) = self.own_exchange() {
-            return exchange(client);
+        if let Some(protocol) = self.protocol() {
+            return (protocol.exchange)(client);
         }
         client.say(text)?;
         if self.profile().is_echo() {
@@ -348,8 +362,8 @@ impl Bench {
     pub fn expect_works_again(&self, server: &Server) -> Result<()> {
         let done = wait_until(self.patience(), || {
             let mut client = self.connect(server)?;
-            if let Some(exchange) = self.own_exchange() {
-                return Ok(exchange(&mut client).is_ok());
+            if let Some(protocol) = self.protocol() {
+                return Ok((protocol.exchange)(&mut client).is_ok());
             }
             client.send_regardless(b"again\0");
             let answer = self.answer(client.addr(), "again").into_bytes();
@@ -362,7 +376,7 @@ impl Bench {
     /// server has logged it.
     pub fn known_client(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
-        if self.speech().map_or(self.profile().is_chat(), |it| !it.once) {
+        if self.stays_after_exchange() {
             self.exchange(&mut client, "hello")?;
         } else {
             events::wait_for(server, &events::came(client.addr()))?;
@@ -375,7 +389,7 @@ impl Bench {
         let mut bad = Client::connect(server.addr())?;
         bad.send_regardless(b"\xff\0");
         // What is wrong in a protocol of its own, and what comes of it, is not known here.
-        if self.speech().is_none() {
+        if self.own().is_none() {
             bad.rest()?;
         }
         Ok(())

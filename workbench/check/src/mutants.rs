@@ -44,7 +44,8 @@ pub fn folder() -> Result<PathBuf> {
         return Ok(built_in);
     }
     let here = env::current_dir().context("where are we?")?;
-    let found = here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
+    let found =
+        here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
     found.context("there is no workbench/check/mutants here or above: run this in the workspace")
 }
 

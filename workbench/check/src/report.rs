@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
-use super::{Asked, Check, Finding, LADDER, Outcome, Profile, Report, Theme};
+use super::{Asked, Check, Finding, Outcome, Profile, Report, TABLE, Theme};
 use probe::Said;
 use probe::wire::show_text;
 
@@ -388,36 +388,66 @@ pub fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
-/// Lists all checks with their rules, and what each profile asks.
+/// Lists the checks that a profile must pass, with their rules; without a profile, shows which profile must
+/// pass which check.
 ///
 /// # Errors
 ///
-/// What `out` cannot take.
+/// Any error of `out`.
 pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
+    match only {
+        Some(profile) => list_of(out, profile),
+        None => grid(out),
+    }
+}
+
+fn list_of(out: &mut dyn Write, profile: Profile) -> io::Result<()> {
     let mut theme = None;
-    for check in LADDER {
-        if only.is_some_and(|profile| check.asked(profile) == Asked::Nothing) {
-            continue;
-        }
+    for check in TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing) {
         if theme != Some(check.theme) {
             theme = Some(check.theme);
             writeln!(out, "{}", check.theme)?;
         }
-        writeln!(out, "  {:<21}{}", check.id, check.title)?;
+        let limit =
+            if check.asked(profile) == Asked::Limit { " (must be seen to fail)" } else { "" };
+        writeln!(out, "  {:<21}{}{limit}", check.id, check.title)?;
         for line in wrapped(check.rule, WIDTH) {
             writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
         }
-        if only.is_none() {
-            let asked = Profile::value_variants().iter().filter_map(|profile| {
-                let asked = check.asked(*profile);
-                (asked != Asked::Nothing).then(|| format!("{profile} {asked}"))
-            });
-            for line in wrapped(&asked.collect::<Vec<_>>().join(", "), WIDTH) {
-                writeln!(out, "      {line}")?;
-            }
-        }
     }
     Ok(())
+}
+
+/// The width of the column with the ids.
+const ID_WIDTH: usize = 28;
+
+/// Writes a row for each check, and a column for each profile.
+fn grid(out: &mut dyn Write) -> io::Result<()> {
+    let profiles = Profile::value_variants();
+    let columns =
+        profiles.iter().map(Profile::to_string).chain(["servers of this project".to_owned()]);
+    for (i, column) in columns.enumerate() {
+        writeln!(out, "{:ID_WIDTH$}{}{column}", "", "│ ".repeat(i))?;
+    }
+    let mut theme = None;
+    for check in TABLE.iter() {
+        if theme != Some(check.theme) {
+            theme = Some(check.theme);
+            writeln!(out, "{}", check.theme)?;
+        }
+        let asked = profiles.iter().map(|profile| match check.asked(*profile) {
+            Asked::Pass => "●",
+            Asked::Limit => "○",
+            Asked::Nothing => "·",
+        });
+        let ours = if check.is_for_our_servers() { "●" } else { "·" };
+        let marks = asked.chain([ours]).collect::<Vec<_>>().join(" ");
+        let line = format!("  {:<width$}{marks}  {}", check.id, check.title, width = ID_WIDTH - 2);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out)?;
+    writeln!(out, "● must pass   ○ must be seen to fail   · is not checked")?;
+    writeln!(out, "`tincan check PROFILE --list` shows the rules for a profile.")
 }
 
 /// Breaks a text at blanks into lines of at most so many characters.

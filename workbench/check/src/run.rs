@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
-use super::{Asked, Check, Finding, LADDER, Naming, Subject, Target, Theme, Verdict};
+use crate::{Asked, Check, Finding, Naming, ServerUnderTest, Source, TABLE, Theme, Verdict};
 use probe::Failure;
 use probe::server::{NotStarted, end_escaped};
 use probe::tls::Tls;
@@ -89,30 +89,30 @@ pub enum Event<'a> {
 ///
 /// [`NotStarted`], when the server did not start, the first time or any other.
 pub fn climb(
-    mut subject: Subject,
+    mut server: ServerUnderTest,
     wanted: impl Fn(&Check) -> bool,
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report, NotStarted> {
     let begin = Instant::now();
     let mut notes = Vec::new();
-    let mut measured = round_trip(&subject)?;
+    let mut measured = round_trip(&server)?;
     if matches!(&measured, Err(answer) if answer.starts_with(b"('")) {
-        let paired = Subject { naming: Naming::Pair, ..subject.clone() };
+        let paired = ServerUnderTest { naming: Naming::Pair, ..server.clone() };
         if let Ok(time) = round_trip(&paired)? {
-            (subject, measured) = (paired, Ok(time));
+            (server, measured) = (paired, Ok(time));
             notes.push(PAIRED.to_owned());
         }
     }
     let round_trip = measured.ok();
-    subject.patience = patience(round_trip, subject.patience);
-    let mut climb = Climb { subject, done: HashMap::new(), notes, tell: &mut tell };
-    let asked = |check: &&Check| check.asked(climb.subject.profile) != Asked::Nothing;
-    let rows: Vec<_> = LADDER.iter().filter(asked).filter(|check| wanted(check)).collect();
+    server.patience = patience(round_trip, server.patience);
+    let mut climb = Climb { server, done: HashMap::new(), notes, tell: &mut tell };
+    let asked = |check: &&Check| check.asked(climb.server.profile) != Asked::Nothing;
+    let rows: Vec<_> = TABLE.iter().filter(asked).filter(|check| wanted(check)).collect();
     for check in &rows {
         climb.reach(check, &rows)?;
     }
-    let Climb { mut done, mut notes, subject, .. } = climb;
-    notes.extend(subject.tls.iter().flat_map(Tls::notes));
+    let Climb { mut done, mut notes, server, .. } = climb;
+    notes.extend(server.tls.iter().flat_map(Tls::notes));
     let rows = rows
         .into_iter()
         .filter_map(|check| done.remove(check.id).map(|(it, took)| (*check, it, took)))
@@ -125,9 +125,9 @@ const PAIRED: &str = "it writes a client's address as Python prints a pair, ('12
                       the protocol has 127.0.0.1:50312. Apart from this note, that is let pass.";
 
 /// The median of a few exchanges; or the bytes that came instead of the right answer, if any.
-fn round_trip(subject: &Subject) -> Result<Result<Duration, Vec<u8>>, NotStarted> {
+fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, NotStarted> {
     const EXCHANGES: usize = 5;
-    let bench = Bench::new(subject.clone(), "round-trip");
+    let bench = Bench::new(server.clone(), "round-trip");
     let measured = (|| {
         let server = bench.serve()?;
         let mut times = Vec::new();
@@ -161,7 +161,7 @@ fn patience(round_trip: Option<Duration>, at_least: Duration) -> Duration {
 }
 
 struct Climb<'a> {
-    subject: Subject,
+    server: ServerUnderTest,
     done: HashMap<&'static str, (Outcome, Duration)>,
     notes: Vec<String>,
     tell: &'a mut dyn FnMut(Event<'_>),
@@ -182,9 +182,9 @@ impl Climb<'_> {
             }
         }
         let begin = Instant::now();
-        let outcome = match (check.is_senseless(&self.subject), missing) {
+        let outcome = match (check.is_senseless(&self.server), missing) {
             (Some(why), _) => Outcome::NotAsked(why),
-            _ if !check.needs.met_by(&self.subject.target) => {
+            _ if !check.needs.met_by(&self.server.source) => {
                 Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())
             }
             (None, Some(id)) => Outcome::NotTried(format!("says nothing new while {id} fails")),
@@ -205,7 +205,7 @@ impl Climb<'_> {
         let mut late = Vec::new();
         for tried in 1..=TRIES {
             let mut left = Vec::new();
-            let verdict = check.judge(&self.subject, &mut left);
+            let verdict = check.judge(&self.server, &mut left);
             left.extend(end_escaped());
             for process in left {
                 self.notes
@@ -229,11 +229,11 @@ impl Climb<'_> {
     /// A failure; where threads tell something about it, with what they do when it fails once more.
     fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
         let tells = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
-        if tells && is_possible() && !matches!(self.subject.target, Target::Running(_)) {
-            let mut subject = self.subject.clone();
+        if tells && is_possible() && !matches!(self.server.source, Source::Running(_)) {
+            let mut server = self.server.clone();
             // That it fails is known; this is to see how.
-            subject.patience = subject.patience.min(LEAST_PATIENCE);
-            if let Verdict::Failed(again) = check.judge_watching(&subject, &mut Vec::new()) {
+            server.patience = server.patience.min(LEAST_PATIENCE);
+            if let Verdict::Failed(again) = check.judge_watching(&server, &mut Vec::new()) {
                 finding.threads = again.threads;
             }
             // Of what this server has left behind, the first has told.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use check::{
-    Asked, Check, Event, Format, Invocation, LADDER, LEAST_PATIENCE, Naming, Profile, Subject,
-    Target, climb, list, one_failure, write_report,
+    Asked, Check, Event, Format, Invocation, LEAST_PATIENCE, Naming, Profile, ServerUnderTest,
+    Source, TABLE, climb, list, one_failure, write_report,
 };
 use indicatif::ProgressBar;
 use probe::server;
@@ -82,11 +82,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn id_or_theme(text: &str) -> Result<String, String> {
     let text = text.replace(' ', "-");
     let is_known = |check: &Check| check.id == text || theme_id(check) == text;
-    if LADDER.iter().any(is_known) {
+    if TABLE.iter().any(is_known) {
         return Ok(text);
     }
-    let like: Vec<_> =
-        LADDER.iter().map(|check| check.id).filter(|id| id.contains(&text)).collect();
+    let like: Vec<_> = TABLE.iter().map(|check| check.id).filter(|id| id.contains(&text)).collect();
     let like =
         if like.is_empty() { String::new() } else { format!("; like it: {}", like.join(", ")) };
     Err(format!("no such check{like}; `tincan check --list` shows all"))
@@ -109,9 +108,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("tincan: --tls is for chats, and {profile} is none");
         return Ok(ExitCode::from(2));
     }
-    let (target, shown) = match args.addr {
-        Some(addr) => (Target::Running(addr), format!("--addr {addr}")),
-        None => (Target::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
+    let (source, shown) = match args.addr {
+        Some(addr) => (Source::Running(addr), format!("--addr {addr}")),
+        None => (Source::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
     };
     if let Some(addr) = args.addr
         && let Err(err) = TcpStream::connect_timeout(&addr, LEAST_PATIENCE)
@@ -132,13 +131,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let subject = Subject { profile, target, naming, speech: None, seed, patience, tls };
+    let subject = ServerUnderTest { profile, source, naming, own: None, seed, patience, tls };
     let wanted = |check: &Check| {
         let only = &args.only;
         only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
     };
     let asked = |check: &Check| wanted(check) && check.asked(profile) != Asked::Nothing;
-    if !LADDER.iter().any(asked) {
+    if !TABLE.iter().any(asked) {
         eprintln!("tincan: of these checks, {profile} is asked none");
         return Ok(ExitCode::from(2));
     }
@@ -170,17 +169,17 @@ pub fn check_one(
     let all = format!("{} {profile} {shown}", called_as("check"));
     let again = format!("{} {profile} --only {{id}} {shown}", called_as("check"));
     let call = Invocation { profile, seed: SEED, hints, target: shown, again };
-    let target = Target::Command(command);
+    let source = Source::Command(command);
     let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
-    let (speech, seed, tls) = (None, SEED, None);
-    let subject = Subject { profile, target, naming, speech, seed, patience, tls };
+    let (own, seed, tls) = (None, SEED, None);
+    let subject = ServerUnderTest { profile, source, naming, own, seed, patience, tls };
     Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
 }
 
 const SEED: u64 = 1;
 
 fn check(
-    subject: Subject,
+    subject: ServerUnderTest,
     call: &Invocation,
     format: Format,
     wanted: impl Fn(&Check) -> bool,

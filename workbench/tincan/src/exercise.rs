@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use check::LADDER;
+use check::TABLE;
 use check::mutants::{self, Mutant};
 
 use crate::output::print;
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn list() -> Result<ExitCode> {
     let mut text = format!("{:<28} {:<11} {:<13} fails\n\n", "exercise", "language", "profile");
     let mutants = mutants::all()?;
-    for check in LADDER {
+    for check in TABLE.iter() {
         for mutant in mutants.iter().filter(|it| it.fails == check.id) {
             let Mutant { id, right, profile, .. } = mutant;
             let language = language(right);

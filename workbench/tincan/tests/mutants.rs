@@ -65,7 +65,7 @@ fn trial(
 
 fn every_check_has_a_mutant() -> Result<(), Failed> {
     let mutants = mutants::all().unwrap();
-    let rows = check::LADDER.iter();
+    let rows = check::TABLE.iter().filter(|check| check.is_for_anybody());
     let missing: Vec<_> = rows
         .map(|check| check.id)
         .filter(|id| mutants.iter().all(|mutant| mutant.fails != *id))

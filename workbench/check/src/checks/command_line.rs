@@ -1,0 +1,366 @@
+//! The command line, and where a server listens.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::check::ours;
+use crate::log_events::expect_once;
+use crate::profile::STAGES;
+use crate::{Bench, Check, Needs, Serves, Theme};
+use probe::port::Port;
+use probe::server::{Ended, Launch};
+use probe::wire::{Client, Heard};
+use probe::{PATIENCE, fail, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    ours("cli-port-zero", Theme::CommandLine, STAGES, port_zero, "§1: `0` lets the system pick.")
+        .others(Serves::One),
+    ours("cli-port-given", Theme::CommandLine, STAGES, port_given, "§1: `--port PORT`.")
+        .others(Serves::One),
+    ours("cli-port-default", Theme::CommandLine, STAGES, port_default, "§2: default port 4040.")
+        .others(Serves::One),
+    ours(
+        "cli-host-default",
+        Theme::CommandLine,
+        STAGES,
+        host_default,
+        "§1: Default `127.0.0.1`: nobody outside this machine gets in unless asked.",
+    )
+    .others(Serves::One),
+    ours(
+        "cli-host-any-v4",
+        Theme::CommandLine,
+        STAGES,
+        host_any_v4,
+        "§1: `0.0.0.0` or `::` opens it.",
+    )
+    .others(Serves::OneAtATime),
+    ours(
+        "cli-host-any-v6",
+        Theme::CommandLine,
+        STAGES,
+        host_any_v6,
+        "§1: `::` takes IPv4 clients too.",
+    )
+    .others(Serves::OneAtATime)
+    .needs(Needs::Ipv6),
+    ours(
+        "cli-host-v6",
+        Theme::CommandLine,
+        STAGES,
+        host_v6_loopback,
+        "§1: interface to listen on: an IPv4 or IPv6 address. `ADDR` is a socket address as \
+         Rust prints it: `[::1]:50312`.",
+    )
+    .others(Serves::One)
+    .needs(Needs::Ipv6),
+    ours(
+        "cli-host-name",
+        Theme::CommandLine,
+        STAGES,
+        host_name,
+        "§1: interface to listen on: … or a host name.",
+    )
+    .others(Serves::One),
+    ours(
+        "cli-host-unknown",
+        Theme::CommandLine,
+        STAGES,
+        host_unknown,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no such host).",
+    )
+    .others(Serves::One),
+    ours(
+        "cli-port-taken",
+        Theme::CommandLine,
+        STAGES,
+        port_taken,
+        "§1: 1 with a one-line reason on stderr when it cannot start (port taken).",
+    )
+    .others(Serves::One),
+    ours(
+        "cli-no-permission",
+        Theme::CommandLine,
+        STAGES,
+        no_permission,
+        "§1: 1 with a one-line reason on stderr when it cannot start (no permission).",
+    )
+    .others(Serves::One)
+    .needs(Needs::LowPorts),
+    ours(
+        "cli-usage",
+        Theme::CommandLine,
+        STAGES,
+        usage_errors,
+        "§1: exit code 2 for a usage error.",
+    )
+    .others(Serves::One),
+    ours(
+        "cli-help",
+        Theme::CommandLine,
+        STAGES,
+        help,
+        "§1: `--help` on every binary, with an example under \"Examples\".",
+    )
+    .others(Serves::One),
+    ours("cli-version", Theme::CommandLine, STAGES, version, "§1: `--version` on every binary.")
+        .others(Serves::One),
+    #[cfg(unix)]
+    ours(
+        "cli-stdout",
+        Theme::CommandLine,
+        STAGES,
+        stdout_is_one_line,
+        "§1: stdout: exactly one line, `Listening on ADDR`, flushed once connections are \
+         accepted.",
+    )
+    .others(Serves::OneAtATime),
+];
+
+pub(super) fn port_zero(bench: &Bench) -> Result<()> {
+    // Two at once: each has a port of its own.
+    let (one, two) = (bench.start(&[])?, bench.start(&[])?);
+    if one.addr() == two.addr() || one.addr().port() == 0 {
+        return fail("started two servers on port 0", "two ports", format!("{one:?}, {two:?}"));
+    }
+    bench.expect_works(&one)?;
+    bench.expect_works(&two)
+}
+
+pub(super) fn port_given(bench: &Bench) -> Result<()> {
+    let port = Port::reserve()?;
+    let server = bench.run_as_given(bench.launch(&["--port", &port.to_string()]))?;
+    if server.addr().port() != port.number() {
+        return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
+    }
+    bench.expect_works(&server)
+}
+
+/// The default port is taken, by this check if by nobody else: the server must say so.
+pub(super) fn port_default(bench: &Bench) -> Result<()> {
+    let port = default_port(bench);
+    let mut held = None;
+    wait_until(Duration::from_secs(5), || {
+        held = TcpListener::bind(("127.0.0.1", port)).ok();
+        Ok(held.is_some())
+    })?;
+    cannot_start(bench, &[], &port.to_string())
+}
+
+fn default_port(bench: &Bench) -> u16 {
+    /// That of the stages.
+    const TIN_CAN: u16 = 4040;
+    bench.own().map_or(TIN_CAN, |it| it.default_port)
+}
+
+pub(super) fn host_default(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    if server.addr().ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        return fail("started without --host", "127.0.0.1", server.addr());
+    }
+    if cfg!(target_os = "linux") {
+        refused_at(SocketAddr::from(([127, 0, 0, 2], server.addr().port())))?;
+    }
+    Ok(())
+}
+
+/// Nothing may listen there.
+fn refused_at(addr: SocketAddr) -> Result<()> {
+    match TcpStream::connect_timeout(&addr, PATIENCE) {
+        // A port that nothing listens on may be connected to itself (RFC 9293, simultaneous open).
+        Ok(stream) if stream.local_addr()? != addr => {
+            fail(format!("connected to {addr}"), "to be refused", "a connection")
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn host_any_v4(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["--host", "0.0.0.0"])?;
+    let mut hosts = vec![Ipv4Addr::LOCALHOST];
+    if cfg!(target_os = "linux") {
+        hosts.push(Ipv4Addr::new(127, 0, 0, 2));
+    }
+    for host in hosts {
+        let mut client = Client::connect(SocketAddr::from((host, server.addr().port())))?;
+        bench.exchange(&mut client, "from afar")?;
+    }
+    Ok(())
+}
+
+pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["--host", "::"])?;
+    let port = server.addr().port();
+    let mut client = Client::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?;
+    bench.exchange(&mut client, "over IPv6")?;
+    // A server of one client at a time is kept waiting by one that stays.
+    drop(client);
+    let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    if bench.own().is_some() {
+        return bench.exchange(&mut client, "over IPv4");
+    }
+    client.say("over IPv4")?;
+    let SocketAddr::V4(v4) = client.addr() else {
+        return fail("connected over IPv4", "an IPv4 address", client.addr());
+    };
+    // A dual-stack socket sees IPv4 clients at addresses such as ::ffff:127.0.0.1.
+    let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
+    let answers = [client.addr(), mapped].map(|addr| bench.answer(addr, "over IPv4"));
+    let heard = client.hear(PATIENCE)?;
+    if answers.iter().any(|answer| heard == Heard::Frame(answer.clone().into_bytes())) {
+        return Ok(());
+    }
+    fail(client.transcript(), format!("one of {answers:?}"), heard)
+}
+
+pub(super) fn host_v6_loopback(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["--host", "::1"])?;
+    let mut client = bench.known_client(&server)?;
+    let addr = format!("[::1]:{}", client.addr().port());
+    expect_once(server.log(), &format!("Connection from {addr}"))?;
+    bench.exchange(&mut client, "IPv6")
+}
+
+pub(super) fn host_name(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["--host", "localhost"])?;
+    if !server.addr().ip().is_loopback() {
+        return fail("started with --host localhost", "a loopback address", server.addr());
+    }
+    bench.expect_works(&server)
+}
+
+pub(super) fn host_unknown(bench: &Bench) -> Result<()> {
+    // RFC 2606 keeps .invalid free of names, RFC 5737 keeps 192.0.2.0/24 free of machines.
+    for host in ["no-such-host.invalid", "192.0.2.1", "not a host"] {
+        cannot_start(bench, &["--host", host, "--port", "0"], host)?;
+    }
+    Ok(())
+}
+
+pub(super) fn port_taken(bench: &Bench) -> Result<()> {
+    let holder = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = holder.local_addr()?.port().to_string();
+    cannot_start(bench, &["--port", &port], &port)
+}
+
+pub(super) fn no_permission(bench: &Bench) -> Result<()> {
+    let launch = bench.launch(&["--port", "1"]);
+    // Any other answer, also that the port is taken, comes only to one who may listen there.
+    let probe = TcpListener::bind("127.0.0.1:1").map_err(|err| err.kind());
+    let is_denied = matches!(probe, Err(ErrorKind::PermissionDenied));
+    let launch = if is_denied { launch } else { launch.without_low_ports() };
+    refuses_to_start(&launch, "127.0.0.1:1")
+}
+
+/// The server must end with 1 and one line that names what it tried, also where Rust would add a
+/// backtrace.
+fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
+    refuses_to_start(&bench.launch(args), names)
+}
+
+pub(super) fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
+    for backtrace in [None, Some("1"), Some("full")] {
+        let launch = backtrace
+            .into_iter()
+            .fold(launch.clone(), |launch, it| launch.env("RUST_BACKTRACE", it));
+        let ended = launch.clone().run_to_end()?;
+        let one_line = matches!(&ended.stderr[..], [line] if line.contains(names));
+        if ended.status.code() != Some(1) || !ended.stdout.is_empty() || !one_line {
+            let expected = format!("code 1, nothing on stdout, one line on stderr with `{names}`");
+            return fail(format!("ran {launch}"), expected, ended);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn usage_errors(bench: &Bench) -> Result<()> {
+    let wrong: [&[&str]; 11] = [
+        &["--no-such-flag", "--port", "0"],
+        &["-Z", "--port", "0"],
+        &["--port", "telnet"],
+        &["--port", "65536"],
+        &["--port", "-1"],
+        &["--port", ""],
+        &["--port"],
+        &["--port", "0", "--host"],
+        &["--port", "0", "extra"],
+        &["--port", "0", "--max-clients", "0"],
+        &["--port", "0", "--max-clients", "many"],
+    ];
+    for args in wrong {
+        let launch = bench.launch(args);
+        let ended = launch.clone().run_to_end()?;
+        if ended.status.code() != Some(2) || !ended.stdout.is_empty() || ended.stderr.is_empty() {
+            let expected = "code 2, nothing on stdout, what was wrong on stderr";
+            return fail(format!("ran {launch}"), expected, ended);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn help(bench: &Bench) -> Result<()> {
+    let port = default_port(bench).to_string();
+    let mut words = vec![
+        "Examples",
+        "--host",
+        "--port",
+        &port,
+        "127.0.0.1",
+        "--max-clients",
+        "--trace",
+        "--help",
+        "--version",
+        "-v",
+        "-q",
+    ];
+    if bench.profile().is_chat() {
+        words.push("--others-only");
+    }
+    let ended = printed_well(bench, "--help")?;
+    let text = ended.stdout.join("\n");
+    for word in words {
+        if !text.contains(word) {
+            return fail("ran with --help", format!("`{word}` in it"), text);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn version(bench: &Bench) -> Result<()> {
+    let ended = printed_well(bench, "--version")?;
+    let number =
+        |word: &str| word.split('.').filter(|part| part.parse::<u32>().is_ok()).count() >= 2;
+    match &ended.stdout[..] {
+        [line] if line.split_whitespace().any(number) => Ok(()),
+        _ => fail("ran with --version", "one line with the version's number", ended),
+    }
+}
+
+fn printed_well(bench: &Bench, flag: &str) -> Result<Ended> {
+    let ended = bench.launch(&[flag]).run_to_end()?;
+    if ended.status.code() == Some(0) && ended.stderr.is_empty() {
+        return Ok(ended);
+    }
+    fail(format!("ran with {flag}"), "code 0, nothing on stderr", ended)
+}
+
+/// All that a server prints in a life with clients is one line, and its address works.
+#[cfg(unix)]
+pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
+    let mut server = bench.start(&["-v"])?;
+    for _ in 0..3 {
+        bench.expect_works(&server)?;
+    }
+    bench.misbehave(&server)?;
+    server.signal(probe::server::Signal::TERM)?;
+    server.expect_exit("sent SIGTERM")?;
+    let stdout = server.printed()?.0;
+    let line = format!("Listening on {}", server.addr());
+    if stdout == [line.clone()] {
+        return Ok(());
+    }
+    fail("let a server serve and end", format!("`{line}` alone on stdout"), format!("{stdout:#?}"))
+}

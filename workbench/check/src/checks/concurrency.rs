@@ -1,0 +1,361 @@
+//! Many clients at once.
+
+use anyhow::{Context, Result};
+
+use super::framing;
+use super::survival::served_or_refused;
+use crate::bench::wait_until_read;
+use crate::check::TIN_CAN_ROW;
+use crate::profile::{ANY, SEVERAL};
+use crate::protocol::FirstExchange;
+use crate::{Bench, Check, Needs, Profile, Theme};
+use probe::server::Server;
+use probe::wire::{Client, Heard};
+use probe::{fail, fail_late, sockdiag, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    Check {
+        id: "silent-peer",
+        theme: Theme::Concurrency,
+        title: "a silent client beside one that speaks",
+        rule: "A client that is silent holds up nobody; in echo-uni it holds up everybody, and that \
+               is its lesson.",
+        who: SEVERAL,
+        limit: &[Profile::EchoUni],
+        after: &[
+            "frame-bytewise",
+            "select-echo",
+            "app-any-split",
+            "calc-bytewise",
+            "names-cut",
+            "party-before",
+            "party-cut",
+        ],
+        hints: [
+            "The server waits for one client and serves nobody else meanwhile.",
+            "The loop that accepts: does it read from a client itself, or wait for one to end?",
+            "Accept in a loop that does nothing else: a thread for each client, one wait for the \
+             readiness of all, or a task for each.",
+        ],
+        read: "echo-multi.md#Predict",
+        run: silent_peer,
+        ..TIN_CAN_ROW
+    },
+    Check {
+        id: "crowd-200",
+        theme: Theme::Concurrency,
+        title: "200 clients at once",
+        rule: "200 clients are served at once; echo-uni serves them in turn.",
+        who: ANY,
+        after: &["silent-peer", "frame-one-write", "chat-everyone"],
+        hints: [
+            "There is room for fewer clients than that: a limit, a pool, or a backlog that is full.",
+            "Numbers: of workers, of places, the argument of listen().",
+            "Let clients in as they come; ask listen() for a backlog of 1,024.",
+        ],
+        read: "echo-multi.md#Where it breaks",
+        run: two_hundred,
+        ..TIN_CAN_ROW
+    },
+    Check {
+        id: "crowd-1100",
+        theme: Theme::Concurrency,
+        title: "1,100 clients at once",
+        rule: "1,100 clients at once are served; a server with a thread for each may refuse some, \
+               but leaves nobody waiting.",
+        who: SEVERAL,
+        after: &["crowd-200"],
+        hints: [
+            "Something ends at 1,024: select(2), or the number of descriptors that a process may \
+             have.",
+            "Which call waits for clients, and `ulimit -n`.",
+            "Use poll, epoll or kqueue instead of select; raise the soft limit of descriptors when \
+             the server starts; close what there is no room for.",
+        ],
+        read: "chat-poll.md#Where it breaks",
+        run: eleven_hundred,
+        ..TIN_CAN_ROW
+    },
+    Check {
+        id: "threads-each",
+        theme: Theme::Concurrency,
+        title: "a thread for each client",
+        rule: "chat-threads: each client has a thread (or process) of its own.",
+        who: &[Profile::ChatThreads],
+        needs: Needs::Figures,
+        hints: [
+            "The server has fewer threads than clients: it is built in another way than its profile \
+             says.",
+            "What happens after accept: is a thread started?",
+            "Start a thread for each client, or check it as `chat`.",
+        ],
+        read: "chat-threads.md#The picture",
+        run: thread_a_client,
+        ..TIN_CAN_ROW
+    },
+    Check {
+        id: "threads-one",
+        theme: Theme::Concurrency,
+        title: "one thread for all",
+        rule: "chat-poll: no client has a thread of its own.",
+        who: &[Profile::ChatPoll],
+        needs: Needs::Figures,
+        hints: [
+            "Threads come with the clients: the server is built in another way than its profile says.",
+            "What happens after accept: is a thread started?",
+            "Register each client with the one loop that waits for all, or check it as `chat`.",
+        ],
+        read: "chat-poll.md#The code in pieces",
+        run: one_thread,
+        ..TIN_CAN_ROW
+    },
+    Check {
+        id: "threads-few",
+        theme: Theme::Concurrency,
+        title: "a few threads for all",
+        rule: "chat-async: the tasks of all clients share a few threads.",
+        who: &[Profile::ChatAsync],
+        needs: Needs::Figures,
+        hints: [
+            "Threads come with the clients: something in the tasks blocks, or is run in a thread \
+             each.",
+            "Blocking calls inside tasks, and calls that hand work to a pool.",
+            "Await what waits, in a task for each client, or check it as `chat`.",
+        ],
+        read: "chat-async.md#The code in pieces",
+        run: few_threads,
+        ..TIN_CAN_ROW
+    },
+];
+
+pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let mut silent = bench.connect(&server)?;
+    if let Some(first) = bench.first_exchange() {
+        return silent_amid_request(bench, &server, silent, first);
+    }
+    silent.send(b"half a mess")?;
+    wait_until_read(&silent)?;
+    bench.did("A sent half a message and no more; B came and sent a whole one");
+    let mut other = bench.connect(&server)?;
+    bench.exchange(&mut other, "hello")?;
+    bench.did("A sent half a message, and the rest after B had been served");
+    silent.send(b"age\0")?;
+    let answer = bench.answer(silent.addr(), "half a message").into_bytes();
+    while silent.frame()? != answer {}
+    if bench.is_inside_tls() { no_handshake(bench, &server) } else { Ok(()) }
+}
+
+/// Who is silent before it is inside TLS holds up nobody either.
+fn no_handshake(bench: &Bench, server: &Server) -> Result<()> {
+    bench.did("a client connected and began no handshake; another came and sent a message");
+    let _silent = bench.connect_bare(server)?;
+    let other = || bench.exchange_amid_others(&mut bench.connect(server)?, "hello");
+    framing::guessed(other(), |failure| failure.is_late.then_some(ONE_HANDSHAKE_AT_A_TIME))
+}
+
+const ONE_HANDSHAKE_AT_A_TIME: &str = "The server does the handshake of one client before it accepts \
+                                       the next. Wrap the accepted socket, not the listener, in the \
+                                       client's own thread or task.";
+
+fn silent_amid_request(
+    bench: &Bench,
+    server: &Server,
+    mut silent: Client,
+    first: FirstExchange,
+) -> Result<()> {
+    let (begun, rest) = first.halves();
+    silent.send(&begun)?;
+    wait_until_read(&silent)?;
+    bench.did("A sent half a request and no more; B came and sent a whole one");
+    bench.exchange(&mut bench.connect(server)?, "hello")?;
+    bench.did("A sent half a request, and the rest after B had been served");
+    silent.send(&rest)?;
+    (first.answer)(&mut silent)
+}
+
+pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
+    let server = bench.serve()?;
+    let refused = crowd(bench, &server, 200)?;
+    if refused == 0 {
+        return Ok(());
+    }
+    fail("", "all 200 clients are served", format!("{refused} were not"))
+}
+
+pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
+    let mut server = bench.serve()?;
+    let refused = crowd(bench, &server, 1100)?;
+    server.expect_alive("")?;
+    // One thread for each has its limit, and whoever is past it must be told, not left to wait.
+    let all = [Profile::ChatPoll, Profile::ChatAsync, Profile::EchoSelect];
+    let may_refuse = !all.contains(&bench.profile());
+    if refused == 0 || (may_refuse && refused <= 600) {
+        return Ok(());
+    }
+    fail("", "all 1,100 clients are served", format!("{refused} were not"))
+}
+
+/// Lets so many clients be there at once, and gives how many of them were refused.
+fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
+    bench.did(format!("{size} clients connected and stayed; each sent a message"));
+    let mut clients = Vec::new();
+    for _ in 0..size {
+        clients.push(bench.connect(server)?.patient(4 * bench.patience()));
+    }
+    if let Some(first) = bench.first_exchange() {
+        return all_amid_requests(bench, clients, first);
+    }
+    if bench.profile().is_chat() {
+        wait_until_accepted(bench, server)?;
+        return chatting(bench, &mut clients);
+    }
+    if !bench.profile().one_at_a_time() {
+        for client in &mut clients {
+            client.send_regardless(b"from the cro");
+        }
+        bench.did(format!(
+            "{size} clients stayed amid their messages; then, from the last to \
+             the first, each sent the rest and got its answer"
+        ));
+    }
+    let mut refused = 0;
+    if bench.profile().one_at_a_time() {
+        for client in &mut clients {
+            client.send_regardless(b"from the crowd\0");
+        }
+    } else {
+        // The last come is the first served: all the others are still amid their messages then.
+        clients.reverse();
+    }
+    // Whoever has been served leaves: a server may wait for that before it serves the next.
+    for mut client in clients {
+        client.send_regardless(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
+        refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
+    }
+    Ok(refused)
+}
+
+fn all_amid_requests(
+    bench: &Bench,
+    mut clients: Vec<Client>,
+    first: FirstExchange,
+) -> Result<usize> {
+    let (begun, rest) = first.halves();
+    for client in &mut clients {
+        client.send_regardless(&begun);
+    }
+    bench.did(format!(
+        "{} clients stayed amid their requests; then, from the last to the first, each sent the \
+         rest and got its answer",
+        clients.len()
+    ));
+    let mut refused = 0;
+    // All stay until the last has been served.
+    for client in clients.iter_mut().rev() {
+        refused += usize::from(!first.served_or_refused(client, &rest)?);
+    }
+    Ok(refused)
+}
+
+/// Gives the server time to let in all who have come, where the system tells who waits.
+fn wait_until_accepted(bench: &Bench, server: &Server) -> Result<()> {
+    let port = server.addr().port();
+    let waiting = || {
+        let all = sockdiag::listeners().unwrap_or_default();
+        all.iter().find(|it| it.addr.port() == port).map_or(0, |it| it.waiting)
+    };
+    // A server that never does shows that in what follows.
+    wait_until(bench.patience(), || Ok(waiting() == 0)).map(drop)
+}
+
+/// The first says something until everyone has heard something or was refused; then once more, and
+/// everyone must hear that.
+fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
+    let size = clients.len();
+    bench.did(format!("{size} clients connected and stayed; A spoke until all had heard it"));
+    let first = clients[0].addr();
+    let mut waiting: Vec<_> = (0..size).collect();
+    let mut refused = Vec::new();
+    let patience = clients[0].patience();
+    let all_in = wait_until(patience, || {
+        clients[0].say("anybody there?")?;
+        let mut still = Vec::new();
+        for i in std::mem::take(&mut waiting) {
+            // Whoever is not in yet hears a later one.
+            let within = if i == 0 { patience } else { std::time::Duration::ZERO };
+            match clients[i].hear(within)? {
+                Heard::Frame(frame) if frame.starts_with(b"server: ") => refused.push(i),
+                Heard::Frame(_) => {}
+                Heard::Silence => still.push(i),
+                Heard::Eof | Heard::Reset => refused.push(i),
+            }
+        }
+        waiting = still;
+        Ok(waiting.is_empty())
+    })?;
+    if !all_in {
+        let got = format!("{} hear nothing and are not refused", waiting.len());
+        return fail_late("", "each of them hears A, or is refused", got);
+    }
+    refused.sort_unstable();
+    for i in refused.iter().rev() {
+        clients.remove(*i);
+    }
+    bench.did(format!("{size} clients connected and stayed; A spoke to all"));
+    let Some(speaker) = clients.first_mut() else { return Ok(size) };
+    speaker.say("to everybody")?;
+    let last = bench.said(first, "to everybody").into_bytes();
+    for client in clients {
+        while client.frame()? != last {}
+    }
+    Ok(refused.len())
+}
+
+/// How many threads and processes the server has more with so many clients.
+fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Result<u64> {
+    let server = bench.serve()?;
+    bench.expect_works(&server)?;
+    let threads = || {
+        let figures = server.figures().context("the system does not tell about the server")?;
+        anyhow::Ok(figures.threads)
+    };
+    let before = threads()?;
+    let mut inside = Vec::new();
+    for _ in 0..clients {
+        let mut client = bench.connect(&server)?;
+        bench.exchange_amid_others(&mut client, "here I am")?;
+        inside.push(client);
+    }
+    let mut more = 0;
+    wait_until(bench.patience(), || {
+        more = threads()?.saturating_sub(before);
+        Ok(done(more))
+    })?;
+    bench.did(format!("{clients} clients joined, and stayed"));
+    Ok(more)
+}
+
+pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
+    const CLIENTS: usize = 50;
+    let is_enough = |more| more + 2 >= CLIENTS as u64;
+    match threads_for(bench, CLIENTS, is_enough)? {
+        more if is_enough(more) => Ok(()),
+        more => fail("", format!("a thread for each of {CLIENTS}"), format!("{more} more")),
+    }
+}
+
+pub(super) fn one_thread(bench: &Bench) -> Result<()> {
+    match threads_for(bench, 50, |more| more <= 1)? {
+        0 | 1 => Ok(()),
+        more => fail("", "no thread for a client", format!("{more} more")),
+    }
+}
+
+pub(super) fn few_threads(bench: &Bench) -> Result<()> {
+    const CLIENTS: u64 = 200;
+    match threads_for(bench, 200, |more| more < CLIENTS / 4)? {
+        more if more < CLIENTS / 4 => Ok(()),
+        more => fail("", "a few threads for all tasks", format!("{more} more")),
+    }
+}

@@ -1,0 +1,269 @@
+//! Who hears what in a chat, and in which order.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::bench::Room;
+use crate::check::ours;
+use crate::log_events::said;
+use crate::profile::CHAT_STAGES;
+use crate::{Bench, Check, Profile, Theme};
+use probe::wire::{Client, Heard, framed, show};
+use probe::{PATIENCE, fail, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    ours(
+        "chat-others-only",
+        Theme::Chat,
+        CHAT_STAGES,
+        others_only,
+        "§2: `--others-only` leaves the sender out.",
+    ),
+    ours(
+        "chat-pipelined",
+        Theme::Chat,
+        CHAT_STAGES,
+        pipelined_in_order,
+        "§2: one sender's messages in the order sent. Nothing is delivered twice. Nothing is \
+         lost.",
+    ),
+    ours(
+        "chat-thousand",
+        Theme::Chat,
+        CHAT_STAGES,
+        a_thousand_hear,
+        "§2: relayed to every client connected at that moment, be they a thousand.",
+    ),
+    ours(
+        "chat-newcomer",
+        Theme::Chat,
+        CHAT_STAGES,
+        newcomer_misses_nothing,
+        "§2: A server with one loop accepts what is waiting before it reads, so a client whose \
+         `connect` has returned gets every message that is sent after that.",
+    ),
+    ours(
+        "chat-churn",
+        Theme::Chat,
+        CHAT_STAGES,
+        churn_starves_nobody,
+        "§1: One client's failure is that client's alone: the server and every other client go on.",
+    ),
+];
+
+pub(super) fn others_only(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["--others-only"])?;
+    let mut first = Client::connect(server.addr())?;
+    let mut second = Client::connect(server.addr())?;
+    let mut third = Client::connect(server.addr())?;
+    meet(&mut [&mut first, &mut second, &mut third])?;
+    for text in ["one", "two"] {
+        first.say(text)?;
+        second.expect(&said(first.addr(), text))?;
+        third.expect(&said(first.addr(), text))?;
+    }
+    second.say("the first hears this, and nothing of its own before")?;
+    let answer = said(second.addr(), "the first hears this, and nothing of its own before");
+    first.expect(&answer)?;
+    third.expect(&answer)
+}
+
+/// Waits until each hears each of the others, where nobody hears itself: all are in by then.
+fn meet(clients: &mut [&mut Client]) -> Result<()> {
+    let mut heard = HashMap::new();
+    let met = wait_until(PATIENCE, || {
+        clients.iter_mut().try_for_each(|client| client.say("anybody there?"))?;
+        for client in clients.iter_mut() {
+            let heard: &mut usize = heard.entry(client.addr()).or_default();
+            while matches!(client.hear(LISTEN)?, Heard::Frame(_)) {
+                *heard += 1;
+            }
+        }
+        Ok(clients.iter().all(|client| heard[&client.addr()] >= clients.len()))
+    })?;
+    if met { Ok(()) } else { fail("let all say something", "all hear the others", "never") }
+}
+
+/// How long to listen for what others said before saying more.
+const LISTEN: Duration = Duration::from_millis(100);
+
+pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 3)?;
+    let addr = room.members[0].addr();
+    let texts: Vec<_> = (0..1000).map(|i| format!("message {i}")).collect();
+    let bytes: Vec<_> = texts.iter().map(|text| framed(text)).collect();
+    room.members[0].send(&bytes.concat())?;
+    texts.iter().try_for_each(|text| room.hear(&said(addr, text)))?;
+    room.say(1, "and nothing twice")
+}
+
+pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
+    const CLIENTS: usize = 1000;
+    // A server raises this limit by itself when it starts.
+    let launch = bench.launch(&[]);
+    let launch = if cfg!(unix) { launch.descriptors_at_first(256) } else { launch };
+    let server = bench.run(launch)?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(server.addr())?);
+    }
+    wait_until_all_are_in(&mut clients)?;
+    let last = said(clients[7].addr(), "to a thousand");
+    clients[7].say("to a thousand")?;
+    clients.iter_mut().try_for_each(|client| hear_up_to(client, &last))
+}
+
+/// The first says something again and again until everyone has heard something.
+fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
+    let mut heard = vec![false; clients.len()];
+    let all_in = wait_until(PATIENCE, || {
+        clients[0].say("anybody there?")?;
+        let addr = clients[0].addr();
+        clients[0].expect(&said(addr, "anybody there?"))?;
+        heard[0] = true;
+        for (client, heard) in clients.iter_mut().zip(&mut heard).skip(1) {
+            if !*heard {
+                *heard = matches!(client.hear(Duration::ZERO)?, Heard::Frame(_));
+            }
+        }
+        Ok(heard.iter().all(|heard| *heard))
+    })?;
+    let missing = heard.iter().filter(|heard| !**heard).count();
+    let did = format!("connected {} clients", clients.len());
+    if all_in { Ok(()) } else { fail(did, "all hear", format!("{missing} hear nothing")) }
+}
+
+/// Skips what was said to find out who is there.
+fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
+    loop {
+        let frame = client.frame()?;
+        if frame == last.as_bytes() {
+            return Ok(());
+        }
+        if !frame.ends_with(b": anybody there?") {
+            return fail(client.transcript(), last, show(&frame));
+        }
+    }
+}
+
+/// Checks that a client that has connected gets the next message.
+///
+/// A server with one loop accepts the clients that wait before it receives. A server whose accept loop is a
+/// thread or a task of its own may receive a message before it has accepted a client that connected at the
+/// same time.
+pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
+    const TRIES: usize = 100;
+    // How often a thread or a task is late depends on the machine. This is a coarse bound for a busy one: a
+    // server that let a client join in a thread or a task of the client missed 60 to 98.
+    let allowed = if bench.profile() == Profile::ChatPoll { 0 } else { TRIES / 2 };
+    let server = bench.start(&[])?;
+    let mut missed = 0;
+    for _ in 0..TRIES {
+        let mut speaker = Client::connect(server.addr())?;
+        let mut newcomer = Client::connect(server.addr())?;
+        speaker.say("first")?;
+        speaker.expect(&said(speaker.addr(), "first"))?;
+        newcomer.say("second")?;
+        let second = said(newcomer.addr(), "second");
+        let first = said(speaker.addr(), "first");
+        match newcomer.frame()? {
+            frame if frame == first.as_bytes() => newcomer.expect(&second)?,
+            frame if frame == second.as_bytes() => missed += 1,
+            frame => {
+                return fail(newcomer.transcript(), format!("{first} or {second}"), show(&frame));
+            }
+        }
+    }
+    let did = format!("{TRIES} times: connected two clients, and let the first say something");
+    if missed <= allowed {
+        return Ok(());
+    }
+    fail(did, format!("the second misses it {allowed} times at most"), format!("{missed} times"))
+}
+
+/// Checks that those who stay are heard, however many connect, say half a message and leave.
+pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 400;
+    /// Ten times what a fair server needed. An unfair one accepted tens of thousands.
+    const CONNECTIONS: usize = 20_000;
+    let mut room = Room::open(bench, &["-q"], 2)?;
+    let addr = room.server.addr();
+    let connections = AtomicUsize::new(0);
+    let is_over = AtomicBool::new(false);
+    let heard = thread::scope(|scope| {
+        // Also if the check below fails or panics, because the scope waits for the threads.
+        let _end = SetAtEnd(&is_over);
+        for is_reset in [true, false] {
+            let (connections, is_over) = (&connections, &is_over);
+            scope.spawn(move || churn(addr, is_reset, connections, is_over));
+        }
+        hear_during_churn(&mut room, MESSAGES, &connections)
+    })?;
+    let came = connections.load(Ordering::Relaxed);
+    if came <= CONNECTIONS {
+        return Ok(());
+    }
+    let did = format!("said {heard} messages while others connected and left");
+    fail(did, format!("delivered before {CONNECTIONS} of them have come"), format!("after {came}"))
+}
+
+/// Sets the flag when it is dropped.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over: &AtomicBool) {
+    /// Bounds on the test itself.
+    const ENOUGH: usize = 100_000;
+    const FAILURES: usize = 100;
+    let mut failures = 0;
+    while !is_over.load(Ordering::Relaxed) && connections.load(Ordering::Relaxed) < ENOUGH {
+        let Ok(mut client) = Client::connect(server) else {
+            failures += 1;
+            if failures >= FAILURES {
+                return;
+            }
+            thread::sleep(AFTER_FAILURE);
+            continue;
+        };
+        connections.fetch_add(1, Ordering::Relaxed);
+        if client.send_regardless(b"x\0half") && is_reset {
+            let _ = client.reset();
+        }
+    }
+}
+
+/// How long to wait after a connection that failed, before the next one.
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+
+/// Says `messages` messages once the churn has begun, and waits until the other member has them all.
+fn hear_during_churn(
+    room: &mut Room<'_>,
+    messages: usize,
+    connections: &AtomicUsize,
+) -> Result<usize> {
+    const BEGUN: usize = 500;
+    if !wait_until(PATIENCE, || Ok(connections.load(Ordering::Relaxed) >= BEGUN))? {
+        let came = connections.load(Ordering::Relaxed);
+        return fail("let clients connect and leave", format!("{BEGUN} of them come"), came);
+    }
+    connections.store(0, Ordering::Relaxed);
+    let speaker = room.members[1].addr();
+    for i in 0..messages {
+        room.members[1].say(&format!("message {i}"))?;
+    }
+    for i in 0..messages {
+        let expected = said(speaker, &format!("message {i}"));
+        while room.members[0].frame()? != expected.as_bytes() {} // the others' words come between
+    }
+    Ok(messages)
+}

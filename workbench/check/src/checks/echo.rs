@@ -1,0 +1,175 @@
+//! What the two echo servers say, and whom they let wait.
+
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::check::ours;
+use crate::log_events::{self as events, came, left, said};
+use crate::profile::ECHO_STAGES;
+use crate::{Bench, Check, Profile, Theme};
+use probe::fail;
+use probe::wire::{Client, Heard};
+#[cfg(target_os = "linux")]
+use probe::{PATIENCE, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    ours(
+        "echo-answer",
+        Theme::Framing,
+        ECHO_STAGES,
+        answers_and_closes,
+        "§2: client connects, sends a message; server answers; both close.",
+    ),
+    ours(
+        "echo-rest-ignored",
+        Theme::Framing,
+        ECHO_STAGES,
+        rest_ignored,
+        "§2: What follows the first ␀ is ignored.",
+    ),
+    ours(
+        "echo-early-leaver",
+        Theme::Framing,
+        ECHO_STAGES,
+        early_leaver_logged,
+        "§2: A client that leaves early is logged, and the next one served.",
+    ),
+    ours(
+        "echo-one-at-a-time",
+        Theme::Framing,
+        &[Profile::EchoUni],
+        second_waits,
+        "§2: One client at a time: a second client waits until the first is done.",
+    ),
+    ours(
+        "echo-one-at-a-time-limit",
+        Theme::Framing,
+        &[Profile::EchoUni],
+        second_waits_at_the_limit,
+        "§2: a second client waits until the first is done, so no limit is ever passed.",
+    ),
+    #[cfg(target_os = "linux")]
+    ours(
+        "echo-thread-a-client",
+        Theme::Framing,
+        &[Profile::EchoMulti],
+        thread_a_client,
+        "§2: One thread a client.",
+    ),
+];
+
+pub(super) fn answers_and_closes(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    for text in ["one", "two", "one"] {
+        let mut client = Client::connect(server.addr())?;
+        bench.exchange(&mut client, text)?;
+        events::wait_for(&server, &left(client.addr()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    let much = [b"first\0", &vec![b'z'; 300_000][..]].concat();
+    for bytes in
+        [&b"first\0second\0third\0"[..], b"first\0\xff\xff\0", b"first\0half of a", &much[..]]
+    {
+        let mut client = Client::connect(server.addr())?;
+        client.send(bytes)?;
+        bench.expect_answer(&mut client, "first")?;
+        events::wait_for(&server, &left(client.addr()))?;
+        let lines = server.log().count(|line| line.contains(&client.addr().to_string()));
+        if lines != 3 {
+            let got = format!("{lines} in\n{}", server.log());
+            return fail(client.transcript(), "3 log lines about the client", got);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn early_leaver_logged(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    for bytes in [&b""[..], b"par", b"\0\0"] {
+        let mut client = Client::connect(server.addr())?;
+        client.send(bytes)?;
+        let addr = client.addr();
+        drop(client);
+        events::wait_for(&server, &came(addr))?;
+        events::wait_for(&server, &left(addr))?;
+        bench.expect_works(&server)?;
+    }
+    Ok(())
+}
+
+pub(super) fn second_waits(bench: &Bench) -> Result<()> {
+    second_waits_with(bench, &[])
+}
+
+pub(super) fn second_waits_at_the_limit(bench: &Bench) -> Result<()> {
+    second_waits_with(bench, &["--max-clients", "1"])
+}
+
+/// The log of one thread is in the order of events, so it proves that the second client was not
+/// even looked at before the first was done; the short silence only makes a failure clearer.
+fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
+    let server = bench.start(args)?;
+    let mut first = bench.known_client(&server)?;
+    let mut second = Client::connect(server.addr())?;
+    let mut third = Client::connect(server.addr())?;
+    second.say("second")?;
+    third.say("third")?;
+    let early = second.hear(Duration::from_millis(300))?;
+    if early != Heard::Silence {
+        return fail(second.transcript(), "nothing while the first client is silent", early);
+    }
+    bench.exchange(&mut first, "first")?;
+    bench.expect_answer(&mut second, "second")?;
+    bench.expect_answer(&mut third, "third")?;
+    events::wait_for(&server, &left(third.addr()))?;
+    let turns = [(&first, "first"), (&second, "second"), (&third, "third")];
+    let expected: Vec<_> = turns
+        .into_iter()
+        .flat_map(|(client, text)| {
+            [came(client.addr()), said(client.addr(), text), left(client.addr())]
+        })
+        .collect();
+    expect_order(&server.log().so_far(), &expected)
+}
+
+fn expect_order(log: &[String], expected: &[String]) -> Result<()> {
+    let is_event = |line: &str| expected.iter().any(|event| events::reports(line, event));
+    let lines: Vec<_> = log.iter().filter(|line| is_event(line)).collect();
+    let in_order = lines.len() == expected.len()
+        && lines.iter().zip(expected).all(|(line, event)| events::reports(line, event));
+    if in_order {
+        return Ok(());
+    }
+    fail("let one client after the other speak", format!("{expected:#?}"), format!("{lines:#?}"))
+}
+
+/// Each client has a thread for as long as it is being served.
+#[cfg(target_os = "linux")]
+pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
+    const CLIENTS: u64 = 10;
+    /// What a server may start for itself only when it is needed.
+    const SLACK: u64 = 2;
+    let server = bench.start(&[])?;
+    let threads = || server.figures().map(|it| it.threads).context("the server is gone");
+    let before = threads()?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(bench.known_client(&server)?);
+    }
+    if !wait_until(PATIENCE, || Ok(threads()? >= before + CLIENTS))? {
+        let expected = format!("{CLIENTS} threads more than {before}");
+        return fail(format!("connected {CLIENTS} silent clients"), expected, threads()?);
+    }
+    clients.iter_mut().try_for_each(|client| bench.exchange(client, "done"))?;
+    if wait_until(PATIENCE, || Ok(threads()? <= before + SLACK))? {
+        return Ok(());
+    }
+    fail("served them all", format!("at most {} threads", before + SLACK), threads()?)
+}

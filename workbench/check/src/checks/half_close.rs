@@ -1,0 +1,183 @@
+//! Half-closed connections: nothing said is lost, and nobody stays for ever.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::bench::{Room, wait_until_read};
+use crate::check::ours;
+use crate::log_events::{self as events, left, said};
+use crate::profile::CHAT_STAGES;
+use crate::{Bench, Check, Theme};
+use probe::fail;
+use probe::wire::{Client, Heard};
+
+pub(crate) const ROWS: &[Check] = &[
+    ours(
+        "leave-half-close",
+        Theme::Chat,
+        CHAT_STAGES,
+        half_close_relayed,
+        "§2: A half-close is not a disconnect in itself: what the client sent before is \
+         relayed.",
+    ),
+    ours(
+        "leave-half-close-idle",
+        Theme::Chat,
+        CHAT_STAGES,
+        half_closed_and_idle,
+        "§2: A half-close: what is queued for it is still delivered, then the server closes; \
+         nothing was.",
+    ),
+    ours(
+        "leave-half-close-queued",
+        Theme::Chat,
+        CHAT_STAGES,
+        half_close_delivers,
+        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
+         closes.",
+    ),
+    ours(
+        "leave-half-close-unread",
+        Theme::Chat,
+        CHAT_STAGES,
+        half_closed_non_reader,
+        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
+         closes.",
+    ),
+    ours(
+        "leave-half-close-all",
+        Theme::Chat,
+        CHAT_STAGES,
+        half_close_by_all,
+        "§2: what the client sent before is relayed, then the server closes.",
+    ),
+    ours(
+        "leave-much-queued",
+        Theme::Chat,
+        CHAT_STAGES,
+        leaves_with_much_queued,
+        "§1: however it leaves, the server and every other client go on: with much queued for \
+         it.",
+    ),
+];
+
+/// What is poured out for a client that does not read yet: less than any queue holds.
+const POURED: usize = 180;
+
+fn a_kilobyte() -> String {
+    "k".repeat(1000)
+}
+
+pub(super) fn half_close_relayed(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 3)?;
+    let mut leaver = room.members.remove(1);
+    let addr = leaver.addr();
+    leaver.send(b"one\0two\0last words\0unfinished")?;
+    leaver.half_close()?;
+    for text in ["one", "two", "last words"] {
+        leaver.expect(&said(addr, text))?;
+        room.hear(&said(addr, text))?;
+    }
+    leaver.expect_eof()?;
+    events::wait_for(&room.server, &left(addr))?;
+    room.say(0, "nothing unfinished before this")?;
+    events::expect_once(room.server.log(), &left(addr))
+}
+
+pub(super) fn half_closed_and_idle(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 1)?;
+    for _ in 0..3 {
+        let mut leaver = Client::connect(room.server.addr())?;
+        leaver.half_close()?;
+        leaver.expect_eof()?;
+        events::wait_for(&room.server, &left(leaver.addr()))?;
+    }
+    room.say(0, "the others stay")
+}
+
+/// What waits in the server's own queue is delivered after the half-close, to a client that begins
+/// to read only then.
+pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 2)?;
+    let mut leaver = room.join_narrow()?;
+    room.pour(0, &a_kilobyte(), POURED)?;
+    leaver.half_close()?;
+    // Only a server that knows of the half-close can have dropped something for it.
+    wait_until_read(&leaver)?;
+    // Piece by piece a busy machine might need more than the 3 s.
+    leaver.widen()?;
+    expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), POURED)?;
+    room.say(1, "the others stay")
+}
+
+/// All of it must come, then the end.
+pub(super) fn expect_delivered(client: &mut Client, relay: &str, times: usize) -> Result<()> {
+    let (frames, ending) = client.rest()?;
+    let right = frames.iter().filter(|frame| **frame == relay.as_bytes()).count();
+    if (frames.len(), right, &ending) == (times, times, &Heard::Eof) {
+        return Ok(());
+    }
+    let got = format!("{right} of {} messages, then {ending}", frames.len());
+    fail(client.transcript(), format!("{times} messages, then the end"), got)
+}
+
+/// The half-closed client does not read: it is let go after 3 s, not kept and not after 10.
+pub(super) fn half_closed_non_reader(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 2)?;
+    let mut leaver = room.join_narrow()?;
+    room.pour(0, &a_kilobyte(), POURED)?;
+    leaver.half_close()?;
+    let begin = Instant::now();
+    events::wait_for(&room.server, &left(leaver.addr()))?;
+    if begin.elapsed() > Duration::from_secs(8) {
+        let got = format!("it was let go after {:?}", begin.elapsed());
+        return fail(leaver.transcript(), "to be let go after 3 s", got);
+    }
+    room.say(1, "the others stay")
+}
+
+/// Who half-closes has its last words relayed, to itself too, whatever the others do meanwhile.
+pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 5)?;
+    let Some(mut stayer) = room.members.pop() else { return Ok(()) };
+    for leaver in &mut room.members {
+        leaver.say("bye")?;
+        leaver.half_close()?;
+    }
+    for leaver in &mut room.members {
+        let bye = said(leaver.addr(), "bye");
+        let (frames, ending) = leaver.rest()?;
+        if ending != Heard::Eof || !frames.contains(&bye.into_bytes()) {
+            let got = format!("{} messages, then {ending}", frames.len());
+            return fail(leaver.transcript(), "its own bye, then the end", got);
+        }
+    }
+    let mut byes = HashSet::new();
+    for _ in &room.members {
+        byes.insert(stayer.frame()?);
+    }
+    let all = room.members.iter().map(|leaver| said(leaver.addr(), "bye").into_bytes()).collect();
+    if byes != all {
+        return fail(stayer.transcript(), "a bye of each", format!("{} of them", byes.len()));
+    }
+    bench.exchange(&mut stayer, "alone")
+}
+
+/// A client that goes while much waits for it takes nobody along.
+pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 2)?;
+    for resets in [false, true] {
+        let leaver = room.join_narrow()?;
+        room.pour(0, &a_kilobyte(), POURED)?;
+        let addr = leaver.addr();
+        if resets {
+            leaver.reset()?;
+        } else {
+            drop(leaver);
+        }
+        events::wait_for(&room.server, &left(addr))?;
+    }
+    room.say(1, "the others stay")
+}

@@ -1,0 +1,90 @@
+//! System calls that a signal interrupts.
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    broken_connections, echo, half_close, limits, protocol_errors, queue_limits, stopping, trace,
+};
+use crate::check::ours;
+use crate::interrupted::{expect_loaded, library};
+use crate::profile::STAGES;
+use crate::{Bench, Check, Needs, Serves, Theme};
+use probe::fail;
+
+pub(crate) const ROWS: &[Check] = &[
+    #[cfg(target_os = "linux")]
+    ours(
+        "survive-interrupted",
+        Theme::Survival,
+        STAGES,
+        retried,
+        "§1: An interrupted system call is retried.",
+    )
+    .others(Serves::One)
+    .needs(Needs::Interrupts),
+];
+
+/// Lets every other system call of the server fail with `EINTR`.
+///
+/// No client may notice, whether new, connected, refused, slow or being closed gently; nor may a reader
+/// of the log.
+pub(super) fn retried(bench: &Bench) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let library = library(folder.path())?;
+    bench.preload(&library);
+    serves(bench, &library)?;
+    let serves = bench.own().map(|it| it.serves);
+    if serves == Some(Serves::One) {
+        return Ok(());
+    }
+    broken_connections::reset_by_many(bench)?;
+    stopping::with_silent_clients(bench)?;
+    match bench.own() {
+        Some(own) if own.serves == Serves::Many => limits::echo_is_full(bench)?,
+        Some(_) => {}
+        None => trace::tells_all(bench)?,
+    }
+    if bench.profile().is_echo() {
+        echo::rest_ignored(bench)?;
+    }
+    if bench.profile().is_chat() {
+        limits::chat_is_full(bench)?;
+        protocol_errors::reason_survives_a_talker(bench)?;
+        half_close::half_close_delivers(bench)?;
+        half_close::half_closed_non_reader(bench)?;
+        queue_limits::late_reader_kept(bench)?;
+    }
+    Ok(())
+}
+
+fn serves(bench: &Bench, library: &str) -> Result<()> {
+    let mut server = bench.start(&["-v"])?;
+    expect_loaded(server.pid().context("the server runs elsewhere")?, library)?;
+    if bench.own().is_some_and(|it| it.serves == Serves::One) {
+        bench.expect_works(&server)?;
+    } else {
+        let exchange_ends =
+            bench.own().is_some_and(|it| it.protocol.ends_connection) || bench.profile().is_echo();
+        let stays = !bench.one_at_a_time() && !exchange_ends;
+        let mut staying = Vec::new();
+        for _ in 0..5 {
+            let mut client = bench.connect(&server)?;
+            bench.exchange_amid_others(&mut client, "I am here")?;
+            staying.extend(stays.then_some(client));
+            for client in &mut staying {
+                bench.exchange_amid_others(client, "I am still here")?;
+            }
+        }
+        drop(staying);
+        server.signal(probe::server::Signal::TERM)?;
+    }
+    server.expect_exit("served it while its system calls were interrupted")?;
+    match server.log().count(|line| line.to_lowercase().contains("interrupted")) {
+        0 => Ok(()),
+        _ => fail(
+            "interrupted every other call of each function, in each thread",
+            "not a word about that",
+            server.log(),
+        ),
+    }
+}

@@ -1,0 +1,475 @@
+//! What stands in the log, and what does not.
+
+use anyhow::Result;
+
+use crate::bench::{Room, wait_until_read};
+use crate::check::ours;
+use crate::log_events::{self as events, came, count, is_warning, left, reports, said};
+use crate::profile::{CHAT_STAGES, SEVERAL_STAGES, STAGES};
+use crate::{Bench, Check, Serves, Theme};
+use probe::fail;
+use probe::server::Server;
+use probe::wire::{Client, Heard, framed, is_obeyed};
+
+pub(crate) const ROWS: &[Check] = &[
+    ours(
+        "log-three-lines",
+        Theme::Log,
+        STAGES,
+        three_lines,
+        "§1: one line an event: `Connection from ADDR`, `ADDR: text` for each message, \
+         `Client ADDR disconnected`.",
+    ),
+    ours(
+        "log-thousand-lines",
+        Theme::Log,
+        STAGES,
+        a_thousand_lines,
+        "§1: one line an event, `ADDR: text` for each message.",
+    ),
+    ours(
+        "log-one-line-for-many",
+        Theme::Log,
+        CHAT_STAGES,
+        one_line_for_many,
+        "§1: one line an event, however many hear the message.",
+    ),
+    ours(
+        "log-escapes",
+        Theme::Log,
+        STAGES,
+        controls_escaped,
+        "\
+    §1: Text that came from the network and goes to a log has its control characters escaped (C0 \
+    except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
+    ),
+    ours(
+        "log-not-forged",
+        Theme::Log,
+        STAGES,
+        events_not_forged,
+        "\
+    §1: Text that came from the network and goes to a log has its control characters escaped: no \
+    client writes lines of its own.",
+    )
+    .others(Serves::OneAtATime),
+    ours(
+        "log-errors-escaped",
+        Theme::Log,
+        STAGES,
+        errors_escaped,
+        "§1: Text that came from the network and goes to a log has its control characters \
+         escaped, also where it is an error.",
+    ),
+    ours(
+        "log-quiet",
+        Theme::Log,
+        STAGES,
+        quiet,
+        "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
+    ),
+    ours("log-rust-log", Theme::Log, STAGES, rust_log, "§1: the log: set by `RUST_LOG`.")
+        .others(Serves::OneAtATime),
+    ours(
+        "log-rust-log-mistyped",
+        Theme::Log,
+        STAGES,
+        rust_log_mistyped,
+        "§1: the log: `info` by default, even if `RUST_LOG` is mistyped; one warning says so.",
+    )
+    .others(Serves::OneAtATime),
+    ours(
+        "log-each-reason",
+        Theme::Log,
+        STAGES,
+        each_reason_apart,
+        "§1: the log: for what went wrong the address and why; of each reason ten lines a second.",
+    ),
+    ours(
+        "log-rust-log-debug",
+        Theme::Log,
+        CHAT_STAGES,
+        rust_log_debug,
+        "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
+    ),
+    ours(
+        "log-broken-connection",
+        Theme::Log,
+        STAGES,
+        broken_connection_told,
+        "§1: the log: for what went wrong the address, what was being done, and why.",
+    ),
+    ours(
+        "log-lines",
+        Theme::Log,
+        &[],
+        comes_and_goes,
+        "§1: one line an event: `Connection from ADDR`, `Client ADDR disconnected`.",
+    )
+    .others(Serves::OneAtATime),
+    ours(
+        "log-escapes-garbage",
+        Theme::Log,
+        STAGES,
+        garbage_escaped,
+        "\
+    §1: Text that came from the network and goes to a log has its control characters escaped (C0 \
+    except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
+    )
+    .others(Serves::OneAtATime),
+    ours(
+        "log-quiet-refusal",
+        Theme::Log,
+        SEVERAL_STAGES,
+        refusal_alone_told,
+        "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
+    )
+    .others(Serves::Many),
+];
+
+pub(super) fn three_lines(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    bench.exchange(&mut client, "one message")?;
+    let addr = client.addr();
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    expect_lines_about(&server, addr, &[came(addr), said(addr, "one message"), left(addr)])
+}
+
+fn expect_lines_about(
+    server: &Server,
+    addr: std::net::SocketAddr,
+    expected: &[String],
+) -> Result<()> {
+    let log = server.log().so_far();
+    let about: Vec<_> = log.iter().filter(|line| line.contains(&addr.to_string())).collect();
+    let fit = about.len() == expected.len()
+        && about.iter().zip(expected).all(|(line, event)| reports(line, event));
+    if fit {
+        return Ok(());
+    }
+    fail("served one client", format!("{expected:#?}"), format!("{about:#?}"))
+}
+
+pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 1000;
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    let addr = client.addr();
+    client.send(&framed("pipelined").repeat(MESSAGES))?;
+    let relayed = if bench.profile().is_chat() { MESSAGES } else { 1 };
+    let answer = bench.answer(addr, "pipelined");
+    (0..relayed).try_for_each(|_| client.expect(&answer))?;
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    let lines = count(server.log(), &said(addr, "pipelined"));
+    let about = server.log().count(|line| line.contains(&addr.to_string()));
+    if (lines, about) == (relayed, relayed + 2) {
+        return Ok(());
+    }
+    let expected = format!("{relayed} lines for them and two more about the client");
+    fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
+}
+
+/// Returns all characters that a message can hold and a log cannot, and the tab.
+pub(super) fn controls() -> String {
+    ('\u{1}'..='\u{ffff}').filter(|ch| is_obeyed(*ch)).collect()
+}
+
+pub(super) fn is_forbidden(ch: char) -> bool {
+    is_obeyed(ch) && ch != '\t'
+}
+
+pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    let text = format!("begin {} end", controls());
+    bench.exchange(&mut client, &text)?;
+    let addr = client.addr();
+    let line = server.wait_for_log("the message", |line| line.contains("begin"))?;
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    let whole = line.contains(&addr.to_string()) && line.ends_with("end") && line.contains('\t');
+    let log = server.log().so_far();
+    if let Some(bad) = log.iter().find(|line| line.contains(is_forbidden)) {
+        return fail(
+            "sent all control characters",
+            "none but a tab in the log",
+            format!("{bad:?}"),
+        );
+    }
+    if whole {
+        Ok(())
+    } else {
+        fail("sent all control characters", "one line", format!("{line:?}"))
+    }
+}
+
+/// What is wrong with a message may be told in the log, but not in the client's own bytes.
+pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
+    let server = bench.start(&["-v"])?;
+    let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX);
+    for bytes in [b"\x1b[31m\r\xff\0".as_slice(), too_long.as_bytes()] {
+        let mut client = Client::connect(server.addr())?;
+        client.send_regardless(bytes);
+        client.rest()?;
+        events::wait_for(&server, &left(client.addr()))?;
+    }
+    let mut unfinished = Client::connect(server.addr())?;
+    unfinished.send(b"\x1b[31m\r\n")?;
+    let addr = unfinished.addr();
+    drop(unfinished);
+    events::wait_for(&server, &left(addr))?;
+    match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
+        Some(line) => {
+            fail("sent bad messages with escapes", "none in the log", format!("{line:?}"))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn quiet(bench: &Bench) -> Result<()> {
+    no_messages(bench, &bench.start(&["-q"])?, "-q")?;
+    let warn = bench.launch(&[]).env("RUST_LOG", "warn");
+    no_messages(bench, &bench.run(warn)?, "RUST_LOG=warn")
+}
+
+fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
+    for _ in 0..3 {
+        let mut client = Client::connect(server.addr())?;
+        bench.exchange(&mut client, "unheard-of")?;
+    }
+    let mut bad = Client::connect(server.addr())?;
+    bad.send_regardless(b"\xff\0");
+    bad.rest()?;
+    // That a warning came through shows that this is a quiet log and not a dead one.
+    server.wait_for_log("a warning about bad text", |line| {
+        events::is_warning(line) && line.contains(&bad.addr().to_string())
+    })?;
+    match server.log().count(|line| line.contains("unheard-of") || line.contains("Connection from"))
+    {
+        0 => Ok(()),
+        n => fail(format!("sent messages, with {with}"), "no lines for them", n),
+    }
+}
+
+pub(super) fn rust_log(bench: &Bench) -> Result<()> {
+    let off = bench.run(bench.launch(&[]).env("RUST_LOG", "off"))?;
+    bench.expect_works(&off)?;
+    bench.misbehave(&off)?;
+    match whole_log(off)?.len() {
+        0 => Ok(()),
+        n => fail("ran with RUST_LOG=off", "no log", format!("{n} lines")),
+    }
+}
+
+/// Checks that an invalid filter causes one warning and is otherwise ignored.
+pub(super) fn rust_log_mistyped(bench: &Bench) -> Result<()> {
+    for text in ["inof", "chat_poll=debgu", "warn,chat-poll", "=", "info\u{202e}"] {
+        one_warning(bench, text, 1)?;
+    }
+    // Unset, in a shell; and not tidily typed.
+    one_warning(bench, "", 0)?;
+    one_warning(bench, " info , ", 0)
+}
+
+fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
+    let server = bench.run(bench.launch(&[]).env("RUST_LOG", text))?;
+    let client = Client::connect(server.addr())?;
+    events::wait_for(&server, &came(client.addr()))?;
+    let tells = |line: &str| {
+        events::is_warning(line) && line.contains("RUST_LOG") && !line.contains(is_forbidden)
+    };
+    match (server.log().count(tells), server.log().count(|line| line.contains("RUST_LOG"))) {
+        (told, all) if told == wanted && all == wanted => Ok(()),
+        _ => {
+            let expected = format!("{wanted} warnings about it");
+            fail(format!("ran with RUST_LOG={text:?}"), expected, server.log())
+        }
+    }
+}
+
+/// Checks that many failures for one reason do not hide from the log a failure for another one.
+pub(super) fn each_reason_apart(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    // More than the ten lines that a reason may have within a second.
+    for _ in 0..30 {
+        misbehaves(&server, b"\xff\0")?;
+    }
+    let addr = misbehaves(&server, &vec![b'a'; super::protocol_errors::MAX + 1])?;
+    told_of(&server, addr, "a message that is too long, after many that are not UTF-8")?;
+    let client = bench.known_client(&server)?;
+    let addr = client.addr();
+    client.reset()?;
+    told_of(&server, addr, "a reset, after many protocol errors")
+}
+
+fn misbehaves(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
+    let mut client = Client::connect(server.addr())?;
+    client.send_regardless(bytes);
+    client.rest()?;
+    Ok(client.addr())
+}
+
+fn told_of(server: &Server, addr: std::net::SocketAddr, what: &str) -> Result<()> {
+    let is_it = |line: &str| events::is_warning(line) && line.contains(&addr.to_string());
+    server.wait_for_log(&format!("a warning about {what}"), is_it).map(drop)
+}
+
+/// All that a server has logged, to its end.
+#[cfg(unix)]
+fn whole_log(mut server: Server) -> Result<Vec<String>> {
+    server.signal(probe::server::Signal::TERM)?;
+    server.expect_exit("sent SIGTERM")?;
+    Ok(server.printed()?.1)
+}
+
+#[cfg(not(unix))]
+fn whole_log(mut server: Server) -> Result<Vec<String>> {
+    server.expect_alive("served a client")?;
+    Ok(server.log().so_far())
+}
+
+pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
+    let server = bench.run(bench.launch(&[]).env("RUST_LOG", "debug"))?;
+    let mut client = Client::connect(server.addr())?;
+    client.send(b"unfinished")?;
+    wait_until_read(&client)?;
+    let addr = client.addr().to_string();
+    drop(client);
+    let wanted = |line: &str| line.contains("DEBUG") && line.contains(&addr);
+    server.wait_for_log("a debug line about unfinished bytes", wanted).map(drop)
+}
+
+pub(super) fn broken_connection_told(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    for bytes in [&b"unfinished"[..], b""] {
+        let mut client = bench.known_client(&server)?;
+        client.send(bytes)?;
+        wait_until_read(&client)?;
+        let addr = client.addr();
+        client.reset()?;
+        events::wait_for(&server, &left(addr))?;
+        let tells = |line: &str| {
+            let (_, why) = line.split_once(&format!("{addr}: ")).unwrap_or_default();
+            !why.is_empty() && why != "hello"
+        };
+        match server.log().count(tells) {
+            1 => {}
+            n => return fail(format!("{addr} reset its connection"), "one line that says so", n),
+        }
+    }
+    Ok(())
+}
+
+/// What one says is logged once, however many hear it.
+pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 5)?;
+    room.say(2, "to all five")?;
+    room.say(3, "after that")?;
+    events::expect_once(room.server.log(), &said(room.members[2].addr(), "to all five"))
+}
+
+/// What a server logs of a client besides is its own affair.
+fn comes_and_goes(bench: &Bench) -> Result<()> {
+    let server = bench.start(&[])?;
+    let mut client = Client::connect(server.addr())?;
+    bench.exchange(&mut client, "one message")?;
+    let addr = client.addr();
+    drop(client);
+    events::wait_for(&server, &left(addr))?;
+    let log = server.log().so_far();
+    let about: Vec<_> = log.iter().filter(|line| line.contains(&addr.to_string())).collect();
+    let is =
+        |line: Option<&&String>, event: &str| line.is_some_and(|it| events::reports(it, event));
+    let counts = [came(addr), left(addr)].map(|event| events::count(server.log(), &event));
+    if is(about.first(), &came(addr)) && is(about.last(), &left(addr)) && counts == [1, 1] {
+        return Ok(());
+    }
+    let expected = format!("lines from `{}` to `{}`", came(addr), left(addr));
+    fail("served one client", expected, format!("{about:#?}"))
+}
+
+/// All but the line ends: in many protocols these end a text.
+fn in_one_line() -> String {
+    controls().replace(['\n', '\r'], "")
+}
+
+fn garbage_escaped(bench: &Bench) -> Result<()> {
+    let server = bench.run(bench.launch(&["-v"]))?;
+    for garbage in [controls().into_bytes(), [b"\x1b[2J\xff", controls().as_bytes()].concat()] {
+        let mut client = Client::connect(server.addr())?;
+        client.send_regardless(&garbage);
+        let addr = client.addr();
+        drop(client);
+        events::wait_for(&server, &left(addr))?;
+    }
+    if let Some(bytes) = bench.text_in_log() {
+        let text = format!("begin {} end", in_one_line());
+        let addr = says(&server, &bytes(&text))?.to_string();
+        let is_it = |line: &str| {
+            let (_, shown) = line.split_once("begin").unwrap_or_default();
+            line.contains(&addr) && shown.contains("end") && shown.contains('\t')
+        };
+        server.wait_for_log(&format!("{addr}, `begin`, a tab and `end` in one line"), is_it)?;
+    }
+    match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
+        Some(bad) => {
+            let did = "sent all control characters";
+            fail(did, "none but a tab in the log", format!("{bad:?}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A client sends bytes, takes what comes, and is known to have left; gives its address.
+fn says(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
+    let mut client = Client::connect(server.addr())?;
+    client.send(bytes)?;
+    // A server may have ended the connection already.
+    let _ = client.half_close().and_then(|()| client.bytes_to_end());
+    let addr = client.addr();
+    drop(client);
+    events::wait_for(server, &left(addr))?;
+    Ok(addr)
+}
+
+fn events_not_forged(bench: &Bench) -> Result<()> {
+    // RFC 5737 keeps this address free of machines.
+    const FORGED: &str = "Client 203.0.113.9:99 disconnected";
+    let server = bench.start(&["-v"])?;
+    let as_it_is: fn(&str) -> Vec<u8> = |text| text.as_bytes().to_vec();
+    let bytes = bench.text_in_log().unwrap_or(as_it_is);
+    for end in ["\n", "\r\n", "\r", "\u{85}", "\u{2028}"] {
+        says(&server, &bytes(&format!("innocent{end}{FORGED}{end}")))?;
+        if server.log().count(|line| line.trim() == FORGED) > 0 {
+            return fail(format!("said {FORGED:?} after {end:?}"), "no such line", server.log());
+        }
+    }
+    Ok(())
+}
+
+fn refusal_alone_told(bench: &Bench) -> Result<()> {
+    let limit = ["--max-clients", "1"];
+    no_events(&bench.run(bench.launch(&limit).args(&["-q"]))?, "-q")?;
+    no_events(&bench.run(bench.launch(&limit).env("RUST_LOG", "warn"))?, "RUST_LOG=warn")
+}
+
+/// That a refusal is told shows that this is a quiet log and not a dead one.
+fn no_events(server: &Server, with: &str) -> Result<()> {
+    let inside = Client::connect(server.addr())?;
+    let mut refused = Client::connect(server.addr())?;
+    if !matches!(refused.bytes_to_end()?.1, Heard::Eof | Heard::Reset) {
+        return fail(refused.transcript(), "to be refused", "a place");
+    }
+    let addr = refused.addr().to_string();
+    server.wait_for_log("a warning about the refusal", |line| {
+        is_warning(line) && line.contains(&addr)
+    })?;
+    let addr = inside.addr().to_string();
+    match server.log().count(|line| line.contains(&addr) || line.contains("Connection from")) {
+        0 => Ok(()),
+        n => fail(format!("came and spoke, with {with}"), "no lines for that", n),
+    }
+}

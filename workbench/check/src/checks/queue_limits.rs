@@ -1,0 +1,290 @@
+//! Clients that do not read: they are cut off, and nobody else notices.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::bench::{Room, while_stopped};
+use crate::check::ours;
+use crate::log_events::{self as events, said};
+use crate::profile::CHAT_STAGES;
+use crate::{Bench, Check, Theme};
+use probe::server::Server;
+use probe::wire::{Client, framed, show};
+use probe::{Failure, PATIENCE, fail, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    ours(
+        "slow-room-not-frozen",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        room_not_frozen,
+        "§2: A client that does not keep up is disconnected, with a warning that says how \
+         much was queued. No other client waits for it, ever; the server's memory stays \
+         bounded.",
+    ),
+    ours(
+        "slow-talker",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        talker_who_never_listens,
+        "§2: A client that does not keep up (its queue is full) is disconnected, however much \
+         it says itself.",
+    ),
+    ours(
+        "slow-write-deadline",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        write_deadline,
+        "§2: A client that took nothing for the write deadline is disconnected, with a \
+         warning that says how much was queued.",
+    ),
+    ours(
+        "slow-late-reader",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        late_reader_kept,
+        "§2: Nothing is lost while the receiver stays connected and keeps up.",
+    ),
+    ours(
+        "slow-one-letter",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        one_letter_messages,
+        "§2: Nothing is lost while the receiver keeps up: 64 KiB of one-letter messages cut \
+         off nobody who reads.",
+    ),
+    ours(
+        "slow-full-queue",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        full_queue_not_slow,
+        "§2: Nothing is lost while the receiver keeps up: a megabyte at once cuts off nobody \
+         who reads.",
+    ),
+    ours(
+        "slow-short-pause",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        short_pause_forgiven,
+        "§2: A client that reads is never disconnected for a pause of less than a second.",
+    ),
+    #[cfg(unix)]
+    ours(
+        "slow-suspended-server",
+        Theme::SlowReaders,
+        CHAT_STAGES,
+        suspended_server,
+        "§2: A client that reads is never disconnected for a pause of the server; time in which \
+         the server itself did not run does not count.",
+    ),
+];
+
+pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
+    /// What may wait for one client, many times over, and far less than what is said.
+    const GROWTH: u64 = 64 << 20;
+    let mut room = Room::open(bench, &[], 3)?;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(room.join_narrow()?);
+    }
+    let wide = Client::connect(room.server.addr())?;
+    room.join(wide)?;
+    silent.extend(room.members.pop());
+    let before = room.server.figures().map_or(0, |figures| figures.resident);
+    room.pour(0, &"x".repeat(4000), 5000)?;
+    let grown = room.server.figures().map_or(0, |it| it.resident.saturating_sub(before));
+    if grown > GROWTH {
+        let expected = format!("memory grows by less than {GROWTH} bytes");
+        return fail("said 20 MB to 3 who read and 4 who do not", expected, grown);
+    }
+    for mut client in silent {
+        expect_cut_off(&room.server, client.addr())?;
+        client.rest()?;
+    }
+    room.say(1, "business as usual")
+}
+
+/// The log must say that the client was cut off, once, and how much waited for it.
+fn expect_cut_off(server: &Server, addr: SocketAddr) -> Result<()> {
+    let about = |line: &str| events::is_warning(line) && line.contains(&addr.to_string());
+    let what = format!("a warning about {addr} that says how much was queued");
+    let line = server.wait_for_log(&what, about)?;
+    events::wait_for(server, &events::left(addr))?;
+    events::expect_once(server.log(), &events::left(addr))?;
+    // The limits let at least some kilobytes wait, whichever of them was met.
+    if !events::numbers(&line).iter().any(|n| *n >= 1000) {
+        return fail("let a client not read", what, line);
+    }
+    match server.log().count(about) {
+        1 => Ok(()),
+        n => fail("let a client not read", "one warning about it", format!("{n}")),
+    }
+}
+
+/// A client that talks and does not even read itself.
+pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 2)?;
+    let talker = room.join_narrow()?;
+    let (addr, server) = (talker.addr(), &room.server);
+    thread::scope(|scope| {
+        let hear = |member: &mut Client| hear_numbers(member, addr);
+        let threads: Vec<_> =
+            room.members.iter_mut().map(|member| scope.spawn(move || hear(member))).collect();
+        let cut_off = talk_until_cut_off(server, talker);
+        // The others hear this last, whatever came of the talker.
+        Client::connect(server.addr())?.say("enough")?;
+        cut_off?;
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
+    })
+}
+
+fn talk_until_cut_off(server: &Server, mut talker: Client) -> Result<()> {
+    let (addr, begin) = (talker.addr(), Instant::now());
+    let mut numbers = 0..;
+    wait_until(PATIENCE, || {
+        for i in numbers.by_ref().take(50) {
+            talker.send_regardless(&framed(&format!("{i:6} {}", "y".repeat(1000))));
+        }
+        Ok(events::count(server.log(), &events::left(addr)) > 0)
+    })?;
+    expect_cut_off(server, addr)?;
+    // Not because its bytes have grown old, for which it would have ten seconds.
+    if begin.elapsed() < Duration::from_secs(9) {
+        return Ok(());
+    }
+    let got = format!("after {:?}", begin.elapsed());
+    fail(talker.transcript(), "to be cut off when its queue is full", got)
+}
+
+/// What the talker said must come in order and without a gap, up to where it was cut off.
+fn hear_numbers(member: &mut Client, talker: SocketAddr) -> Result<()> {
+    for i in 0.. {
+        let frame = member.frame()?;
+        if frame.ends_with(b": enough") && i > 0 {
+            return Ok(());
+        }
+        let expected = said(talker, &format!("{i:6} "));
+        if !frame.starts_with(expected.as_bytes()) {
+            return fail(member.transcript(), format!("{expected}…, or the end"), show(&frame));
+        }
+    }
+    Ok(())
+}
+
+/// Less than a full queue waits, but too long: ten seconds.
+pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 2)?;
+    let slow = room.join_narrow()?;
+    let begin = Instant::now();
+    room.pour(0, &"z".repeat(1000), 130)?;
+    events::wait_for(&room.server, &events::left(slow.addr()))?;
+    expect_cut_off(&room.server, slow.addr())?;
+    // The client may wait for the whole time that is promised.
+    if begin.elapsed() < Duration::from_secs(9) {
+        let got = format!("it was cut off after {:?}", begin.elapsed());
+        return fail("let 130 KB wait for a client", "10 s to take some of it", got);
+    }
+    room.say(1, "the others stay")
+}
+
+/// The 10 s are for those who take nothing: a client that reads late, but in time, gets all.
+pub(super) fn late_reader_kept(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 2)?;
+    let addr = room.members[0].addr();
+    let mut late = room.join_narrow()?;
+    for _ in 0..5 {
+        room.pour(0, &"z".repeat(1000), 130)?;
+        let relay = said(addr, &"z".repeat(1000));
+        (0..130).try_for_each(|_| late.expect(&relay))?;
+    }
+    room.join(late)?;
+    room.say(2, "still here")
+}
+
+/// 64 KiB of one-letter messages become ten times as much with their prefixes.
+pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 32 * 1024;
+    let mut room = Room::open(bench, &[], 6)?;
+    let addr = room.members[0].addr();
+    room.members[0].send(&b"x\0".repeat(MESSAGES))?;
+    let relay = said(addr, "x");
+    let relay = relay.as_str();
+    thread::scope(|scope| {
+        let hear_all = |member: &mut Client| (0..MESSAGES).try_for_each(|_| member.expect(relay));
+        let threads: Vec<_> =
+            room.members.iter_mut().map(|member| scope.spawn(move || hear_all(member))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
+    })?;
+    room.say(3, "all still here")
+}
+
+/// Readers who have read all can be sent a full queue at once, as often as one likes.
+pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
+    let mut room = Room::open(bench, &[], 3)?;
+    let text = "w".repeat(16_000);
+    let addr = room.members[0].addr();
+    for _ in 0..4 {
+        room.members[0].send(&framed(&text).repeat(60))?;
+        (0..60).try_for_each(|_| room.hear(&said(addr, &text)))?;
+    }
+    Ok(())
+}
+
+/// Checks that a reader may pause for less than a second, however much waits for it meanwhile.
+pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
+    const MESSAGES: usize = 1500;
+    const PAUSE: Duration = Duration::from_millis(300);
+    /// A server may cut off a reader that pauses for a second, so a pause of nearly that is not judged.
+    const SHORT: Duration = Duration::from_millis(900);
+    const TRIES: usize = 10;
+    let text = "p".repeat(1000);
+    let mut room = Room::open(bench, &[], 2)?;
+    for _ in 0..TRIES {
+        let mut reader = room.join_narrow()?;
+        // The pause begins when the reader's window is full, which is soon after the first message.
+        let begin = Instant::now();
+        room.members[0].send(&framed(&text).repeat(MESSAGES))?;
+        let relay = said(room.members[0].addr(), &text);
+        // The reader does not read until the others have all of it: the rest waits in the server.
+        (0..MESSAGES).try_for_each(|_| room.hear(&relay))?;
+        thread::sleep(PAUSE);
+        reader.widen()?;
+        match (0..MESSAGES).try_for_each(|_| reader.expect(&relay)) {
+            Ok(()) => return room.say(1, "all still here"),
+            Err(err) if begin.elapsed() <= SHORT || is_late(&err) => return Err(err),
+            Err(_) => {} // the machine is busy, and the pause may have been too long
+        }
+    }
+    bail!("undecided: the machine is too busy for a short pause, in each of {TRIES} tries")
+}
+
+/// Reports whether a client waited in vain, and was not cut off.
+fn is_late(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<Failure>().is_some_and(|failure| failure.is_late)
+}
+
+/// Checks that no client is late while the server is suspended, because it then offers them nothing.
+#[cfg(unix)]
+pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
+    /// Longer than any deadline of a server.
+    const SUSPENDED: Duration = Duration::from_secs(11);
+    let mut room = Room::open(bench, &[], 2)?;
+    let mut reader = room.join_narrow()?;
+    let text = "s".repeat(1000);
+    room.pour(0, &text, 130)?;
+    while_stopped(&room.server, || {
+        thread::sleep(SUSPENDED);
+        Ok(())
+    })?;
+    let relay = said(room.members[0].addr(), &text);
+    (0..130).try_for_each(|_| reader.expect(&relay))?;
+    room.join(reader)?;
+    room.say(2, "still here")
+}

@@ -1,0 +1,203 @@
+//! Running out of threads, and of address space.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::check::ours;
+use crate::log_events::is_warning;
+use crate::profile::{SEVERAL_STAGES, STAGES};
+use crate::{Bench, Check, Needs, Profile, Serves, Theme};
+use probe::server::{Launch, Server};
+use probe::wire::{Client, Heard};
+use probe::{PATIENCE, fail, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    #[cfg(unix)]
+    ours(
+        "limits-threads-at-start",
+        Theme::Limits,
+        STAGES,
+        few_threads_at_start,
+        "\
+    §1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or it \
+    serves.",
+    )
+    .others(Serves::OneAtATime)
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    ours(
+        "limits-threads",
+        Theme::Limits,
+        SEVERAL_STAGES,
+        no_thread_for_many,
+        "\
+    §1: for what went wrong the address, what was being done, and why; at most 10 lines a \
+    second, with a count of those left out.",
+    )
+    .others(Serves::Many)
+    .needs(Needs::OtherUser),
+    #[cfg(unix)]
+    ours(
+        "limits-address-space",
+        Theme::Limits,
+        SEVERAL_STAGES,
+        little_address_space,
+        "\
+    §1: One client's failure is that client's alone: where there is no room for another client, \
+    the server and every other client go on.",
+    )
+    .others(Serves::Many)
+    .needs(Needs::AddressSpace),
+];
+
+/// More threads than any server here needs, not counting those that run tasks.
+const ENOUGH: u64 = 6;
+
+/// The clients that come when there is no thread for another.
+const CROWD: usize = 300;
+
+/// The clients that come where there is little address space, and the sizes of that, in MiB.
+const SQUEEZED: usize = 150;
+const SPACES: [u64; 6] = [40, 60, 90, 140, 220, 400];
+
+/// Returns a user ID that nobody else is using, because the limit counts all threads of a user.
+fn new_user() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 1_000_000_000;
+    /// How many processes have users of their own, and how many each has.
+    const PROCESSES: u32 = 250_000;
+    const EACH: u32 = 10_000;
+    let process = std::process::id() % PROCESSES;
+    FIRST + process * EACH + NEXT.fetch_add(1, Ordering::Relaxed) % EACH
+}
+
+fn most_threads() -> Result<u64> {
+    let processors = std::thread::available_parallelism()?.get();
+    Ok(ENOUGH + u64::try_from(processors)?)
+}
+
+/// Checks that a server with few threads either says why it cannot start, or goes on when clients come.
+pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
+    for limit in 1..=most_threads()? {
+        let launch = bench.launch(&["--port", "0"]).threads(limit, new_user());
+        let did = format!("started the server where its user may have {limit} threads");
+        bench.did(did.clone());
+        match start(bench, launch)? {
+            None => {}
+            Some(mut server) => {
+                bench.did(format!("{did}; then clients came"));
+                // A runtime may start a thread only for the first client, and the server may then crash.
+                for _ in 0..3 {
+                    let mut client = Client::connect(server.addr())?;
+                    client.send_regardless(HELLO);
+                    end(&mut client)?;
+                }
+                server.expect_alive(&did)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts the server; returns none if it said why it cannot.
+fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
+    let ended = match bench.run_or_end(launch)? {
+        Ok(server) => return Ok(Some(server)),
+        Err(ended) => ended,
+    };
+    let reasons = ended.stderr.iter().filter(|line| line.starts_with("Error: ")).count();
+    if ended.status.code() == Some(1) && ended.stdout.is_empty() && reasons == 1 {
+        return Ok(None);
+    }
+    let expected = "`Listening on ADDR`, or exit code 1 and one line `Error: ` that says why";
+    fail(bench.story().unwrap_or_default(), expected, ended)
+}
+
+/// What the protocols here answer, or end a connection for.
+const HELLO: &[u8] = b"hello\0\r\n\r\n";
+
+/// Ends a connection that the server may have ended already; the server must end it, too.
+fn end(client: &mut Client) -> Result<()> {
+    if client.half_close().is_ok() {
+        client.bytes_to_end()?;
+    }
+    Ok(())
+}
+
+/// Checks that the log says so where there is no thread (or process) for a client, and that the server
+/// goes on.
+pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
+    let did = format!("{CROWD} clients came where no thread could be made for them");
+    let mut server = start_with_log(bench)?;
+    bench.did(did.clone());
+    let begin = Instant::now();
+    let mut clients: Vec<_> =
+        (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
+    let came = || Ok(server.log().count(|line| line.contains("Connection from ")) == CROWD);
+    if !wait_until(PATIENCE, came)? {
+        return fail(did, format!("{CROWD} lines `Connection from ADDR`"), server.log());
+    }
+    let most = 11 * (begin.elapsed().as_secs() + 2);
+    let log = server.log().so_far();
+    let warnings: Vec<_> = log.iter().filter(|line| is_warning(line)).collect();
+    if warnings.len() as u64 > most {
+        return fail(did, format!("at most {most} warnings"), format!("{warnings:#?}"));
+    }
+    let addrs: Vec<_> = clients.iter().map(|client| client.addr().to_string()).collect();
+    let is_told = |line: &str| {
+        addrs.iter().any(|addr| line.contains(addr)) && line.contains("cannot start a ")
+    };
+    // EAGAIN, of clone(2).
+    let is_about_it = |line: &str| line.contains("os error 11)");
+    if let Some(bad) = warnings.iter().find(|line| is_about_it(line) && !is_told(line)) {
+        return fail(did, "warnings that say what cannot be started for which client", bad);
+    }
+    // A server with tasks keeps all its clients: they need no threads.
+    let mut closed = 0;
+    for client in &mut clients {
+        closed += usize::from(matches!(client.hear(Duration::ZERO)?, Heard::Eof | Heard::Reset));
+    }
+    let has_threads = matches!(bench.profile(), Profile::EchoMulti | Profile::ChatThreads)
+        || bench.own().is_some_and(|it| it.has_processes);
+    if (closed > 0 || has_threads) && !warnings.iter().any(|line| is_told(line)) {
+        let got = format!("none, and {closed} connections closed; the log\n{}", server.log());
+        return fail(did, "a warning `cannot start a …` with the address of a client", got);
+    }
+    drop(clients);
+    server.expect_alive("let threads run out")
+}
+
+/// Starts the server with room for its own threads, and one more, which writes the log.
+fn start_with_log(bench: &Bench) -> Result<Server> {
+    let most = most_threads()?;
+    for limit in 1..=most {
+        let launch = |limit| bench.launch(&["--port", "0"]).threads(limit, new_user());
+        if start(bench, launch(limit))?.is_some() {
+            return bench.run_as_given(launch(limit + 1));
+        }
+    }
+    fail(format!("allowed the server {most} threads"), "a start", "none")
+}
+
+/// Checks that clients are served or refused, and the server goes on, however little address space there is.
+pub(super) fn little_address_space(bench: &Bench) -> Result<()> {
+    for mib in SPACES {
+        let did = format!("{SQUEEZED} clients came where there are {mib} MiB of address space");
+        bench.did(did.clone());
+        let launch = bench.launch(&["--port", "0"]).address_space(mib << 20);
+        let Some(mut server) = start(bench, launch)? else { continue };
+        let mut clients = Vec::new();
+        for _ in 0..SQUEEZED {
+            let mut client = Client::connect(server.addr())?;
+            client.send_regardless(HELLO);
+            clients.push(client);
+        }
+        for client in &mut clients {
+            end(client)?;
+        }
+        server.expect_alive(&did)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The server's end: SIGTERM.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::bench::{Room, wait_until_read};
+use crate::check::{CHAT_ROW, TIN_CAN_ROW};
+use crate::profile::ANY;
+use crate::{Bench, Check, Needs, Theme};
+use probe::server::{Server, Signal};
+use probe::wire::{Client, Heard};
+use probe::{Said, fail, fail_late, sockdiag, wait_until};
+
+pub(crate) const ROWS: &[Check] = &[
+    #[cfg(unix)]
+    Check {
+        id: "term-delivers",
+        theme: Theme::Leaving,
+        title: "SIGTERM: what is queued arrives",
+        rule: "At SIGTERM, a chat server delivers what is already queued, for at most 3 s.",
+        needs: Needs::Process,
+        after: &["slow-nobody-freezes", "frame-half-close"],
+        hints: [
+            "The server ends with messages still in its queues.",
+            "What SIGTERM does: if nobody handles it, it ends the process at once.",
+            "Handle SIGTERM: accept no more, read no more, write until the queues are empty or 3 s \
+             have passed, and end then.",
+        ],
+        read: "protocol.md#The server's own end",
+        run: queued_arrives,
+        ..CHAT_ROW
+    },
+    #[cfg(unix)]
+    Check {
+        id: "term-port",
+        theme: Theme::Leaving,
+        title: "SIGTERM: the port closes",
+        rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
+        who: ANY,
+        needs: Needs::Process,
+        after: &[
+            "frame-three",
+            "select-echo",
+            "app-search",
+            "calc-sum",
+            "names-hello",
+            "party-before",
+        ],
+        hints: [
+            "SIGTERM is ignored, or something is left running that holds the port.",
+            "The handler of SIGTERM, and processes or threads that it does not know of.",
+            "At SIGTERM close the listener, end every worker and child process, and end.",
+        ],
+        read: "protocol.md#The server's own end",
+        run: port_closes,
+        ..TIN_CAN_ROW
+    },
+];
+
+/// How long a server may deliver, and what a busy machine adds to that.
+fn at_most(bench: &Bench) -> Duration {
+    Duration::from_secs(3) + bench.patience()
+}
+
+/// What waits for a client that does not read yet: more than the kernel takes of it.
+const QUEUED: usize = 120;
+
+pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
+    let mut room = Room::of(bench, 2)?;
+    let late = room.join_narrow()?;
+    let text = "q".repeat(1000);
+    room.pour(0, &text, QUEUED - 1)?;
+    // Once this is heard, whatever came before it is queued for everybody.
+    room.say(0, &text)?;
+    bench.did(format!("{QUEUED} KB waited for C, who did not read yet; SIGTERM; then C read"));
+    late.note("(SIGTERM to the server)");
+    room.server.signal(Signal::TERM)?;
+    // A server that does not care for its queues has time to end, and one that does, enough to send.
+    room.server.wait(Duration::from_secs(1))?;
+    late.widen()?;
+    let relay = bench.said(room.members[0].addr(), &text).into_bytes();
+    let late = late.patient(at_most(bench));
+    expect_all(late, &relay)
+}
+
+fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
+    for i in 0..QUEUED {
+        match late.hear(late.patience())? {
+            Heard::Frame(frame) if frame == relay => {}
+            other => {
+                let expected = format!("all {QUEUED} messages, then the end");
+                let came = format!("{i} messages, then {other}");
+                return fail(late.transcript(), expected, came);
+            }
+        }
+    }
+    match late.hear(late.patience())? {
+        // That the end comes, too, is the next check's.
+        Heard::Eof | Heard::Reset | Heard::Silence => Ok(()),
+        other @ Heard::Frame(_) => {
+            Err(late.failure(Said::words("the end of the connection"), other))
+        }
+    }
+}
+
+pub(super) fn port_closes(bench: &Bench) -> Result<()> {
+    let mut server = bench.serve()?;
+    let mut silent = bench.connect(&server)?;
+    silent.send(&bench.unfinished())?;
+    wait_until_read(&silent)?;
+    bench.did("A was connected, amid a message; SIGTERM");
+    silent.note("(SIGTERM to the server)");
+    server.signal(Signal::TERM)?;
+    let ended = server.wait(at_most(bench))?.is_some();
+    bench.note_survivors(&server);
+    if !is_open(&server) && ended {
+        return expect_end(bench, silent);
+    }
+    let got = match (ended, is_open(&server)) {
+        (false, true) => "the server still runs, and its port is open".to_owned(),
+        (false, false) => "its port is closed, but the server still runs".to_owned(),
+        _ => format!("the port is still open: it left {} behind", server.survivors().join(", ")),
+    };
+    fail_late("", "the server ends within 3 s, and its port is closed", got)
+}
+
+fn is_open(server: &Server) -> bool {
+    match sockdiag::listeners() {
+        Some(all) => all.iter().any(|it| it.addr.port() == server.addr().port()),
+        None => std::net::TcpStream::connect(server.addr()).is_ok(),
+    }
+}
+
+/// Whoever was connected must not be left to wait.
+fn expect_end(bench: &Bench, mut client: Client) -> Result<()> {
+    let ended = wait_until(bench.patience(), || {
+        Ok(matches!(client.hear(bench.patience())?, Heard::Eof | Heard::Reset))
+    })?;
+    if ended { Ok(()) } else { fail_late("", "A's connection ends", "it is still open") }
+}

@@ -1,0 +1,57 @@
+//! How a client talks to a server.
+
+use anyhow::Result;
+use probe::Failure;
+use probe::wire::Client;
+
+/// A protocol: what a client says, what it must hear, and whether that ends the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocol {
+    /// Says something and receives the right answer, whatever other clients have said before. A client that
+    /// stays connected can do it again; what it must know then, it [remembers](Client::remember).
+    pub exchange: fn(&mut Client) -> Result<()>,
+    /// Whether an exchange ends the connection. The exchange itself checks that it does.
+    pub ends_connection: bool,
+    /// The first exchange of a client in two parts, for checks that send only a part of a request. `None` if
+    /// only whole exchanges are known.
+    pub first: Option<FirstExchange>,
+}
+
+/// The first exchange of a client, in two parts.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstExchange {
+    /// Returns what the client sends.
+    pub request: fn() -> Vec<u8>,
+    /// Receives the answer, and if an exchange ends the connection, its end.
+    pub answer: fn(&mut Client) -> Result<()>,
+}
+
+impl Protocol {
+    /// Returns a protocol of which only whole exchanges are known.
+    #[must_use]
+    pub const fn new(exchange: fn(&mut Client) -> Result<()>) -> Self {
+        Self { exchange, ends_connection: false, first: None }
+    }
+}
+
+impl FirstExchange {
+    /// Returns a request in two pieces, neither of them empty.
+    #[must_use]
+    pub fn halves(&self) -> (Vec<u8>, Vec<u8>) {
+        let mut first = (self.request)();
+        let second = first.split_off(first.len() / 2);
+        (first, second)
+    }
+
+    /// Sends the rest of a request; reports whether it was answered. If not, the connection has ended.
+    pub(crate) fn served_or_refused(&self, client: &mut Client, rest: &[u8]) -> Result<bool> {
+        client.send_regardless(rest);
+        let Err(err) = (self.answer)(client) else { return Ok(true) };
+        // Nothing came except the end.
+        let is_refusal = |failure: &Failure| !failure.is_late && failure.got.bytes.is_none();
+        match err.downcast_ref::<Failure>() {
+            Some(failure) if is_refusal(failure) => Ok(false),
+            _ => Err(err),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The one table of checks.
+
+use std::sync::LazyLock;
+
+use crate::Check;
+#[cfg(target_os = "linux")]
+use crate::checks::interrupted;
+use crate::checks::{
+    broken_connections, chat, command_line, concurrency, delivery, echo, framing, half_close,
+    limits, log, memory, outputs, protocol_errors, queue_limits, slow_readers, survival,
+};
+#[cfg(unix)]
+use crate::checks::{exhaustion, shortage, sigterm, stopping, trace};
+use crate::protocols::{app_protocol, calc, chat_select, echo_select, tea_party};
+
+/// The checks by file. A new check is a function and a row in one of these files; a new file, or a new
+/// protocol, is one more line here.
+const FILES: &[&[Check]] = &[
+    framing::ROWS,
+    protocol_errors::ROWS,
+    echo::ROWS,
+    survival::ROWS,
+    broken_connections::ROWS,
+    #[cfg(target_os = "linux")]
+    interrupted::ROWS,
+    concurrency::ROWS,
+    chat::ROWS,
+    delivery::ROWS,
+    half_close::ROWS,
+    slow_readers::ROWS,
+    queue_limits::ROWS,
+    #[cfg(unix)]
+    sigterm::ROWS,
+    #[cfg(unix)]
+    stopping::ROWS,
+    limits::ROWS,
+    memory::ROWS,
+    #[cfg(unix)]
+    exhaustion::ROWS,
+    #[cfg(unix)]
+    shortage::ROWS,
+    command_line::ROWS,
+    outputs::ROWS,
+    log::ROWS,
+    #[cfg(unix)]
+    trace::ROWS,
+    echo_select::ROWS,
+    app_protocol::ROWS,
+    calc::ROWS,
+    chat_select::ROWS,
+    tea_party::ROWS,
+];
+
+/// All checks, theme by theme, and within a theme from easy to hard.
+pub static TABLE: LazyLock<Vec<Check>> = LazyLock::new(|| {
+    let mut all = FILES.concat();
+    all.sort_by_key(|check| check.theme); // stable: within a theme, the order of the files stays
+    all
+});
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_check_is_complete_and_stands_on_checks_that_are_there() {
+        let ids: HashSet<_> = TABLE.iter().map(|check| check.id).collect();
+        assert_eq!(ids.len(), TABLE.len());
+        for check in TABLE.iter().filter(|check| check.is_for_anybody()) {
+            let texts = [check.id, check.title, check.rule];
+            assert!(texts.iter().chain(&check.hints).all(|it| !it.is_empty()), "{}", check.id);
+            assert!(
+                check.after.iter().all(|id| ids.contains(id) && *id != check.id),
+                "{}",
+                check.id
+            );
+        }
+    }
+
+    #[test]
+    fn what_to_read_is_in_the_book() {
+        for check in TABLE.iter().filter(|check| check.is_for_anybody()) {
+            let (page, heading) = check.read.split_once('#').unwrap();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src").join(page);
+            let text = fs::read_to_string(path).unwrap();
+            assert!(text.lines().any(|line| line == format!("## {heading}")), "{}", check.read);
+        }
+    }
+
+    #[test]
+    fn a_check_for_our_servers_cites_its_section() {
+        for check in TABLE.iter().filter(|check| !check.is_for_anybody()) {
+            assert!(check.rule.starts_with('§'), "{}: {}", check.id, check.rule);
+            assert!(!check.ours.stages.is_empty() || check.ours.others.is_some(), "{}", check.id);
+        }
+    }
+}

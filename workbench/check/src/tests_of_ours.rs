@@ -1,0 +1,118 @@
+//! The checks as the tests of a server of this project.
+//!
+//! A stage's `tests/contract.rs`, with `harness = false` in its `Cargo.toml`, is no more than
+//!
+//! ```no_run
+//! use check::{Profile, test_stage};
+//!
+//! # let program = "chat-poll";
+//! test_stage(Profile::ChatPoll, program);
+//! ```
+//!
+//! with `env!("CARGO_BIN_EXE_chat-poll")` as the program. For a server with a protocol of its own, the file
+//! says how to talk to it:
+//!
+//! ```no_run
+//! use check::{OwnServer, test_servers};
+//! use probe::wire::Client;
+//!
+//! fn one_line(client: &mut Client) -> anyhow::Result<()> {
+//!     client.send(b"hello\n")?;
+//!     client.expect_bytes(b"You said: hello\n")
+//! }
+//!
+//! # let program = "echo-framework";
+//! let server = OwnServer::new(program, 8800, one_line);
+//! test_servers(&[server.text(|text| format!("{text}\n").into_bytes())]);
+//! ```
+//!
+//! The arguments are those of `cargo test`: a part of a check's id runs that check alone.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::{
+    Asked, Check, Invocation, OwnServer, Profile, ServerUnderTest, TABLE, Verdict, one_failure,
+    plain,
+};
+
+/// The checks that run at once unless `--test-threads` says otherwise: most of them only wait.
+const AT_ONCE: usize = 8;
+
+/// Runs all checks of a stage against its program, and ends this process with the result.
+pub fn test_stage(profile: Profile, program: &str) -> ! {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(AT_ONCE);
+    // One check has a thousand clients; if the limit stays low, that check says so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let server = ServerUnderTest::new(profile, program);
+    let rows = TABLE.iter().filter(|check| check.is_for_stage(profile));
+    let trials = rows.map(|check| trial(check.id.to_owned(), check, server.clone())).collect();
+    libtest_mimic::run(&args, trials).exit()
+}
+
+fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial {
+    let judge = move || verdict(check, &server).map_err(Failed::from);
+    Trial::test(name, judge).with_ignored_flag(!check.needs.met())
+}
+
+fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
+    let mut notes = Vec::new();
+    match check.judge(server, &mut notes) {
+        Verdict::Passed if notes.is_empty() => Ok(()),
+        Verdict::Passed => Err(format!("the server left behind {}", notes.join(", "))),
+        Verdict::Failed(finding) => {
+            let ServerUnderTest { profile, seed, .. } = *server;
+            let again = format!("{} -- {{id}}", cargo_test(profile));
+            let call = Invocation { profile, seed, hints: 1, target: String::new(), again };
+            Err(format!("\n{}", plain(&one_failure(check, &finding, &call))))
+        }
+        Verdict::Undecided(why) => Err(why),
+        Verdict::NotStarted(err) => Err(err.to_string()),
+    }
+}
+
+/// The command that runs the tests of this process again.
+fn cargo_test(profile: Profile) -> String {
+    let own = || {
+        let program = std::env::current_exe().ok()?;
+        let (test, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
+        Some(format!("cargo test -p {} --test {test}", std::env::var("CARGO_PKG_NAME").ok()?))
+    };
+    let of_a_stage = format!("cargo test -p {profile} --test contract");
+    own().unwrap_or(of_a_stage)
+}
+
+/// Runs all checks for servers of this project against each server, and ends this process with the result.
+///
+/// With one server, a check's name is its id; with several, the server's is in front.
+pub fn test_servers(servers: &[OwnServer]) -> ! {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(AT_ONCE);
+    // One check has a thousand clients; if the limit stays low, that check says so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let trials = servers.iter().flat_map(|own| {
+        let name = (servers.len() > 1).then(|| own.name());
+        checks_of(*own).map(move |(check, server)| {
+            let name =
+                name.as_ref().map_or(check.id.to_owned(), |it| format!("{it}: {}", check.id));
+            trial(name, check, server)
+        })
+    });
+    libtest_mimic::run(&args, trials.collect()).exit()
+}
+
+/// Returns the checks of a server: those for all servers of this project, and those of its profile.
+fn checks_of(own: OwnServer) -> impl Iterator<Item = (&'static Check, ServerUnderTest)> {
+    let asked = move |check: &Check| own.profile.map_or(Asked::Nothing, |it| check.asked(it));
+    TABLE.iter().filter_map(move |check| {
+        let server = ServerUnderTest::own(own);
+        if let Some(profile) = own.profile
+            && asked(check) != Asked::Nothing
+        {
+            // Its clients talk to it as any server of this profile expects.
+            let tls = own.tls.cloned();
+            return Some((check, ServerUnderTest { profile, own: None, tls, ..server }));
+        }
+        check.is_for_own(&own).then_some((check, server))
+    })
+}
