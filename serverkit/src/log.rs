@@ -93,7 +93,17 @@ pub(crate) fn start_log_to(
         let why = panic.payload_as_str().unwrap_or("without a message");
         error!("panic at {place}: {}", printable(why));
     }));
+    #[cfg(feature = "failpoints")]
+    set_failpoints();
     Log(())
+}
+
+/// Sets the fail points as the variable `FAILPOINTS` says, until the program ends.
+#[cfg(feature = "failpoints")]
+fn set_failpoints() {
+    // A program may start a log twice. The scenario holds a lock, so a second one would wait forever.
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| mem::forget(fail::FailScenario::setup())); // dropping it would reset the points
 }
 
 /// Returns the levels that apply without `RUST_LOG`: `level` for all targets, except that these libraries
