@@ -88,13 +88,15 @@ pub(crate) fn start_log_to(
         let part = printable(&part);
         warn!("RUST_LOG is ignored: \"{part}\" is neither a level nor TARGET=LEVEL");
     }
+    // Before the hook for panics, which passes a fail point: if `FAILPOINTS` is mistyped, this panics while it
+    // holds the lock that a fail point needs.
+    #[cfg(feature = "failpoints")]
+    set_failpoints();
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let why = panic.payload_as_str().unwrap_or("without a message");
         error!("panic at {place}: {}", printable(why));
     }));
-    #[cfg(feature = "failpoints")]
-    set_failpoints();
     Log(())
 }
 
