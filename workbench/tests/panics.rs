@@ -318,7 +318,7 @@ impl Service {
     }
 }
 
-/// What the clients say whose handlers must not panic.
+/// The message of a client whose handler must not panic.
 const TEXT: &str = "still there?";
 
 fn services() -> Vec<Service> {
@@ -408,9 +408,9 @@ fn judge_service(service: &Service) -> Result<()> {
         {
             expect_answer(client, service)?;
         }
-        let mut victim = connect(server)?;
-        victim.send(&service.panics_at)?;
-        expect_panic(server, &mut victim, "receive", service.logged)?;
+        let mut failing = connect(server)?;
+        failing.send(&service.panics_at)?;
+        expect_panic(server, &mut failing, "receive", service.logged)?;
         // A new client gets the permit of the client whose handler has panicked.
         expect_answer(&mut connect(server)?, service)?;
         waiting.as_mut().map_or(Ok(()), |client| expect_answer(client, service))
