@@ -88,12 +88,24 @@ pub(crate) fn start_log_to(
         let part = printable(&part);
         warn!("RUST_LOG is ignored: \"{part}\" is neither a level nor TARGET=LEVEL");
     }
+    // Before the hook for panics, which passes a fail point: if `FAILPOINTS` is mistyped, this panics while it
+    // holds the lock that a fail point needs.
+    #[cfg(feature = "failpoints")]
+    set_failpoints();
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let why = panic.payload_as_str().unwrap_or("without a message");
         error!("panic at {place}: {}", printable(why));
     }));
     Log(())
+}
+
+/// Sets the fail points as the variable `FAILPOINTS` says, until the program ends.
+#[cfg(feature = "failpoints")]
+fn set_failpoints() {
+    // A program may start a log twice. The scenario holds a lock, so a second one would wait forever.
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| mem::forget(fail::FailScenario::setup())); // dropping it would reset the points
 }
 
 /// Returns the levels that apply without `RUST_LOG`: `level` for all targets, except that these libraries

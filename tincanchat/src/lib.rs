@@ -35,6 +35,8 @@
 
 mod blocking;
 mod closing;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod frame;
 mod limits;
 mod listen;

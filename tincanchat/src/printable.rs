@@ -23,6 +23,8 @@ use std::fmt::Write as _;
 /// ```
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::receive(text);
     let Some(first) = text.find(is_obeyed) else {
         return Cow::Borrowed(text);
     };

@@ -124,6 +124,8 @@ impl QueueLimit {
     /// # Ok::<(), tincanchat::SlowConsumer>(())
     /// ```
     pub fn add(&self, bytes: usize) -> Result<(), SlowConsumer> {
+        #[cfg(feature = "failpoints")]
+        crate::failpoints::queue(bytes);
         let mut state = self.state();
         if state.last_write.is_some() && state.waiting() > QUEUE_BYTES_HARD as u64 {
             let slow = state.slow_consumer();
@@ -150,6 +152,8 @@ impl QueueLimit {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn sent(&self, bytes: usize) {
+        #[cfg(feature = "failpoints")]
+        crate::failpoints::send(bytes);
         let mut state = self.state();
         state.advance_clock();
         state.bytes_sent += bytes as u64;
