@@ -102,7 +102,8 @@ struct Disconnect {
 }
 
 impl Clients {
-    /// Adds a client to the room: from now on, it gets every message.
+    /// Adds a client to the room: from now on, it gets every message. (It is in the room because its
+    /// `disconnect` is `None`.)
     fn join(&mut self, sock: TcpStream, permit: Permit, poll: &Poll) {
         self.add_client(sock, permit, poll);
     }
@@ -161,6 +162,7 @@ impl Clients {
     /// The other clients cost nothing here.
     fn take_turn(&mut self, events: &Events) {
         for event in events.iter().filter(|event| event.token() != LISTENER) {
+            // A writable event only ends the wait: below, every pending client is tried anyway.
             if event.is_readable() {
                 self.readable.insert(event.token().0);
             }
@@ -250,8 +252,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it; or
-    /// * more than 8 MiB wait, and a write has been tried since the queue was last empty (so that no client
-    ///   is blamed for what was queued before the server had time to write to it).
+    /// * more than 8 MiB wait. This does not count before the first write to a queue that was empty: until
+    ///   then, the server causes the delay, not the client.
     ///
     /// Then `limit.add` or `limit.blocked` returns an error, and the client is disconnected in the same
     /// turn. Bytes count until `limit.sent` reports that the kernel has accepted them.
@@ -370,7 +372,7 @@ fn handle_client_recv(id: usize, clients: &mut Clients) -> Result<bool> {
             // In most cases, the client has reset the connection.
             Err(err) => return Err(err).context("receiving"),
         };
-        let mut batch = Vec::new(); // about 1 MiB with the prefixes, if each message is one letter
+        let mut batch = Vec::new(); // up to 1.6 MiB: one-letter messages with long prefixes
         let mut protocol_error = None;
         for msg in msgs {
             match msg {

@@ -137,13 +137,13 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait, and a write has been tried since the queue was last empty (so that no client
-    ///   is blamed for what was queued before the server had time to write to it);
+    /// * more than 8 MiB wait. This does not count before the first write to a queue that was empty: until
+    ///   then, the server causes the delay, not the client;
     /// * the queue has ended, and is not empty 3 s later.
     ///
-    /// Then `limit.add` or `limit.blocked` returns an error, and from then on `limit.check` does too: so
-    /// the sending half learns of it, and disconnects the client. Bytes count until `limit.sent` reports
-    /// that the kernel has accepted them.
+    /// `limit.add` then returns an error, and so do `limit.check`, which the sending half calls before each
+    /// write, and `limit.blocked`: the sending half disconnects the client. Bytes count until `limit.sent`
+    /// reports that the kernel has accepted them.
     fn enqueue(&self, batch: &Bytes) -> Result<(), SlowConsumer> {
         self.limit.add(batch.len())?;
         let _ = self.send_queue.send(batch.clone()); // fails only if the handler has ended
@@ -153,8 +153,9 @@ impl Client {
 
 fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
     let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
-    // --max-clients, or else 1,024. Either is limited to 7,500: each client takes two threads, and at about
-    // 16,000 threads, Linux has no memory mappings left for another one, and the whole process aborts.
+    // The limit is --max-clients, or else 1,024, but never more than 7,500: each client takes two threads,
+    // and at about 16,000 threads, Linux has no memory mappings left for another one, and the whole process
+    // aborts.
     let mut admission = Admission::new(args.server.client_limit_with_threads(2));
     for id in 0.. {
         // Blocks until a client connects or the server is to stop. `trace` calls the closure and, with
@@ -170,7 +171,8 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
                 let room = Arc::clone(&clients);
                 let handler = move || handle_client(connection, addr, id, &room);
                 // An error or a panic in the handler is logged, and ends only this client's connection.
-                // Then the permit is dropped, which makes room for another client.
+                // However the handler ends, the permit is then dropped, which makes room for another
+                // client.
                 let started = thread_for("send", addr).spawn(|| run_client(permit, handler));
                 if let Err(err) = started {
                     clients.handle_disconnect(id);
@@ -225,8 +227,8 @@ fn handle_client(
     let started = thread_for("recv", addr).spawn(move || {
         // A panic becomes an error, so that the queue ends even then.
         let received = catch_panic(|| handle_client_recv(&recv_sock, addr, id, &room));
-        // The end of the queue wakes the sending half, which then finds the result, and does not have to
-        // wait again.
+        // The result is sent before the queue ends: the end wakes the sending half, which then finds the
+        // result and does not have to wait once more.
         let _ = result_sender.send(received);
         room.handle_disconnect(id);
     });
@@ -246,8 +248,8 @@ fn handle_client(
     let received = recv_result.recv_timeout(linger);
     let _ = sock.shutdown(Shutdown::Both); // ends a pending read of the receiving half
     let received = received.or_else(|_| recv_result.recv()); // after a timeout, waits for the result
-    // If the client was too slow, or the sending half panicked, that is the reason; otherwise an error of
-    // the receiving half takes precedence.
+    // If the client was too slow, or the sending half panicked, that is the reason. Otherwise it is the
+    // error of the receiving half, if there is one, or else that of the sending half.
     end_reason(received?, sent)
 }
 
@@ -266,7 +268,7 @@ fn handle_client_recv(
     // limit, but TCP keepalive detects a client that has vanished.
     while let Some(msgs) = trace("read", || recv_msgs(&mut sock, &mut rest)).context("receiving")? {
         let prefix = format!("{addr}: ");
-        let mut batch = Vec::new(); // about 1 MiB with the prefixes, if each message is one letter
+        let mut batch = Vec::new(); // up to 1.6 MiB: one-letter messages with long prefixes
         let mut protocol_error = None;
         for msg in msgs {
             match msg {

@@ -34,15 +34,17 @@ fn main() -> Result<(), Failure> {
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
     // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    // Starts a thread that ends the process after SIGINT or SIGTERM, even while clients are being served.
+    // Starts a thread that ends the process, with exit code 0, after SIGINT or SIGTERM, even while clients
+    // are being served.
     Stop::exit_on_signal()?;
     announce(&listener)?; // prints "Listening on ADDR" on stdout
     serve(&listener, &args)
 }
 
 fn serve(listener: &TcpListener, args: &Args) -> ! {
-    // --max-clients, or else 1,024. Either is limited to 15,000: each client takes one thread, and at about
-    // 16,000 threads, Linux has no memory mappings left for another one, and the whole process aborts.
+    // The limit is --max-clients, or else 1,024, but never more than 15,000: each client takes one thread,
+    // and at about 16,000 threads, Linux has no memory mappings left for another one, and the whole process
+    // aborts.
     let mut admission = Admission::new(args.server.client_limit_with_threads(1)); // threads of a client
     loop {
         // Blocks until a client connects. `trace` calls the closure and, with --trace, records how long it
@@ -51,7 +53,8 @@ fn serve(listener: &TcpListener, args: &Args) -> ! {
         match admission.admit(accepted) {
             Admitted::Client(sock, addr, permit) => {
                 // An error or a panic in the handler is logged, and ends only this client's connection.
-                // Then the permit is dropped, which makes room for another client.
+                // However the handler ends, the permit is then dropped, which makes room for another
+                // client.
                 let handler = move || run_client(permit, || handle_client(sock, addr));
                 if let Err(err) = thread_for("recv", addr).spawn(handler) {
                     // The handler is dropped, and with it the socket and the permit.
@@ -74,8 +77,8 @@ fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     let msg = trace("read", || recv_msg(&mut sock)).context("receiving")?;
     info!("{addr}: {}", printable(&msg));
     let prefix = format!("{addr}: ");
-    // Sends the prefix, the message and a zero byte. Blocks, without a time limit, until the kernel has
-    // accepted all of it; but about 16 KiB, the most that an answer has, fit into the kernel's buffers.
+    // Sends the prefix, the message and a zero byte. This does not wait until the client reads: the longest
+    // answer, about 16 KiB, fits into the kernel's buffers.
     trace("write", || send_prefixed_msg(&mut sock, &prefix, &msg)).context("sending")?;
     // Closes the socket. If input is still unread, closing at once would send a reset, which can destroy
     // the answer. So in that case, this first shuts down the sending side and reads until the client

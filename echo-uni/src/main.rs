@@ -31,7 +31,8 @@ fn main() -> Result<(), Failure> {
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
     // Up to 1,024 connections wait in the listener's backlog.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
-    // Starts a thread that ends the process after SIGINT or SIGTERM, even while a client is being served.
+    // Starts a thread that ends the process, with exit code 0, after SIGINT or SIGTERM, even while a client
+    // is being served.
     Stop::exit_on_signal()?;
     announce(&listener)?; // prints "Listening on ADDR" on stdout
     serve(&listener)
@@ -44,12 +45,13 @@ fn serve(listener: &TcpListener) -> ! {
         // takes.
         let accepted = trace("accept", || listener.accept());
         match admission.admit(accepted) {
-            // An error or a panic in the handler is logged, and ends only this client's connection. Then
-            // the permit is dropped, which makes room for another client.
+            // An error or a panic in the handler is logged, and ends only this client's connection. However
+            // the handler ends, the permit is then dropped, which makes room for another client.
             Admitted::Client(sock, addr, permit) => {
                 run_client(permit, || handle_client(sock, addr));
             }
-            // This cannot happen here: the only client is gone before the next one is accepted.
+            // This cannot happen here: the permit of one client is dropped before the next client is
+            // accepted.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
@@ -64,8 +66,8 @@ fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     // or resets the connection before that, or if the message is longer than 16 KiB or not UTF-8.
     let msg = trace("read", || recv_msg(&mut sock)).context("receiving")?;
     info!("{addr}: {}", printable(&msg));
-    // Sends the message and a zero byte. Blocks, without a time limit, until the kernel has accepted all of
-    // it; but about 16 KiB, the most that a message has, fit into the kernel's buffers.
+    // Sends the message and a zero byte. This does not wait until the client reads: the longest message, 16
+    // KiB, fits into the kernel's buffers.
     trace("write", || send_msg(&mut sock, &msg)).context("sending")?;
     // Closes the socket. If input is still unread, closing at once would send a reset, which can destroy
     // the answer. So in that case, this first shuts down the sending side and reads until the client

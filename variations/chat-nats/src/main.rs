@@ -204,13 +204,13 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait, and a write has been tried since the queue was last empty (so that no client
-    ///   is blamed for what was queued before the server had time to write to it);
+    /// * more than 8 MiB wait. This does not count before the first write to a queue that was empty: until
+    ///   then, the server causes the delay, not the client;
     /// * the queue has ended, and is not empty 3 s later.
     ///
-    /// Then `limit.add` or `limit.blocked` returns an error, and from then on `limit.check` does too: so
-    /// the sending half learns of it, and disconnects the client. Bytes count until `limit.sent` reports
-    /// that the kernel has accepted them.
+    /// `limit.add` then returns an error, and so do `limit.check`, which the sending half calls before each
+    /// write, and `limit.blocked`: the sending half disconnects the client. Bytes count until `limit.sent`
+    /// reports that the kernel has accepted them.
     fn enqueue(&self, batch: &Bytes) -> Result<(), SlowConsumer> {
         self.limit.add(batch.len())?;
         let _ = self.send_queue.try_send(batch.clone()); // fails only if the handler has ended
@@ -256,7 +256,8 @@ async fn serve(listener: std::net::TcpListener, args: Args, stop: StopSignal) ->
                 let room = Arc::clone(&clients);
                 let handler = handle_client(connection, addr, id, room);
                 // An error or a panic in the handler is logged, and ends only this client's connection.
-                // Then the permit is dropped, which makes room for another client.
+                // However the handler ends, the permit is then dropped, which makes room for another
+                // client.
                 task::spawn(task_for("send", addr, run_client(permit, handler)));
             }
             // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
@@ -328,8 +329,8 @@ async fn handle_client(
         Ok(received) => received?,
         Err(_) => receiving.await?,
     };
-    // If the client was too slow, or the sending half panicked, that is the reason; otherwise an error of
-    // the receiving half takes precedence.
+    // If the client was too slow, or the sending half panicked, that is the reason. Otherwise it is the
+    // error of the receiving half, if there is one, or else that of the sending half.
     end_reason(received, sent)
 }
 
@@ -359,7 +360,7 @@ async fn handle_client_recv(
             break; // the client has shut down its sending side
         };
         let prefix = format!("{addr}: ");
-        let mut batch = Vec::new(); // about 1 MiB with the prefixes, if each message is one letter
+        let mut batch = Vec::new(); // up to 1.6 MiB: one-letter messages with long prefixes
         let mut protocol_error = None;
         for msg in msgs {
             match msg {
