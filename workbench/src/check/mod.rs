@@ -40,7 +40,7 @@ use crate::{Failure, PATIENCE, mutants};
 pub use bench::Bench;
 pub use ladder::LADDER;
 pub use report::{Format, Invocation, list, one_failure, plain, write_report};
-pub use run::{Event, LEAST_PATIENCE, Outcome, Report, climb};
+pub use run::{Event, LEAST_PATIENCE, Outcome, Report, TRIES, run_checks, with_dependencies};
 pub use talk::Talk;
 
 /// What a server claims to be: which checks it has to pass.
