@@ -6,7 +6,7 @@
 //! | the table | [`TABLE`], [`Check`], [`Theme`], [`Needs`] |
 //! | what a server claims to be, and how to talk to it | [`Profile`], [`Protocol`] |
 //! | the server that is checked | [`ServerUnderTest`], [`Source`] |
-//! | check it as `tincan check` does, and report | [`climb`], [`Report`], [`write_report`] |
+//! | check it as `tincan check` does, and report | [`run_checks`], [`Report`], [`write_report`] |
 //! | the checks as tests of our servers | [`test_stage`], [`test_servers`], [`OwnServer`] |
 //! | servers to try the checks on | [`mutants`] |
 //!
@@ -40,7 +40,7 @@ pub use own_server::{Connect, OwnServer, Serves};
 pub use profile::Profile;
 pub use protocol::{FirstExchange, Protocol};
 pub use report::{Format, Invocation, list, one_failure, plain, write_report};
-pub use run::{Event, LEAST_PATIENCE, Outcome, Report, climb};
+pub use run::{Event, LEAST_PATIENCE, Outcome, Report, TRIES, run_checks, with_dependencies};
 pub use server_under_test::{Naming, ServerUnderTest, Source};
 pub use table::TABLE;
 pub use tests_of_ours::{test_servers, test_stage};

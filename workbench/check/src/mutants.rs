@@ -1,8 +1,8 @@
-//! Servers to try the checker on: right ones in several languages, and others that are right but for
-//! one mistake.
+//! Servers that test the checks: right servers in several languages, and mutants, which have one
+//! mistake each.
 //!
-//! A mutant is kept as what it changes in a right server: `mutants/ID.diff`, a unified diff below a
-//! few lines that say what it is. So nothing else can be wrong with it.
+//! A mutant is stored as a change to a right server: the file `mutants/ID.diff` has a few lines about the
+//! mutant and a unified diff. So a mutant has no other mistake.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use clap::ValueEnum;
 
 use crate::Profile;
 
-/// The right servers in `mutants/right/`, and what they claim to be.
+/// The right servers in `mutants/right/`, each with its profile.
 pub const RIGHT: &[(&str, Profile)] = &[
     ("echo_uni.py", Profile::EchoUni),
     ("echo_multi.py", Profile::EchoMulti),
@@ -32,18 +32,18 @@ pub const RIGHT: &[(&str, Profile)] = &[
     ("tea_party.py", Profile::TeaParty),
 ];
 
-/// The folder with the mutants: in this program's source, or in the workspace around the current
-/// folder.
+/// Returns the folder with the mutants: in this program's source, or in the workspace that contains the
+/// current folder.
 ///
 /// # Errors
 ///
-/// If there is none.
+/// Returns an error if neither exists.
 pub fn folder() -> Result<PathBuf> {
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
     if built_in.is_dir() {
         return Ok(built_in);
     }
-    let here = env::current_dir().context("where are we?")?;
+    let here = env::current_dir().context("could not find out the current folder")?;
     let found =
         here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
     found.context("there is no workbench/check/mutants here or above: run this in the workspace")
@@ -56,20 +56,20 @@ pub struct Mutant {
     pub id: String,
     /// The mistake in a sentence.
     pub title: String,
-    /// What it claims to be.
+    /// The profile that it claims to have.
     pub profile: Profile,
-    /// The one check that it fails.
+    /// The only check that it fails.
     pub fails: String,
-    /// The right server that it differs from, by file name.
+    /// The file name of the right server that it changes.
     pub right: String,
     patch: String,
 }
 
-/// All mutants, by name.
+/// Returns all mutants, sorted by name.
 ///
 /// # Errors
 ///
-/// If one is not as it should be: each needs its head and a diff.
+/// Returns an error if a file cannot be read, or has no head or diff.
 pub fn all() -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
     let folder = folder()?;
@@ -84,11 +84,11 @@ pub fn all() -> Result<Vec<Mutant>> {
     Ok(mutants)
 }
 
-/// The mutant of that name.
+/// Returns the mutant with this name.
 ///
 /// # Errors
 ///
-/// If there is none.
+/// Returns an error if it does not exist.
 pub fn find(id: &str) -> Result<Mutant> {
     let found = all()?.into_iter().find(|it| it.id == id);
     found.with_context(|| format!("there is no exercise `{id}`; `tincan exercise list` shows all"))
@@ -113,27 +113,27 @@ impl Mutant {
         })
     }
 
-    /// The text of the right server.
+    /// Returns the source of the right server.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn right_text(&self) -> Result<String> {
         let path = folder()?.join("right").join(&self.right);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// The text of the server with its mistake.
+    /// Returns the source of the server with its mistake.
     ///
     /// # Errors
     ///
-    /// If the diff does not fit the right server.
+    /// Returns an error if the diff does not fit the right server.
     pub fn text(&self) -> Result<String> {
         let patch = diffy::Patch::from_str(&self.patch).context("not a diff")?;
         Ok(diffy::apply(&self.right_text()?, &patch)?)
     }
 
-    /// What the server is called in a folder of its own: a Java class has to keep its name.
+    /// Returns the file name for a copy of the server: a Java class has to keep its name.
     #[must_use]
     pub fn file_name(&self) -> String {
         match Path::new(&self.right).extension().and_then(|it| it.to_str()) {
@@ -143,7 +143,7 @@ impl Mutant {
     }
 }
 
-/// What it takes to run a server's source: the program that compiles or interprets it.
+/// Returns the program that compiles or interprets a server's source.
 #[must_use]
 pub fn tool(source: &Path) -> Option<&'static str> {
     Some(match source.extension()?.to_str()? {
@@ -157,7 +157,7 @@ pub fn tool(source: &Path) -> Option<&'static str> {
     })
 }
 
-/// Whether a program can be run here.
+/// Reports whether a program is installed.
 #[must_use]
 pub fn is_there(tool: &str) -> bool {
     let mut command = Command::new(tool);
@@ -165,14 +165,15 @@ pub fn is_there(tool: &str) -> bool {
     command.status().is_ok()
 }
 
-/// The command that runs a server's source on `{port}`; one that has to be compiled is, beside it.
+/// Returns the command that runs a server's source on `{port}`; compiles the source first if its language
+/// needs that.
 ///
 /// # Errors
 ///
-/// If it is in no known language, or does not compile.
+/// Returns an error if the language is unknown, or the source does not compile.
 pub fn command(source: &Path) -> Result<Vec<OsString>> {
     let Some(tool) = tool(source) else {
-        bail!("{} is in no language known here", source.display());
+        bail!("{}: its language is unknown", source.display());
     };
     let mut words: Vec<OsString> = match tool {
         "cc" | "rustc" => {

@@ -53,7 +53,7 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const UNSURE: Style = AnsiColor::Yellow.on_default();
 const LABEL: Style = Style::new().dimmed();
 
-/// Writes a report; as text without the failures, of which [`climb`](super::climb) tells at once.
+/// Writes a report; as text without the failures, of which [`run_checks`](super::run_checks) tells at once.
 ///
 /// # Errors
 ///

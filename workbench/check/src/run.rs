@@ -1,50 +1,53 @@
-//! Climbs the ladder: each check once, those that others stand on first.
+//! Runs the checks that a server's profile asks for: each once, after the checks that it depends on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
-use crate::{Asked, Check, Finding, Naming, ServerUnderTest, Source, TABLE, Theme, Verdict};
+use crate::{
+    Asked, Check, Finding, Naming, Profile, ServerUnderTest, Source, TABLE, Theme, Verdict,
+};
 use probe::Failure;
 use probe::server::{NotStarted, end_escaped};
 use probe::tls::Tls;
 use watch::is_possible;
 
-/// What came of one row of the ladder.
+/// The result of one check.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// As asked: passed, or where that is asked, seen to fail.
+    /// The server did what the profile asks: it passed, or it failed where the profile asks for a failure.
     Passed,
-    /// It failed, and if it was by lateness, each time.
+    /// It failed; if it was late, it was late in each try.
     Failed(Box<Finding>),
-    /// Some tries failed and others did not, or the check could not find out.
+    /// Some tries failed and others passed, or the check could not tell.
     Undecided(String),
-    /// It says nothing as long as another check fails, or with a server that runs elsewhere.
+    /// The check was not run: a check that it depends on has failed, or the server is not ours to start.
     NotTried(String),
-    /// It makes no sense with what is between this server and its clients.
+    /// The check makes no sense with the protocol between this server and its clients.
     NotAsked(&'static str),
 }
 
-/// The results of one climb.
+/// The results of one run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The rows that the profile asks for, in order, with what came of them and how long it took.
+    /// The checks that were asked for, in the order of the table, each with its result and duration.
     pub rows: Vec<(Check, Outcome, Duration)>,
-    /// The round trip that was measured first.
+    /// The round trip that was measured before the first check.
     pub round_trip: Option<Duration>,
-    /// What else was noticed: processes left behind.
+    /// Other observations, such as processes that the server left behind.
     pub notes: Vec<String>,
-    /// How long all of it took.
+    /// The duration of the whole run.
     pub took: Duration,
 }
 
 impl Report {
-    /// How many outcomes are of a kind.
+    /// Counts the outcomes of a kind.
     pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
         self.rows.iter().filter(|(_, outcome, _)| is(outcome)).count()
     }
 
-    /// The exit code: 0 all passed, 1 some failed, 2 nothing failed but not all could be decided.
+    /// Returns the exit code: 0 if all checks passed, 1 if some failed, 2 if none failed but some are
+    /// undecided.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if self.count(|it| matches!(it, Outcome::Failed(_))) > 0 {
@@ -59,38 +62,42 @@ impl Report {
     }
 }
 
-/// A failure by lateness counts if it comes again as often.
-const TRIES: usize = 3;
+/// How often a check must be late before it counts as failed: on a busy machine, a right server may be
+/// late once.
+pub const TRIES: u8 = 3;
 
-/// What happens on a climb.
+/// What happens during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A check begins.
     Begins {
-        /// Which one.
+        /// The check.
         check: &'a Check,
-        /// How many have begun, with this one.
+        /// How many checks have begun, this one included.
         nth: usize,
-        /// How many there are.
+        /// How many checks there are.
         of: usize,
     },
     /// A check has failed.
     Failed {
-        /// Which one.
+        /// The check.
         check: &'a Check,
-        /// How.
+        /// How it failed.
         finding: &'a Finding,
     },
 }
 
-/// Runs the rows that the profile asks for and `wanted` picks; `tell` hears of each at once.
+/// Runs the checks that the profile asks for and `wanted` selects; calls `tell` at each event.
+///
+/// A check that fails because something comes too late is tried up to `tries` times.
 ///
 /// # Errors
 ///
-/// [`NotStarted`], when the server did not start, the first time or any other.
-pub fn climb(
+/// Returns [`NotStarted`] if the server did not start, at the first check or at a later one.
+pub fn run_checks(
     mut server: ServerUnderTest,
     wanted: impl Fn(&Check) -> bool,
+    tries: u8,
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report, NotStarted> {
     let begin = Instant::now();
@@ -105,13 +112,13 @@ pub fn climb(
     }
     let round_trip = measured.ok();
     server.patience = patience(round_trip, server.patience);
-    let mut climb = Climb { server, done: HashMap::new(), notes, tell: &mut tell };
-    let asked = |check: &&Check| check.asked(climb.server.profile) != Asked::Nothing;
+    let mut run = Run { server, tries, done: HashMap::new(), notes, tell: &mut tell };
+    let asked = |check: &&Check| check.asked(run.server.profile) != Asked::Nothing;
     let rows: Vec<_> = TABLE.iter().filter(asked).filter(|check| wanted(check)).collect();
     for check in &rows {
-        climb.reach(check, &rows)?;
+        run.run_after_dependencies(check, &rows)?;
     }
-    let Climb { mut done, mut notes, server, .. } = climb;
+    let Run { mut done, mut notes, server, .. } = run;
     notes.extend(server.tls.iter().flat_map(Tls::notes));
     let rows = rows
         .into_iter()
@@ -120,11 +127,29 @@ pub fn climb(
     Ok(Report { rows, round_trip, notes, took: begin.elapsed() })
 }
 
-/// What is noted of a server that writes addresses as a pair.
+/// Returns the ids of a check and of all checks that it depends on, as far as the profile asks for them.
+#[must_use]
+pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
+    let asked: Vec<_> =
+        TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing).collect();
+    let mut found = HashSet::new();
+    let mut open = vec![id];
+    while let Some(id) = open.pop() {
+        if let Some(check) = asked.iter().find(|check| check.id == id)
+            && found.insert(check.id)
+        {
+            open.extend(check.after);
+        }
+    }
+    found
+}
+
+/// The note about a server that writes addresses as a pair.
 const PAIRED: &str = "it writes a client's address as Python prints a pair, ('127.0.0.1', 50312); \
                       the protocol has 127.0.0.1:50312. Apart from this note, that is let pass.";
 
-/// The median of a few exchanges; or the bytes that came instead of the right answer, if any.
+/// Returns the median time of a few exchanges, or the bytes of a wrong answer (none if there was no
+/// answer).
 fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, NotStarted> {
     const EXCHANGES: usize = 5;
     let bench = Bench::new(server.clone(), "round-trip");
@@ -143,7 +168,7 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Not
     match measured.map_err(anyhow::Error::downcast::<NotStarted>) {
         Ok(time) => Ok(Ok(time)),
         Err(Ok(not_started)) => Err(not_started),
-        // That it does not answer well is what the checks will tell.
+        // The checks will report that it does not answer as it should.
         Err(Err(err)) => {
             let failure = err.downcast::<Failure>().ok();
             Ok(Err(failure.and_then(|it| it.got.bytes).unwrap_or_default()))
@@ -154,31 +179,37 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Not
 /// How long to wait at least, on a machine that has nothing else to do.
 pub const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Much longer than an exchange takes.
+/// Returns how long to wait for what must happen: much longer than an exchange takes.
 fn patience(round_trip: Option<Duration>, at_least: Duration) -> Duration {
     let scaled = round_trip.unwrap_or_default() * 1000;
     scaled.clamp(at_least, at_least.max(probe::PATIENCE))
 }
 
-struct Climb<'a> {
+/// A run that has not ended.
+struct Run<'a> {
     server: ServerUnderTest,
+    tries: u8,
     done: HashMap<&'static str, (Outcome, Duration)>,
     notes: Vec<String>,
     tell: &'a mut dyn FnMut(Event<'_>),
 }
 
-impl Climb<'_> {
-    /// Runs a check after those that it stands on.
-    fn reach(&mut self, check: &Check, rows: &[&'static Check]) -> Result<(), NotStarted> {
+impl Run<'_> {
+    /// Runs a check after the checks that it depends on.
+    fn run_after_dependencies(
+        &mut self,
+        check: &Check,
+        rows: &[&'static Check],
+    ) -> Result<(), NotStarted> {
         if self.done.contains_key(check.id) {
             return Ok(());
         }
         let mut missing = None;
-        for below in rows.iter().filter(|row| check.after.contains(&row.id)) {
-            self.reach(below, rows)?;
-            let is_there = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotAsked(_));
-            if self.done.get(below.id).is_none_or(|(it, _)| !is_there(it)) {
-                missing.get_or_insert(below.id);
+        for dependency in rows.iter().filter(|row| check.after.contains(&row.id)) {
+            self.run_after_dependencies(dependency, rows)?;
+            let is_met = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotAsked(_));
+            if self.done.get(dependency.id).is_none_or(|(it, _)| !is_met(it)) {
+                missing.get_or_insert(dependency.id);
             }
         }
         let begin = Instant::now();
@@ -191,7 +222,7 @@ impl Climb<'_> {
             (None, None) => {
                 let (nth, of) = (self.done.len() + 1, rows.len());
                 (self.tell)(Event::Begins { check, nth, of });
-                self.tried(check)?
+                self.run_until_decided(check)?
             }
         };
         if let Outcome::Failed(finding) = &outcome {
@@ -201,9 +232,10 @@ impl Climb<'_> {
         Ok(())
     }
 
-    fn tried(&mut self, check: &Check) -> Result<Outcome, NotStarted> {
+    /// Runs a check, and again as long as it is late and tries are left.
+    fn run_until_decided(&mut self, check: &Check) -> Result<Outcome, NotStarted> {
         let mut late = Vec::new();
-        for tried in 1..=TRIES {
+        for tried in 1..=self.tries {
             let mut left = Vec::new();
             let verdict = check.judge(&self.server, &mut left);
             left.extend(end_escaped());
@@ -226,25 +258,26 @@ impl Climb<'_> {
         Ok(last.unwrap_or_else(|| Outcome::Undecided("not tried".to_owned())))
     }
 
-    /// A failure; where threads tell something about it, with what they do when it fails once more.
+    /// Returns the outcome of a failed check. If the server's threads explain the failure, the check runs
+    /// once more while they are watched.
     fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
-        let tells = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
-        if tells && is_possible() && !matches!(self.server.source, Source::Running(_)) {
+        let threads_explain = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
+        if threads_explain && is_possible() && !matches!(self.server.source, Source::Running(_)) {
             let mut server = self.server.clone();
-            // That it fails is known; this is to see how.
+            // The check has failed already; this run only shows how.
             server.patience = server.patience.min(LEAST_PATIENCE);
             if let Verdict::Failed(again) = check.judge_watching(&server, &mut Vec::new()) {
                 finding.threads = again.threads;
             }
-            // Of what this server has left behind, the first has told.
+            // The first run has noted the processes that this server leaves behind.
             let _ = end_escaped();
         }
         Outcome::Failed(Box::new(finding))
     }
 }
 
-/// Tells of a check that failed by lateness and passed then.
-fn disagreement(late: &[Finding], tried: usize) -> String {
+/// Describes a check that was late in some tries and passed in a later one.
+fn disagreement(late: &[Finding], tried: u8) -> String {
     let last = late.last().map(|finding| {
         let Failure { did, expected, got, .. } = &finding.failure;
         format!(" ({did}: expected {expected}, got {got})")

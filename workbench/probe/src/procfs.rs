@@ -78,10 +78,28 @@ fn zombie(pid: u32) -> Option<Figures> {
 /// The processes of a group that are there now, those that have ended unnoticed included.
 #[must_use]
 pub fn group_members(group: u32) -> Vec<u32> {
+    // One system call, instead of three for each process of the machine.
+    if is_empty(group) {
+        return Vec::new();
+    }
     all_processes()
         .into_iter()
         .filter(|pid| stat_field(*pid, GROUP).is_some_and(|it| it == u64::from(group)))
         .collect()
+}
+
+/// Reports whether a process group has no members; one that has ended and was not waited for is a member.
+#[cfg(unix)]
+fn is_empty(group: u32) -> bool {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process_group};
+    let group = i32::try_from(group).ok().and_then(Pid::from_raw);
+    group.is_some_and(|group| test_kill_process_group(group) == Err(Errno::SRCH))
+}
+
+#[cfg(not(unix))]
+fn is_empty(_group: u32) -> bool {
+    false
 }
 
 /// The children that a process has now.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use check::{
     Asked, Check, Event, Format, Invocation, LEAST_PATIENCE, Naming, Profile, ServerUnderTest,
-    Source, TABLE, climb, list, one_failure, write_report,
+    Source, TABLE, TRIES, list, one_failure, run_checks, with_dependencies, write_report,
 };
 use indicatif::ProgressBar;
 use probe::server;
@@ -16,16 +16,17 @@ use probe::tls::Tls;
 
 use crate::output::print;
 
-/// Check a server, in any language, against the ladder of its kind
+/// Check whether a server, in any language, does what its profile asks
 ///
-/// The command is started as it is, without a shell, once for each check. `{port}` and `{host}` in
-/// it are replaced; the variables PORT and HOST say the same.
+/// Each check starts the command anew, without a shell. `{port}` and `{host}` in the command are
+/// replaced; the variables PORT and HOST have the same values.
 ///
 /// Exit code: 0 all passed, 1 some failed, 2 could not decide, 3 the server could not be started.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
     cargo tincan check chat --only framing --hints 3 -- node chat.js {port}\n  \
+    cargo tincan check chat --until slow-pause --tries 1 -- node chat.js {port}\n  \
     cargo tincan check chat-poll -- target/debug/chat-poll --port {port}\n  \
     cargo tincan check chat --addr 127.0.0.1:4040\n  \
     cargo tincan check chat --tls -- python3 my_tls_chat.py {port}\n  \
@@ -34,37 +35,44 @@ pub struct Args {
     /// What the server claims to be
     #[arg(required_unless_present = "list")]
     profile: Option<Profile>,
-    /// List every check with the rule that it tests, and run none
+    /// List every check with the rule that it tests, and do not run any
     #[arg(long)]
     list: bool,
-    /// Check the server that runs at this address, and start none
+    /// Check the server that runs at this address, instead of starting one
     #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "command")]
     addr: Option<SocketAddr>,
-    /// Speak TLS with it: all its clients are inside TLS (1.3 or 1.2); for chats
+    /// Connect with TLS (1.3 or 1.2); for chats
     ///
-    /// Any certificate is taken, a self-signed one too, unless --ca is given. All checks are asked, but in
-    /// TLS 1.2 not frame-half-close: there, the end of one direction is the end of both.
+    /// Without --ca, any certificate is accepted, even a self-signed one. All checks run, except
+    /// frame-half-close in TLS 1.2: there, the end of one direction is the end of both.
     #[arg(long)]
     tls: bool,
-    /// Take its certificate only if a CA in this file (PEM) has signed it, for localhost
+    /// Accept the certificate only if a CA in this file (PEM) has signed it for localhost
     #[arg(long, value_name = "FILE", requires = "tls")]
     ca: Option<PathBuf>,
-    /// Run only this check, or this part of the ladder; can be given several times
+    /// Run only this check, or the checks of this theme; can be given several times
     #[arg(long, value_name = "ID", value_parser = id_or_theme)]
     only: Vec<String>,
-    /// How the report is written
+    /// Run this check after the checks that it depends on, and no others
+    #[arg(long, value_name = "ID", value_parser = id, conflicts_with = "only")]
+    until: Option<String>,
+    /// The format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Where to cut and when to leave: the same number, the same choices
+    /// The seed for random choices, such as where to cut a message: the same seed, the same choices
     #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: u64,
-    /// How much help with a failure: 1 what is likely wrong, 2 where to look, 3 how to mend it
+    /// How much help with a failure: 0 none, 1 what is likely wrong, 2 where to look, 3 how to correct it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     hints: u8,
-    /// Wait at least so long for what must happen: more than 3 if the machine is busy
+    /// How many seconds to wait at least for an answer; use more on a busy machine
     #[arg(long, value_name = "SECONDS", default_value_t = LEAST_PATIENCE.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
+    /// How often to try a check that fails because an answer comes too late; 1 is quicker
+    #[arg(long, value_name = "N", default_value_t = TRIES)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=10))]
+    tries: u8,
     /// The command that starts the server
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     #[arg(required_unless_present_any = ["list", "addr"])]
@@ -75,23 +83,26 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|err| {
         format!("{err}; an address and a port are wanted, such as 127.0.0.1:4040")
     })?;
-    // IPv4 before IPv6, where a name has both.
+    // If a name has both, IPv4 before IPv6.
     found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| "no such host".to_owned())
 }
 
 fn id_or_theme(text: &str) -> Result<String, String> {
     let text = text.replace(' ', "-");
-    let is_known = |check: &Check| check.id == text || theme_id(check) == text;
-    if TABLE.iter().any(is_known) {
-        return Ok(text);
+    if TABLE.iter().any(|check| theme_id(check) == text) { Ok(text) } else { id(&text) }
+}
+
+fn id(text: &str) -> Result<String, String> {
+    if TABLE.iter().any(|check| check.id == text) {
+        return Ok(text.to_owned());
     }
-    let like: Vec<_> = TABLE.iter().map(|check| check.id).filter(|id| id.contains(&text)).collect();
+    let like: Vec<_> = TABLE.iter().map(|check| check.id).filter(|id| id.contains(text)).collect();
     let like =
         if like.is_empty() { String::new() } else { format!("; like it: {}", like.join(", ")) };
     Err(format!("no such check{like}; `tincan check --list` shows all"))
 }
 
-/// A theme as one writes it on a command line.
+/// Returns the name of a check's theme on the command line.
 fn theme_id(check: &Check) -> String {
     check.theme.to_string().replace(' ', "-")
 }
@@ -105,7 +116,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let Some(profile) = args.profile else { return Ok(ExitCode::from(2)) };
     if args.tls && !profile.is_chat() {
-        eprintln!("tincan: --tls is for chats, and {profile} is none");
+        eprintln!("tincan: --tls is for chats, and {profile} is not a chat");
         return Ok(ExitCode::from(2));
     }
     let (source, shown) = match args.addr {
@@ -115,11 +126,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(addr) = args.addr
         && let Err(err) = TcpStream::connect_timeout(&addr, LEAST_PATIENCE)
     {
-        eprintln!("tincan: nobody can be reached at {addr}: {err}");
+        eprintln!("tincan: could not connect to {addr}: {err}");
         return Ok(ExitCode::from(3));
     }
-    let Args { seed, hints, .. } = *args;
-    let check_it = format!("{} {profile}{}", called_as("check"), inside(args));
+    let Args { seed, hints, tries, .. } = *args;
+    let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
     let again = format!("{check_it} --only {{id}} --seed {seed} {shown}");
     let call = Invocation { profile, seed, hints, target: shown, again };
     let patience = Duration::from_secs(args.patience);
@@ -132,16 +143,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     let subject = ServerUnderTest { profile, source, naming, own: None, seed, patience, tls };
+    let until = args.until.as_ref().map(|id| with_dependencies(profile, id));
     let wanted = |check: &Check| {
         let only = &args.only;
-        only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check))
+        let is_selected =
+            only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check));
+        is_selected && until.as_ref().is_none_or(|ids| ids.contains(check.id))
     };
     let asked = |check: &Check| wanted(check) && check.asked(profile) != Asked::Nothing;
     if !TABLE.iter().any(asked) {
-        eprintln!("tincan: of these checks, {profile} is asked none");
+        eprintln!("tincan: the profile {profile} asks for none of these checks");
         return Ok(ExitCode::from(2));
     }
-    check(subject, &call, args.format, wanted).map(ExitCode::from)
+    check(subject, &call, args.format, wanted, tries).map(ExitCode::from)
 }
 
 fn tls(args: &Args) -> Result<Option<Tls>> {
@@ -151,14 +165,14 @@ fn tls(args: &Args) -> Result<Option<Tls>> {
     }
 }
 
-/// What of the command line says how TLS is spoken.
-fn inside(args: &Args) -> String {
+/// Returns the options about TLS, as they were typed.
+fn tls_options(args: &Args) -> String {
     let ca = args.ca.as_ref().map(|ca| format!(" --ca {}", quoted(&[ca.clone().into_os_string()])));
     let tls = if args.tls { " --tls" } else { "" };
     format!("{tls}{}", ca.unwrap_or_default())
 }
 
-/// Runs one check of a server, and gives the exit code and what has to be typed to run all.
+/// Runs one check of a server; returns the exit code and the command that runs all checks.
 pub fn check_one(
     profile: Profile,
     id: &str,
@@ -173,7 +187,7 @@ pub fn check_one(
     let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
     let (own, seed, tls) = (None, SEED, None);
     let subject = ServerUnderTest { profile, source, naming, own, seed, patience, tls };
-    Ok((check(subject, &call, Format::Text, |check| check.id == id)?, all))
+    Ok((check(subject, &call, Format::Text, |check| check.id == id, TRIES)?, all))
 }
 
 const SEED: u64 = 1;
@@ -183,6 +197,7 @@ fn check(
     call: &Invocation,
     format: Format,
     wanted: impl Fn(&Check) -> bool,
+    tries: u8,
 ) -> Result<u8> {
     prepare();
     let progress = progress();
@@ -195,14 +210,14 @@ fn check(
         Event::Failed { check, finding } => {
             failed += 1;
             if format == Format::Text {
-                // A reader that has seen enough is told the result by the exit code.
+                // An error means that standard output is closed; the exit code still has the result.
                 progress.suspend(|| {
                     let _ = print(format!("{}\n", one_failure(check, finding, call)).as_bytes());
                 });
             }
         }
     };
-    let report = climb(subject, wanted, tell);
+    let report = run_checks(subject, wanted, tries, tell);
     progress.finish_and_clear();
     match report {
         Ok(report) => {
@@ -218,9 +233,9 @@ fn check(
     }
 }
 
-/// Room for many clients, and no server left behind, however this program ends.
+/// Allows many descriptors, and makes sure that no server outlives this program.
 fn prepare() {
-    // If the limit stays low, the checks with a crowd say so.
+    // If the limit stays low, the checks with many clients report it.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     crate::signals::start_watchdog();
     server::adopt_orphans();
@@ -236,11 +251,11 @@ fn progress() -> ProgressBar {
     progress
 }
 
-/// The command as a shell would read it back; what is not text is shown as well as can be.
+/// Returns the command as it has to be typed in a shell; bytes that are not UTF-8 are replaced.
 pub fn quoted(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let quote = |word: &str| match shlex::try_quote(word) {
-        // Braces mean something only with a comma or dots between them.
+        // In a shell, braces are special only with a comma or dots between them.
         Ok(_) if word.replace(['{', '}'], "").chars().all(is_plain) => word.to_owned(),
         Ok(quoted) => quoted.into_owned(),
         Err(_) => word.to_owned(),
@@ -252,7 +267,7 @@ fn is_plain(ch: char) -> bool {
     ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch)
 }
 
-/// A subcommand as it was called: through cargo, or by itself.
+/// Returns the words that call a subcommand as this program was called: through cargo, or directly.
 pub fn called_as(subcommand: &str) -> String {
     if std::env::var_os("CARGO").is_some() {
         return format!("cargo tincan {subcommand}");

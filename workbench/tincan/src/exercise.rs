@@ -10,7 +10,7 @@ use check::mutants::{self, Mutant};
 use crate::output::print;
 use crate::{check_command, diff};
 
-/// Servers with one mistake each, to find and mend
+/// Find and correct the mistake in a server
 #[derive(clap::Args)]
 #[command(
     arg_required_else_help = true,
@@ -31,16 +31,16 @@ enum Command {
     List,
     /// Copy a server with a mistake into a folder of your own
     Start(Place),
-    /// Run the check that the server fails at first
+    /// Run the check that the server fails
     Check {
         #[command(flatten)]
         place: Place,
-        /// How much help: 0 none, 1 what is likely wrong, 2 where to look, 3 how to mend it
+        /// How much help: 0 none, 1 what is likely wrong, 2 where to look, 3 how to correct it
         #[arg(long, value_name = "N", default_value_t = 1)]
         #[arg(value_parser = clap::value_parser!(u8).range(0..=3))]
         hints: u8,
     },
-    /// Show what mends the server, as a diff from the mistake to the right one
+    /// Show the correction, as a diff from the server with the mistake to the right server
     Solution {
         /// Which exercise
         id: String,
@@ -51,7 +51,7 @@ enum Command {
 struct Place {
     /// Which exercise
     id: String,
-    /// The folder of your own; without it, exercises/ID below the current one
+    /// The folder for your copy; by default, exercises/ID in the current folder
     folder: Option<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ impl Place {
         self.folder.clone().unwrap_or_else(|| Path::new("exercises").join(&self.id))
     }
 
-    /// What has to be typed to name the same place again.
+    /// Returns the arguments that name the same exercise and folder again.
     fn words(&self) -> String {
         match &self.folder {
             Some(folder) => format!("{} {}", self.id, check_command::quoted(&[folder.into()])),
@@ -110,15 +110,15 @@ fn start(place: &Place) -> Result<ExitCode> {
     let folder = place.folder();
     let file = folder.join(mutant.file_name());
     if file.exists() {
-        bail!("{} is there already, and may have your work in it", file.display());
+        bail!("{} exists already, and may contain your work", file.display());
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     fs::write(&file, mutant.text()?).with_context(|| format!("writing {}", file.display()))?;
     let (shown, words) = (file.display(), place.words());
     let text = format!(
-        "{shown} is a server for the profile {}, right but for one mistake.\n\n\
+        "{shown} is a server for the profile {} with one mistake.\n\n\
          See it fail:   cargo tincan exercise check {words}\n\
-         Mend {shown}, and check again. With --hints 2 and 3 there is more help.\n\
+         Correct {shown}, and check again. --hints 2 and --hints 3 give more help.\n\
          At the end:    cargo tincan exercise solution {}\n",
         mutant.profile, place.id
     );
@@ -139,7 +139,7 @@ fn check(place: &Place, hints: u8) -> Result<ExitCode> {
     let command = mutants::command(&file)?;
     let (code, again) = check_command::check_one(mutant.profile, &mutant.fails, hints, command)?;
     if code == 0 {
-        let text = format!("\nMended. Whether nothing else broke: {again}\n");
+        let text = format!("\nCorrected. To run all checks: {again}\n");
         print(text.as_bytes())?;
     }
     Ok(ExitCode::from(code))

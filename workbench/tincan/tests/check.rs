@@ -1,4 +1,4 @@
-//! `tincan check` as its user sees it: what it prints, how it exits, what it leaves running.
+//! Tests `tincan check` as its user sees it: what it prints, its exit codes, and that no process stays.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -29,15 +29,15 @@ fn run(args: &[&str]) -> Output {
     tincan(args).output().unwrap()
 }
 
-/// Programs compiled once for all tests.
+/// Servers that are compiled once for all tests.
 struct Programs {
     right: PathBuf,
     wrong: PathBuf,
     pair: PathBuf,
 }
 
-/// A chat that is right, and an echo server such as one writes in a minute: what a read brings is
-/// sent back, without its ␀; and one that writes addresses as Python does.
+/// Returns a correct chat server; an echo server as a beginner writes it, which sends back what a read
+/// returns, without the ␀; and an echo server that writes addresses as Python does.
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -101,7 +101,7 @@ fn a_right_server_gets_a_short_answer() {
 }
 
 #[test]
-fn a_failure_tells_all_that_helps() {
+fn a_failure_is_explained() {
     let output = run(&["check", "echo-uni", "--", wrong(), "{port}"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -135,7 +135,7 @@ fn an_address_may_be_written_as_python_prints_it() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("note: it writes a client's address as Python prints a pair"), "{text}");
-    // Not where there is none: an echo-uni server sends the text alone.
+    // An answer of echo-uni has no address, so that there it is an error.
     assert_eq!(run(&[&["check", "echo-uni"], &args[2..]].concat()).status.code(), Some(1));
 }
 
@@ -200,7 +200,49 @@ fn programs_can_read_the_result() {
 }
 
 #[test]
-fn a_server_that_ends_at_once_shows_its_last_words() {
+fn a_check_can_run_with_the_checks_that_it_depends_on_alone() {
+    let outcomes = |args: &[&str], server: &str| {
+        let command = ["--format", "json", "--", server, "{port}"];
+        let text = stdout(&run(&[&["check"][..], args, &command].concat()));
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let rows = json["checks"].as_array().unwrap().iter();
+        let outcome = |row: &Value| {
+            format!("{} {}", row["id"].as_str().unwrap(), row["outcome"].as_str().unwrap())
+        };
+        rows.map(outcome).collect::<Vec<_>>()
+    };
+    let passed = ["frame-one passed", "frame-three passed", "frame-bytewise passed"];
+    assert_eq!(outcomes(&["chat", "--until", "frame-bytewise"], right()), passed);
+    assert_eq!(
+        outcomes(&["echo-uni", "--until", "frame-three"], wrong()),
+        ["frame-one failed", "frame-three not tried"]
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_late_check_is_tried_as_often_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for tries in ["1", "2"] {
+        // It notes each start, and listens but never accepts.
+        let starts = folder.path().join(tries);
+        let script = "import os, socket, sys, time\n\
+                      print('start', file=open(sys.argv[1], 'a'))\n\
+                      listener = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n\
+                      time.sleep(600)";
+        let args =
+            ["check", "echo-uni", "--only", "frame-one", "--patience", "1", "--tries", tries];
+        let server = ["--", "python3", "-c", script, starts.to_str().unwrap()];
+        let output = run(&[&args[..], &server].concat());
+        assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+        // One start more: the round trip is measured first.
+        let started = fs::read_to_string(&starts).unwrap().lines().count();
+        assert_eq!(started, tries.parse::<usize>().unwrap() + 1);
+    }
+}
+
+#[test]
+fn the_output_of_a_server_that_ends_at_once_is_shown() {
     let script = "echo what it says; echo and why >&2; exit 7";
     let output = run(&["check", "chat", "--", "sh", "-c", script]);
     assert_eq!(output.status.code(), Some(3));
@@ -247,7 +289,7 @@ fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
         let server = ["--", "python3", program.to_str().unwrap(), "{port}"];
         stdout(&run(&[&args, options, &server].concat()))
     };
-    // On a busy machine the next message may take longer than a second.
+    // On a busy machine, the next message may take longer than a second, so this has more patience.
     let text = told("== 49", &[]);
     assert!(text.contains("overtake"), "the next message came instead\n{text}");
     let text = told(">= 49", &["--patience", "1"]);
@@ -256,9 +298,9 @@ fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
     assert!(!text.contains("overtake"), "{text}");
 }
 
-/// Linux keeps 15 bytes of a program's name: of this one, one byte of the first `ö` is left.
+/// Linux keeps 15 bytes of a program's name: this name is cut inside its first `ö`.
 #[test]
-fn a_name_that_the_kernel_cuts_inside_a_character_is_no_obstacle() {
+fn a_server_works_whose_name_the_kernel_cuts_inside_a_character() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("process-name-töööö");
     fs::copy(right(), &program).unwrap();
@@ -269,7 +311,7 @@ fn a_name_that_the_kernel_cuts_inside_a_character_is_no_obstacle() {
     }
 }
 
-/// A process that is ended when this is dropped.
+/// Ends a process when it is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -302,6 +344,9 @@ fn wrong_calls_are_usage_errors() {
         &["check", "no-such-profile", "--", "true"],
         &["check", "chat", "--only", "no-such-check", "--", "true"],
         &["check", "chat", "--hints", "4", "--", "true"],
+        &["check", "chat", "--until", "framing", "--", "true"],
+        &["check", "chat", "--until", "frame-one", "--only", "frame-one", "--", "true"],
+        &["check", "chat", "--tries", "0", "--", "true"],
         &["check", "chat", "--addr", "127.0.0.1:1", "--", "true"],
     ] {
         let output = run(args);
@@ -318,7 +363,7 @@ fn wrong_calls_are_usage_errors() {
 fn nothing_stays_whatever_signal_ends_it() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let mark = format!("tincan-test-{}-{signal:?}", std::process::id());
-        // The server tells that it runs through a file of its own: its output belongs to tincan.
+        // The server shows that it runs by a file: its output goes to tincan.
         let folder = tempfile::tempdir().unwrap();
         let runs = folder.path().join("runs");
         let script = r#"touch "$1"; exec "$0" "$PORT""#;
@@ -380,7 +425,7 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
         stdout(&output)
     };
     let command = ["--", server, "{port}"];
-    // It reads what the silent client does not send, and accepts nobody, until the check ends.
+    // It waits for the silent client and accepts no other client until the check ends.
     let is_lane = |line: &str| line.starts_with("pair ") && line.contains("rrrrrrrrr");
     let text = checked("silent-peer", "text", &command);
     assert!(text.contains("  what each thread did when it failed once more"), "{text}");
@@ -390,7 +435,7 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
     assert!(threads.lines().next().is_some_and(is_lane), "{threads}");
     assert!(threads.lines().all(|line| line.chars().count() <= 76), "{threads}");
 
-    // What fails for another reason, or runs elsewhere, is not looked at.
+    // Threads are not shown for a check of another theme, or for a server that tincan has not started.
     let text = checked("frame-empty", "text", &["--", wrong(), "{port}"]);
     assert!(!text.contains("what each thread did"), "{text}");
     let port = Port::reserve().unwrap();
@@ -402,7 +447,7 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let mut command = tincan(&["check", "--list"]);
     let mut child = Ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();

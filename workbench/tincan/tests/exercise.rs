@@ -1,4 +1,4 @@
-//! `tincan exercise`: from the mistake to the right server, as a learner goes.
+//! Tests `tincan exercise` as a learner uses it: start, check, correct, check again.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -28,8 +28,8 @@ fn the_list_names_all() {
 }
 
 #[test]
-fn a_learner_sees_it_fail_mends_it_and_sees_it_pass() {
-    // One in a language that is here: at least that of this test.
+fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
+    // Uses an exercise whose language is installed; Rust always is.
     let has_tool = |file: &str| mutants::tool(Path::new(file)).is_some_and(mutants::is_there);
     let all = mutants::all().unwrap();
     let mutant = all.iter().find(|it| has_tool(&it.right) && it.fails == "frame-bytewise").unwrap();
@@ -60,11 +60,11 @@ fn a_learner_sees_it_fail_mends_it_and_sees_it_pass() {
     fs::write(&file, diffy::apply(&mutant.text().unwrap(), &patch).unwrap()).unwrap();
     let output = exercise(here, &["check", id]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
-    assert!(stdout(&output).contains("\nMended."), "{}", stdout(&output));
+    assert!(stdout(&output).contains("\nCorrected."), "{}", stdout(&output));
 }
 
 #[test]
-fn an_exercise_that_is_not_there_is_told() {
+fn an_unknown_exercise_is_an_error() {
     let output = exercise(Path::new("."), &["start", "no-such-thing"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("`tincan exercise list` shows all"));

@@ -1,7 +1,9 @@
-//! The checker is checked: each right server passes the ladder, and each mutant fails its one check,
-//! with the text that is kept in `mutants/golden/`.
+//! Tests the checks themselves: each right server passes all checks of its profile, and each mutant
+//! fails its check with the text in `mutants/golden/`.
 //!
-//! With `INSTA_UPDATE=always` these texts are written anew.
+//! A mutant runs the checks that its check depends on, which must pass, and then its check. With
+//! `TINCAN_EVERY_CHECK=1` in the environment, it runs all checks of its profile and must fail only its
+//! own; CI does this too. With `INSTA_UPDATE=always`, the texts are written anew.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -19,26 +21,30 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use regex::Regex;
 use serde_json::Value;
 
-/// Most of a climb is waiting.
-const AT_ONCE: usize = 6;
+/// How many tests run at once: most of the time, a check waits.
+const AT_ONCE: usize = 8;
 
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(AT_ONCE);
     let mut trials = vec![Trial::test("every_check_has_a_mutant", every_check_has_a_mutant)];
     let mut tools = Tools::default();
+    let mut mutants = mutants::all().unwrap();
+    let each = mutants.len().div_ceil(RIGHT.len());
+    // A right server keeps a processor busy, and most mutants wait: one in between uses both.
     for (file, profile) in RIGHT {
         let judge = move || is_right(file, *profile);
         trials.push(trial(format!("right::{file}"), tools.for_file(file), judge));
-    }
-    for mutant in mutants::all().unwrap() {
-        let (name, tool) = (format!("mutant::{}", mutant.id), tools.for_file(&mutant.right));
-        trials.push(trial(name, tool, move || is_caught(&mutant)));
+        for mutant in mutants.drain(..each.min(mutants.len())) {
+            let (name, tool) = (format!("mutant::{}", mutant.id), tools.for_file(&mutant.right));
+            trials.push(trial(name, tool, move || is_caught(&mutant)));
+        }
     }
     libtest_mimic::run(&args, trials).exit()
 }
 
-/// What each language takes, and whether it is there: to look for it may take a tenth of a second.
+/// The compiler or interpreter of each language, and whether it is installed: to find out may take a
+/// tenth of a second.
 #[derive(Default)]
 struct Tools(HashMap<&'static str, bool>);
 
@@ -49,8 +55,9 @@ impl Tools {
     }
 }
 
-/// A machine may lack a language, but not the one where it is decided whether all is well. The checks
-/// look at processes as only Linux shows them.
+/// Makes a test that is skipped if the language is not installed, except in CI, where it fails then.
+///
+/// Outside Linux all are skipped: the checks read `/proc`.
 fn trial(
     name: String,
     (tool, is_there): (&'static str, bool),
@@ -77,18 +84,23 @@ fn is_right(file: &str, profile: Profile) -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join(file);
     fs::copy(mutants::folder().unwrap().join("right").join(file), &source).unwrap();
-    let report = climb(profile, &source)?;
+    let report = check(&source, profile, &[])?;
     if rows(&report).iter().all(|row| row["outcome"] == "passed") {
         return Ok(());
     }
-    Err(told(&report).into())
+    Err(not_passed(&report).into())
 }
 
 fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join(mutant.file_name());
     fs::write(&source, mutant.text().unwrap()).unwrap();
-    let report = climb(mutant.profile, &source)?;
+    let options: &[&str] = match env::var_os("TINCAN_EVERY_CHECK") {
+        Some(_) => &[],
+        // Whether a mutant that was late once is late again is tested with every check.
+        None => &["--until", &mutant.fails, "--tries", "1"],
+    };
+    let report = check(&source, mutant.profile, options)?;
     let wrong: Vec<_> = rows(&report)
         .iter()
         .filter(|row| row["outcome"] != "passed" && row["outcome"] != "not tried")
@@ -97,21 +109,23 @@ fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
         [row] if row["id"] == mutant.fails.as_str() && row["outcome"] == "failed" => {
             expect_golden(mutant, row["failure"]["text"].as_str().unwrap(), folder.path())
         }
-        _ => Err(format!("not just {} fails:\n{}", mutant.fails, told(&report)).into()),
+        _ => Err(format!("not just {} fails:\n{}", mutant.fails, not_passed(&report)).into()),
     }
 }
 
-/// Runs the whole ladder as a user would, and gives the report.
-fn climb(profile: Profile, source: &Path) -> Result<Value, Failed> {
+/// Runs `tincan check` with these options, and returns the report.
+fn check(source: &Path, profile: Profile, options: &[&str]) -> Result<Value, Failed> {
     let mut tincan = Command::new(env!("CARGO_BIN_EXE_tincan"));
-    // A shim of a version manager would take longer to start than the server itself.
+    // A version manager's wrapper would take longer to start than the server itself.
     if let Some(path) = &*PATH_TO_PYTHON {
         tincan.env("PATH", path);
     }
-    // Others run at the same time.
-    tincan.args(["check", &profile.to_string(), "--patience", "8", "--format", "json", "--"]);
-    // Called through cargo or not, the text is the same.
-    tincan.args(mutants::command(source)?).env("CARGO", "cargo");
+    // Other tests run at the same time, so that a right server may need more than 3 s to answer.
+    tincan.args(["check", &profile.to_string(), "--patience", "8", "--format", "json"]);
+    // The golden texts contain the command as it is called through cargo.
+    tincan.args(options).arg("--").args(mutants::command(source)?).env("CARGO", "cargo");
+    // A server that runs for a second does not need Java's best compiler: without it, it costs a quarter less.
+    tincan.env("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC");
     let output = tincan.output().unwrap();
     let stderr = || String::from_utf8_lossy(&output.stderr).into_owned();
     let report = serde_json::from_slice::<Value>(&output.stdout).map_err(|_| stderr())?;
@@ -132,8 +146,8 @@ fn rows(report: &Value) -> &Vec<Value> {
     report["checks"].as_array().unwrap()
 }
 
-/// What did not pass, for the text of a failed test.
-fn told(report: &Value) -> String {
+/// Returns the checks that did not pass, for the text of a failed test.
+fn not_passed(report: &Value) -> String {
     let mut text = String::new();
     for row in rows(report).iter().filter(|row| row["outcome"] != "passed") {
         let _ = writeln!(text, "{} {} {}", row["id"], row["outcome"], row["why"]);
@@ -148,13 +162,13 @@ fn expect_golden(mutant: &Mutant, text: &str, folder: &Path) -> Result<(), Faile
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let text = text.replace(&*folder.to_string_lossy(), "FOLDER");
-    let text = what_stays(&text, VARY.contains(&mutant.fails.as_str()));
+    let text = without_variable_parts(&text, VARY.contains(&mutant.fails.as_str()));
     let compare = || settings.bind(|| insta::assert_snapshot!(mutant.id.as_str(), text));
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(compare))
         .map_err(|_| Failed::from(format!("another text than in mutants/golden:\n{text}")))
 }
 
-/// Checks that try several moments, or in which chance decides: a mutant may fail them in several ways.
+/// Checks that a mutant may fail in several ways: they try several moments, or timing decides.
 const VARY: &[&str] = &[
     "chat-leaver",
     "chat-one-order",
@@ -174,11 +188,11 @@ const VARY: &[&str] = &[
     "slow-pause",
 ];
 
-/// An address before a message, a line of bytes or of marks below them, a number, and how a connection
-/// ended.
+/// Match an address before a message, a line of hexadecimal bytes or of marks below them, a number, and
+/// how a connection ended.
 static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
     let patterns = [
-        // A window on long bytes may begin amid an address.
+        // The part that is shown of long bytes may begin inside an address.
         r#"…?"[\d.:]*\d: "#,
         r"^ {11}[ …]*(([0-9a-f]{2} ?)+…?|\^.*)$",
         r"\d+(\.\d+)?",
@@ -187,10 +201,12 @@ static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
     patterns.map(|pattern| Regex::new(pattern).unwrap())
 });
 
-/// A failure's text without what differs from run to run: addresses, and numbers where it says what
-/// was expected and got; where that varies, all about it. The pictures tell of times, and what
-/// the server prints depends on its language's version.
-fn what_stays(text: &str, varies: bool) -> String {
+/// Returns a failure's text without the parts that differ from run to run.
+///
+/// Removed are the addresses and numbers in `expected` and `got`, or if the failure varies, these
+/// sections as a whole; the timelines, which contain times; and the server's output, which depends on
+/// the version of its language.
+fn without_variable_parts(text: &str, varies: bool) -> String {
     let (text, _) = text.split_once("\n  who sent what when").unwrap_or((text, ""));
     let (text, _) = text.split_once("\n  what each thread did").unwrap_or((text, ""));
     let (did, rest) = text.split_once("\n expected").unwrap();
@@ -204,7 +220,7 @@ fn what_stays(text: &str, varies: bool) -> String {
     let mut kept = String::new();
     for line in came.lines() {
         let is_hexadecimal = hexadecimal.is_match(line);
-        // Hexadecimal digits have the address, too, and the marks stand where it ends.
+        // The hexadecimal bytes contain the address too, and the marks depend on its length.
         if is_hexadecimal && has_address {
             continue;
         }

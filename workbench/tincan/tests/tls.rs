@@ -201,5 +201,5 @@ fn wrong_calls_are_usage_errors() {
     has(&check(server, &["--ca", empty]), 2, &["--tls", "Usage:"]);
     let mut echo = Command::new(env!("CARGO_BIN_EXE_tincan"));
     let output = echo.args(["check", "echo-uni", "--tls", "--", "true"]).output().unwrap();
-    has(&output, 2, &["--tls is for chats, and echo-uni is none"]);
+    has(&output, 2, &["--tls is for chats, and echo-uni is not a chat"]);
 }
