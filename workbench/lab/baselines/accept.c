@@ -1,11 +1,11 @@
 /*
- * accept: the bare accept loop, the limit that the echo servers are measured against.
+ * accept: a server that only echoes, the minimum with which `cargo tincan lab` compares echo servers.
  *
- * One client at a time, blocking: accept, read up to the zero byte, write that back, close. Four
- * system calls a session and nothing else; a client's error ends that client's session alone.
+ * One client at a time, blocking: accept, read up to the zero byte, write the message back, close. A
+ * session needs four system calls. An error of a client ends only that client's session.
  *
  *   cc -O2 -o accept accept.c
- *   ./accept PORT           PORT 0 lets the system pick
+ *   ./accept PORT           with PORT 0 the system chooses the port
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,16 +1,17 @@
 /*
- * broadcast: the bare epoll broadcaster, the limit that chat servers are measured against.
+ * broadcast: a server that only relays, the minimum with which `cargo tincan lab` compares chats.
  *
- * One thread, no features: what a client sends goes to all clients, itself included. In one loop
- * turn it reads at most 64 KiB from each ready client, collects all that in one buffer, and then
- * writes that buffer once to every client. What the kernel does not take waits in a buffer of that
- * client's own, without a limit: it is no server to leave running.
+ * One thread, no features: the messages of each client go to all clients, including the sender. In one
+ * turn of its loop it reads at most 64 KiB from each ready client, collects everything in one buffer,
+ * and then writes that buffer once to every client. Bytes that the kernel does not take wait in a buffer
+ * of that client, without a limit: do not use it as a real server.
  *
  *   cc -O2 -o broadcast broadcast.c
  *   ./broadcast PORT        relay whole messages as they are (each ends with a zero byte)
  *   ./broadcast -p PORT     put "ADDR: " before each message, as the tin-can chat does
  *
- * PORT 0 lets the system pick. Errors of a client end that client, all other errors the program.
+ * With PORT 0 the system chooses the port. An error of a client ends that client; any other error ends
+ * the program.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -34,14 +35,14 @@ struct client {
     int fd;
     unsigned name_len;
     char name[NAME_SIZE];   /* "127.0.0.1:50312: " */
-    struct bytes half;      /* received, its zero byte not yet */
-    struct bytes rest;      /* to be sent, not yet taken by the kernel */
+    struct bytes half;      /* the beginning of a message whose zero byte has not come */
+    struct bytes rest;      /* bytes that the kernel has not yet taken */
 };
 
 static struct client *by_fd[MAX_FDS];
 static struct client *all[MAX_FDS];     /* the same clients, without gaps */
 static int n_clients, epoll_fd, with_prefix;
-static struct bytes turn;               /* what this loop turn relays */
+static struct bytes turn;               /* the messages of this turn of the loop */
 
 static void die(const char *what) { perror(what); exit(1); }
 
@@ -92,7 +93,7 @@ static void accept_all(int listener)
     if (errno != EAGAIN && errno != ECONNABORTED) die("accept4");
 }
 
-/* Adds the whole messages in data to what this turn relays; returns how many bytes they are. */
+/* Adds the whole messages in data to the messages of this turn. Returns their length in bytes. */
 static size_t collect(struct client *c, const char *data, size_t len)
 {
     const char *last = memrchr(data, 0, len);
@@ -127,7 +128,7 @@ static void read_from(struct client *c)
     }
 }
 
-/* Writes data; what the kernel does not take is kept. Returns 0 when the client is gone. */
+/* Writes data, and keeps the bytes that the kernel does not take. Returns 0 when the client is gone. */
 static int write_to(struct client *c, const char *data, size_t len)
 {
     ssize_t done = write(c->fd, data, len);

@@ -1,40 +1,40 @@
-//! Which cores the server and the load generator run on.
+//! The cores on which the server and the load generator run.
 //!
-//! They must not take turns on one core: then what is measured is the scheduler. A child inherits
-//! what the thread that starts it may use, so that thread goes to the server's cores for a moment.
+//! If they took turns on one core, the scheduler would be measured. A child process inherits the cores of
+//! the thread that starts it, so that thread moves to the server's cores for a moment.
 
-/// Who runs where.
+/// The cores of the server and of the load generator.
 #[derive(Clone, Debug)]
 pub struct Cores {
-    /// The server's, and the generator's one; nothing if they share what there is.
-    apart: Option<(Vec<usize>, usize)>,
-    told: String,
+    /// The cores of the server, and the core of the generator; nothing if they share all cores.
+    separate: Option<(Vec<usize>, usize)>,
+    description: String,
 }
 
 impl Cores {
-    /// Shares out the cores that this thread may use now: one to the generator, and to the server
-    /// all others, or just one.
+    /// Divides the cores that this thread may use: the generator gets one, and the server gets all others,
+    /// or only one.
     #[must_use]
-    pub fn share_out(server_has_one: bool) -> Self {
+    pub fn divide(server_has_one: bool) -> Self {
         let allowed = match system::allowed() {
             Ok(allowed) => allowed,
-            Err(why) => return Self::together(&format!("{why}: server and load generator shared")),
+            Err(why) => return Self::shared(&format!("{why}: server and load generator shared")),
         };
         let Some((&generator, others)) = allowed.split_last().filter(|(_, rest)| !rest.is_empty())
         else {
-            return Self::together("Server and load generator had to share");
+            return Self::shared("Server and load generator had to share");
         };
         let siblings = system::siblings(generator);
         let mut server = others.to_vec();
         if server_has_one {
-            // One that has nothing in common with the generator's, if there is one.
-            let is_apart = |core: &&usize| !siblings.contains(core);
-            server = vec![*others.iter().find(is_apart).unwrap_or(&others[0])];
+            // A core that shares no hardware with the generator's, if there is one.
+            let is_separate = |core: &&usize| !siblings.contains(core);
+            server = vec![*others.iter().find(is_separate).unwrap_or(&others[0])];
         }
-        if let Err(why) = system::go_to(&[generator]).and_then(|()| system::go_to(&allowed)) {
-            return Self::together(&format!("{why}: server and load generator shared"));
+        if let Err(why) = system::move_to(&[generator]).and_then(|()| system::move_to(&allowed)) {
+            return Self::shared(&format!("{why}: server and load generator shared"));
         }
-        let mut told = format!(
+        let mut description = format!(
             "The server had {}, the load generator core {generator}.",
             match server.as_slice() {
                 [core] => format!("core {core}"),
@@ -42,54 +42,55 @@ impl Cores {
             }
         );
         if server.iter().all(|core| siblings.contains(core)) {
-            told += " These are two threads of one core in hardware, so each slows the other down.";
+            description +=
+                " These are two threads of one core in hardware, so each makes the other slower.";
         }
-        Self { apart: Some((server, generator)), told }
+        Self { separate: Some((server, generator)), description }
     }
 
-    fn together(why: &str) -> Self {
+    fn shared(why: &str) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = if count == 1 { "one core".to_owned() } else { format!("{count} cores") };
-        let told = format!("{why} {cores}, so that the figures are worse than they could be.");
-        Self { apart: None, told }
+        let description = format!("{why} {cores}, so the figures are worse than they could be.");
+        Self { separate: None, description }
     }
 
-    /// In sentences.
+    /// Describes in sentences which cores the server and the generator have.
     #[must_use]
-    pub fn told(&self) -> &str {
-        &self.told
+    pub fn description(&self) -> &str {
+        &self.description
     }
 
-    /// All that are used, if they were shared out.
+    /// Returns all cores that are used; nothing if server and generator share all cores.
     #[must_use]
     pub fn all(&self) -> Vec<usize> {
-        self.apart
+        self.separate
             .iter()
             .flat_map(|(server, generator)| server.iter().chain([generator]))
             .copied()
             .collect()
     }
 
-    /// The calling thread, and all that it starts, is the generator from now on.
-    pub fn enter_generators(&self) {
-        if let Some((_, generator)) = &self.apart {
-            // It could a moment ago; if not, the figures suffer, and their spread shows it.
-            let _ = system::go_to(&[*generator]);
+    /// Moves the calling thread, and the threads that it starts, to the generator's core.
+    pub fn move_to_generator(&self) {
+        if let Some((_, generator)) = &self.separate {
+            // It was possible a moment ago. If it is not, the figures become worse, and their spread shows it.
+            let _ = system::move_to(&[*generator]);
         }
     }
 
-    /// What is started here runs on the server's cores.
-    pub fn on_servers<T>(&self, start: impl FnOnce() -> T) -> T {
-        if let Some((server, _)) = &self.apart {
-            let _ = system::go_to(server);
+    /// Calls `start` on the server's cores, so that the process that it starts runs there.
+    pub fn start_on_server<T>(&self, start: impl FnOnce() -> T) -> T {
+        if let Some((server, _)) = &self.separate {
+            let _ = system::move_to(server);
         }
         let started = start();
-        self.enter_generators();
+        self.move_to_generator();
         started
     }
 }
 
-/// Numbers in order, briefly: `0-2, 5`.
+/// Writes ascending numbers as ranges: `0-2, 5`.
 fn ranges(numbers: &[usize]) -> String {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for &number in numbers {
@@ -104,7 +105,7 @@ fn ranges(numbers: &[usize]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// The numbers of such ranges.
+/// Reads the numbers from such ranges.
 fn numbers(ranges: &str) -> Vec<usize> {
     let range = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -119,11 +120,11 @@ mod system {
 
     pub fn allowed() -> Result<Vec<usize>, String> {
         let set = sched_getaffinity(None)
-            .map_err(|err| format!("The system does not tell which cores there are ({err})"))?;
+            .map_err(|err| format!("The system does not report its cores ({err})"))?;
         Ok((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
     }
 
-    pub fn go_to(cores: &[usize]) -> Result<(), String> {
+    pub fn move_to(cores: &[usize]) -> Result<(), String> {
         let mut set = CpuSet::new();
         for core in cores {
             set.set(*core);
@@ -132,7 +133,7 @@ mod system {
             .map_err(|err| format!("The system does not let a program choose its cores ({err})"))
     }
 
-    /// Those that share their hardware with this one, itself included.
+    /// Returns the cores that share their hardware with this one, including this one.
     pub fn siblings(core: usize) -> Vec<usize> {
         let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
         super::numbers(&std::fs::read_to_string(path).unwrap_or_default())
@@ -147,7 +148,7 @@ mod system {
         Err(WHY.to_owned())
     }
 
-    pub fn go_to(_cores: &[usize]) -> Result<(), String> {
+    pub fn move_to(_cores: &[usize]) -> Result<(), String> {
         Err(WHY.to_owned())
     }
 

@@ -1,4 +1,4 @@
-//! What was measured: numbers whose names carry their units, and what was wrong.
+//! The figures of one run: numbers whose names end with their units, and the faults of the server.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,46 +6,46 @@ use std::time::Duration;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-/// What one run of an experiment found.
+/// The figures of one run of an experiment.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    rows: Vec<(&'static str, f64)>,
-    /// How something changed while the run went on.
+    numbers: Vec<(&'static str, f64)>,
+    /// Numbers that changed during the run.
     pub series: Vec<Series>,
-    /// What was wrong; the numbers are not to be trusted unless this is empty.
+    /// A sentence for each fault of the server. The numbers must not be trusted unless this is empty.
     pub faults: Vec<String>,
 }
 
-/// How a number changed in the course of a run.
+/// A number that changed during a run.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// What it is, with its unit.
+    /// Its name, which ends with its unit.
     pub name: &'static str,
-    /// Seconds since the beginning, and the number then.
+    /// Seconds, and the number at that time.
     pub points: Vec<(f64, f64)>,
 }
 
 impl Figures {
-    /// Adds a number, whose name ends with its unit.
+    /// Adds a number. Its name ends with its unit.
     pub fn add(&mut self, name: &'static str, value: f64) {
-        self.rows.push((name, value));
+        self.numbers.push((name, value));
     }
 
-    /// The number of that name, if it was measured.
+    /// Returns the number with this name, if it was measured.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
-        let row = self.rows.iter().find(|(known, _)| *known == name);
-        row.map(|(_, value)| *value)
+        let found = self.numbers.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
     }
 
-    /// All names and numbers, in the order they were added.
+    /// Returns all names and numbers, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        self.rows.iter().copied()
+        self.numbers.iter().copied()
     }
 
-    /// One JSON object; what was wrong is the list `faults`.
+    /// Returns one JSON object. The faults are its list `faults`.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut object = serde_json::Map::new();
         for (name, value) in self.iter() {
             object.insert(name.into(), rounded(value).into());
@@ -55,7 +55,7 @@ impl Figures {
             object.insert((*name).into(), points.collect::<Vec<_>>().into());
         }
         object.insert("faults".into(), self.faults.clone().into());
-        object.into()
+        object
     }
 }
 
@@ -71,42 +71,44 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Large numbers without digits that mean nothing, small ones with three.
-pub(super) fn rounded(value: f64) -> f64 {
+/// Rounds a number: from 1,000 on to whole numbers, below to three digits after the point.
+#[must_use]
+pub fn rounded(value: f64) -> f64 {
     if value.abs() >= 1000.0 { value.round() } else { (value * 1000.0).round() / 1000.0 }
 }
 
-/// How long something took, many times.
+/// Many durations of the same thing.
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// None yet.
+    /// Creates an empty collection.
     pub fn new() -> Result<Self> {
-        // Up to an hour, in nanoseconds, to three digits.
+        // In nanoseconds, up to an hour, with three digits.
         Ok(Self(Histogram::new_with_bounds(1, 3_600_000_000_000, 3)?))
     }
 
-    /// Adds one.
+    /// Adds one duration.
     pub fn record(&mut self, time: Duration) {
         self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
     }
 
-    /// How many there are.
+    /// Returns how many durations there are.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// In microseconds, what this part of them did not exceed: 0.5 is the middle.
+    /// Returns the duration in microseconds that this part of all durations does not exceed: 0.5 asks
+    /// for the median.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds of an hour at most, below 2^52")]
     pub fn quantile_us(&self, part: f64) -> f64 {
         self.0.value_at_quantile(part) as f64 / 1e3
     }
 
-    /// Adds the usual ones, from the middle to the longest of all.
-    pub fn tell(&self, figures: &mut Figures) {
+    /// Adds the usual percentiles and the longest duration to the figures.
+    pub fn add_to(&self, figures: &mut Figures) {
         let parts = [
             ("p50_us", 0.5),
             ("p90_us", 0.9),
@@ -120,19 +122,19 @@ impl Latencies {
     }
 }
 
-/// The middle of several values and their extremes: what is told of several runs.
+/// The median of several runs and their extremes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The middle one; of an even number, the mean of the middle two.
+    /// The median: the value in the middle, or the mean of the two values in the middle.
     pub median: f64,
-    /// The smallest.
+    /// The smallest value.
     pub min: f64,
-    /// The largest.
+    /// The largest value.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these values, if there are any.
+    /// Returns the spread of these values, if there are any.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_has_the_middle_and_the_extremes() {
+    fn a_spread_has_the_median_and_the_extremes() {
         let of = |values: &[f64]| Spread::of(values.iter().copied());
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[3.0, 1.0, 9.0]), Some(Spread { median: 3.0, min: 1.0, max: 9.0 }));

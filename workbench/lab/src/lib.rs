@@ -1,89 +1,60 @@
-//! The laboratory: measured comparisons of servers.
+//! The laboratory: measures servers and compares them.
 //!
-//! An experiment is one file here and one row of [`EXPERIMENTS`]. It measures one server in one
-//! [`Case`] at a time and gives [`Figures`]; everything else, the order of the runs, the medians,
-//! the table, the page, is the same for all.
+//! | file | subject |
+//! |---|---|
+//! | `experiments/` | the experiments, one in each file, and their table |
+//! | `experiment.rs` | the parts of an experiment; the settings that the command line changes |
+//! | `load/` | the load generator |
+//! | `servers/` | the servers that can be measured, and how they are started |
+//! | `run.rs` | runs the experiments: a new server for each run, the servers in turns |
+//! | `report/` | the table, the page and `data.json` |
+//! | `results.rs`, `measurement.rs`, `figures.rs`, `case.rs` | what was measured |
+//! | `cores.rs`, `machine.rs`, `process.rs` | cores, machine, and the server's process |
+//!
+//! An experiment measures one server in one [`Case`] at a time and returns [`Figures`]. The order of the
+//! runs, the medians, the table and the page are the same for all experiments.
 
-mod accounts;
-mod broker;
-mod chart;
-mod churn;
-pub mod connections;
+mod case;
 mod cores;
-mod data;
-pub mod fanout;
+mod date;
+mod experiment;
+mod experiments;
 mod figures;
-mod frozen;
-mod idle;
-pub mod load;
+mod load;
 mod machine;
-mod markup;
-mod outcome;
-mod page;
-pub mod process;
-mod rate;
-mod remarks;
-mod roundtrip;
-mod runner;
+mod measured_server;
+mod measurement;
+mod notes;
+mod origin;
+mod process;
+mod protocol;
+mod report;
+mod results;
+mod run;
 #[cfg(test)]
 mod sample;
-mod scale;
-mod show;
-mod subject;
-mod table;
-mod target;
+mod servers;
 mod units;
-mod words;
 
-use anyhow::Result;
-
-pub use broker::{Broker, PROGRAM as BROKER};
+pub use case::Case;
 pub use cores::Cores;
-pub use data::data;
+pub use date::utc;
+pub use experiment::{Chart, Column, Experiment, LoadOption, Mark, Settings};
+pub use experiments::EXPERIMENTS;
 pub use figures::{Figures, Series, Spread};
-pub use machine::{Machine, Others, load as system_load};
-pub use outcome::{Case, Origin, Outcome, Results, Row};
-pub use page::page;
-pub use runner::{Session, Step, utc};
-pub use show::{Chart, Column, Form, Unit};
-pub use subject::{PEERS, Peer, STAGES, Stage, Subject};
-pub use table::table;
-pub use target::{Plan, Target, Tongue, Trade};
+pub use machine::{Machine, OtherPrograms, system_load};
+pub use measured_server::MeasuredServer;
+pub use measurement::Measurement;
+pub use origin::Origin;
+pub use process::Process;
+pub use protocol::Protocol;
+pub use report::{data, page, table};
+pub use results::{ExperimentResult, ListedServer, Results};
+pub use run::{LabRun, Step};
+pub use servers::{
+    ClientLimit, NatsServer, OUR_SERVERS, OurServer, PEERS, Peer, ServerSpec, own_server, recognize,
+};
+pub use units::Unit;
 
-/// A question, how it is answered, and how the answer is shown.
-#[derive(Clone, Copy, Debug)]
-pub struct Experiment {
-    /// Its name on the command line.
-    pub id: &'static str,
-    /// Its heading.
-    pub title: &'static str,
-    /// The question it answers, in one sentence.
-    pub question: &'static str,
-    /// What the table shows.
-    pub columns: &'static [Column],
-    /// What the page shows.
-    pub charts: &'static [Chart],
-    /// What to see in it: two sentences, with the figures that were found.
-    pub see: fn(&Outcome) -> String,
-    /// Its circumstances, from the smallest to the largest.
-    pub cases: fn(Plan) -> Vec<Case>,
-    /// What is the same in all cases: numbers, sizes, rates, in a sentence.
-    pub setting: fn(Plan) -> String,
-    /// Why it does not ask this of such a server in that case, if it does not.
-    pub unsuited: fn(Trade, &Case) -> Option<&'static str>,
-    /// Measures one server, which has just been started, in one case.
-    pub measure: fn(&Target, &Case, Plan) -> Result<Figures>,
-    /// Adds to the figures what follows only from all of them together.
-    pub conclude: fn(&mut Outcome),
-}
-
-/// All experiments, in the order they run.
-pub const EXPERIMENTS: &[&Experiment] = &[
-    &idle::IDLE,
-    &roundtrip::ROUNDTRIP,
-    &fanout::FANOUT,
-    &rate::RATE,
-    &frozen::FROZEN,
-    &connections::CONNECTIONS,
-    &churn::CHURN,
-];
+/// The same table under the name that `watch_command.rs` uses.
+pub use servers::OUR_SERVERS as STAGES;

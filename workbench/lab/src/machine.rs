@@ -1,52 +1,52 @@
-//! The machine's card: a figure means little without it.
+//! A description of the machine: a figure means little without it.
 
-/// What the figures were measured on.
+/// The machine on which the figures were measured.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The processor's own name for itself.
+    /// The name of the processor.
     pub processor: String,
-    /// Cores that this program may use.
+    /// The number of cores that this program may use.
     pub cores: usize,
-    /// Memory in bytes, if the system tells.
+    /// The memory in bytes, if the system reports it.
     pub memory_bytes: Option<u64>,
     /// The operating system and its version.
     pub system: String,
-    /// Limits that bound what could be measured: what, and how much.
+    /// Names and values of limits that bound the experiments.
     pub limits: Vec<(&'static str, String)>,
-    /// Processes that wanted to run, on average over a minute, at the beginning.
+    /// The load at the beginning: processes that wanted to run, averaged over a minute.
     pub load_before: Option<f64>,
-    /// The same at the end.
+    /// The load at the end.
     pub load_after: Option<f64>,
-    /// How much of all processors other programs used meanwhile, if the system tells.
+    /// The share of all processors that other programs used in the meantime, if the system reports it.
     pub others_percent: Option<f64>,
 }
 
 impl Machine {
-    /// Looks at the machine before anything is measured.
+    /// Describes the machine before anything is measured.
     #[must_use]
-    pub fn look() -> Self {
+    pub fn describe() -> Self {
         Self {
             processor: processor(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: memory_bytes(),
             system: system(),
             limits: limits(),
-            load_before: load(),
+            load_before: system_load(),
             load_after: None,
             others_percent: None,
         }
     }
 
-    /// Whether other programs used so much that the figures suffer.
+    /// Reports whether other programs used so much that the figures became worse.
     #[must_use]
     pub fn was_busy(&self) -> bool {
         self.others_percent.is_some_and(|percent| percent > 5.0)
     }
 }
 
-/// Processes that want to run, on average over the last minute, if the system tells.
+/// Returns the load: processes that want to run, averaged over the last minute, if the system reports it.
 #[must_use]
-pub fn load() -> Option<f64> {
+pub fn system_load() -> Option<f64> {
     read("/proc/loadavg")?.split_whitespace().next()?.parse().ok()
 }
 
@@ -57,7 +57,7 @@ fn processor() -> String {
         Some(line.split_once(':')?.1.trim().to_owned()).filter(|value| !value.is_empty())
     };
     field("model name")
-        // ARM: what the board is called; POWER; RISC-V.
+        // The name of the board on ARM; then the fields of POWER and RISC-V.
         .or_else(|| read("/sys/firmware/devicetree/base/model"))
         .or_else(|| field("Model"))
         .or_else(|| field("Hardware"))
@@ -80,7 +80,7 @@ fn processor_of_macos() -> Option<String> {
     String::from_utf8(output.stdout).ok().filter(|name| !name.trim().is_empty())
 }
 
-/// Without the blanks that fill up a processor's name, and without the zero byte behind a board's.
+/// Removes the blanks that pad the name of a processor, and the zero byte after the name of a board.
 fn tidy(name: &str) -> String {
     name.trim_end_matches('\0').split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -116,7 +116,7 @@ fn limits() -> Vec<(&'static str, String)> {
     let mut add = |what, limit: Option<String>| {
         limits.extend(limit.map(|limit| (what, limit)));
     };
-    // This raises the limit as far as the system allows; the servers inherit it.
+    // Raises the limit as far as the system allows; the servers inherit it.
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).ok();
     add("descriptors of a process", descriptors.map(|limit| limit.to_string()));
     add("connections that wait for accept", read("/proc/sys/net/core/somaxconn"));
@@ -132,7 +132,7 @@ fn limits() -> Vec<(&'static str, String)> {
     limits
 }
 
-/// What the control group that this process is in says, or the nearest above it that does.
+/// Reads a limit of the control group of this process, or of the nearest group above that has it.
 fn cgroup(file: &str) -> Option<String> {
     let own = read("/proc/self/cgroup")?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -151,11 +151,11 @@ fn read(path: &str) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Tells how much of the processors other programs have used since it was made.
+/// Measures how much of the processors other programs have used since it was created.
 ///
 /// The time that the kernel spends on interrupts is left out: on loopback it is part of the load.
 #[derive(Clone, Debug)]
-pub struct Others {
+pub struct OtherPrograms {
     cores: Vec<usize>,
     before: Option<Ticks>,
 }
@@ -167,15 +167,16 @@ struct Ticks {
     ours: u64,
 }
 
-impl Others {
-    /// Looks at these cores; at all, if there are none in the list.
+impl OtherPrograms {
+    /// Begins to measure on these cores; on all cores if the list is empty.
     #[must_use]
     pub fn watch(cores: Vec<usize>) -> Self {
         let before = Ticks::now(&cores);
         Self { cores, before }
     }
 
-    /// Their share so far, in percent, if the system tells. All that was started must have ended.
+    /// Returns their share so far in percent, if the system reports it. All processes that this program
+    /// started must have ended.
     #[must_use]
     pub fn percent(&self) -> Option<f64> {
         let (before, now) = (self.before?, Ticks::now(&self.cores)?);
@@ -192,7 +193,7 @@ impl Ticks {
         for line in stat.lines() {
             let Some(rest) = line.strip_prefix("cpu") else { continue };
             let mut fields = rest.split_whitespace();
-            // The first line, which sums up all cores, has a blank for a number.
+            // The first line is the sum of all cores; it has a blank in place of a number.
             let Some(core) = rest.chars().next().filter(char::is_ascii_digit).and(fields.next())
             else {
                 continue;
@@ -219,8 +220,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_card_of_this_machine_is_filled() {
-        let machine = Machine::look();
+    fn this_machine_is_described() {
+        let machine = Machine::describe();
         assert!(!machine.processor.is_empty() && !machine.processor.contains('\0'));
         assert!(machine.cores >= 1);
         assert!(machine.memory_bytes.is_some_and(|bytes| bytes > 1 << 20));

@@ -1,4 +1,4 @@
-//! A server's process, seen through `/proc`.
+//! Memory, threads, descriptors and processor time of a server's process, read from `/proc`.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use probe::procfs;
 
-/// A process, or all the processes of a group.
+/// A process, or all processes of a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     pid: u32,
@@ -14,13 +14,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with that id.
+    /// Returns the process with this number.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         Self { pid, is_group: false }
     }
 
-    /// The processes of the group with that id: a server may have one for each client.
+    /// Returns the group of processes with this number: a server may start a process for each client.
     #[must_use]
     pub fn group(pid: u32) -> Self {
         Self { pid, is_group: true }
@@ -30,7 +30,7 @@ impl Process {
         if self.is_group { procfs::group_members(self.pid) } else { vec![self.pid] }
     }
 
-    /// Sums something up over the processes; those that end meanwhile have nothing.
+    /// Adds up a number of all processes. A process that ends in the meantime counts as zero.
     fn sum(self, of_one: impl Fn(u32) -> Result<u64>) -> Result<u64> {
         if !self.is_group {
             return of_one(self.pid);
@@ -39,22 +39,22 @@ impl Process {
         sum.context("the server has ended")
     }
 
-    /// Processor time so far in seconds, user and system, of all threads, and of the children that
-    /// have ended and been waited for.
+    /// Returns the processor time so far in seconds, user and system, of all threads, and of the children
+    /// that have ended and were waited for.
     pub fn cpu_seconds(self) -> Result<f64> {
         let ticks = self.sum(|pid| {
             let stat = read(pid, "stat")?;
-            // The name in parentheses may hold blanks: count from behind it.
+            // The name in parentheses may contain blanks: count the fields after it.
             let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
             let fields = fields.split_whitespace().skip(11).take(4);
             fields.map(|field| Ok(field.parse::<u64>()?)).sum()
         })?;
-        // The kernel tells user space of 100 ticks a second, whatever it counts itself.
+        // The kernel reports 100 ticks a second, whatever it counts itself.
         Ok(f64::from(u32::try_from(ticks)?) / 100.0)
     }
 
-    /// Memory in use, in bytes. `smaps_rollup` counts; `status` only estimates, by up to 64 pages a
-    /// thread.
+    /// Returns the resident memory in bytes. `smaps_rollup` counts it; `status` only estimates it, and is
+    /// wrong by up to 64 pages a thread.
     pub fn resident_bytes(self) -> Result<u64> {
         let kib = self.sum(|pid| {
             field(pid, "smaps_rollup", "Rss:").or_else(|_| field(pid, "status", "VmRSS:"))
@@ -62,17 +62,18 @@ impl Process {
         Ok(kib * 1024)
     }
 
-    /// The same at once, for a look many times a second: estimated, and nobody is kept waiting.
-    pub fn resident_bytes_about(self) -> Result<u64> {
+    /// Returns an estimate of the resident memory in bytes. It does not stop the server while the kernel
+    /// counts, so it can be read many times a second.
+    pub fn resident_bytes_estimate(self) -> Result<u64> {
         Ok(self.sum(|pid| field(pid, "status", "VmRSS:"))? * 1024)
     }
 
-    /// Threads now.
+    /// Returns the number of threads.
     pub fn threads(self) -> Result<u64> {
         self.sum(|pid| field(pid, "status", "Threads:"))
     }
 
-    /// Open descriptors now.
+    /// Returns the number of open descriptors.
     pub fn descriptors(self) -> Result<u64> {
         self.sum(|pid| {
             let dir = format!("/proc/{pid}/fd");
@@ -94,7 +95,7 @@ fn field(pid: u32, file: &str, name: &str) -> Result<u64> {
     number.and_then(|number| number.parse().ok()).with_context(|| format!("no {name} in {file}"))
 }
 
-/// Processor time of the calling thread so far, in seconds, if the system tells.
+/// Returns the processor time of the calling thread so far in seconds, if the system reports it.
 #[cfg(unix)]
 #[must_use]
 pub fn own_cpu_seconds() -> Option<f64> {
@@ -103,7 +104,7 @@ pub fn own_cpu_seconds() -> Option<f64> {
     Some(std::time::Duration::new(seconds, nanos).as_secs_f64())
 }
 
-/// Processor time of the calling thread so far, in seconds, if the system tells.
+/// Returns the processor time of the calling thread so far in seconds, if the system reports it.
 #[cfg(not(unix))]
 #[must_use]
 pub fn own_cpu_seconds() -> Option<f64> {

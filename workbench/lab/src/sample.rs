@@ -1,12 +1,17 @@
-//! Results as a laboratory might find them, for tests alone.
+//! Made-up results, for tests.
 
-use super::{
-    Case, EXPERIMENTS, Experiment, Figures, Machine, Origin, Outcome, Results, Row, Series,
-};
+use super::case::{Case, grouped};
+use super::experiment::Experiment;
+use super::experiments::EXPERIMENTS;
+use super::figures::{Figures, Series};
+use super::machine::Machine;
+use super::measurement::Measurement;
+use super::origin::Origin;
+use super::results::{ExperimentResult, ListedServer, Results};
 
 type Server = (&'static str, Origin, f64);
 
-/// Their names, and how much slower than the fastest they are taken to be.
+/// Names, origins, and how much slower than the fastest each server is.
 const SERVERS: &[Server] = &[
     ("echo-uni", Origin::Ours, 0.8),
     ("echo-multi", Origin::Ours, 1.4),
@@ -19,13 +24,17 @@ const SERVERS: &[Server] = &[
     ("nats", Origin::Peer, 3.4),
 ];
 
-/// Everything that can be in a report, faults and gaps too.
+/// Returns everything that can be in a report, with faults and missing figures.
 pub fn results() -> Results {
     let command = |name: &str| match name {
         "mine" => "python3 'my server.py' --title '<b>&\"' {port}".to_owned(),
         _ => format!("{name} --port 0 -q"),
     };
-    let servers = SERVERS.iter().map(|(name, origin, _)| ((*name).into(), *origin, command(name)));
+    let listed = |(name, origin, _): &Server| ListedServer {
+        name: (*name).into(),
+        origin: *origin,
+        command: command(name),
+    };
     Results {
         began: "2026-11-21 09:29 UTC".into(),
         seconds: 412.0,
@@ -34,25 +43,25 @@ pub fn results() -> Results {
         is_quick: false,
         cores: "The server ran on core 0, the generator on core 1.".into(),
         again: "cargo tincan lab --mine \"python3 'my server.py' {port}\"".into(),
-        servers: servers.collect(),
+        servers: SERVERS.iter().map(listed).collect(),
         left_out: vec!["nats was left out of churn: it does not answer.".into()],
-        outcomes: EXPERIMENTS.iter().map(|experiment| outcome_of(experiment, SERVERS)).collect(),
+        experiments: EXPERIMENTS.iter().map(|it| experiment_result(it)).collect(),
     }
 }
 
-/// The results with fewer servers in them.
+/// Returns the results of these servers only.
 pub fn only(names: &[&str]) -> Results {
     let mut results = results();
-    results.servers.retain(|(name, ..)| names.contains(&name.as_str()));
-    for outcome in &mut results.outcomes {
-        outcome.rows.retain(|row| names.contains(&row.server.as_str()));
+    results.servers.retain(|server| names.contains(&server.name.as_str()));
+    for result in &mut results.experiments {
+        result.measurements.retain(|it| names.contains(&it.server.as_str()));
     }
     results
 }
 
-/// One experiment of them.
-pub fn outcome(id: &str) -> Outcome {
-    results().outcomes.into_iter().find(|outcome| outcome.experiment.id == id).unwrap()
+/// Returns the result of one experiment.
+pub fn result(id: &str) -> ExperimentResult {
+    results().experiments.into_iter().find(|result| result.experiment.id == id).unwrap()
 }
 
 fn machine() -> Machine {
@@ -68,73 +77,78 @@ fn machine() -> Machine {
     }
 }
 
-fn outcome_of(experiment: &'static Experiment, servers: &[Server]) -> Outcome {
-    let mut rows = Vec::new();
-    for server in servers {
+fn experiment_result(experiment: &'static Experiment) -> ExperimentResult {
+    let mut measurements = Vec::new();
+    for server in SERVERS {
         for case in cases(experiment.id) {
-            rows.push(row(experiment.id, server, case));
+            measurements.push(measurement(experiment.id, server, case));
         }
     }
     let setting = "64-byte messages, 10 senders, 5 s for each run after 1 s of warming up.".into();
-    Outcome { experiment, setting, rows }
+    ExperimentResult { experiment, setting, measurements }
 }
 
 fn cases(id: &str) -> Vec<Case> {
-    let case = |at: f64, unit: &str| {
-        let number = super::Unit::Count.show(at);
-        Case { label: format!("{number} {unit}"), at }
+    let case = |n: u32, unit: &str| Case {
+        label: format!("{} {unit}", grouped(n)),
+        value: f64::from(n),
+        clients: n,
     };
     match id {
-        "idle" | "fanout" => [10.0, 100.0, 1000.0].map(|at| case(at, "clients")).into(),
-        "roundtrip" => [1.0, 100.0].map(|at| case(at, "clients")).into(),
-        "rate" => [1e3, 5e3, 2e4].map(|at| case(at, "messages/s")).into(),
-        "frozen" => vec![case(50.0, "clients")],
+        "idle" | "fanout" => [10, 100, 1000].map(Case::clients).into(),
+        "roundtrip" => [1, 100].map(Case::clients).into(),
+        "rate" => [1000, 5000, 20_000].map(|at| case(at, "messages/s")).into(),
+        "slow-consumer" => vec![Case::clients(50)],
         "connections" => {
-            let silent = Case { label: "beside a silent one".into(), at: 0.0 };
-            vec![silent, case(1.0, "at once"), case(8.0, "at once")]
+            let silent = Case { label: "beside a silent client".into(), value: 0.0, clients: 2 };
+            vec![silent, case(1, "at once"), case(8, "at once")]
         }
-        _ => vec![case(10_000.0, "visits")],
+        _ => vec![case(10_000, "visits")],
     }
 }
 
-fn row(id: &str, server: &Server, case: Case) -> Row {
+fn measurement(id: &str, server: &Server, case: Case) -> Measurement {
     let (name, origin, _) = *server;
     let is_echo = name.starts_with("echo");
     let note = match (name, id) {
         _ if is_echo && id != "connections" => Some("answers one message and closes"),
-        ("ncat", "idle") if case.at > 100.0 => Some("takes 990 clients at most"),
+        ("ncat", "idle") if case.value > 100.0 => Some("takes 990 clients at most"),
         ("redis", _) => Some("each sender has a connection of its own"),
         _ => None,
     };
     let has_runs = !(is_echo && id != "connections") && note != Some("takes 990 clients at most");
-    let mut runs: Vec<Figures> =
-        (0..3).filter(|_| has_runs).map(|nth| run(id, server, case.at, f64::from(nth))).collect();
-    if name == "mine" && case.at >= 1000.0 && id == "idle" {
+    let mut runs: Vec<Figures> = (0..3)
+        .filter(|_| has_runs)
+        .map(|nth| run(id, server, case.value, f64::from(nth)))
+        .collect();
+    if name == "mine" && case.value >= 1000.0 && id == "idle" {
         runs[1].faults.push("3 clients were closed by the server".into());
     }
-    Row { server: name.into(), origin, case, runs, failure: None, note: note.map(str::to_owned) }
+    let note = note.map(str::to_owned);
+    Measurement { server: name.into(), origin, case, runs, failure: None, note }
 }
 
 fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
     let (name, _, slow) = *server;
-    let shake = 1.0 + (nth - 1.0) * 0.03 * slow.sqrt();
-    let slow = slow * shake;
+    let variation = 1.0 + (nth - 1.0) * 0.03 * slow.sqrt();
+    let slow = slow * variation;
     let mut figures = Figures::default();
     let mut add = |name, value| figures.add(name, value);
     match id {
-        "idle" => idle(&mut add, name, slow, shake, at),
+        "idle" => idle(&mut add, name, slow, variation, at),
         "roundtrip" | "rate" => latencies(&mut add, id, slow, at),
         "fanout" => {
             add("deliveries_per_s", 1.4e6 / slow * (1.0 - (at - 100.0).abs() / 2e3));
             add("server_cpu_us_per_delivery", 0.7 * slow);
+            add("cpu_times_bare", 1.2 * slow);
             add("server_cpu_percent", 97.0);
             add("generator_cpu_percent", 97.0 / slow);
             for name in ["lost", "twice", "out_of_order"] {
                 add(name, 0.0);
             }
         }
-        "frozen" => {
-            frozen(&mut add, name, slow);
+        "slow-consumer" => {
+            slow_consumer(&mut add, name, slow);
             figures.series.push(growth(name, slow));
         }
         "connections" if name == "echo-uni" && at <= 0.0 => {
@@ -159,12 +173,12 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
     figures
 }
 
-fn idle(add: &mut impl FnMut(&'static str, f64), name: &str, slow: f64, shake: f64, at: f64) {
-    let is_threads = name == "chat-threads" || name == "mine";
-    let each = if is_threads { 22_900.0 * shake } else { 440.0 * slow };
+fn idle(add: &mut impl FnMut(&'static str, f64), name: &str, slow: f64, variation: f64, at: f64) {
+    let has_threads = name == "chat-threads" || name == "mine";
+    let each = if has_threads { 22_900.0 * variation } else { 440.0 * slow };
     add("bytes_per_client", each);
     add("resident_bytes", 2.4e6 * slow.min(6.0) + each * at);
-    add("threads", if is_threads { 2.0 * at + 1.0 } else { 1.0 });
+    add("threads", if has_threads { 2.0 * at + 1.0 } else { 1.0 });
     add("descriptors", at + 9.0);
     add("broadcast_to_all_us", at * 2.1 * slow);
 }
@@ -186,11 +200,11 @@ fn latencies(add: &mut impl FnMut(&'static str, f64), id: &str, slow: f64, at: f
     }
 }
 
-fn frozen(add: &mut impl FnMut(&'static str, f64), name: &str, slow: f64) {
+fn slow_consumer(add: &mut impl FnMut(&'static str, f64), name: &str, slow: f64) {
     let keeps = name == "ncat" || name == "mine";
-    add("calm_p99_us", 80.0 * slow);
-    add("frozen_p99_us", if keeps { 90_000.0 * slow } else { 88.0 * slow });
-    add("frozen_max_us", if keeps { 4e6 } else { 900.0 * slow });
+    add("without_p99_us", 80.0 * slow);
+    add("with_p99_us", if keeps { 90_000.0 * slow } else { 88.0 * slow });
+    add("with_max_us", if keeps { 4e6 } else { 900.0 * slow });
     add("peak_growth_bytes", if keeps { 6.1e6 * slow } else { 310_000.0 * slow });
     if !keeps {
         add("dropped_after_s", 1.1 * slow);

@@ -1,8 +1,25 @@
 //! How numbers are written for people: the same in the terminal and on the page.
 
-use super::{Column, Row, Spread, Unit};
+use super::figures::Spread;
 
-/// The steps of a unit: its suffix, and how many of the first unit it is.
+/// The unit of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A plain number: threads, descriptors, messages.
+    Count,
+    /// Bytes: with a suffix such as KiB from 10,000 on.
+    Bytes,
+    /// Microseconds: in milliseconds from 10,000 on, in nanoseconds below a tenth.
+    Micros,
+    /// Seconds.
+    Seconds,
+    /// A number a second: thousands as k, millions as M.
+    PerSecond,
+    /// Percent of one core.
+    Percent,
+}
+
+/// The suffixes of a unit, and how many of the first one each is.
 type Steps = &'static [(&'static str, f64)];
 
 const BYTES: Steps = &[("B", 1.0), ("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0)];
@@ -10,28 +27,29 @@ const MICROS: Steps = &[("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
 const NANOS: Steps = &[("ns", 1e-3), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
 const RATE: Steps = &[("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)];
 
-/// From here on a number is told in the next larger unit.
+/// From here on a number is written in the next larger unit.
 const TOO_LONG: f64 = 9_999.5;
 
-/// In a column, the smallest number in its unit, if the largest then has no more than six digits.
+/// A column takes a smaller unit if its smallest number would be below this, unless the largest would then
+/// have more than six digits.
 const TOO_SHORT: f64 = 0.1;
 const SIX_DIGITS: f64 = 999_999.5;
 
-/// From here on nobody counts digits.
+/// From here on a number is written with an exponent.
 const TOO_LARGE: f64 = 1e15;
 
-/// From here on a spread in percent says less than the extremes do.
+/// From here on the extremes of a spread say more than its percentage.
 const WIDE: f64 = 0.5;
 
 impl Unit {
-    /// The number with its suffix: `22.4 KiB`, `410 µs`, `1.23 M`.
+    /// Writes the number with its suffix: `22.4 KiB`, `410 µs`, `1.23 M`.
     #[must_use]
     pub fn show(self, value: f64) -> String {
         let (value, suffix) = self.scaled(value, TOO_LONG);
         joined(&self.digits(value, suffix), suffix)
     }
 
-    /// The same as short as it gets, for an axis: `2 ms`.
+    /// Writes the number as short as possible, for an axis: `2 ms`.
     #[must_use]
     pub fn tick(self, value: f64) -> String {
         let (value, suffix) = self.scaled(value, 999.5);
@@ -43,17 +61,8 @@ impl Unit {
         joined(digits, suffix)
     }
 
-    /// The same in a sentence, which has no heading to say of what.
-    #[must_use]
-    pub fn say(self, value: f64) -> String {
-        match self {
-            Self::PerSecond => format!("{} a second", self.show(value)),
-            _ => self.show(value),
-        }
-    }
-
-    /// How far the extremes are from the median: `±4 %`; both extremes where they are far away;
-    /// nothing if there was one run, or if all found the same.
+    /// Writes how far the extremes are from the median: `±4 %`; both extremes where they are far away;
+    /// nothing if there was one run, or if all runs found the same.
     #[must_use]
     pub fn show_spread(self, spread: Spread, runs: usize) -> Option<String> {
         show_spread(spread, runs, |min, max| self.show_range(min, max))
@@ -71,7 +80,7 @@ impl Unit {
         let sizes: Vec<f64> = sizes.filter(|size| *size > 0.0).collect();
         let least = sizes.iter().copied().reduce(f64::min).unwrap_or(1.0);
         let most = sizes.iter().copied().reduce(f64::max).unwrap_or(1.0);
-        // The unit that suits the largest, unless the smallest would have no digits left.
+        // The suffix that suits the largest number, unless the smallest would have no digits left.
         let suits = self.scaled(most, TOO_LONG).1;
         let mut nth = steps.iter().position(|(suffix, _)| *suffix == suits).unwrap_or(0);
         let fits = |nth: usize| most / steps[nth].1 < SIX_DIGITS;
@@ -82,7 +91,7 @@ impl Unit {
         InOneUnit { unit: self, suffix, size }
     }
 
-    /// Both, the suffix once if it is the same: `12..310 µs`.
+    /// Writes both numbers, with one suffix if it is the same: `12..310 µs`.
     #[must_use]
     pub fn show_range(self, min: f64, max: f64) -> String {
         let (low, low_suffix) = self.scaled(min, TOO_LONG);
@@ -94,7 +103,7 @@ impl Unit {
         format!("{}..{}", self.show(min), self.show(max))
     }
 
-    /// In the unit that suits it; in the first unit below `first`.
+    /// Returns the number in the suffix that suits it: below `first`, the first one.
     fn scaled(self, value: f64, first: f64) -> (f64, &'static str) {
         if self == Self::Micros && value != 0.0 && value.abs() < 0.0995 {
             return (value * 1e3, "ns");
@@ -102,7 +111,7 @@ impl Unit {
         let steps = self.steps();
         let size = value.abs();
         let fits = |pair: &&[(&str, f64)]| {
-            // As many as make one of the next unit, less what rounding adds.
+            // The next suffix begins half a unit earlier, because rounding would reach it.
             let next = pair[1].1 / pair[0].1;
             size / pair[0].1 < if pair[0].1 > 1.0 { next - 0.5 } else { first }
         };
@@ -121,7 +130,7 @@ impl Unit {
         }
     }
 
-    /// Three digits that count; whole where parts of the unit do not exist.
+    /// Writes three significant digits; a whole number where the unit has no parts.
     fn digits(self, value: f64, suffix: &str) -> String {
         let is_whole = match self {
             Self::Count | Self::PerSecond if suffix.is_empty() => value.fract() == 0.0,
@@ -143,19 +152,12 @@ impl Unit {
     }
 }
 
-impl Column {
-    /// Returns how its numbers in these rows are written.
-    pub(super) fn in_one_unit(&self, rows: &[&Row]) -> InOneUnit {
-        self.unit.column(rows.iter().filter_map(|row| row.median(self.figure)))
-    }
-}
-
-/// How the numbers of one column are written.
+/// How all numbers of one column are written.
 #[derive(Clone, Copy, Debug)]
 pub struct InOneUnit {
     unit: Unit,
     suffix: &'static str,
-    /// How many of the first unit make one of this.
+    /// How many of the first unit one of these is.
     size: f64,
 }
 
@@ -179,7 +181,7 @@ impl InOneUnit {
         let value = value / self.size;
         match value {
             _ if self.unit.steps().len() == 1 => self.unit.digits(value, self.suffix),
-            // It is not zero, which `0.000` would say.
+            // `0.000` would say that it is zero.
             _ if value > 0.0 && value < LEAST => "<0.001".to_owned(),
             _ => self.unit.digits(value, self.suffix),
         }
@@ -203,7 +205,7 @@ fn joined(digits: &str, suffix: &str) -> String {
     if suffix.is_empty() { digits.to_owned() } else { format!("{digits} {suffix}") }
 }
 
-/// With a comma between thousands, and a minus sign that is as wide as a plus.
+/// Writes a comma between thousands, and a minus sign that is as wide as a plus.
 fn grouped(number: &str) -> String {
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |rest| ("−", rest));
     let (whole, part) = number.split_once('.').map_or((number, None), |(w, p)| (w, Some(p)));
@@ -265,11 +267,10 @@ mod tests {
             shown(Unit::Percent, &[0.0, 4.25, 97.4, 154.0]),
             ["0 %", "4.25 %", "97 %", "154 %"]
         );
-        assert_eq!(Unit::PerSecond.say(1_234_567.0), "1.23 M a second");
     }
 
     #[test]
-    fn ticks_have_no_idle_zeros() {
+    fn ticks_have_no_zeros_at_the_end() {
         assert_eq!(Unit::Bytes.tick(2_097_152.0), "2 MiB");
         assert_eq!(Unit::PerSecond.tick(200_000.0), "200 k");
         assert_eq!(Unit::Micros.tick(0.5), "0.5 µs");
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_is_told_in_percent_unless_it_is_wide() {
+    fn a_spread_is_written_in_percent_unless_it_is_wide() {
         let spread = |min, median, max| Spread { median, min, max };
         let told = |min, median, max| Unit::Micros.show_spread(spread(min, median, max), 3);
         assert_eq!(told(96.0, 100.0, 103.0).as_deref(), Some("±4 %"));

@@ -1,70 +1,80 @@
-//! `tincan lab`: what is typed, what is built, and where the results go.
+//! `tincan lab`: its options, its progress display, and the folder of its results.
 //!
-//! | file | what |
+//! | file | subject |
 //! |---|---|
-//! | `release.rs` | sees to it that neither this program nor a server is a debug build |
+//! | `load_options.rs` | the options that change the load |
 //! | `chosen.rs` | the servers and experiments that were asked for |
-//! | `progress.rs` | what is shown meanwhile |
-//! | `folder.rs` | where the results go |
+//! | `release.rs` | becomes a release build, if this is a debug build |
+//! | `progress.rs` | shows the progress |
+//! | `folder.rs` | the folder of the results |
+//! | `running.rs` | measures a server that runs already (`--addr`) |
 
 mod chosen;
 mod folder;
+mod load_options;
 mod progress;
 mod release;
+mod running;
 
-use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use lab::{
-    Cores, EXPERIMENTS, Experiment, Machine, Others, Plan, Results, Session, system_load, utc,
+    Cores, EXPERIMENTS, Experiment, LabRun, ListedServer, Machine, OtherPrograms, Results,
+    system_load, utc,
 };
 use probe::{Failure, server};
 
 use crate::check_command::{called_as, quoted};
-use crate::output::print;
+use crate::output::{is_broken_pipe, print};
 use crate::signals;
-use chosen::Mine;
+use chosen::OwnServer;
 use folder::Folder;
+use load_options::LoadOptions;
 use progress::Progress;
+use running::ProtocolName;
 
-/// Measure the stages, your own server and others', side by side
+/// Measure the stages, your own server and others, side by side
 ///
 /// Builds the servers (release), starts each of them again and again, puts load on it, and writes a
 /// table here and a page for a browser. The first time, building takes a minute or two. Ctrl-C ends
-/// it and keeps what is done.
+/// the measurements and keeps the results so far.
 ///
-/// Exit code: 0 all is well, 1 a copy of a message was lost, came twice or out of order, a run failed,
-/// or something else was wrong with a server, 2 a usage error, 3 something could not be started, 130
-/// ended by Ctrl-C.
+/// With --addr, puts load on a server that runs already, and prints all figures.
+///
+/// Exit code: 0 nothing was wrong, 1 a copy of a message was lost, came twice or out of order, a run
+/// failed, or something else was wrong with a server, 2 a usage error, 3 something could not be started,
+/// 130 ended by Ctrl-C.
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag on the command line")]
 pub struct Args {
-    /// Which experiments; without any, all
+    /// The experiments; without any, all
     #[arg(value_name = "EXPERIMENT", value_parser = chosen::experiment)]
     experiments: Vec<&'static Experiment>,
     /// List the experiments with their questions, and run none
     #[arg(long)]
     list: bool,
-    /// Put a server of your own beside ours: a name for it, and the command that starts it.
+    /// Measure a server of your own, too: a name for it, and the command that starts it
     ///
-    /// `{port}` and `{host}` in the command are replaced; the variables PORT and HOST say the same.
-    /// Whether it is an echo or a chat server is found out. Can be given several times.
-    #[arg(long, value_name = "NAME=CMD", value_parser = chosen::mine)]
-    mine: Vec<Mine>,
-    /// Measure only these of ours and of the others', separated by commas, and what --mine names
+    /// `{port}` and `{host}` in the command are replaced, and the variables PORT and HOST have the same
+    /// values. The laboratory finds out whether it is an echo server or a chat server. Can be given
+    /// several times.
+    #[arg(long, value_name = "NAME=CMD", value_parser = chosen::own_server)]
+    mine: Vec<OwnServer>,
+    /// Measure only these servers, separated by commas, and those that --mine names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Measure the variations, too: it takes about twice as long, and building them some minutes
     #[arg(long, conflicts_with = "only")]
     variations: bool,
-    /// Leave out the servers of other people
+    /// Leave out the servers that are measured for comparison: C programs, ncat, Redis, NATS
     #[arg(long)]
     no_peers: bool,
-    /// Less of everything: fewer clients, shorter runs
+    /// Fewer clients and shorter runs
     #[arg(long)]
     quick: bool,
     /// Runs of each server in each case, of which the median is shown; fewer than 3 need --quick
@@ -74,9 +84,24 @@ pub struct Args {
     /// Give the server one core, however many there are: designs are compared on one core
     #[arg(long)]
     pin: bool,
-    /// The folder for the results, which replace earlier ones; without it, a new one for each time
+    /// The folder for the results, which replace earlier results; without it, a new folder each time
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Measure a server that runs already at this address: prints all figures, writes no files
+    #[arg(long, value_name = "HOST:PORT", value_parser = running::address)]
+    #[arg(conflicts_with_all = ["mine", "only", "variations", "no_peers", "runs", "pin", "out"])]
+    addr: Option<SocketAddr>,
+    /// The process of that server, to measure its memory and its processor time (Linux)
+    #[arg(long, value_name = "PID", requires = "addr")]
+    pid: Option<u32>,
+    /// The protocol of that server; without it, the laboratory sends two messages to find out
+    #[arg(long, value_enum, value_name = "PROTOCOL", requires = "addr")]
+    protocol: Option<ProtocolName>,
+    /// Print one JSON object for each case
+    #[arg(long, requires = "addr")]
+    json: bool,
+    #[command(flatten)]
+    load: LoadOptions,
     /// Measure with this build, and with servers built like it (for tests)
     #[arg(long, hide = true)]
     as_built: bool,
@@ -96,93 +121,114 @@ fn after_help() -> String {
          cargo tincan lab --quick --variations\n  \
          cargo tincan lab fanout idle --only chat-poll,chat-async\n  \
          cargo tincan lab --mine snake='python3 my_server.py {{port}}'\n  \
-         cargo tincan lab connections --no-peers --out echo-results",
-        list()
+         cargo tincan lab connections --no-peers --out echo-results\n  \
+         cargo tincan lab fanout --only c-broadcast,chat-poll --clients 10,1000 --window 65536\n  \
+         cargo tincan lab fanout --addr 127.0.0.1:4040 --pid 4242 --clients 100",
+        chosen::list_experiments()
     )
 }
 
-fn list() -> String {
-    let line = |it: &&Experiment| format!("  {:<12} {}\n", it.id, it.question);
-    EXPERIMENTS.iter().map(line).collect()
-}
-
-/// What a debug build tells the release build that it becomes.
-const BUILT: &str = "--built";
-const LOAD_BEFORE: &str = "--load-before";
-
-/// Something that could not be started, built or written.
+/// The exit code when something could not be started, built or written.
 const NOT_STARTED: u8 = 3;
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
-        print(list().as_bytes())?;
+        print(chosen::list_experiments().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Err(why) = args.usage() {
         eprintln!("tincan: {why}");
         return Ok(ExitCode::from(2));
     }
+    if let Some(addr) = args.addr {
+        return match args.measure_running(addr) {
+            Err(err) if !is_broken_pipe(&err) => Ok(not_started(&err)),
+            other => other,
+        };
+    }
     server::adopt_orphans();
     signals::end_servers_at_signals();
-    match args.prepared() {
-        Ok(Prepared::Elsewhere(code)) => Ok(code),
-        Ok(Prepared::Here(session, left_out, folder)) => args.measure(&session, left_out, &folder),
-        Err(err) => {
-            match err.downcast_ref::<Failure>() {
-                Some(failure) => eprintln!("tincan: {err}\n{failure}"),
-                None => eprintln!("tincan: {err:#}"),
-            }
-            Ok(ExitCode::from(NOT_STARTED))
-        }
+    match args.prepare() {
+        Ok(Prepared::DoneByReleaseBuild(code)) => Ok(code),
+        Ok(Prepared::Ready(run, left_out, folder)) => args.measure(&run, left_out, &folder),
+        Err(err) => Ok(not_started(&err)),
     }
 }
 
+/// Prints why something could not be started, built or written. Returns the exit code.
+fn not_started(err: &anyhow::Error) -> ExitCode {
+    match err.downcast_ref::<Failure>() {
+        Some(failure) => eprintln!("tincan: {err}\n{failure}"),
+        None => eprintln!("tincan: {err:#}"),
+    }
+    ExitCode::from(NOT_STARTED)
+}
+
 enum Prepared {
-    /// A release build has done it all, and has ended with this code.
-    Elsewhere(ExitCode),
-    /// What to run, what had to be left out, and where the results go.
-    Here(Session, Vec<String>, Folder),
+    /// A release build has measured, and has ended with this code.
+    DoneByReleaseBuild(ExitCode),
+    /// The experiments and servers, a sentence for each server that is left out, and the folder for the
+    /// results.
+    Ready(Box<LabRun>, Vec<String>, Folder),
 }
 
 impl Args {
-    /// What one option alone does not show.
+    /// Checks the options that depend on each other.
     fn usage(&self) -> Result<(), String> {
         if self.runs < 3 && !self.quick {
-            return Err("a median needs at least 3 runs; with --quick fewer will do".to_owned());
+            return Err(
+                "a median needs at least 3 runs; with --quick, fewer are possible".to_owned()
+            );
+        }
+        let experiments = self.experiments();
+        load_options::check(&self.load.settings(self.quick), &experiments)?;
+        if self.addr.is_some() {
+            return running::check(&self.experiments, self.pid);
         }
         chosen::check(&self.mine, &self.only, self.no_peers)?;
         self.out.as_deref().map_or(Ok(()), folder::check)
     }
 
-    fn prepared(&self) -> Result<Prepared> {
-        let load_before = self.load_before.or_else(system_load);
-        // First, so that nobody waits for a build to be told of a mistake.
-        let mine = chosen::recognized(&self.mine)?;
-        let stages = chosen::stages(&self.only, self.variations)?;
+    fn measure_running(&self, addr: SocketAddr) -> Result<ExitCode> {
         if !self.as_built
-            && let Some(code) = release::instead(&stages, load_before)?
+            && let Some(code) = release::instead(&[], None)?
         {
-            return Ok(Prepared::Elsewhere(code));
+            return Ok(code);
         }
-        let ours = chosen::ours(&stages, self.built)?;
-        let folder = Folder::create(self.out.as_deref())?;
-        let mut left_out = Vec::new();
-        let ours = chosen::equipped(ours, folder.scratch(), &mut left_out);
-        let peers = match self.no_peers {
-            true => Vec::new(),
-            false => chosen::peers(&self.only, folder.path(), &mut left_out)?,
-        };
-        let session = Session {
-            subjects: [ours, mine, peers].concat(),
-            experiments: self.experiments(),
-            plan: Plan { is_quick: self.quick },
-            runs: self.runs.into(),
-            cores: Cores::share_out(self.pin),
-        };
-        Ok(Prepared::Here(session, left_out, folder))
+        let server = running::connect(addr, self.protocol, self.pid)?;
+        let settings = self.load.settings_by_hand(self.quick);
+        running::measure(&server, &self.experiments(), &settings, self.json)
     }
 
-    /// In the order of the table, each once.
+    fn prepare(&self) -> Result<Prepared> {
+        let load_before = self.load_before.or_else(system_load);
+        // First, so that a mistake is reported before anything is built.
+        let mine = chosen::recognize_all(&self.mine)?;
+        let ours = chosen::ours(&self.only, self.variations)?;
+        if !self.as_built
+            && let Some(code) = release::instead(&ours, load_before)?
+        {
+            return Ok(Prepared::DoneByReleaseBuild(code));
+        }
+        let ours = chosen::build(&ours, self.built)?;
+        let folder = Folder::create(self.out.as_deref())?;
+        let mut left_out = Vec::new();
+        let ours = chosen::with_nats(ours, folder.scratch(), &mut left_out);
+        let peers = match self.no_peers {
+            true => Vec::new(),
+            false => chosen::peers(&self.only, &folder, &mut left_out),
+        };
+        let run = LabRun {
+            servers: [ours, mine, peers].concat(),
+            experiments: self.experiments(),
+            settings: self.load.settings(self.quick),
+            runs: self.runs.into(),
+            cores: Cores::divide(self.pin),
+        };
+        Ok(Prepared::Ready(Box::new(run), left_out, folder))
+    }
+
+    /// Returns the experiments that were asked for, each once, in the order of the table.
     fn experiments(&self) -> Vec<&'static Experiment> {
         let asked = |it: &&Experiment| self.experiments.iter().any(|asked| asked.id == it.id);
         let all = self.experiments.is_empty();
@@ -191,46 +237,50 @@ impl Args {
 
     fn measure(
         &self,
-        session: &Session,
+        run: &LabRun,
         mut left_out: Vec<String>,
         folder: &Folder,
     ) -> Result<ExitCode> {
-        let mut machine = Machine::look();
+        let mut machine = Machine::describe();
         machine.load_before = self.load_before.or(machine.load_before);
-        if session.total() == 0 {
+        if run.total() == 0 {
             for sentence in &left_out {
                 eprintln!("{sentence}");
             }
-            eprintln!("tincan: none of these experiments asks anything of these servers");
+            eprintln!("tincan: none of these experiments can measure any of these servers");
             return Ok(ExitCode::from(2));
         }
-        introduce(session, &machine, &left_out);
+        introduce(run, &machine, &left_out);
         signals::spare_us_once();
         let (date, begin) = (SystemTime::now(), Instant::now());
-        let others = Others::watch(session.cores.all());
-        let progress = Progress::begin(session.total());
-        session.cores.enter_generators();
-        let (outcomes, done) =
-            session.run(|| signals::noted().is_some(), |step| progress.tell(step));
+        let others = OtherPrograms::watch(run.cores.all());
+        let progress = Progress::begin(run.total());
+        run.cores.move_to_generator();
+        let (experiments, done) =
+            run.measure(|| signals::noted().is_some(), |step| progress.show(step));
         progress.end();
         machine.others_percent = others.percent();
         machine.load_after = system_load();
         if signals::noted().is_some() {
-            let total = session.total();
+            let total = run.total();
             left_out.push(format!("It was interrupted after {done} of {total} runs."));
         }
-        let servers = session.subjects.iter();
+        let listed = run.servers.iter().map(|server| ListedServer {
+            name: server.name.clone(),
+            origin: server.origin,
+            command: server.command.clone(),
+        });
         let results = Results {
             began: utc(date),
             seconds: begin.elapsed().as_secs_f64(),
             machine,
-            runs: session.runs,
+            runs: run.runs,
             is_quick: self.quick,
-            cores: session.cores.told().to_owned(),
+            cores: run.cores.description().to_owned(),
             again: again(),
-            servers: servers.map(|it| (it.name.clone(), it.origin, it.shown.clone())).collect(),
+            servers: listed.collect(),
             left_out,
-            outcomes,
+            experiments,
         };
         folder.write(&results)?;
         conclude(&results, folder);
@@ -238,12 +288,12 @@ impl Args {
     }
 }
 
-/// What was typed.
+/// Returns the command as it was typed.
 fn again() -> String {
     let mut words = std::env::args_os().skip(2).peekable();
-    // What a debug build has put there comes first.
-    while let Some(word) = words.next_if(|word| *word == BUILT || *word == LOAD_BEFORE) {
-        if word == LOAD_BEFORE {
+    // The options that a debug build has added come first.
+    while let Some(word) = words.next_if(|word| release::is_added(word)) {
+        if word == release::LOAD_BEFORE {
             words.next();
         }
     }
@@ -260,33 +310,33 @@ fn exit_code(results: &Results) -> ExitCode {
     }
 }
 
-/// What is known before the first run.
-fn introduce(session: &Session, machine: &Machine, left_out: &[String]) {
-    let names: Vec<_> = session.subjects.iter().map(|subject| subject.name.as_str()).collect();
+/// Prints the servers, the cores, and a warning if the machine is busy.
+fn introduce(run: &LabRun, machine: &Machine, left_out: &[String]) {
+    let names: Vec<_> = run.servers.iter().map(|server| server.name.as_str()).collect();
     eprintln!("Measures {}.", names.join(", "));
     for sentence in left_out {
         eprintln!("{sentence}");
     }
-    eprintln!("{}", session.cores.told());
-    if let Some(percent) = busy_now(session) {
+    eprintln!("{}", run.cores.description());
+    if let Some(percent) = busy_now(run) {
         eprintln!(
             "Warning: this machine is busy. Other programs use {percent:.0} % of its processors \
-             (load {:.1}), and the figures will be worse for it. Close what runs besides, or come \
-             back later: Ctrl-C ends this.",
+             (load {:.1}), so the figures will be worse. Close other programs, or measure later; \
+             Ctrl-C ends the measurements.",
             machine.load_before.unwrap_or_default()
         );
     }
 }
 
-/// How much others use, if that is too much.
-fn busy_now(session: &Session) -> Option<f64> {
-    const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
-    let others = Others::watch(session.cores.all());
-    std::thread::sleep(LOOK);
+/// Returns the share of the processors that other programs use, if it is too much.
+fn busy_now(run: &LabRun) -> Option<f64> {
+    const TIME: std::time::Duration = std::time::Duration::from_millis(500);
+    let others = OtherPrograms::watch(run.cores.all());
+    std::thread::sleep(TIME);
     others.percent().filter(|percent| *percent > 10.0)
 }
 
-/// What is said in the end.
+/// Prints the last lines.
 fn conclude(results: &Results, folder: &Folder) {
     if results.machine.was_busy() {
         let percent = results.machine.others_percent.unwrap_or_default();
@@ -303,8 +353,5 @@ fn conclude(results: &Results, folder: &Folder) {
     }
     let (minutes, seconds) = (results.seconds / 60.0, results.seconds % 60.0);
     let took = format!("It took {} min {seconds:.0} s.", minutes.floor());
-    let _ = print(format!("{took} {}\n", folder.told()).as_bytes());
+    let _ = print(format!("{took} {}\n", folder.description()).as_bytes());
 }
-
-/// A command as it was typed, in words.
-type Words = Vec<OsString>;

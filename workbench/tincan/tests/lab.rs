@@ -1,5 +1,5 @@
-//! `tincan lab` as its user sees it: what it prints, how it exits, what it writes, what it leaves
-//! running. It measures with the build at hand and with servers built like it.
+//! `tincan lab` as its user sees it: its output, its exit codes, its files, and that it leaves no process
+//! running. It measures with this build and with servers built like it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -16,14 +16,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use harness::{Printed, collect, marked, stderr, stdout};
+use probe::server::Launch;
 
-/// How long anything may take before a test fails; a first build of the stages is part of it.
+/// The limit for everything, which includes the first build of the stages.
 const DEADLINE: Duration = Duration::from_mins(4);
 
-/// How long what was left running has to be gone.
+/// The limit for processes that were left running to end.
 const LEFT: Duration = Duration::from_secs(20);
 
-/// What every process that a laboratory starts has in its environment.
+/// A variable in the environment of every process that the laboratory starts.
 const MARK: &str = "TINCAN_LAB_TEST";
 
 const ECHO: &str = r#"
@@ -62,8 +63,8 @@ async def main():
 asyncio.run(main())
 "#;
 
-/// The same, but every so many messages one goes to nobody. Only measured messages are counted: they end in a
-/// `#`, and the numbers of those that make the senders known are the highest that there are.
+/// The same, but one in `one_in` messages is not relayed. Only measured messages are counted: they end with
+/// `#`, and the messages before them have the highest numbers.
 fn lossy(one_in: u32) -> String {
     let counts = "count = 0\nwriters = set()";
     let skips = format!(
@@ -77,7 +78,7 @@ fn lossy(one_in: u32) -> String {
     CHAT.replace("writers = set()", counts).replace("\n            for other in writers:", &skips)
 }
 
-/// It answers with the time of day, as it were.
+/// A server that sends a message of its own.
 const NONSENSE: &str = r#"
 import socket, sys
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -96,7 +97,7 @@ fn run(args: &[&str]) -> Output {
     tincan(args).output().unwrap()
 }
 
-/// A Python server in that folder, as `--mine` takes it.
+/// Writes a Python server into the folder, and returns it as a value of `--mine`.
 fn mine(folder: &Path, name: &str, program: &str) -> String {
     let file = folder.join(format!("{name}.py"));
     fs::write(&file, program).unwrap();
@@ -108,12 +109,12 @@ fn data(folder: &Path) -> Value {
 }
 
 #[test]
-fn usage_errors_say_what_is_wanted() {
+fn usage_errors_say_what_is_expected() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("report.html"), "my own").unwrap();
     let taken = folder.path().to_str().unwrap();
     for (args, said) in [
-        (&["flying"][..], "roundtrip    How long"),
+        (&["flying"][..], "roundtrip      How long"),
         (&["--mine", "python3 my_server.py"], "snake='python3 my_server.py {port}'"),
         (&["--mine", "=python3"], "snake='python3 my_server.py {port}'"),
         (&["--mine", "snake="], "snake='python3 my_server.py {port}'"),
@@ -125,7 +126,15 @@ fn usage_errors_say_what_is_wanted() {
         (&["--only", "chat-poll", "--variations"], "cannot be used with"),
         (&["--runs", "2"], "at least 3 runs"),
         (&["--out", taken], "that is not the laboratory's"),
-        (&["--out", env!("CARGO_BIN_EXE_tincan")], "is no folder"),
+        (&["--out", env!("CARGO_BIN_EXE_tincan")], "is not a folder"),
+        (&["idle", "--window", "4096"], "--window does not change idle"),
+        (&["churn", "idle", "--seconds", "1"], "--seconds does not change idle, churn"),
+        (&["--seconds=-1"], "expected 0 to 3600 seconds"),
+        (&["rate", "--clients", "5"], "--clients does not change rate"),
+        (&["--pid", "1"], "--addr <HOST:PORT>"),
+        (&["--addr", "127.0.0.1:1", "--only", "redis"], "cannot be used with"),
+        (&["--addr", "nowhere"], "invalid"),
+        (&["churn", "--addr", "127.0.0.1:1"], "churn reads the server's memory"),
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
@@ -139,14 +148,14 @@ fn each_experiment_is_listed_with_its_question() {
     let output = run(&["--list"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
-    for id in ["idle", "roundtrip", "fanout", "rate", "frozen", "connections", "churn"] {
+    for id in ["idle", "roundtrip", "fanout", "rate", "slow-consumer", "connections", "churn"] {
         let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{id} ")));
         assert!(line.is_some_and(|line| line.ends_with('?')), "{id}: {text}");
     }
 }
 
 #[test]
-fn servers_that_cannot_be_measured_are_told_apart() {
+fn servers_that_cannot_be_measured_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let nonsense = mine(folder.path(), "noon", NONSENSE);
     for (mine, said) in [
@@ -161,7 +170,7 @@ fn servers_that_cannot_be_measured_are_told_apart() {
 }
 
 #[test]
-fn servers_of_ones_own_stand_beside_ours() {
+fn servers_of_the_user_are_measured_with_ours() {
     let folder = tempfile::tempdir().unwrap();
     let (echo, chat) = (mine(folder.path(), "parrot", ECHO), mine(folder.path(), "salon", CHAT));
     let out = folder.path().join("found/here");
@@ -181,11 +190,11 @@ fn servers_of_ones_own_stand_beside_ours() {
     let idle = runs(&data(&out), "idle", "salon");
     assert!(idle.iter().any(|run| run.get("bytes_per_client").is_some()), "{idle:?}");
     for row in rows(&data(&out), "idle", "parrot") {
-        assert_eq!(row["note"], "an echo server keeps nobody");
+        assert_eq!(row["note"], "an echo server closes each connection");
     }
     let sessions = runs(&data(&out), "connections", "parrot");
     assert!(sessions.iter().any(|run| run.get("sessions_per_s").is_some()), "{sessions:?}");
-    // What the laboratory has written, it may replace.
+    // The laboratory may replace its own results.
     let again = [&["churn"], &args[2..]].concat();
     let (code, text) = Lab::start(&again).end();
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
@@ -204,23 +213,23 @@ fn a_message_that_does_not_come_back_is_a_fault() {
 #[test]
 fn copies_that_never_come_are_counted_and_timed() {
     let folder = tempfile::tempdir().unwrap();
-    let found = faulty(folder.path(), &["rate", "frozen"], 50);
-    let [rate, frozen] = ["rate", "frozen"].map(|it| runs(&found, it, "sieve")[0].clone());
-    for run in [&rate, &frozen] {
+    let found = faulty(folder.path(), &["rate", "slow-consumer"], 50);
+    let [rate, slow] = ["rate", "slow-consumer"].map(|it| runs(&found, it, "sieve")[0].clone());
+    for run in [&rate, &slow] {
         let faults = run["faults"].to_string();
         assert!(faults.contains("copies were lost") && !faults.contains("messages"), "{run}");
     }
     // 500 messages a second for 0.4 s, to 20 clients: every 50th is 4 messages, which are 80 copies.
     assert!(rate["undelivered"].as_f64() >= Some(80.0), "{rate}");
-    // One copy in fifty is later than all that come: p99 has it.
+    // One copy in fifty is later than all copies that come, so p99 shows it.
     assert!(rate["p99_us"].as_f64() > Some(100_000.0), "{rate}");
     // 2,000 a second for 2.45 s are 4,900: 98 of them, in 1,960 copies.
-    assert!(frozen["undelivered"].as_f64() >= Some(1960.0), "{frozen}");
-    let growth = frozen["growth_bytes_over_s"].as_array().unwrap();
-    assert!(growth.iter().all(|point| point[1].as_f64() >= Some(0.0)), "{frozen}");
+    assert!(slow["undelivered"].as_f64() >= Some(1960.0), "{slow}");
+    let growth = slow["growth_bytes_over_s"].as_array().unwrap();
+    assert!(growth.iter().all(|point| point[1].as_f64() >= Some(0.0)), "{slow}");
 }
 
-/// What is found of a chat that loses messages.
+/// Returns the results of a chat that loses messages.
 fn faulty(folder: &Path, experiments: &[&str], one_in: u32) -> Value {
     let (lossy, out) = (mine(folder, "sieve", &lossy(one_in)), folder.join("found"));
     let args = ["--as-built", "--quick", "--runs", "1", "--no-peers", "--only", "sieve"];
@@ -231,9 +240,9 @@ fn faulty(folder: &Path, experiments: &[&str], one_in: u32) -> Value {
 }
 
 #[test]
-fn a_run_that_fails_is_told_by_the_exit_code() {
+fn a_run_that_fails_changes_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
-    // It lets eight clients in: enough to be known as a chat, and too few for a crowd.
+    // It takes eight clients: enough to be recognized as a chat, and too few for the experiment.
     let few = CHAT.replace(
         "writers.add(writer)",
         "writers.add(writer)\n    if len(writers) > 8: raise OSError",
@@ -250,7 +259,7 @@ fn a_run_that_fails_is_told_by_the_exit_code() {
 }
 
 #[test]
-fn the_stages_alone_are_measured_unless_more_is_asked_for() {
+fn only_the_stages_are_measured_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["idle", "--as-built", "--quick", "--runs", "1", "--no-peers"];
     let args = [&args[..], &["--out", folder.path().to_str().unwrap()]].concat();
@@ -265,15 +274,15 @@ fn the_stages_alone_are_measured_unless_more_is_asked_for() {
 }
 
 #[test]
-fn a_chat_inside_tls_stands_beside_the_others() {
+fn a_chat_inside_tls_is_measured_too() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
-    let experiments = ["idle", "roundtrip", "frozen", "connections"];
+    let experiments = ["idle", "roundtrip", "slow-consumer", "connections"];
     let args = ["--as-built", "--quick", "--runs", "1", "--only", "chat-tls", "--out", out];
     let (code, text) = Lab::start(&[&experiments[..], &args].concat()).end();
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
     let found = data(folder.path());
-    let figures = ["bytes_per_client", "p50_us", "calm_p50_us", "sessions_per_s"];
+    let figures = ["bytes_per_client", "p50_us", "without_p50_us", "sessions_per_s"];
     for (experiment, figure) in experiments.into_iter().zip(figures) {
         let runs = runs(&found, experiment, "chat-tls");
         assert!(runs.iter().any(|run| run[figure].is_f64()), "{experiment}: {runs:?}");
@@ -284,9 +293,9 @@ fn a_chat_inside_tls_stands_beside_the_others() {
     assert!(!runs(&found, "roundtrip", "chat-tls").iter().any(wrong), "{found}");
 }
 
-/// Where there is no NATS server, the laboratory says so; else that what it takes is not counted.
+/// Where NATS is not installed, the laboratory says so; otherwise, a note says that it is not counted.
 #[test]
-fn what_a_server_needs_runs_beside_it_and_leaves_nothing() {
+fn a_nats_server_runs_with_chat_nats_and_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("found");
     let args = ["roundtrip", "--as-built", "--quick", "--runs", "1", "--no-peers"];
@@ -295,25 +304,83 @@ fn what_a_server_needs_runs_beside_it_and_leaves_nothing() {
     command.env("TMPDIR", folder.path());
     let (code, text) = Lab::run(command).end();
     if code == Some(2) {
-        assert!(text.contains("nats-server is not installed: chat-nats is left out."), "{text}");
+        assert!(text.contains("chat-nats is left out: nats-server is not installed."), "{text}");
     } else {
         assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
         let rows = rows(&data(&out), "roundtrip", "chat-nats");
         assert!(rows.iter().all(|row| row["runs"][0].get("p50_us").is_some()), "{rows:?}");
-        let is_told = |row: &Value| row["note"].to_string().contains("not counted");
-        assert!(!rows.is_empty() && rows.iter().all(is_told), "{rows:?}");
+        let has_note = |row: &Value| row["note"].to_string().contains("not counted");
+        assert!(!rows.is_empty() && rows.iter().all(has_note), "{rows:?}");
     }
     let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(names, ["found"]);
 }
 
-/// All runs of a server in an experiment.
+/// The C programs need no other program than a compiler, which the tests of this workspace have.
+#[test]
+fn the_c_programs_are_compiled_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let only = "chat-poll,c-accept,c-broadcast,c-broadcast-prefix";
+    let args = ["fanout", "connections", "--as-built", "--quick", "--runs", "1", "--only", only];
+    let (code, text) = Lab::start(&[&args[..], &["--clients", "10", "--out", out]].concat()).end();
+    let found = data(folder.path());
+    if found["left_out"].to_string().contains("there is no C compiler") {
+        return;
+    }
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+    for server in ["c-broadcast", "c-broadcast-prefix", "chat-poll"] {
+        let runs = runs(&found, "fanout", server);
+        assert_eq!(runs.len(), 1, "{server}: {found}");
+        assert!(runs[0]["deliveries_per_s"].as_f64() > Some(0.0), "{server}: {found}");
+        let has_ratio = runs[0].get("cpu_times_bare").is_some();
+        assert_eq!(has_ratio, server != "c-broadcast", "{server}: {found}");
+    }
+    let silent = &rows(&found, "connections", "c-accept")[0];
+    assert!(silent["note"].to_string().contains("answered no other client"), "{silent}");
+    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn a_server_that_runs_already_is_measured() {
+    for (stage, protocol) in [("chat-poll", "chat"), ("echo-multi", "echo")] {
+        let server = Launch::new(harness::stage(stage), &[]).args(&["-qqq"]).start().unwrap();
+        let (addr, pid) = (server.addr().to_string(), server.pid().unwrap().to_string());
+        let run = |args: &[&str]| {
+            let output = run(&[args, &["--as-built", "--addr", &addr]].concat());
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
+            stdout(&output)
+        };
+        let pid = ["--pid", &pid];
+        if protocol == "echo" {
+            let args = ["connections", "--at-once", "5", "--seconds", "0.2"];
+            let text = run(&[&args[..], &pid].concat());
+            assert!(text.starts_with("connections, 5 at once\nsessions_per_s  "), "{text}");
+            continue;
+        }
+        let load = ["--clients", "20", "--seconds", "0.2", "--warm-up", "0", "--window", "1024"];
+        let text = run(&[&["fanout"], &load[..]].concat());
+        assert!(text.starts_with("fanout, 20 clients\ndeliveries_per_s  "), "{text}");
+        assert!(!text.contains("server_cpu_percent"), "{text}");
+        let args = ["fanout", "idle", "--json", "--protocol", protocol];
+        let text = run(&[&args[..], &load, &pid].concat());
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [idle, fanout] = &lines[..] else { panic!("{text}") };
+        assert!(idle["experiment"] == "idle" && idle["case"] == "20 clients", "{idle}");
+        assert!(idle["bytes_per_client"].is_f64() && idle["faults"].is_array(), "{idle}");
+        assert!(fanout["server_cpu_percent"].is_f64(), "{fanout}");
+    }
+}
+
+/// Returns all runs of a server in an experiment.
 fn runs(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
     let rows = rows(data, experiment, server);
     rows.iter().flat_map(|row| row["runs"].as_array().unwrap().clone()).collect()
 }
 
-/// A row for each case.
+/// Returns the measurement of each case.
 fn rows(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
     let outcomes = data["experiments"].as_array().unwrap();
     let outcome = outcomes.iter().find(|outcome| outcome["id"] == experiment).unwrap();
@@ -322,7 +389,7 @@ fn rows(data: &Value, experiment: &str, server: &str) -> Vec<Value> {
 }
 
 #[test]
-fn an_interruption_keeps_what_is_done() {
+fn an_interruption_keeps_the_results_so_far() {
     for signal in [Signal::INT, Signal::TERM] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();
@@ -349,7 +416,7 @@ fn an_interruption_keeps_what_is_done() {
 }
 
 #[test]
-fn nothing_is_left_when_it_is_killed() {
+fn no_server_is_left_when_it_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let lab =
@@ -364,7 +431,7 @@ fn nothing_is_left_when_it_is_killed() {
     assert_eq!(code, None, "{text}");
 }
 
-/// A laboratory that runs, all that it prints, and the mark by which its processes are known.
+/// A laboratory that runs, its output, and the mark of its processes.
 struct Lab {
     child: Child,
     mark: String,
@@ -403,7 +470,7 @@ impl Lab {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end; gives its exit code and all that it printed. Nothing may be left running.
+    /// Waits for its end, and until none of its processes runs. Returns its exit code and its output.
     fn end(mut self) -> (Option<i32>, String) {
         let until = Instant::now() + DEADLINE;
         let status = loop {
@@ -414,7 +481,7 @@ impl Lab {
             thread::sleep(Duration::from_millis(5));
         };
         let until = Instant::now() + LEFT;
-        // Whoever is left running holds the other end of the pipes, too.
+        // A process that is left running also keeps the pipes open.
         while !marked(&self.mark).is_empty()
             || !self.readers.iter().all(thread::JoinHandle::is_finished)
         {

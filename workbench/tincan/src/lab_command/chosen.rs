@@ -1,53 +1,65 @@
+//! The servers and experiments that were asked for.
+
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use lab::{BROKER, Broker, EXPERIMENTS, Experiment, PEERS, STAGES, Stage, Subject};
+use lab::{EXPERIMENTS, Experiment, NatsServer, OUR_SERVERS, OurServer, PEERS, ServerSpec};
 use probe::server;
 
-use super::{Words, list};
+use super::folder::Folder;
 use crate::stages::{self, Stages, dies_with_us};
 
-/// A server of the reader's.
+/// A server of the user.
 #[derive(Clone, Debug)]
-pub struct Mine {
+pub struct OwnServer {
     name: String,
-    command: Words,
+    command: Vec<OsString>,
     shown: String,
 }
 
-/// What is wanted where a server of one's own is named.
-const MINE: &str = "a name and a command are wanted, such as snake='python3 my_server.py {port}'";
+const EXPECTED: &str = "expected a name and a command, such as snake='python3 my_server.py {port}'";
 
-pub fn mine(text: &str) -> Result<Mine, String> {
-    let (name, shown) = text.split_once('=').ok_or(MINE)?;
+/// Reads the value of `--mine`.
+pub fn own_server(text: &str) -> Result<OwnServer, String> {
+    let (name, shown) = text.split_once('=').ok_or(EXPECTED)?;
     let (name, shown) = (name.trim(), shown.trim());
     if name.is_empty() || name.contains(|ch: char| ch == ',' || ch.is_control()) {
-        return Err(MINE.to_owned());
+        return Err(EXPECTED.to_owned());
     }
     if is_known(name) {
-        return Err(format!("{name} is the name of a server of the laboratory: take another"));
+        return Err(format!("{name} is the name of a server of the laboratory: choose another"));
     }
     let words = shlex::split(shown).ok_or_else(|| {
-        format!("a quotation mark in `{shown}` has no second one, or a backslash nothing behind it")
+        format!("in `{shown}`, a quotation mark is not closed, or nothing follows a backslash")
     })?;
     if words.is_empty() {
-        return Err(MINE.to_owned());
+        return Err(EXPECTED.to_owned());
     }
     let command = words.into_iter().map(Into::into).collect();
-    Ok(Mine { name: name.to_owned(), command, shown: shown.to_owned() })
+    Ok(OwnServer { name: name.to_owned(), command, shown: shown.to_owned() })
 }
 
+/// Finds an experiment by its name.
 pub fn experiment(text: &str) -> Result<&'static Experiment, String> {
     let found = EXPERIMENTS.iter().copied().find(|experiment| experiment.id == text);
-    found.ok_or_else(|| format!("there is no such experiment. There are:\n{}", list().trim_end()))
+    found.ok_or_else(|| {
+        format!("there is no such experiment. There are:\n{}", list_experiments().trim_end())
+    })
+}
+
+/// Lists all experiments with their questions.
+pub fn list_experiments() -> String {
+    let line = |it: &&Experiment| format!("  {:<14} {}\n", it.id, it.question);
+    EXPERIMENTS.iter().map(line).collect()
 }
 
 fn is_known(name: &str) -> bool {
-    STAGES.iter().any(|stage| stage.name == name) || PEERS.iter().any(|peer| peer.name == name)
+    OUR_SERVERS.iter().any(|it| it.name == name) || PEERS.iter().any(|peer| peer.name == name)
 }
 
-/// What one word alone does not show.
-pub fn check(mine: &[Mine], only: &[String], no_peers: bool) -> Result<(), String> {
+/// Checks the names of servers.
+pub fn check(mine: &[OwnServer], only: &[String], no_peers: bool) -> Result<(), String> {
     for (i, one) in mine.iter().enumerate() {
         if mine[..i].iter().any(|other| other.name == one.name) {
             return Err(format!("two servers cannot both be called {}", one.name));
@@ -55,7 +67,7 @@ pub fn check(mine: &[Mine], only: &[String], no_peers: bool) -> Result<(), Strin
     }
     let is_mine = |name: &str| mine.iter().any(|one| one.name == name);
     if let Some(name) = only.iter().find(|name| !is_known(name) && !is_mine(name)) {
-        let ours = STAGES.iter().filter(|stage| is_here(stage)).map(|stage| stage.name);
+        let ours = OUR_SERVERS.iter().filter(|it| is_here(it)).map(|it| it.name);
         let names: Vec<_> = ours.chain(PEERS.iter().map(|peer| peer.name)).collect();
         return Err(format!(
             "--only {name}: there is no such server. There are: {}; and those that --mine names",
@@ -75,70 +87,76 @@ fn is_wanted(name: &str, only: &[String]) -> bool {
     only.is_empty() || only.iter().any(|it| it == name)
 }
 
-/// Whether a stage is in the workspace; outside of one, whether its program is beside this one.
-fn is_here(stage: &Stage) -> bool {
+/// Reports whether a server is in the workspace; outside of a workspace, whether its program is in the folder
+/// of this one.
+fn is_here(server: &OurServer) -> bool {
     match stages::workspace() {
-        Some(root) => stage.is_in(&root),
-        None => Stages::here().is_ok_and(|stages| stages.program(stage.name).exists()),
+        Some(root) => server.is_in(&root),
+        None => Stages::here().is_ok_and(|programs| programs.program(server.name).exists()),
     }
 }
 
-/// Those of this project that are wanted.
-pub fn stages(only: &[String], variations: bool) -> Result<Vec<&'static Stage>> {
-    let is_usual = |stage: &Stage| stage.is_stage || variations || !only.is_empty();
-    let is_asked = |stage: &&Stage| is_wanted(stage.name, only) && is_usual(stage);
-    let asked = STAGES.iter().filter(is_asked);
-    let (here, absent): (Vec<_>, Vec<&Stage>) = asked.partition(|stage| is_here(stage));
+/// Returns the servers of this project that were asked for.
+pub fn ours(only: &[String], variations: bool) -> Result<Vec<&'static OurServer>> {
+    let is_default = |server: &OurServer| server.is_stage || variations || !only.is_empty();
+    let is_asked = |server: &&OurServer| is_wanted(server.name, only) && is_default(server);
+    let asked = OUR_SERVERS.iter().filter(is_asked);
+    let (here, absent): (Vec<_>, Vec<&OurServer>) = asked.partition(|server| is_here(server));
     match &absent[..] {
         [absent, ..] if !only.is_empty() => bail!("there is no {} in this workspace", absent.name),
         _ => Ok(here),
     }
 }
 
-/// Builds those that are wanted, unless they are.
-pub fn ours(here: &[&Stage], are_built: bool) -> Result<Vec<Subject>> {
-    let names: Vec<_> = here.iter().map(|stage| stage.name).collect();
+/// Builds the programs of these servers, unless that has been done.
+pub fn build(servers: &[&OurServer], are_built: bool) -> Result<Vec<ServerSpec>> {
+    let names: Vec<_> = servers.iter().map(|server| server.name).collect();
     let programs = match are_built || names.is_empty() {
         true => Stages::here()?,
         false => Stages::ready(&names)?,
     };
-    let subject = |stage: &Stage| Subject::ours(stage, &programs.program(stage.name));
-    here.iter().map(|stage| Ok(subject(stage)?.wrapped(dies_with_us))).collect()
+    let spec = |server: &OurServer| server.spec(&programs.program(server.name));
+    servers.iter().map(|server| Ok(spec(server)?.wrapped(dies_with_us))).collect()
 }
 
-/// Gives each what it needs beside it, which keeps what it is told in the folder; a sentence for each
-/// that has to be left out.
-pub fn equipped(ours: Vec<Subject>, folder: &Path, left_out: &mut Vec<String>) -> Vec<Subject> {
-    let mut equipped = Vec::new();
-    for subject in ours {
-        match subject.needs_broker().then(|| Broker::find(folder, dies_with_us)) {
-            None => equipped.push(subject),
-            Some(Some(broker)) => equipped.push(subject.beside(broker)),
-            Some(None) => {
-                left_out.push(format!("{BROKER} is not installed: {} is left out.", subject.name));
-            }
+/// Adds a NATS server to each server that needs one. Leaves out these servers if NATS is not installed.
+pub fn with_nats(
+    servers: Vec<ServerSpec>,
+    scratch: &Path,
+    left_out: &mut Vec<String>,
+) -> Vec<ServerSpec> {
+    let mut ready = Vec::new();
+    for server in servers {
+        if !server.needs_nats() {
+            ready.push(server);
+        } else if let Some(nats) = NatsServer::find(scratch, dies_with_us) {
+            ready.push(server.with_nats(nats));
+        } else {
+            let (name, program) = (&server.name, NatsServer::PROGRAM);
+            left_out.push(format!("{name} is left out: {program} is not installed."));
         }
     }
-    equipped
+    ready
 }
 
-/// Starts each, to see what it is.
-pub fn recognized(mine: &[Mine]) -> Result<Vec<Subject>> {
+/// Starts each server of the user once, to find out which protocol it speaks.
+pub fn recognize_all(mine: &[OwnServer]) -> Result<Vec<ServerSpec>> {
     let recognize =
-        |it: &Mine| Subject::mine(&it.name, &it.command, it.shown.clone(), dies_with_us);
-    let subjects = mine.iter().map(recognize).collect();
-    let _ended_too = server::end_escaped();
-    subjects
+        |it: &OwnServer| lab::own_server(&it.name, &it.command, &it.shown, dies_with_us);
+    let servers = mine.iter().map(recognize).collect();
+    // Ends processes that have left the group of their server.
+    let _names = server::end_escaped();
+    servers
 }
 
-/// Those that are wanted and installed; a sentence for each that is not.
-pub fn peers(only: &[String], folder: &Path, left_out: &mut Vec<String>) -> Result<Vec<Subject>> {
+/// Returns the peers that were asked for and can be started.
+pub fn peers(only: &[String], folder: &Folder, left_out: &mut Vec<String>) -> Vec<ServerSpec> {
     let mut peers = Vec::new();
     for peer in PEERS.iter().filter(|peer| is_wanted(peer.name, only)) {
-        match peer.find(folder)? {
-            Some(subject) => peers.push(subject.wrapped(dies_with_us)),
-            None => left_out.push(format!("{} is not installed: left out.", peer.program)),
+        match peer.prepare(folder.path(), folder.scratch()) {
+            Ok(spec) => peers.push(spec.wrapped(dies_with_us)),
+            Err(why) => left_out.push(format!("{} is left out: {why}.", peer.name)),
         }
     }
-    Ok(peers)
+    peers
 }

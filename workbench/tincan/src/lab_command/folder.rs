@@ -1,3 +1,5 @@
+//! The folder of the results.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,23 +10,23 @@ use tempfile::TempDir;
 
 use crate::stages;
 
-/// Every run, every figure.
+/// Every run with every figure.
 const DATA: &str = "data.json";
 
-/// What one opens in a browser.
+/// The page for a browser.
 const PAGE: &str = "report.html";
 
-/// Where the results go.
+/// The folder of the results.
 pub struct Folder {
     path: PathBuf,
-    /// What is needed only meanwhile.
+    /// A folder for temporary files.
     scratch: TempDir,
 }
 
-/// Whether results may be written there: not over something that is not the laboratory's.
+/// Checks that results may be written into a folder: they must not replace other files.
 pub fn check(path: &Path) -> Result<(), String> {
     if path.exists() && !path.is_dir() {
-        return Err(format!("{} is no folder: the results are several files", path.display()));
+        return Err(format!("{} is not a folder: the results are several files", path.display()));
     }
     let taken: Vec<_> = [DATA, PAGE].into_iter().filter(|name| path.join(name).exists()).collect();
     match taken.first() {
@@ -36,7 +38,7 @@ pub fn check(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether the results of an earlier time are there, and nothing else by their names.
+/// Reports whether the files in a folder are earlier results.
 fn is_ours(path: &Path) -> bool {
     let data = fs::read_to_string(path.join(DATA)).unwrap_or_default();
     let data = serde_json::from_str::<serde_json::Value>(&data).unwrap_or_default();
@@ -44,8 +46,8 @@ fn is_ours(path: &Path) -> bool {
 }
 
 impl Folder {
-    /// The one that was named; or else a new one, in cargo's target folder if there is one, where
-    /// nothing is overwritten and nothing gets into a repository.
+    /// Creates the folder that was named, or a new one: in cargo's target folder if there is one, so that
+    /// nothing is replaced and nothing gets into a repository.
     pub fn create(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_owned(),
@@ -74,7 +76,7 @@ impl Folder {
         &self.path
     }
 
-    /// A folder that goes when this does.
+    /// Returns a folder that is deleted in the end.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
@@ -88,10 +90,13 @@ impl Folder {
         write(PAGE, page(results))
     }
 
-    /// Where the page is, as one would name it from here.
-    pub fn told(&self) -> String {
+    /// Says where the page is, relative to the current folder.
+    pub fn description(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
         let near = self.path.strip_prefix(&here).unwrap_or(&self.path);
-        format!("The page is {}; all figures are in {DATA} beside it.", near.join(PAGE).display())
+        format!(
+            "The page is {}; all figures are in {DATA} in the same folder.",
+            near.join(PAGE).display()
+        )
     }
 }

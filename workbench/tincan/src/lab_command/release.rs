@@ -1,29 +1,38 @@
+//! Becomes a release build, if this is a debug build.
+
 use std::env::{self, consts::EXE_SUFFIX};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use lab::Stage;
+use lab::OurServer;
 
-use super::{BUILT, LOAD_BEFORE};
 use crate::stages;
 
-/// Has a release build of this program do it instead, if this is none.
+/// Options that a debug build passes to the release build. They stand before all others.
+const BUILT: &str = "--built";
+pub const LOAD_BEFORE: &str = "--load-before";
+
+/// Reports whether a word is one of these options.
+pub fn is_added(word: &OsStr) -> bool {
+    word == BUILT || word == LOAD_BEFORE
+}
+
+/// Builds this program and the servers in release mode and runs that program, if this one is a debug build.
 ///
-/// `cargo tincan` is a debug build, and as the load generator it would be what is measured. The
-/// alternatives were tried. To optimize the workbench in `[profile.dev]` takes half of the seconds,
-/// but takes them from everybody who builds it for a test, after each change, and is not what the
-/// stages are built with. One cargo for all, as here, has the parts that both need built once, and
-/// all processors busy until the end.
-pub fn instead(servers: &[&Stage], load_before: Option<f64>) -> Result<Option<ExitCode>> {
+/// `cargo tincan` is a debug build. As the load generator it would be so slow that its own speed would be
+/// measured. To optimize the workbench in `[profile.dev]` was tried: it takes half of the time, but takes it
+/// from every build for a test, and the stages are not built with it. One call of cargo, as here, builds the
+/// common parts once and keeps all processors busy until the end.
+pub fn instead(servers: &[&OurServer], load_before: Option<f64>) -> Result<Option<ExitCode>> {
     if !cfg!(debug_assertions) {
         return Ok(None);
     }
     let folder = stages::own_folder()?;
     let Some(target) = stages::target(&folder) else {
         bail!(
-            "this is a debug build, which would measure itself; \
-             in the workspace, `cargo tincan lab` makes a better one"
+            "this is a debug build, which is too slow as a load generator; in the workspace, \
+             `cargo tincan lab` makes a release build"
         );
     };
     eprintln!("Builds the servers and the load generator, if they have changed.");
@@ -37,18 +46,18 @@ pub fn instead(servers: &[&Stage], load_before: Option<f64>) -> Result<Option<Ex
         command.args([LOAD_BEFORE, &load.to_string()]);
     }
     let words: Vec<OsString> = env::args_os().skip(2).collect();
-    become_it(command.args(words))
+    replace_process(command.args(words))
         .with_context(|| format!("could not start {}", program.display()))
         .map(Some)
 }
 
 #[cfg(unix)]
-fn become_it(command: &mut Command) -> Result<ExitCode> {
+fn replace_process(command: &mut Command) -> Result<ExitCode> {
     Err(std::os::unix::process::CommandExt::exec(command).into())
 }
 
 #[cfg(not(unix))]
-fn become_it(command: &mut Command) -> Result<ExitCode> {
+fn replace_process(command: &mut Command) -> Result<ExitCode> {
     let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(1)))
 }

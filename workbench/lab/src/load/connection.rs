@@ -1,0 +1,78 @@
+//! One connection of the load generator, with or without TLS.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use mio::net::TcpStream;
+
+use probe::tls::{Session, Tls};
+
+/// How long the generator waits for a connection, or for a server that does not answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Descriptors that an experiment needs in addition to one for each client.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Connects to a server, which has to take the connection within [`PATIENCE`].
+pub fn connect(addr: SocketAddr) -> io::Result<StdTcpStream> {
+    let stream = StdTcpStream::connect_timeout(&addr, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Connects to a server, and does the handshake if the server uses TLS.
+pub fn connect_with_tls(
+    addr: SocketAddr,
+    tls: Option<&Tls>,
+) -> Result<(StdTcpStream, Option<Box<Session>>)> {
+    let mut stream = connect(addr)?;
+    let Some(tls) = tls else { return Ok((stream, None)) };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let session = Session::shake(tls, &mut stream)?;
+    Ok((stream, Some(Box::new(session))))
+}
+
+/// Raises the soft limit of open descriptors to the number that these clients need.
+pub fn raise_descriptor_limit(clients: u64) -> Result<()> {
+    let needed = clients + OTHER_DESCRIPTORS;
+    let limit =
+        rlimit::increase_nofile_limit(needed).context("cannot raise the descriptor limit")?;
+    ensure!(limit >= needed, "{clients} clients need {needed} descriptors, the limit is {limit}");
+    Ok(())
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub stream: TcpStream,
+    /// Whether the server has closed it.
+    pub is_closed: bool,
+    pub tls: Option<Box<Session>>,
+}
+
+impl Connection {
+    /// Sends as many bytes as the kernel takes. Returns their number.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.stream.write(bytes) };
+        tls.flush(&mut self.stream)?;
+        let len = tls.put(bytes)?;
+        // Bytes that the kernel does not take now are sent before anything else the next time.
+        match tls.flush(&mut self.stream) {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
+            _ => Ok(len),
+        }
+    }
+
+    /// Sends a few bytes. It is an error if the kernel does not take all of them at once.
+    pub fn write_all_at_once(&mut self, bytes: &[u8]) -> Result<()> {
+        let n = self.write(bytes).context("cannot send")?;
+        ensure!(n == bytes.len(), "cannot send {} bytes at once", bytes.len());
+        Ok(())
+    }
+
+    /// Reports whether the kernel has not yet taken everything that was written.
+    pub fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_to_flush())
+    }
+}

@@ -1,0 +1,102 @@
+//! Counts the messages in one stream of bytes: lost, doubled, out of order, forged.
+
+use std::collections::BTreeSet;
+
+use super::message::MessageFormat;
+
+/// Counts of the faults in the copies that one client received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Copies that never came, although a later message of the same sender did.
+    pub lost: u64,
+    /// Copies that came a second time.
+    pub twice: u64,
+    /// Copies that came after a later message of the same sender.
+    pub out_of_order: u64,
+    /// Copies of messages that no client had sent.
+    pub forged: u64,
+    /// Copies that had not arrived when counting stopped, with no later copy from the same sender either.
+    pub late: u64,
+}
+
+impl Faults {
+    /// Adds the faults of another client.
+    pub fn add(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.twice += other.twice;
+        self.out_of_order += other.out_of_order;
+        self.forged += other.forged;
+        self.late += other.late;
+    }
+}
+
+/// Counts the messages in one stream of bytes.
+#[derive(Clone, Debug)]
+pub struct StreamCheck {
+    /// For each sender the number of the message that has to come next.
+    pub next: Vec<u64>,
+    /// Messages that were skipped and may still come.
+    pub missing: BTreeSet<(usize, u64)>,
+    faults: Faults,
+    /// A message that no client had sent.
+    pub sample: Option<Vec<u8>>,
+    /// The beginning of a message whose end has not come.
+    pub partial: Vec<u8>,
+}
+
+impl StreamCheck {
+    /// Begins a check, with the number of the next message for each sender.
+    pub fn new(next: Vec<u64>) -> Self {
+        let (missing, faults) = (BTreeSet::new(), Faults::default());
+        Self { next, missing, faults, sample: None, partial: Vec::new() }
+    }
+
+    /// Counts a whole message. Returns its sender and its number, if a client has sent it.
+    pub fn count(&mut self, message: &[u8], format: &MessageFormat) -> Option<(usize, u64)> {
+        let Some((sender, number)) = format.parse(message) else {
+            self.faults.forged += 1;
+            self.sample.get_or_insert_with(|| message.to_vec());
+            return None;
+        };
+        let next = &mut self.next[sender];
+        if number >= *next {
+            self.faults.lost += number - *next;
+            // Enough to tell a late copy from a second copy; limited, because memory is.
+            self.missing.extend((*next..number).take(10_000).map(|number| (sender, number)));
+            *next = number + 1;
+        } else if self.missing.remove(&(sender, number)) {
+            self.faults.lost -= 1;
+            self.faults.out_of_order += 1;
+        } else {
+            self.faults.twice += 1;
+        }
+        Some((sender, number))
+    }
+
+    /// Adds received bytes. Calls `delivered` for each whole message.
+    pub fn add(
+        &mut self,
+        data: &[u8],
+        format: &MessageFormat,
+        mut delivered: impl FnMut(usize, u64),
+    ) {
+        let mut bytes = std::mem::take(&mut self.partial);
+        bytes.extend_from_slice(data);
+        let mut rest = &bytes[..];
+        while let Some((message, after)) = format.split_first(rest) {
+            if let Some((sender, number)) = self.count(message, format) {
+                delivered(sender, number);
+            }
+            rest = after;
+        }
+        self.partial = rest.to_vec();
+    }
+
+    /// Returns the faults, where each sender has sent this number of messages.
+    pub fn finish(mut self, sent: &[u64]) -> Faults {
+        for (next, sent) in self.next.iter().zip(sent) {
+            self.faults.late += sent.saturating_sub(*next);
+        }
+        self.faults
+    }
+}

@@ -1,0 +1,64 @@
+//! A server that the user names, or that runs already: which protocol it speaks.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::super::origin::Origin;
+use super::super::protocol::Protocol;
+use super::spec::ServerSpec;
+use probe::Said;
+use probe::server::Launch;
+use probe::wire::{Client, Heard, framed};
+
+/// Describes a server of the user. Starts it once to find out which protocol it speaks.
+///
+/// # Errors
+///
+/// [`NotStarted`](probe::server::NotStarted), or an answer that neither an echo server nor a chat server
+/// gives.
+pub fn own_server(
+    name: &str,
+    command: &[OsString],
+    shown: &str,
+    wrap: impl Fn(Launch) -> Launch,
+) -> Result<ServerSpec> {
+    let (program, args) = command.split_first().context("there is no command")?;
+    let launch = wrap(Launch::new(program, args));
+    let server = launch.start_anything()?;
+    let protocol = recognize(server.addr()).with_context(|| {
+        format!("{name}, `{shown}`, is neither an echo server nor a chat server")
+    })?;
+    Ok(ServerSpec::new(name, Origin::Mine, protocol, shown.to_owned(), launch))
+}
+
+/// Finds out whether a server is an echo server, which answers once and closes the connection, or a chat
+/// server, which answers again.
+pub fn recognize(addr: SocketAddr) -> Result<Protocol> {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let mut client = Client::connect(addr)?.patient(LIMIT);
+    let is_answer = |heard: &Heard, text: &str| match heard {
+        Heard::Frame(answer) => {
+            let answer = String::from_utf8_lossy(answer);
+            answer == text || answer.ends_with(&format!(": {text}"))
+        }
+        _ => false,
+    };
+    client.send(&framed("hello"))?;
+    let heard = client.hear(LIMIT)?;
+    if !is_answer(&heard, "hello") {
+        return Err(client.failure(Said::words("`hello␀` or `ADDR: hello␀`"), heard));
+    }
+    // A server that has closed the connection may reset it now.
+    client.send_regardless(&framed("again"));
+    match client.hear(LIMIT)? {
+        Heard::Eof | Heard::Reset => Ok(Protocol::Echo),
+        heard if is_answer(&heard, "again") => Ok(Protocol::TinCan),
+        heard => {
+            let expected = "the end of the connection, or `again␀`, or `ADDR: again␀`";
+            Err(client.failure(Said::words(expected), heard))
+        }
+    }
+}

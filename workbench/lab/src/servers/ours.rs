@@ -1,0 +1,85 @@
+//! The table of the stages and variations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use super::super::origin::Origin;
+use super::super::protocol::Protocol;
+use super::spec::{ClientLimit, ServerSpec};
+use probe::server::Launch;
+
+/// A server of this project.
+#[derive(Clone, Copy, Debug)]
+pub struct OurServer {
+    /// The name of its package and of its program.
+    pub name: &'static str,
+    /// The protocol that it speaks.
+    pub protocol: Protocol,
+    /// Whether it is a stage, which every workspace has. A variation may be missing.
+    pub is_stage: bool,
+    /// How many clients it takes. It is told the number where that is more than its default.
+    pub limit: Option<ClientLimit>,
+}
+
+impl OurServer {
+    const fn new(
+        name: &'static str,
+        protocol: Protocol,
+        is_stage: bool,
+        limit: Option<ClientLimit>,
+    ) -> Self {
+        Self { name, protocol, is_stage, limit }
+    }
+
+    /// Reports whether its package is in this workspace.
+    #[must_use]
+    pub fn is_in(&self, workspace: &Path) -> bool {
+        let folders = [workspace.join(self.name), workspace.join("variations").join(self.name)];
+        folders.iter().any(|folder| folder.join("Cargo.toml").exists())
+    }
+
+    /// Describes how its program is started.
+    pub fn spec(&self, program: &Path) -> Result<ServerSpec> {
+        let launch = Launch::new(program, &[]).args(&["-qqq"]);
+        let command = format!("{} --port 0 -qqq", self.name);
+        let mut spec = ServerSpec::new(self.name, Origin::Ours, self.protocol, command, launch);
+        spec.limit = self.limit;
+        if let Some(ClientLimit { clients, .. }) = self.limit {
+            spec = spec.with_args(&["--max-clients", &clients.to_string()]);
+            spec.command = format!("{} --max-clients {clients}", spec.command);
+        }
+        if spec.is_in_tls() {
+            let folder = TempDir::new().context("cannot make a folder for a certificate")?;
+            spec = spec.with_args(&["--dev-cert", &folder.path().to_string_lossy()]);
+            spec.command += " --dev-cert dev";
+            spec.files = Some(Arc::new(folder));
+        }
+        Ok(spec)
+    }
+}
+
+/// All servers of this project that are measured, in the order in which they are shown.
+pub const OUR_SERVERS: &[OurServer] = &[
+    OurServer::new("echo-uni", Protocol::Echo, true, None),
+    OurServer::new("echo-multi", Protocol::Echo, true, None),
+    OurServer::new("echo-mixins", Protocol::Echo, false, None),
+    OurServer::new("chat-threads", Protocol::TinCan, true, THREADS),
+    OurServer::new("chat-green", Protocol::TinCan, false, MANY),
+    OurServer::new("chat-poll", Protocol::TinCan, true, MANY),
+    OurServer::new("chat-uring", Protocol::TinCan, false, MANY),
+    OurServer::new("chat-async", Protocol::TinCan, true, MANY),
+    OurServer::new("chat-smol", Protocol::TinCan, false, MANY),
+    OurServer::new("chat-tls", Protocol::TinCanTls, false, MANY),
+    OurServer::new("chat-nats", Protocol::TinCan, false, MANY),
+];
+
+/// Two threads a client; Rust aborts a program that has about 16,000 threads.
+const THREADS: Option<ClientLimit> =
+    Some(ClientLimit { clients: 7500, why: "it has two threads for each client" });
+
+/// Ten thousand clients, and some that send in addition.
+const MANY: Option<ClientLimit> =
+    Some(ClientLimit { clients: 12_000, why: "it was started with this limit" });
