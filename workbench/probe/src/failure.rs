@@ -41,7 +41,7 @@ impl Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = &self.bytes else { return f.write_str(&self.text) };
-        f.write_str(&crate::wire::show(bytes))?;
+        f.write_str(&crate::show::show(bytes))?;
         if self.text.is_empty() { Ok(()) } else { write!(f, ", {}", self.text) }
     }
 }

@@ -16,17 +16,19 @@
 
 pub mod dialogue;
 mod failure;
+mod groups;
+pub mod linux;
 pub mod markup;
 pub mod port;
-pub mod procfs;
 pub mod server;
+mod show;
 mod skip;
-pub mod sockdiag;
 pub mod tape;
 pub mod tls;
 mod wait;
 pub mod wire;
 
 pub use failure::{Failure, Said, fail, fail_late};
+pub use linux::{procfs, sockdiag};
 pub use skip::skip;
 pub use wait::{PATIENCE, wait_until};

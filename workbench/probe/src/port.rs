@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use anyhow::{Result, bail};
 use socket2::{Domain, Socket, Type};
 
-use crate::server;
+use crate::groups;
 
 /// A TCP port that no other process of ours takes as long as this is held.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Port {
                 continue;
             }
             let Ok(twin) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
-            if server::while_none_starts(|| is_free(number)) {
+            if groups::while_none_starts(|| is_free(number)) {
                 return Ok(Self { number, _twin: twin });
             }
         }

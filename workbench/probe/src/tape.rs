@@ -5,13 +5,10 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::wire::{show, show_text};
+use crate::show::{BYTES_KEPT, show, show_text};
 
 /// The steps that a tape keeps; of older ones it only tells how many there were.
 const STEPS_KEPT: usize = 48;
-
-/// The bytes kept of a step that moved more.
-pub(crate) const BYTES_KEPT: usize = 160;
 
 /// What one client did, or what happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
