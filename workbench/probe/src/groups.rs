@@ -1,189 +1,228 @@
-//! The process groups that were started here, and their end, whatever happens.
+//! Keeps a list of the process groups that this process has started, and ends them in any case: when a server
+//! is dropped, at a signal, and even when this process is killed.
+//!
+//! Each server runs in a process group of its own, whose number is the process id of its first process. A
+//! watchdog is a second process that reads which groups live, and ends them when this process has ended.
 
 use std::io::{BufRead, Write as _};
-use std::process::ChildStdin;
+use std::process::{Child, ChildStdin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-#[cfg(unix)]
-use rustix::process::Signal;
 
 use crate::linux::procfs;
+use crate::wait::{PATIENCE, wait_until};
 
-/// The process groups that were started and not ended.
+/// The groups that were started and have not ended. A group starts and ends while this is locked.
 static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Those that were ended.
-pub(crate) static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// The groups that were ended here.
+static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-pub(crate) fn live() -> MutexGuard<'static, Vec<u32>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+/// The pipe to the watchdog, which reads the numbers of the live groups from it.
+static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
+
+/// Whether processes that a server leaves behind become children of this process.
+static ADOPTS_ORPHANS: AtomicBool = AtomicBool::new(false);
+
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts something else that is to be ended with the servers; `group` gives its process group.
+/// Starts a process with `begin`, and adds its process group, which `group` returns, to the list of the groups
+/// that are ended in any case.
 ///
 /// # Errors
 ///
-/// What `begin` could not do.
+/// `begin` returned this error.
 pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32) -> Result<T> {
-    // Under the lock, so that nothing starts between the last look at the list and the end.
-    let mut live = live();
+    // The lock is held while `begin` runs, so that no process starts while `end_all` goes through the list.
+    let mut live = lock(&LIVE);
     let started = begin()?;
     live.push(group(&started));
     tell_watchdog(&live);
     Ok(started)
 }
 
-/// Strikes off the list what has ended.
+/// Removes a group that has ended from the list.
 pub fn strike(group: u32) {
-    let mut live = live();
+    remove(group, &mut lock(&LIVE));
+}
+
+fn remove(group: u32, live: &mut Vec<u32>) {
     live.retain(|it| *it != group);
-    tell_watchdog(&live);
+    tell_watchdog(live);
 }
 
-/// The pipe to the watchdog, which reads the live process groups from it.
-static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
+/// Calls `act` while no server starts in this process.
+///
+/// Between its fork and its exec, a child has a copy of every descriptor of this process, so that a port
+/// which was closed here can still be in use.
+pub(crate) fn while_nothing_starts<T>(act: impl FnOnce() -> T) -> T {
+    let _live = lock(&LIVE);
+    act()
+}
 
-/// Lets a process that runs [`watch_over`] know which groups live, by a line of their numbers whenever
-/// that changes, so that servers end even if this process is killed.
+/// Kills a child and all processes of its group, waits for their end, and removes the group from the list.
+pub(crate) fn end(child: &mut Child) {
+    let group = child.id();
+    // The system gives the number to no other process before the child is waited for, nor while a process is
+    // in the group.
+    if child.try_wait().is_ok_and(|status| status.is_none())
+        || !procfs::group_members(group).is_empty()
+    {
+        kill_group(group);
+    }
+    let _ = child.kill();
+    // Both under one lock: once the child is waited for, its number may be another process's.
+    let mut live = lock(&LIVE);
+    let _ = child.wait();
+    remove(group, &mut live);
+    drop(live);
+    // A process of the group may hold the port as long as it lives.
+    let is_gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
+    let _ = wait_until(PATIENCE, is_gone);
+    lock(&ENDED).push(group);
+}
+
+/// Ends all servers that this process has started, before this process itself ends. No server can start until
+/// the returned value is dropped.
+#[must_use]
+pub fn end_all() -> impl Sized {
+    let live = lock(&LIVE);
+    for group in live.iter() {
+        kill_group(*group);
+        wait_for_child(*group);
+    }
+    tell_watchdog(&[]);
+    live
+}
+
+/// Sets the pipe to a watchdog, which is a process that runs [`watch_over`].
+///
+/// Whenever the list of live groups changes, a line with their numbers is written to the pipe.
 pub fn set_watchdog(pipe: ChildStdin) {
-    let live = live();
-    *WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe);
+    let live = lock(&LIVE);
+    *lock(&WATCHDOG) = Some(pipe);
     tell_watchdog(&live);
 }
 
-pub(crate) fn tell_watchdog(live: &[u32]) {
-    let mut watchdog = WATCHDOG.lock().unwrap_or_else(PoisonError::into_inner);
+fn tell_watchdog(live: &[u32]) {
+    let mut watchdog = lock(&WATCHDOG);
     let Some(pipe) = &mut *watchdog else { return };
     let groups: Vec<_> = live.iter().map(u32::to_string).collect();
-    // Without a watchdog, servers are ended as long as this process can end them.
+    // If the watchdog has ended, this process still ends its servers itself, unless it is killed.
     let _ = pipe.write_all(format!("{}\n", groups.join(" ")).as_bytes());
 }
 
-/// Waits until the process at the other end has ended, however it did, and ends the groups that it
+/// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups that it
 /// named last.
 ///
 /// # Errors
 ///
-/// If its words cannot be read.
-pub fn watch_over(told: impl BufRead) -> Result<()> {
-    named_last(told)?.into_iter().for_each(kill_group);
+/// `input` could not be read.
+pub fn watch_over(input: impl BufRead) -> Result<()> {
+    last_groups(input)?.into_iter().for_each(kill_group);
     Ok(())
 }
 
-/// Returns the groups of the last line, at its end.
-fn named_last(mut told: impl BufRead) -> Result<Vec<u32>> {
+/// Reads to the end of `input`, and returns the groups of its last complete line.
+fn last_groups(mut input: impl BufRead) -> Result<Vec<u32>> {
     let (mut last, mut line) = (String::new(), String::new());
-    // A process that is killed may leave an unfinished line, of which the last number may be cut off.
-    while told.read_line(&mut line)? > 0 && line.ends_with('\n') {
+    // A process that is killed may leave an incomplete line, whose last number may be cut off.
+    while input.read_line(&mut line)? > 0 && line.ends_with('\n') {
         std::mem::swap(&mut last, &mut line);
         line.clear();
     }
     Ok(last.split_whitespace().filter_map(|group| group.parse().ok()).collect())
 }
 
-/// Does something during which no server starts in this process: between its fork and its exec, a
-/// child has a copy of every descriptor.
-pub(crate) fn while_none_starts<T>(act: impl FnOnce() -> T) -> T {
-    let _live = live();
-    act()
+/// Makes this process the parent of all processes that its servers leave behind (Linux), so that
+/// [`end_escaped`] finds them.
+///
+/// After this call, this process may have no other children than its servers, and only one thread may start
+/// them and call [`end_escaped`].
+pub fn adopt_orphans() {
+    ADOPTS_ORPHANS.store(true, Ordering::Relaxed);
+    #[cfg(target_os = "linux")]
+    // If this fails, such processes are not found; no check depends on that.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Ends all servers that this process has started, for one that is about to end itself: as long as
-/// what this gives is held, none can start.
-#[must_use]
-pub fn end_all() -> impl Sized {
-    let live = live();
-    for group in live.iter() {
-        kill_group(*group);
-        await_end(*group);
-    }
-    tell_watchdog(&[]);
-    live
-}
-
-/// What has escaped from its server's process group to become a child of this process, by number and
-/// name; it is ended here (Linux, after [`adopt_orphans`]).
+/// Kills the processes that a server left behind outside its process group, and returns their numbers and
+/// names (Linux, after [`adopt_orphans`]).
 #[must_use]
 pub fn end_escaped() -> Vec<String> {
     let mut escaped = Vec::new();
-    // Otherwise children are others' business: somebody may just be starting a server.
-    if !ADOPTS.load(Ordering::Relaxed) {
+    // Without `adopt_orphans`, a child of this process may be one that another thread is just starting.
+    if !ADOPTS_ORPHANS.load(Ordering::Relaxed) {
         return escaped;
     }
     for pid in procfs::children(std::process::id()) {
-        if live().contains(&pid) {
+        if lock(&LIVE).contains(&pid) {
             continue;
         }
-        // Whoever stayed in its group was ended with it, and has only to be waited for.
+        // A process that stayed in its server's group was killed with the group, and only has to be waited
+        // for.
         let group = procfs::group(pid).unwrap_or_default();
-        if ENDED.lock().unwrap_or_else(PoisonError::into_inner).contains(&group) {
-            end_orphan(pid);
-        } else {
+        if !lock(&ENDED).contains(&group) {
             escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
-            end_orphan(pid);
         }
+        kill_child(pid);
     }
     escaped
 }
 
-/// Whether what servers leave behind comes to this process.
-static ADOPTS: AtomicBool = AtomicBool::new(false);
-
-/// Makes this process the parent of whatever its servers leave behind (Linux), for [`end_escaped`].
-///
-/// From then on every child of this process has to be a [`Server`], and started by one thread.
-pub fn adopt_orphans() {
-    ADOPTS.store(true, Ordering::Relaxed);
-    #[cfg(target_os = "linux")]
-    // Without it, what a server leaves behind is not found, which harms no check.
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+#[cfg(unix)]
+fn pid(number: u32) -> Option<rustix::process::Pid> {
+    i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw)
 }
 
+/// Kills a child, and waits for its end.
 #[cfg(unix)]
-fn end_orphan(number: u32) {
-    use rustix::process::{Pid, kill_process};
-    let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return };
+fn kill_child(number: u32) {
+    use rustix::process::{Signal, kill_process};
+    let Some(pid) = pid(number) else { return };
     let _ = kill_process(pid, Signal::KILL);
-    await_end(number);
+    wait_for_child(number);
 }
 
-/// Waits for the end of a child that was killed, unless somebody else does.
+/// Waits for the end of a child that was killed. Returns at once if another thread has waited for it.
 #[cfg(unix)]
-fn await_end(pid: u32) {
-    use rustix::process::{Pid, WaitOptions, waitpid};
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+fn wait_for_child(number: u32) {
+    use rustix::process::{WaitOptions, waitpid};
+    let Some(pid) = pid(number) else { return };
     let _ = waitpid(Some(pid), WaitOptions::empty());
 }
 
-#[cfg(not(unix))]
-fn await_end(_pid: u32) {}
-
-#[cfg(not(unix))]
-fn end_orphan(_pid: u32) {}
-
 #[cfg(unix)]
-pub(crate) fn kill_group(group: u32) {
-    use rustix::process::{Pid, kill_process_group};
-    let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) else { return };
-    // Whoever is gone already needs no killing.
+fn kill_group(group: u32) {
+    use rustix::process::{Signal, kill_process_group};
+    let Some(group) = pid(group) else { return };
+    // This fails if all its processes have ended.
     let _ = kill_process_group(group, Signal::KILL);
 }
 
 #[cfg(not(unix))]
-pub(crate) fn kill_group(_group: u32) {}
+fn kill_child(_number: u32) {}
+
+#[cfg(not(unix))]
+fn wait_for_child(_number: u32) {}
+
+#[cfg(not(unix))]
+fn kill_group(_group: u32) {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_is_cut_off_names_no_group() -> Result<()> {
-        assert_eq!(named_last(&b"12\n12 345\n"[..])?, [12, 345]);
-        assert_eq!(named_last(&b"12\n12 34"[..])?, [12]);
-        assert!(named_last(&b"12\n\n"[..])?.is_empty());
-        assert!(named_last(&b"1"[..])?.is_empty());
+    fn an_incomplete_line_is_ignored() -> Result<()> {
+        assert_eq!(last_groups(&b"12\n12 345\n"[..])?, [12, 345]);
+        assert_eq!(last_groups(&b"12\n12 34"[..])?, [12]);
+        assert!(last_groups(&b"12\n\n"[..])?.is_empty());
+        assert!(last_groups(&b"1"[..])?.is_empty());
         Ok(())
     }
 }

@@ -1,12 +1,17 @@
-//! Bytes and characters as a reader is shown them.
+//! Turns bytes and characters into text that is safe to print on a terminal.
 
 use std::fmt::Write as _;
 
-/// The bytes that are shown of more.
-pub(crate) const BYTES_KEPT: usize = 160;
+/// How many bytes are shown of a longer sequence.
+pub(crate) const MAX_BYTES_SHOWN: usize = 160;
 
-/// Reports whether a terminal does something at this character instead of showing it: C0, DEL and C1, what
-/// has Unicode's property `Bidi_Control`, and the separators of lines and paragraphs.
+/// How long a sequence of bytes may be to be shown in hexadecimal, too.
+const MAX_BYTES_IN_HEX: usize = 24;
+
+/// Reports whether a terminal acts on this character instead of showing it.
+///
+/// These are the control characters (C0, DEL and C1), the characters with Unicode's property
+/// `Bidi_Control`, which reorder a line, and the separators of lines and paragraphs.
 #[must_use]
 pub fn is_obeyed(ch: char) -> bool {
     let is_bidi_control = matches!(ch,
@@ -14,7 +19,7 @@ pub fn is_obeyed(ch: char) -> bool {
     ch.is_control() || is_bidi_control || matches!(ch, '\u{2028}'..='\u{2029}')
 }
 
-/// Shows bytes as text: the zero byte as `␀`, other characters that a terminal obeys escaped.
+/// Returns bytes as text, with the zero byte as `␀` and other characters that a terminal acts on escaped.
 #[must_use]
 pub fn show_text(bytes: &[u8]) -> String {
     let mut shown = String::new();
@@ -28,14 +33,15 @@ pub fn show_text(bytes: &[u8]) -> String {
     shown
 }
 
-/// Shows bytes as text and, when there are few, in hexadecimal; the zero byte is `␀`.
+/// Returns bytes as quoted text, with the zero byte as `␀`: a few bytes also in hexadecimal, and many bytes
+/// shortened, with their number.
 #[must_use]
 pub fn show(bytes: &[u8]) -> String {
-    let shown = &bytes[..bytes.len().min(BYTES_KEPT)];
+    let shown = &bytes[..bytes.len().min(MAX_BYTES_SHOWN)];
     let mut line = format!("\"{}\"", show_text(shown));
     if shown.len() < bytes.len() {
         let _ = write!(line, "… ({} bytes)", bytes.len());
-    } else if bytes.len() <= 24 {
+    } else if bytes.len() <= MAX_BYTES_IN_HEX {
         let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let _ = write!(line, " [{}]", hex.join(" "));
     }

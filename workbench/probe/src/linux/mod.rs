@@ -1,4 +1,4 @@
-//! What Linux tells about processes and sockets.
+//! Gets information about processes and sockets from Linux. On other systems, there is none.
 
 pub mod procfs;
 pub mod sockdiag;

@@ -1,32 +1,40 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::listening::is_taken;
-use super::outlet::{Outlet, outlet, stdio};
+use super::outlet::Outlet;
 use super::running::Server;
 use crate::groups::enter;
 use crate::port::Port;
 use crate::{PATIENCE, fail};
 
-/// A server to be started.
+/// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
+pub const DROP_LOW_PORTS: &str =
+    "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
+
+/// Runs the command that follows as another user, with the options that have to be added: `--reuid` and
+/// `--regid`.
+pub const BE_USER: &str = "setpriv --clear-groups";
+
+/// How to start a server: its command, its environment, its limits, and where its output goes.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// What starts the program, without being a part of it.
+    /// The words before the program's name; failures do not show them.
     through: Vec<OsString>,
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     stdout: Outlet,
     stderr: Outlet,
+    /// Shell commands that set the limits before the program starts.
     limits: Vec<String>,
 }
 
 impl Launch {
-    /// Prepares to start a program with these arguments.
+    /// Prepares to start a program with these arguments. All lines of its output are collected.
     pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
         Self {
             through: Vec::new(),
@@ -46,7 +54,8 @@ impl Launch {
         self
     }
 
-    /// Lets these words start the program; they are not shown.
+    /// Puts these words before the program's name, so that another program starts it. Failures do not show
+    /// them.
     #[must_use]
     pub fn through(mut self, words: &[&str]) -> Self {
         self.through = words.iter().map(OsString::from).collect();
@@ -60,28 +69,28 @@ impl Launch {
         self
     }
 
-    /// Says what becomes of standard output.
+    /// Sets where standard output goes.
     #[must_use]
     pub fn stdout(mut self, outlet: Outlet) -> Self {
         self.stdout = outlet;
         self
     }
 
-    /// Says what becomes of standard error.
+    /// Sets where standard error goes.
     #[must_use]
     pub fn stderr(mut self, outlet: Outlet) -> Self {
         self.stderr = outlet;
         self
     }
 
-    /// Lets the server have so many descriptors and no more (Unix).
+    /// Limits the number of descriptors of the server; the server cannot raise the limit (Unix).
     #[must_use]
     pub fn descriptors(mut self, limit: u64) -> Self {
         self.limits.push(format!("ulimit -n {limit}"));
         self
     }
 
-    /// Starts the server with so many descriptors, and lets it ask for more (Unix).
+    /// Limits the number of descriptors of the server; the server can raise the limit (Unix).
     #[must_use]
     pub fn descriptors_at_first(mut self, limit: u64) -> Self {
         self.limits.push(format!("ulimit -S -n {limit}"));
@@ -95,8 +104,8 @@ impl Launch {
         self
     }
 
-    /// Lets the server be another user's, who may have so many threads and processes and no more (Linux,
-    /// as root, with prlimit(1) and setpriv(1)).
+    /// Runs the server as another user, and limits the number of that user's threads and processes (Linux, as
+    /// root, with prlimit(1) and setpriv(1)).
     #[must_use]
     pub fn threads(mut self, limit: u64, user: u32) -> Self {
         self.limits.push(format!(
@@ -105,46 +114,59 @@ impl Launch {
         self
     }
 
-    /// Takes from the server root's privilege to listen on the low ports (Linux, with setpriv(1)).
+    /// Runs the server without root's privilege to listen on the low ports (Linux, with setpriv(1)).
     #[must_use]
     pub fn without_low_ports(mut self) -> Self {
         self.limits.push(format!("set -- {DROP_LOW_PORTS} \"$@\""));
         self
     }
 
-    /// Starts the server on a port that the system picks, and waits for its `Listening on` line.
+    /// Starts the server with `--port 0`, so that the system picks the port, and waits for its line
+    /// `Listening on ADDR`.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or its first line is another one.
     pub fn start(self) -> Result<Server> {
         self.args(&["--port", "0"]).start_as_given()
     }
 
-    /// Starts the server with the arguments as they are, and waits for its `Listening on` line.
+    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or its first line is another one.
     pub fn start_as_given(self) -> Result<Server> {
         let mut server = self.spawn()?;
-        if !server.has_listened() {
-            let line = server.stdout.so_far().into_iter().next();
-            let got = format!("{line:?} on stdout, and the log\n{}", server.log);
+        if !server.wait_for_addr() {
+            let line = server.stdout().so_far().into_iter().next();
+            let got = format!("{line:?} on stdout, and the log\n{}", server.log());
             return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
         }
         Ok(server)
     }
 
-    /// Starts the server with the arguments as they are, and waits for its `Listening on` line, or for its
-    /// end.
-    pub fn start_or_end(self) -> Result<Result<Server, Ended>> {
-        let mut server = self.spawn()?;
-        if server.has_listened() { Ok(Ok(server)) } else { Ok(Err(self.end_of(server)?)) }
-    }
-
-    /// Starts any server, and waits until it listens.
-    ///
-    /// `{host}` and `{port}` in its words become an address of this machine and a port that is
-    /// free; the variables `HOST` and `PORT` say the same. A server that listens on a port of its
-    /// own is taken there. Whether it listens is looked up where the system shows that: a
-    /// connection to try would take the only place of a server that has one.
+    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`, or for its
+    /// end if the first line is another one.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], if the program cannot be run, ends, or does not listen for ten seconds.
+    /// The program cannot be run, or it prints another line and does not end.
+    pub fn start_or_end(self) -> Result<Result<Server, Ended>> {
+        let mut server = self.spawn()?;
+        if server.wait_for_addr() { Ok(Ok(server)) } else { Ok(Err(self.wait_for_end(server)?)) }
+    }
+
+    /// Starts a server of any kind, and waits until it listens.
+    ///
+    /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the
+    /// variables `HOST` and `PORT` contain the same. If the server listens on another port instead, its own
+    /// port is used. Where the system shows the listeners, this looks there whether the server listens: a
+    /// connection to try could take the only place of a server that serves one client at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`]: the program cannot be run, ends, or does not listen after ten seconds.
     pub fn start_anything(&self) -> Result<Server> {
         const TRIES: usize = 3;
         let mut tries = 0;
@@ -152,46 +174,66 @@ impl Launch {
             tries += 1;
             let port = Port::reserve()?;
             let number = port.number();
-            let launch = self.clone().at("127.0.0.1", number);
-            let mut server =
-                launch.spawn().map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?;
-            server.port = Some(port);
-            match server.wait_until_listening(number)? {
-                Ok(addr) => {
-                    server.addr = addr;
-                    return Ok(server);
-                }
-                Err(reason) => {
-                    server.wait_for_output()?;
-                    // A program that reserves no ports may have taken this one in the meantime.
-                    if tries < TRIES && (server.says_port_is_taken() || is_taken(number)) {
-                        continue;
-                    }
-                    return Err(NotStarted::new(self, &reason, Some(server.output())).into());
-                }
+            let mut server = self.spawn_on(port)?;
+            let Err(reason) = server.wait_until_listening(number)? else { return Ok(server) };
+            server.wait_for_output()?;
+            // A program that does not reserve its ports may have taken this one in the meantime.
+            if tries == TRIES || !(server.says_port_is_taken() || is_taken(number)) {
+                return Err(NotStarted::new(self, reason, Some(server.output())).into());
             }
         }
     }
 
-    /// Starts any program and waits for nothing; `{host}` and `{port}` become what they do in
-    /// [`Self::start_anything`].
+    /// Starts a program of any kind, and does not wait. `{host}` and `{port}` in the command are replaced as
+    /// in [`Self::start_anything`].
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], if the program cannot be run.
+    /// [`NotStarted`]: the program cannot be run.
     pub fn start_at_once(&self) -> Result<Server> {
-        let port = Port::reserve()?;
-        let started = self.clone().at("127.0.0.1", port.number()).spawn();
-        let mut server = started.map_err(|err| NotStarted::new(self, &format!("{err:#}"), None))?;
-        server.port = Some(port);
+        self.spawn_on(Port::reserve()?)
+    }
+
+    /// Starts a server of ours that cannot print where it listens, and waits until it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`], as from [`Self::start_anything`].
+    pub fn start_unheard(self) -> Result<Server> {
+        self.args(&["--port", "{port}"]).start_anything()
+    }
+
+    /// Runs a program that has to end by itself, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or does not end.
+    pub fn run_to_end(self) -> Result<Ended> {
+        let server = self.spawn()?;
+        self.wait_for_end(server)
+    }
+
+    fn wait_for_end(&self, mut server: Server) -> Result<Ended> {
+        let Some(status) = server.wait(PATIENCE)? else {
+            let got = format!("it still runs; its log\n{}", server.log());
+            return fail(format!("ran {self}"), "its end", got);
+        };
+        let (stdout, stderr) = server.printed()?;
+        Ok(Ended { status, stdout, stderr })
+    }
+
+    fn spawn_on(&self, port: Port) -> Result<Server> {
+        let started = self.clone().with_addr("127.0.0.1", port.number()).spawn();
+        let mut server = started.map_err(|err| NotStarted::new(self, format!("{err:#}"), None))?;
+        server.keep_port(port);
         Ok(server)
     }
 
-    fn names_port(&self) -> bool {
+    fn has_port_placeholder(&self) -> bool {
         self.args.iter().any(|arg| arg.to_string_lossy().contains("{port}"))
     }
 
-    fn at(mut self, host: &str, port: u16) -> Self {
+    fn with_addr(mut self, host: &str, port: u16) -> Self {
         let port = port.to_string();
         for word in std::iter::once(&mut self.program).chain(&mut self.args) {
             if let Some(text) = word.to_str() {
@@ -201,58 +243,27 @@ impl Launch {
         self.env("HOST", host).env("PORT", &port)
     }
 
-    /// Starts a server whose standard output tells nobody where it listens, and waits until it
-    /// listens.
-    pub fn start_unheard(self) -> Result<Server> {
-        self.args(&["--port", "{port}"]).start_anything()
-    }
-
-    /// Starts a program that is expected to end by itself, and waits for it.
-    pub fn run_to_end(self) -> Result<Ended> {
-        let server = self.spawn()?;
-        self.end_of(server)
-    }
-
-    fn end_of(&self, mut server: Server) -> Result<Ended> {
-        let Some(status) = server.wait(PATIENCE)? else {
-            let got = format!("it still runs; its log\n{}", server.log);
-            return fail(format!("ran {self}"), "an end", got);
-        };
-        Ok(Ended { status, stdout: server.stdout.all()?, stderr: server.log.all()? })
-    }
-
     fn spawn(&self) -> Result<Server> {
         let mut command = self.command()?;
-        // A reader's own settings must not change what a check sees.
+        // These variables may be a developer's own settings, which must not change the result of a check.
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(stdio(&self.stdout)?).stderr(stdio(&self.stderr)?);
+        command.stdin(Stdio::null()).stdout(self.stdout.stdio()?).stderr(self.stderr.stdio()?);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let begin = || command.spawn().context("there is no such program, or it cannot be run");
-        let mut child = enter(begin, Child::id)?;
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (stdout, unread_out) = outlet(&self.stdout, out);
-        let (log, unread_err) = outlet(&self.stderr, err);
-        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
-        let unread = unread_out.into_iter().chain(unread_err).collect();
-        Ok(Server {
-            child: Some(child),
-            addr,
-            port: None,
-            stdout,
-            log,
-            name: self.to_string(),
-            _unread: unread,
-        })
+        let child = enter(begin, Child::id)?;
+        Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
     }
 
+    /// Returns the command; if there are limits or closed descriptors, it is a shell that sets them.
     fn command(&self) -> Result<Command> {
         let mut script = self.limits.clone();
-        let closed = |outlet: &Outlet, closing| {
+        let redirection = |outlet: &Outlet, closing| {
             if *outlet == Outlet::Closed { closing } else { "" }
         };
-        let closing = [closed(&self.stdout, " >&-"), closed(&self.stderr, " 2>&-")].concat();
+        let closing =
+            [redirection(&self.stdout, " >&-"), redirection(&self.stderr, " 2>&-")].concat();
         let mut words = self.through.iter().chain([&self.program]).chain(&self.args);
         if script.is_empty() && closing.is_empty() {
             let mut command = Command::new(words.next().context("no program is named")?);
@@ -268,14 +279,6 @@ impl Launch {
         Ok(command)
     }
 }
-
-/// Runs the command that follows without the privilege that capabilities(7) calls
-/// `CAP_NET_BIND_SERVICE`.
-pub const DROP_LOW_PORTS: &str =
-    "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
-
-/// Runs the command that follows as another user, whose numbers are missing here.
-pub const BE_USER: &str = "setpriv --clear-groups";
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -293,14 +296,14 @@ impl fmt::Display for Launch {
     }
 }
 
-/// How a program ended, and all that it printed.
+/// How a program ended, and everything that it printed.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Its exit status.
+    /// The exit status.
     pub status: ExitStatus,
-    /// Its standard output.
+    /// The lines on standard output.
     pub stdout: Vec<String>,
-    /// Its standard error.
+    /// The lines on standard error.
     pub stderr: Vec<String>,
 }
 
@@ -311,20 +314,20 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A server that did not come to listen.
+/// The error of a server that could not be started, or that does not listen.
 #[derive(Clone, Debug)]
 pub struct NotStarted {
     command: String,
     reason: String,
-    /// What it printed, if it came so far.
+    /// The program's output, if it could be run.
     output: Option<String>,
-    names_port: bool,
+    has_port_placeholder: bool,
 }
 
 impl NotStarted {
-    fn new(launch: &Launch, reason: &impl ToString, output: Option<String>) -> Self {
-        let (command, reason) = (launch.to_string(), reason.to_string());
-        Self { command, reason, output, names_port: launch.names_port() }
+    fn new(launch: &Launch, reason: String, output: Option<String>) -> Self {
+        let has_port_placeholder = launch.has_port_placeholder();
+        Self { command: launch.to_string(), reason, output, has_port_placeholder }
     }
 }
 
@@ -334,14 +337,15 @@ impl fmt::Display for NotStarted {
         match self.output.as_deref() {
             None => {}
             Some("") => f.write_str("\nIt printed nothing.")?,
-            Some(output) => write!(f, "\nThe last that it printed:\n{}", output.trim_end())?,
+            Some(output) => write!(f, "\nThe last lines that it printed:\n{}", output.trim_end())?,
         }
-        if self.names_port || self.output.is_none() {
+        if self.has_port_placeholder || self.output.is_none() {
             return Ok(());
         }
         f.write_str(
-            "\nThere is no {port} in the command, where the server is told its port. One that always \
-             takes the same port has to set SO_REUSEADDR, to be started again at once.",
+            "\nThe command contains no {port}, which would be replaced by the port to listen on. A server \
+             that always takes the same port has to set SO_REUSEADDR, so that it can be started again at \
+             once.",
         )
     }
 }

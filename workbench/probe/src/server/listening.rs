@@ -1,9 +1,11 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use crate::linux::{procfs, sockdiag};
+use crate::linux::procfs;
+use crate::linux::sockdiag::{self, Listener};
 
-/// Where processes listen, as a client on this machine reaches it, if the system tells; IPv4 first.
+/// Returns the addresses at which processes listen, as a client on this machine reaches them, IPv4 first.
+/// The list is empty where the system does not show them.
 #[must_use]
 pub fn listening(processes: &[u32]) -> Vec<SocketAddr> {
     let own = procfs::sockets(processes);
@@ -15,7 +17,26 @@ pub fn listening(processes: &[u32]) -> Vec<SocketAddr> {
     found
 }
 
-/// The address at which a client on this machine reaches a listener.
+/// Chooses, from all listeners of the machine, the address of a server that was told to take this port. With
+/// `any_process`, a listener on that port counts although it belongs to no process of the server's group.
+pub(super) fn server_addr(
+    all: Vec<Listener>,
+    group: u32,
+    port: u16,
+    any_process: bool,
+) -> Option<SocketAddr> {
+    let own = procfs::group_sockets(group);
+    let mut found: Vec<_> = all
+        .into_iter()
+        .filter(|it| own.contains(&it.inode) || (any_process && it.addr.port() == port))
+        .map(|it| it.addr)
+        .collect();
+    // The port that the server was told to take comes before other ports, and IPv4 before IPv6.
+    found.sort_by_key(|addr| (addr.port() != port, addr.is_ipv6()));
+    found.first().map(|addr| reachable(*addr))
+}
+
+/// Returns the address at which a client on this machine reaches a listener.
 pub(super) fn reachable(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {
@@ -26,7 +47,7 @@ pub(super) fn reachable(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Whether somebody has a port of this machine.
+/// Reports whether a socket already has this port on the loopback interface.
 pub(super) fn is_taken(port: u16) -> bool {
     let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)

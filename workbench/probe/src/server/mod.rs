@@ -1,4 +1,4 @@
-//! Starts any server, reads what it prints, sends it signals, and ends it whatever happens.
+//! Starts any server, reads what it prints, sends it signals, and ends it in any case.
 
 mod launch;
 mod lines;

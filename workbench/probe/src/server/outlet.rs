@@ -7,44 +7,45 @@ use anyhow::{Context, Result};
 
 use super::lines::Lines;
 
-/// What happens to what a server prints.
+/// Where a server's standard output or standard error goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outlet {
-    /// It is read at once, line by line.
+    /// Into a pipe that is read at once; all lines are kept.
     Collected,
-    /// It is read at once, and only the last lines are kept.
+    /// Into a pipe that is read at once; only the last lines are kept.
     LastLines,
-    /// It goes into a pipe that nobody reads, which is soon full.
+    /// Into a pipe that is not read, and is soon full.
     Unread,
-    /// It goes into a pipe whose other end is closed already.
+    /// Into a pipe whose reading end is already closed.
     ReaderGone,
-    /// There is no such descriptor at all.
+    /// Nowhere: the descriptor is closed.
     Closed,
-    /// It goes into a file or device.
+    /// Into a file or device.
     File(PathBuf),
 }
 
-pub(super) fn stdio(outlet: &Outlet) -> Result<Stdio> {
-    Ok(match outlet {
-        Outlet::Collected | Outlet::LastLines | Outlet::Unread => Stdio::piped(),
-        Outlet::ReaderGone => std::io::pipe()?.1.into(),
-        Outlet::Closed => Stdio::null(),
-        Outlet::File(path) => {
-            let file = OpenOptions::new().write(true).open(path);
-            file.with_context(|| format!("could not open {}", path.display()))?.into()
-        }
-    })
-}
+impl Outlet {
+    /// Returns the descriptor that the server's process gets.
+    pub(super) fn stdio(&self) -> Result<Stdio> {
+        Ok(match self {
+            Outlet::Collected | Outlet::LastLines | Outlet::Unread => Stdio::piped(),
+            Outlet::ReaderGone => std::io::pipe()?.1.into(),
+            // A shell closes the descriptor before it starts the server.
+            Outlet::Closed => Stdio::null(),
+            Outlet::File(path) => {
+                let file = OpenOptions::new().write(true).open(path);
+                file.with_context(|| format!("could not open {}", path.display()))?.into()
+            }
+        })
+    }
 
-/// Gives what to collect, and what to hold open without reading it.
-pub(super) fn outlet<R: Read + Send + 'static>(
-    outlet: &Outlet,
-    pipe: Option<R>,
-) -> (Lines, Option<Box<dyn Read + Send>>) {
-    match (outlet, pipe) {
-        (Outlet::Collected, Some(pipe)) => (Lines::collect(pipe), None),
-        (Outlet::LastLines, Some(pipe)) => (Lines::collect_last(pipe), None),
-        (_, Some(pipe)) => (Lines::default(), Some(Box::new(pipe))),
-        (_, None) => (Lines::default(), None),
+    /// Reads the pipe from now on, if it has to be read; otherwise also returns the pipe, which has to stay
+    /// open.
+    pub(super) fn collect<R: Read + Send + 'static>(&self, pipe: Option<R>) -> (Lines, Option<R>) {
+        match (self, pipe) {
+            (Outlet::Collected, Some(pipe)) => (Lines::collect(pipe), None),
+            (Outlet::LastLines, Some(pipe)) => (Lines::collect_last(pipe), None),
+            (_, pipe) => (Lines::default(), pipe),
+        }
     }
 }

@@ -2,7 +2,6 @@ use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Child, ExitStatus};
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,24 +9,26 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use super::lines::Lines;
-use super::listening::{is_taken, reachable};
-use crate::groups::{ENDED, kill_group, live, tell_watchdog};
+use super::listening::{is_taken, reachable, server_addr};
+use super::outlet::Outlet;
 use crate::linux::procfs::{self, Figures};
 use crate::linux::sockdiag;
 use crate::port::Port;
-use crate::{PATIENCE, fail, wait_until};
+use crate::{PATIENCE, fail, groups, wait_until};
 
-/// A server: one that was started, in a process group of its own, which dropping it ends; or one
-/// that runs somewhere.
+/// A server that runs: a child process in a process group of its own, which is ended when this value is
+/// dropped; or a server that was started elsewhere.
 pub struct Server {
-    pub(super) child: Option<Child>,
-    pub(super) addr: SocketAddr,
-    /// The port that it was told to take, kept for it until it has ended.
-    pub(super) port: Option<Port>,
-    pub(super) stdout: Lines,
-    pub(super) log: Lines,
-    pub(super) name: String,
-    pub(super) _unread: Vec<Box<dyn Read + Send>>,
+    child: Option<Child>,
+    addr: SocketAddr,
+    /// The port that the server was told to take, reserved until it has ended.
+    port: Option<Port>,
+    stdout: Lines,
+    log: Lines,
+    /// The server's command.
+    name: String,
+    /// Pipes that have to stay open although they are not read.
+    _unread: Vec<Box<dyn Read + Send>>,
 }
 
 impl fmt::Debug for Server {
@@ -37,7 +38,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// One that somebody else has started.
+    /// Returns a server that was started elsewhere and listens at this address.
     #[must_use]
     pub fn elsewhere(addr: SocketAddr) -> Self {
         let (stdout, log) = (Lines::default(), Lines::default());
@@ -45,56 +46,74 @@ impl Server {
         Self { child: None, addr, port: None, stdout, log, name, _unread: Vec::new() }
     }
 
-    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    /// Returns a server that was started just now, whose address is not known yet, and begins to read its
+    /// output.
+    pub(super) fn started(
+        mut child: Child,
+        name: String,
+        stdout: &Outlet,
+        stderr: &Outlet,
+    ) -> Self {
+        let (stdout, unread_stdout) = stdout.collect(child.stdout.take());
+        let (log, unread_stderr) = stderr.collect(child.stderr.take());
+        let mut unread: Vec<Box<dyn Read + Send>> = Vec::new();
+        unread.extend(unread_stdout.map(|pipe| Box::new(pipe) as _));
+        unread.extend(unread_stderr.map(|pipe| Box::new(pipe) as _));
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { child: Some(child), addr, port: None, stdout, log, name, _unread: unread }
+    }
+
+    /// Keeps the server's port reserved until the server has ended.
+    pub(super) fn keep_port(&mut self, port: Port) {
+        self.port = Some(port);
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         Ok(match &mut self.child {
             Some(child) => child.try_wait()?,
             None => None,
         })
     }
 
-    /// Waits until it listens; gives where, or why it does not.
-    pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<SocketAddr, String>> {
-        const AT_MOST: Duration = Duration::from_secs(10);
-        /// When a listener on its port counts that is in no process of its group: in a container,
-        /// say.
-        const ELSEWHERE_AFTER: Duration = Duration::from_secs(3);
+    /// Waits until the server listens, and notes the address; returns the reason if it does not listen.
+    pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<(), String>> {
+        const TIMEOUT: Duration = Duration::from_secs(10);
+        /// After this time, a listener on the port counts although it belongs to no process of the group: the
+        /// server may run in a container.
+        const ANY_PROCESS_AFTER: Duration = Duration::from_secs(3);
         let begin = Instant::now();
-        let mut found = None;
-        let mut ended = None;
-        wait_until(AT_MOST, || {
-            ended = self.ended()?;
-            found = self.listens_at(port, begin.elapsed() > ELSEWHERE_AFTER);
-            Ok(ended.is_some() || found.is_some())
+        let mut addr = None;
+        let mut status = None;
+        wait_until(TIMEOUT, || {
+            status = self.try_wait()?;
+            addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER);
+            Ok(status.is_some() || addr.is_some())
         })?;
-        Ok(match (ended, found) {
+        Ok(match (status, addr) {
             (Some(status), _) => Err(format!("it has ended ({status}) before it listened")),
-            (None, Some(addr)) => Ok(addr),
+            (None, Some(addr)) => {
+                self.addr = addr;
+                Ok(())
+            }
             (None, None) => {
-                Err(format!("it does not listen on any port after {} s", AT_MOST.as_secs()))
+                Err(format!("it does not listen on any port after {} s", TIMEOUT.as_secs()))
             }
         })
     }
 
-    /// Where it listens now.
-    fn listens_at(&self, port: u16, or_elsewhere: bool) -> Option<SocketAddr> {
-        let Some(all) = sockdiag::listeners() else {
-            return self
-                .says_it_listens()
-                .or_else(|| is_taken(port).then(|| SocketAddr::from(([127, 0, 0, 1], port))));
-        };
-        let own = procfs::group_sockets(self.pid()?);
-        let mut found: Vec<_> = all
-            .into_iter()
-            .filter(|it| own.contains(&it.inode) || (or_elsewhere && it.addr.port() == port))
-            .map(|it| it.addr)
-            .collect();
-        // The port that it was told to take before others, and IPv4 before IPv6.
-        found.sort_by_key(|addr| (addr.port() != port, addr.is_ipv6()));
-        found.first().map(|addr| reachable(*addr))
+    /// Returns where the server listens now, if it does.
+    fn listens_at(&self, port: u16, any_process: bool) -> Option<SocketAddr> {
+        match sockdiag::listeners() {
+            Some(all) => server_addr(all, self.pid()?, port, any_process),
+            None => self
+                .printed_addr()
+                .or_else(|| is_taken(port).then(|| SocketAddr::from(([127, 0, 0, 1], port)))),
+        }
     }
 
-    /// Waits for its `Listening on` line, and notes the address.
-    pub(super) fn has_listened(&mut self) -> bool {
+    /// Waits for the first line on standard output, and reports whether it is `Listening on ADDR`; notes the
+    /// address.
+    pub(super) fn wait_for_addr(&mut self) -> bool {
         let line = self.stdout.wait_for(PATIENCE, |_| true);
         let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else { return false };
@@ -102,39 +121,40 @@ impl Server {
         true
     }
 
-    /// Returns where it says that it listens.
-    fn says_it_listens(&self) -> Option<SocketAddr> {
+    /// Returns the address that the server has printed behind `Listening on`, if it has.
+    fn printed_addr(&self) -> Option<SocketAddr> {
         let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
         let lines = [self.stdout.so_far(), self.log.so_far()].concat();
         lines.iter().find_map(addr).map(reachable)
     }
 
-    /// Whether it says that its port is taken: in the words of C, Java, Node or Windows.
+    /// Reports whether the server has printed that its port is taken, in the words of C, Java, Node or
+    /// Windows.
     pub(super) fn says_port_is_taken(&self) -> bool {
         const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
         let output = self.output();
         WORDS.iter().any(|words| output.contains(words))
     }
 
-    /// The end of what it printed, each line marked with where.
+    /// Returns the last lines of both outputs as text, with `stdout| ` or `stderr| ` before each line.
     #[must_use]
     pub fn output(&self) -> String {
         Lines::marked(&self.stdout, &self.log)
     }
 
-    /// What it printed on standard output, as far as that is collected.
+    /// Returns the lines on standard output, as far as they are collected.
     #[must_use]
     pub fn stdout(&self) -> &Lines {
         &self.stdout
     }
 
-    /// Waits a moment for the rest of what a server printed that has ended.
+    /// Waits a second for the rest of the output of a server that has ended.
     pub fn wait_for_output(&self) -> Result<()> {
-        const A_MOMENT: Duration = Duration::from_secs(1);
-        wait_until(A_MOMENT, || Ok(self.stdout.state().ended && self.log.state().ended)).map(drop)
+        const TIMEOUT: Duration = Duration::from_secs(1);
+        wait_until(TIMEOUT, || Ok(self.stdout.is_complete() && self.log.is_complete())).map(drop)
     }
 
-    /// The processes that it left behind when it ended: their numbers and names (Linux).
+    /// Returns the numbers and names of the processes that the server left behind in its group (Linux).
     #[must_use]
     pub fn survivors(&self) -> Vec<String> {
         let Some(leader) = self.pid() else { return Vec::new() };
@@ -142,96 +162,105 @@ impl Server {
         left.map(|pid| format!("{pid} ({})", procfs::name(pid).unwrap_or_default())).collect()
     }
 
-    /// Sends a signal to it and to the processes that it has started.
+    /// Sends a signal to the server, and waits until it has taken the signal, where the system shows that.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.signalled_pid()?;
+        rustix::process::kill_process(pid, signal).context("could not send a signal")?;
+        self.wait_until_signal_taken()
+    }
+
+    /// Sends a signal to the server and to the processes of its group, and waits until the server has taken
+    /// the signal, where the system shows that.
     #[cfg(unix)]
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
-        let Some(child) = &self.child else { bail!("cannot signal a server elsewhere") };
-        let group = rustix::process::Pid::from_child(child);
+        let group = self.signalled_pid()?;
         rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
         self.wait_until_signal_taken()
     }
 
-    /// Asks it and the processes that it has started to end, and waits for that.
+    /// Sends SIGTERM to the server and to the processes of its group, and waits for the server's end, at most
+    /// `within`.
     #[cfg(unix)]
     pub fn end_gently(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
-        let Some(child) = &self.child else { bail!("cannot end a server elsewhere") };
-        let group = rustix::process::Pid::from_child(child);
-        // Whoever is gone already need not be asked.
-        let _ = rustix::process::kill_process_group(group, Signal::TERM);
+        // This fails if the processes have ended already.
+        let _ = rustix::process::kill_process_group(self.signalled_pid()?, Signal::TERM);
         self.wait(within)
     }
 
-    /// Without signals, it is not asked, but killed when it is dropped.
+    /// Returns the exit status if the server has ended. Without signals, nothing asks the server to end; it
+    /// is killed when this value is dropped.
     #[cfg(not(unix))]
     pub fn end_gently(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
-        self.ended()
+        self.try_wait()
+    }
+
+    #[cfg(unix)]
+    fn signalled_pid(&self) -> Result<rustix::process::Pid> {
+        let Some(child) = &self.child else {
+            bail!("cannot send a signal to a server that was started elsewhere");
+        };
+        Ok(rustix::process::Pid::from_child(child))
     }
 
     #[cfg(unix)]
     fn wait_until_signal_taken(&self) -> Result<()> {
-        let taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
-        wait_until(PATIENCE, || Ok(taken()))?;
-        Ok(())
+        let is_taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
+        wait_until(PATIENCE, || Ok(is_taken())).map(drop)
     }
 
-    /// Where it listens.
+    /// Returns the address at which the server listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its process id, which is that of its group; nothing for a server elsewhere.
+    /// Returns the server's process id, which is also the number of its group; `None` for a server that was
+    /// started elsewhere.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// What it printed on standard error, as far as that is collected.
+    /// Returns the lines on standard error, as far as they are collected.
     #[must_use]
     pub fn log(&self) -> &Lines {
         &self.log
     }
 
-    /// Waits for a log line.
+    /// Waits for a log line. A failure calls the line `what`.
     pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
         match self.log.wait_for(PATIENCE, wanted) {
             Some(line) => Ok(line),
-            None => fail("waited for the log", what, &self.log),
+            None => fail("waited for a line in the log", what, &self.log),
         }
     }
 
-    /// What it and its child processes use now, if the system tells.
+    /// Returns the resources that the processes of the server's group use now, if the system shows them.
     #[must_use]
     pub fn figures(&self) -> Option<Figures> {
         procfs::group_figures(self.pid()?)
     }
 
-    /// Whether it or a child process does something at this moment, if the system tells.
+    /// Reports whether a thread of the server's group runs or waits for a processor now. It is always false
+    /// where the system does not show that.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.pid().is_some_and(procfs::is_busy)
     }
 
-    /// Sends a signal, and waits until the process has taken it where the system tells.
-    #[cfg(unix)]
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        let Some(child) = &self.child else { bail!("cannot signal a server elsewhere") };
-        let pid = rustix::process::Pid::from_child(child);
-        rustix::process::kill_process(pid, signal).context("could not send a signal")?;
-        self.wait_until_signal_taken()
-    }
-
-    /// Waits for the process to end; gives nothing if it still runs after that time.
+    /// Waits for the server's end, at most `within`. Returns `None` if the server still runs.
     pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
         let mut status = None;
         wait_until(within, || {
-            status = self.ended()?;
+            status = self.try_wait()?;
             Ok(status.is_some())
         })?;
         Ok(status)
     }
 
-    /// Waits for the process to end with code 0, and gives how long that took.
+    /// Waits for the server's end with exit code 0, and returns how long that took. A failure says that the
+    /// check `did` this.
     pub fn expect_exit(&mut self, did: &str) -> Result<Duration> {
         let begin = Instant::now();
         match self.wait(PATIENCE)? {
@@ -241,15 +270,15 @@ impl Server {
         }
     }
 
-    /// The process must live.
+    /// Returns a failure if the server has ended. The failure says that the check `did` this.
     pub fn expect_alive(&mut self, did: &str) -> Result<()> {
-        match self.ended()? {
+        match self.try_wait()? {
             None => Ok(()),
             Some(status) => fail(did, "the server goes on", format!("{status}\n{}", self.log)),
         }
     }
 
-    /// Everything on standard output and in the log of a server that has ended.
+    /// Waits for the end of the server's output, and returns all lines on standard output and in the log.
     pub fn printed(&self) -> Result<(Vec<String>, Vec<String>)> {
         Ok((self.stdout.all()?, self.log.all()?))
     }
@@ -257,25 +286,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let Some(child) = &mut self.child else { return };
-        let group = child.id();
-        // Its number is not given to anybody else before it is waited for, or as long as somebody
-        // is left in the group.
-        if child.try_wait().is_ok_and(|status| status.is_none())
-            || !procfs::group_members(group).is_empty()
-        {
-            kill_group(group);
+        if let Some(child) = &mut self.child {
+            groups::end(child);
         }
-        let _ = child.kill();
-        // Under one lock: once it is waited for, its number may be somebody else's.
-        let mut live = live();
-        let _ = child.wait();
-        live.retain(|it| *it != group);
-        tell_watchdog(&live);
-        drop(live);
-        // As long as one of them lives, it may hold the port.
-        let gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
-        let _ = wait_until(PATIENCE, gone);
-        ENDED.lock().unwrap_or_else(PoisonError::into_inner).push(group);
     }
 }

@@ -1,176 +1,168 @@
 use std::any::Any;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::Socket;
 
-use super::connection::{Inside, is_timeout};
+use super::connection::{Connection, ReadOutcome, is_timeout};
 use super::heard::{Heard, framed};
-use crate::tape::{self, Step, Tape};
-use crate::{PATIENCE, fail, fail_late};
+use super::record::Record;
+use crate::tape::Tape;
+use crate::tls::Tls;
+use crate::{PATIENCE, fail_late};
 
-/// The receive buffer of a narrow client, in bytes.
-const NARROW_BUFFER: usize = 4096;
+/// The receive buffer of a client with small buffers, in bytes.
+const SMALL_RECV_BUFFER: usize = 4096;
 
-/// The segment size of a narrow client, in bytes: the server's kernel sizes its send buffer by it.
+/// The segment size of a client with small buffers, in bytes: the server's kernel derives the size of its
+/// send buffer from it.
 #[cfg(target_os = "linux")]
-const NARROW_SEGMENT: u32 = 536;
+const SMALL_SEGMENT: u32 = 536;
 
-/// A connection to a server under test.
+/// The receive buffer of a client whose buffer was enlarged again, in bytes.
+const LARGE_RECV_BUFFER: usize = 1 << 20;
+
+/// A client of a server under test: one connection.
+///
+/// The methods `expect…`, `frame`, `take…`, `line`, `rest` and `bytes_to_end` receive bytes that have to come.
+/// They wait for [`patience`](Self::patience), and return a [`Failure`](crate::Failure) if something else
+/// comes.
 #[derive(Debug)]
 pub struct Client {
-    pub(super) stream: TcpStream,
-    pub(super) addr: SocketAddr,
-    pub(super) server: SocketAddr,
-    /// `received[taken..]` has arrived and was not given out.
-    pub(super) received: Vec<u8>,
-    pub(super) taken: usize,
-    pub(super) tape: Tape,
-    pub(super) lane: usize,
-    pub(super) patience: Duration,
-    pub(super) memory: Option<Box<dyn Any + Send>>,
-    pub(super) tls: Option<Box<Inside>>,
+    connection: Connection,
+    record: Record,
+    /// `received[taken..]` has arrived and was not returned to the caller yet.
+    received: Vec<u8>,
+    taken: usize,
+    patience: Duration,
+    memory: Option<Box<dyn Any + Send>>,
 }
 
 impl Client {
-    /// Connects as a program would that sets nothing.
+    /// Connects with the system's default buffers.
     pub fn connect(server: SocketAddr) -> Result<Self> {
-        Self::connect_by(server, |_| Ok(()))
+        Self::connect_with(server, |_| Ok(()))
     }
 
-    /// Connects so that few bytes find room between server and client: on Linux about 50 KB,
-    /// otherwise what the smallest receive buffer does.
+    /// Connects with small buffers: few bytes fit between server and client, on Linux about 50 KB, elsewhere
+    /// as many as the smallest receive buffer allows.
     ///
-    /// What such a client does not read waits in the server's own queue, not in the kernel.
+    /// Bytes that such a client does not read wait in the server's own queue, not in the kernel.
     pub fn connect_narrow(server: SocketAddr) -> Result<Self> {
-        Self::connect_by(server, |socket| {
+        Self::connect_with(server, |socket| {
             #[cfg(target_os = "linux")]
-            socket.set_tcp_mss(NARROW_SEGMENT)?;
-            socket.set_recv_buffer_size(NARROW_BUFFER)
+            socket.set_tcp_mss(SMALL_SEGMENT)?;
+            socket.set_recv_buffer_size(SMALL_RECV_BUFFER)
         })
     }
 
-    fn connect_by(
+    fn connect_with(
         server: SocketAddr,
-        shape: impl FnOnce(&Socket) -> io::Result<()>,
+        configure: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
-        shape(&socket)?;
-        socket
-            .connect_timeout(&server.into(), PATIENCE)
-            .or_else(|err| fail(format!("connected to {server}"), "a connection", err))?;
-        let stream = TcpStream::from(socket);
-        // What a check cuts into pieces must leave in these pieces.
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let addr = stream.local_addr()?;
-        let tape = Tape::default();
-        let lane = tape.lane();
-        let (received, patience) = (Vec::new(), PATIENCE);
-        let (memory, tls) = (None, None);
-        Ok(Self { stream, addr, server, received, taken: 0, tape, lane, patience, memory, tls })
+        let connection = Connection::open(server, configure)?;
+        let record = Record::new(connection.local_addr()?, server);
+        let received = Vec::new();
+        Ok(Self { connection, record, received, taken: 0, patience: PATIENCE, memory: None })
     }
 
-    /// Makes this client part of a story that others are in, too.
+    /// Records the steps of this client in a tape that other clients write to, too.
     #[must_use]
     pub fn on_tape(mut self, tape: &Tape) -> Self {
-        self.tape = tape.clone();
-        self.lane = tape.lane();
-        self.record(Step::Note, b"connected");
+        self.record.move_to(tape);
+        self.record.note("connected");
         self
     }
 
-    /// Says how long this client waits for what must come.
+    /// Sets how long the methods that receive wait, and how long a write may wait.
     #[must_use]
     pub fn patient(mut self, patience: Duration) -> Self {
         self.patience = patience;
-        // A connection that has ended meanwhile shows that by itself.
-        let _ = self.stream.set_write_timeout(Some(patience));
+        self.connection.set_write_timeout(patience);
         self
     }
 
-    /// What it is called in the story: A, B, …
-    #[must_use]
-    pub fn name(&self) -> String {
-        tape::name(self.lane)
+    /// Does a TLS handshake: from now on, the bytes that this client sends and receives are inside TLS.
+    ///
+    /// It is not an error here if the server ends the connection: a full server may do so.
+    pub fn inside(mut self, tls: &Tls) -> Result<Self> {
+        self.connection.start_tls(tls, self.patience, &mut self.received, &self.record)?;
+        Ok(self)
     }
 
-    /// How long this client waits for what must come.
+    /// Returns the client's name in its tape: A, B, …
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.record.client_name()
+    }
+
+    /// Returns how long the methods that receive wait.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// Tells in the story what happens to the server of this client at this moment.
+    /// Records an event: something that happens to this client's server now, for example.
     pub fn note(&self, event: &str) {
-        self.record(Step::Note, event.as_bytes());
+        self.record.note(event);
     }
 
-    pub(super) fn record(&self, step: Step, bytes: &[u8]) {
-        self.tape.add(self.lane, step, bytes);
-    }
-
-    /// This client's own address: what a server calls it.
+    /// Returns the client's own address, by which the server knows the client.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.record.addr
     }
 
-    /// The address that was connected to.
+    /// Returns the address that the client connected to.
     #[must_use]
     pub fn server(&self) -> SocketAddr {
-        self.server
+        self.record.server
     }
 
-    /// Everything sent and received so far, for a failure's text.
+    /// Returns the client's last steps as text, for a failure.
     #[must_use]
     pub fn transcript(&self) -> String {
-        format!("client {} of {}\n{}", self.addr, self.server, self.tape.of_lane(self.lane))
+        self.record.transcript()
     }
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.record(Step::Sent, bytes);
-        match self.write_out(bytes) {
-            Ok(()) => Ok(()),
-            Err(err) => match self.tls.as_deref().filter(|it| it.is_unshaken) {
-                Some(Inside { over: Some(ending), .. }) => Err(self.unshaken(ending)),
-                _ => fail(self.transcript(), "the server takes the bytes", err),
-            },
-        }
+        self.record.sent(bytes);
+        let sent = self.connection.write_all(bytes);
+        sent.map_err(|err| self.connection.write_failure(&err, &self.record))
     }
 
-    /// Sends bytes as long as the server takes them; that it stops is no failure. Gives whether it
-    /// took them all.
+    /// Sends bytes until all are sent or the server takes no more, and reports whether all were sent. It is
+    /// not an error that the server takes no more.
     pub fn send_regardless(&mut self, bytes: &[u8]) -> bool {
-        self.record(Step::Sent, bytes);
-        let sent = self.write_out(bytes);
+        self.record.sent(bytes);
+        let sent = self.connection.write_all(bytes);
         if let Err(err) = &sent {
-            self.record(Step::Note, format!("not sent: {err}").as_bytes());
+            self.record.note(&format!("not sent: {err}"));
         }
         sent.is_ok()
     }
 
-    /// Sends the same bytes so many times, or until the connection ends; gives whether it has ended.
+    /// Sends the same bytes `times` times, or until the connection ends, and reports whether it has ended.
     pub fn send_while_open(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
-        self.record(Step::Sent, &bytes.repeat(times));
+        self.record.sent(&bytes.repeat(times));
         for i in 0..times {
-            match self.write_out(bytes) {
+            match self.connection.write_all(bytes) {
                 Ok(()) => {}
                 Err(err) if is_timeout(&err) => {
-                    let taken =
+                    let got =
                         format!("it takes no more after {} bytes, and waits", i * bytes.len());
-                    return fail_late(self.transcript(), "it takes all, or closes", taken);
+                    return fail_late(self.transcript(), "it takes all, or closes", got);
                 }
                 Err(err) => {
-                    self.record(Step::Note, err.to_string().as_bytes());
+                    self.record.note(&err.to_string());
                     return Ok(true);
                 }
             }
         }
-        // What was sent may still be on its way to a server that has closed.
+        // The kernel may have accepted the last bytes although the server has closed the connection.
         Ok(self.hear(self.patience)? != Heard::Silence)
     }
 
@@ -179,119 +171,115 @@ impl Client {
         self.send(&framed(text))
     }
 
-    /// Gives what comes next, waiting for it at most so long.
+    /// Waits for the next message or for the end of the connection, at most `within`.
     pub fn hear(&mut self, within: Duration) -> Result<Heard> {
-        let until = Instant::now() + within;
+        let deadline = Instant::now() + within;
         loop {
             if let Some(frame) = self.take_frame() {
                 return Ok(Heard::Frame(frame));
             }
-            let left = until.saturating_duration_since(Instant::now());
-            match self.read(left.max(Duration::from_millis(1)))? {
-                Heard::Silence if left.is_zero() => return Ok(Heard::Silence),
-                ending @ (Heard::Eof | Heard::Reset) => return Ok(ending),
-                _ => {}
+            if let Some(heard) = self.read_until(deadline)? {
+                return Ok(heard);
             }
         }
     }
 
-    /// Keeps what an exchange has to know in the next one with this client: a session, say.
-    pub fn remember<T: Send + 'static>(&mut self, what: T) {
-        self.memory = Some(Box::new(what));
+    /// Keeps a value for a later exchange with this client: a session's number, for example.
+    pub fn remember<T: Send + 'static>(&mut self, value: T) {
+        self.memory = Some(Box::new(value));
     }
 
-    /// Takes out what was kept of this kind.
+    /// Takes out the value that was kept, if it is of this type.
     pub fn recall<T: 'static>(&mut self) -> Option<T> {
         let kept = self.memory.take()?.downcast();
-        kept.map(|what| *what).map_err(|other| self.memory = Some(other)).ok()
+        kept.map(|value| *value).map_err(|other| self.memory = Some(other)).ok()
     }
 
-    pub(super) fn take_bytes(&mut self, len: usize) -> Vec<u8> {
-        let bytes = self.unfinished()[..len].to_vec();
+    /// Closes the sending side; the client can still receive.
+    pub fn half_close(&mut self) -> Result<()> {
+        self.record.note("closed the sending side");
+        self.connection.half_close()
+    }
+
+    /// Closes the sending side, and with TLS does not send `close_notify` before.
+    pub fn cut_off(&mut self) -> Result<()> {
+        let without = if self.connection.is_tls() { " without close_notify" } else { "" };
+        self.record.note(&format!("closed the sending side{without}"));
+        self.connection.shutdown_write().context("could not close the sending side")
+    }
+
+    /// Closes the connection with a reset, as the system may do for a program that was killed.
+    pub fn reset(self) -> Result<()> {
+        self.record.note("reset the connection");
+        Ok(self.connection.reset()?)
+    }
+
+    /// Enlarges the receive buffer of a client with small buffers, so that it can read the server's queue
+    /// quickly.
+    pub fn widen(&self) -> Result<()> {
+        Ok(self.connection.set_recv_buffer_size(LARGE_RECV_BUFFER)?)
+    }
+
+    /// Returns the bytes that have arrived and were not taken yet.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.received[self.taken..]
+    }
+
+    /// Takes the next bytes, which must have arrived.
+    pub(super) fn take_pending(&mut self, len: usize) -> Vec<u8> {
+        let bytes = self.pending()[..len].to_vec();
         self.taken += len;
         bytes
     }
 
-    /// Closes the sending side: no more will be said, but still be heard.
-    pub fn half_close(&mut self) -> Result<()> {
-        self.record(Step::Note, b"closed the sending side");
-        if let Some(tls) = &mut self.tls {
-            tls.session.notify();
-            self.flush_tls().context("could not say close_notify")?;
-        }
-        self.stream.shutdown(Shutdown::Write).context("could not close the sending side")
-    }
-
-    /// Leaves with a reset instead of an orderly end, as a program that was killed may.
-    pub fn reset(mut self) -> Result<()> {
-        self.record(Step::Note, b"reset the connection");
-        self.tls = None; // without a word
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
-        Ok(())
-    }
-
-    /// Gives a narrow client room again, so that it can take quickly what waits for it.
-    pub fn widen(&self) -> Result<()> {
-        Ok(SockRef::from(&self.stream).set_recv_buffer_size(1 << 20)?)
-    }
-
-    pub(super) fn unfinished(&self) -> &[u8] {
-        &self.received[self.taken..]
-    }
-
     fn take_frame(&mut self) -> Option<Vec<u8>> {
-        let len = memchr::memchr(0, self.unfinished())?;
-        let frame = self.unfinished()[..len].to_vec();
-        self.taken += len + 1;
+        let len = memchr::memchr(0, self.pending())?;
+        let frame = self.take_pending(len);
+        self.taken += 1;
         Some(frame)
     }
 
-    /// Closes the sending side of the connection, and inside TLS does not say so.
-    pub fn cut_off(&mut self) -> Result<()> {
-        self.record(Step::Note, b"cut the sending side off");
-        self.stream.shutdown(Shutdown::Write).context("could not cut the sending side off")
+    /// Waits for more bytes. If no more will come, returns the reason: the connection has ended, or the
+    /// deadline has passed.
+    pub(super) fn read_until(&mut self, deadline: Instant) -> Result<Option<Heard>> {
+        self.received.drain(..self.taken);
+        self.taken = 0;
+        Ok(match self.connection.read(deadline, &mut self.received, &self.record)? {
+            ReadOutcome::Progress => None,
+            ReadOutcome::Timeout => Some(Heard::Silence),
+            ReadOutcome::Ended(end) => Some(end.into()),
+        })
+    }
+
+    /// If the stream ended without `close_notify`, notes that for the report on the server.
+    pub(super) fn check_close_notify(&self) {
+        self.connection.check_close_notify();
     }
 }
 
-/// Closes the connection, and inside TLS says so before.
-impl Drop for Client {
-    fn drop(&mut self) {
-        if let Some(tls) = &mut self.tls
-            && tls.over.is_none()
-        {
-            // A server that does not read makes nobody wait here.
-            let _ = self.stream.set_nonblocking(true);
-            tls.session.notify();
-            let _ = tls.session.flush(&mut self.stream);
-        }
-    }
-}
-
-/// What has arrived, and what arrives within the client's patience: for a protocol that somebody else
-/// speaks over it.
+/// Reads the bytes that have arrived, or waits for bytes, so that other code can speak a protocol over this
+/// client.
 impl Read for Client {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.unfinished().is_empty() {
-            match Client::read(self, self.patience).map_err(io::Error::other)? {
-                Heard::Frame(_) => {}
-                Heard::Eof => return Ok(0),
-                Heard::Reset => return Err(ErrorKind::ConnectionReset.into()),
-                Heard::Silence => return Err(ErrorKind::TimedOut.into()),
+        let deadline = Instant::now() + self.patience;
+        while self.pending().is_empty() {
+            match self.read_until(deadline).map_err(io::Error::other)? {
+                None | Some(Heard::Frame(_)) => {}
+                Some(Heard::Eof) => return Ok(0),
+                Some(Heard::Reset) => return Err(ErrorKind::ConnectionReset.into()),
+                Some(Heard::Silence) => return Err(ErrorKind::TimedOut.into()),
             }
         }
-        let len = into.len().min(self.unfinished().len());
-        into[..len].copy_from_slice(&self.take_bytes(len));
+        let len = into.len().min(self.pending().len());
+        into[..len].copy_from_slice(&self.take_pending(len));
         Ok(len)
     }
 }
 
 impl Write for Client {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = match self.tls {
-            None => self.stream.write(bytes)?,
-            Some(_) => self.write_tls(bytes)?,
-        };
-        self.record(Step::Sent, &bytes[..len]);
+        let len = self.connection.write(bytes)?;
+        self.record.sent(&bytes[..len]);
         Ok(len)
     }
 

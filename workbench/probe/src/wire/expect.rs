@@ -1,168 +1,176 @@
-use std::time::{Duration, Instant};
+//! The methods of a client that require certain bytes or a certain end, and return a failure otherwise.
+
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::client::Client;
 use super::heard::{Heard, framed};
-use crate::tape::Step;
 use crate::{Failure, Said, fail_late};
 
+/// How many bytes a failure shows behind the length of the expected bytes.
+const EXTRA_BYTES_SHOWN: usize = 64;
+
 impl Client {
-    /// Gives the next message; anything else is a failure.
+    /// Receives the next message. Returns a failure if anything else comes.
     pub fn frame(&mut self) -> Result<Vec<u8>> {
-        match self.hear(self.patience)? {
+        match self.hear(self.patience())? {
             Heard::Frame(frame) => Ok(frame),
             other => Err(self.failure(Said::words("a message"), other)),
         }
     }
 
-    /// The next thing heard must be this message.
+    /// Receives this message. Returns a failure if anything else comes.
     pub fn expect(&mut self, text: &str) -> Result<()> {
-        let heard = self.hear(self.patience)?;
+        let heard = self.hear(self.patience())?;
         if heard == Heard::Frame(text.as_bytes().to_vec()) {
             return Ok(());
         }
         Err(self.failure(Said::bytes(framed(text), ""), heard))
     }
 
-    /// The stream must end here, in good order and with nothing more in it.
+    /// Waits for the end of the stream, in good order. Returns a failure if bytes come before it.
     pub fn expect_eof(&mut self) -> Result<()> {
-        let heard = self.hear(self.patience)?;
-        if heard == Heard::Eof && self.unfinished().is_empty() {
-            if let Some(tls) = self.tls.as_ref().filter(|it| !it.session.is_notified()) {
-                tls.session.was_cut_off();
-            }
+        let heard = self.hear(self.patience())?;
+        if heard == Heard::Eof && self.pending().is_empty() {
+            self.check_close_notify();
             return Ok(());
         }
         Err(self.failure(Said::words("the end of the stream and nothing before it"), heard))
     }
 
-    /// The connection must end here, in whatever way, with no message before.
+    /// Waits for the end of the connection, in good order or with a reset. Returns a failure if a message
+    /// comes before it.
     pub fn expect_closed(&mut self) -> Result<()> {
-        match self.hear(self.patience)? {
+        match self.hear(self.patience())? {
             Heard::Eof | Heard::Reset => Ok(()),
             other => Err(self.failure(Said::words("the end of the connection"), other)),
         }
     }
 
-    /// A failure of what this client heard, with the bytes that came without their zero byte.
+    /// Returns the failure of a client that expected one thing and received another. It also shows the bytes
+    /// that came without a zero byte after them.
     #[must_use]
     pub fn failure(&self, expected: Said, heard: Heard) -> anyhow::Error {
         let is_late = heard == Heard::Silence;
         if is_late {
-            self.record(Step::Note, b"(nothing came)");
+            self.note("(nothing came)");
         }
-        let left = self.unfinished();
-        let got = match heard {
-            Heard::Frame(frame) => Said::bytes([&frame[..], &[0]].concat(), ""),
-            Heard::Silence if left.is_empty() => {
-                Said::words(format!("nothing for {:.1} s", self.patience.as_secs_f64()))
+        let got = match (heard, self.pending()) {
+            (Heard::Frame(frame), _) => Said::bytes([&frame[..], &[0]].concat(), ""),
+            (Heard::Silence, []) => {
+                Said::words(format!("nothing for {:.1} s", self.patience().as_secs_f64()))
             }
-            ending if left.is_empty() => Said::words(ending),
-            ending => Said::bytes(left.to_vec(), format!("no ␀, and then {ending}")),
+            (end, []) => Said::words(end),
+            (end, rest) => Said::bytes(rest.to_vec(), format!("no ␀, and then {end}")),
         };
-        self.failed(expected, got, is_late)
+        self.failure_in_parts(expected, got, is_late)
     }
 
-    /// Gives the next bytes, so many; anything else is a failure.
+    /// Receives exactly `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<Vec<u8>> {
         self.take_when(&format!("{len} bytes"), |bytes| (bytes.len() >= len).then_some(len))
     }
 
-    /// Gives the next line, its LF included.
+    /// Receives a line, and returns it with its LF.
     pub fn line(&mut self) -> Result<Vec<u8>> {
         self.take_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
     }
 
-    /// Gives the next bytes as soon as `len` says how many they are; `what` names them in a failure.
+    /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the
+    /// unit is complete. A failure calls the unit `what`.
     pub fn take_when(
         &mut self,
         what: &str,
         len: impl Fn(&[u8]) -> Option<usize>,
     ) -> Result<Vec<u8>> {
-        let until = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.patience();
         loop {
-            if let Some(len) = len(self.unfinished()) {
-                return Ok(self.take_bytes(len));
+            if let Some(len) = len(self.pending()) {
+                return Ok(self.take_pending(len));
             }
-            let left = until.saturating_duration_since(Instant::now());
-            match self.read(left.max(Duration::from_millis(1)))? {
-                Heard::Silence if !left.is_zero() => {}
-                Heard::Frame(_) => {}
-                ending => return Err(self.raw_failure(Said::words(what), &ending)),
+            if let Some(end) = self.read_until(deadline)? {
+                return Err(self.bytes_failure(Said::words(what), &end));
             }
         }
     }
 
-    /// The next bytes must be these.
+    /// Receives these bytes. Returns a failure at the first byte that differs.
     pub fn expect_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.expect_one_of(&[bytes])
     }
 
-    /// The next bytes must be one of these; a failure names the first that they were like longest.
-    pub fn expect_one_of(&mut self, right: &[&[u8]]) -> Result<()> {
-        let until = Instant::now() + self.patience;
+    /// Receives one of these sequences of bytes. A failure shows the sequence that matches longest.
+    pub fn expect_one_of(&mut self, expected: &[&[u8]]) -> Result<()> {
+        let deadline = Instant::now() + self.patience();
         loop {
-            let came = self.unfinished();
-            if let Some(bytes) = right.iter().find(|bytes| came.starts_with(bytes)) {
-                self.take_bytes(bytes.len());
+            let came = self.pending();
+            if let Some(bytes) = expected.iter().find(|bytes| came.starts_with(bytes)) {
+                self.take_pending(bytes.len());
                 return Ok(());
             }
-            let alike = |bytes: &[u8]| bytes.iter().zip(came).take_while(|(a, b)| a == b).count();
-            let most = right.iter().map(|bytes| alike(bytes)).max().unwrap_or_default();
-            let nearest = right.iter().find(|bytes| alike(bytes) == most).map_or(&[][..], |it| it);
-            let expected = || Said::bytes(nearest.to_vec(), "");
-            if most < came.len() {
-                let got = came[..came.len().min(nearest.len() + 64)].to_vec();
-                return Err(self.failed(expected(), Said::bytes(got, ""), false));
+            let matching =
+                |bytes: &[u8]| bytes.iter().zip(came).take_while(|(a, b)| a == b).count();
+            let longest = expected.iter().map(|bytes| matching(bytes)).max().unwrap_or_default();
+            let nearest = expected.iter().find(|bytes| matching(bytes) == longest);
+            let nearest = nearest.map_or(&[][..], |bytes| bytes);
+            let expected = Said::bytes(nearest.to_vec(), "");
+            if longest < came.len() {
+                let got = came[..came.len().min(nearest.len() + EXTRA_BYTES_SHOWN)].to_vec();
+                return Err(self.failure_in_parts(expected, Said::bytes(got, ""), false));
             }
-            let left = until.saturating_duration_since(Instant::now());
-            match self.read(left.max(Duration::from_millis(1)))? {
-                Heard::Silence if !left.is_zero() => {}
-                Heard::Frame(_) => {}
-                ending => return Err(self.raw_failure(expected(), &ending)),
+            if let Some(end) = self.read_until(deadline)? {
+                return Err(self.bytes_failure(expected, &end));
             }
         }
     }
 
-    /// Reads to the end of the connection: all bytes, and how it ended.
+    /// Receives all bytes to the end of the connection, and returns them and how the connection ended.
+    /// Returns a failure if nothing more comes, but the connection does not end.
     pub fn bytes_to_end(&mut self) -> Result<(Vec<u8>, Heard)> {
-        let mut until = Instant::now() + self.patience;
+        let mut bytes = Vec::new();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.read(left.max(Duration::from_millis(1)))? {
-                Heard::Silence if !left.is_zero() => {}
-                Heard::Frame(_) => until = Instant::now() + self.patience,
-                Heard::Silence => {
-                    return Err(self.raw_failure(Said::words("an end"), &Heard::Silence));
+            let outcome = self.read_until(Instant::now() + self.patience())?;
+            bytes.append(&mut self.take_pending(self.pending().len()));
+            match outcome {
+                None => {}
+                Some(Heard::Silence) => {
+                    let got = got_bytes(&bytes, &Heard::Silence);
+                    return Err(self.failure_in_parts(Said::words("an end"), got, true));
                 }
-                ending => return Ok((self.take_bytes(self.unfinished().len()), ending)),
+                Some(end) => return Ok((bytes, end)),
             }
         }
     }
 
-    /// A failure where the bytes have no ␀ to end them.
-    fn raw_failure(&self, expected: Said, ending: &Heard) -> anyhow::Error {
-        let got = match self.unfinished() {
-            [] => Said::words(ending),
-            left => Said::bytes(left.to_vec(), format!("and then {ending}")),
-        };
-        self.failed(expected, got, *ending == Heard::Silence)
-    }
-
-    fn failed(&self, expected: Said, got: Said, is_late: bool) -> anyhow::Error {
-        Failure { did: self.transcript(), expected, got, is_late, likely: None }.into()
-    }
-
-    /// Reads to the end of the connection: all messages, and how it ended.
+    /// Receives all messages to the end of the connection, and returns them and how the connection ended.
+    /// Returns a failure if nothing more comes, but the connection does not end.
     pub fn rest(&mut self) -> Result<(Vec<Vec<u8>>, Heard)> {
         let mut frames = Vec::new();
         loop {
-            match self.hear(self.patience)? {
+            match self.hear(self.patience())? {
                 Heard::Frame(frame) => frames.push(frame),
                 Heard::Silence => return fail_late(self.transcript(), "an end", "nothing more"),
-                ending => return Ok((frames, ending)),
+                end => return Ok((frames, end)),
             }
         }
+    }
+
+    /// Returns a failure of a client that expected bytes without a zero byte to end them.
+    fn bytes_failure(&self, expected: Said, end: &Heard) -> anyhow::Error {
+        let got = got_bytes(self.pending(), end);
+        self.failure_in_parts(expected, got, *end == Heard::Silence)
+    }
+
+    fn failure_in_parts(&self, expected: Said, got: Said, is_late: bool) -> anyhow::Error {
+        Failure { did: self.transcript(), expected, got, is_late, likely: None }.into()
+    }
+}
+
+/// Describes bytes that came, and why no more came.
+fn got_bytes(bytes: &[u8], end: &Heard) -> Said {
+    match bytes {
+        [] => Said::words(end),
+        bytes => Said::bytes(bytes.to_vec(), format!("and then {end}")),
     }
 }
