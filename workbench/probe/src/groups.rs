@@ -4,10 +4,11 @@
 //! Each server runs in a process group of its own, whose number is the process id of its first process. A
 //! watchdog is a second process that reads which groups live, and ends them when this process has ended.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, Write as _};
-use std::process::{Child, ChildStdin};
+use std::process::{Child, ChildStdin, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
@@ -22,6 +23,13 @@ static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// The pipe to the watchdog, which reads the numbers of the live groups from it.
 static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
+
+/// The name of a variable in the environment of each server, whose value is [`OWNER`].
+const OWNER_VARIABLE: &str = "PROBE_OWNER";
+
+/// A word that identifies this process, among all processes that ever ran on this machine.
+static OWNER: LazyLock<String> =
+    LazyLock::new(|| format!("{}-{:016x}", std::process::id(), fastrand::u64(..)));
 
 /// Whether processes that a server leaves behind become children of this process.
 static ADOPTS_ORPHANS: AtomicBool = AtomicBool::new(false);
@@ -43,6 +51,11 @@ pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32
     live.push(group(&started));
     tell_watchdog(&live);
     Ok(started)
+}
+
+/// Marks the process that a command will start as a server of this process, for the watchdog.
+pub(crate) fn mark(command: &mut Command) {
+    command.env(OWNER_VARIABLE, OWNER.as_str());
 }
 
 /// Removes a group that has ended from the list.
@@ -101,7 +114,8 @@ pub fn end_all() -> impl Sized {
 
 /// Sets the pipe to a watchdog, which is a process that runs [`watch_over`].
 ///
-/// Whenever the list of live groups changes, a line with their numbers is written to the pipe.
+/// Whenever the list of live groups changes, a line is written to the pipe: a word that identifies this process,
+/// and the numbers of the groups.
 pub fn set_watchdog(pipe: ChildStdin) {
     let live = lock(&LIVE);
     *lock(&WATCHDOG) = Some(pipe);
@@ -111,31 +125,43 @@ pub fn set_watchdog(pipe: ChildStdin) {
 fn tell_watchdog(live: &[u32]) {
     let mut watchdog = lock(&WATCHDOG);
     let Some(pipe) = &mut *watchdog else { return };
-    let groups: Vec<_> = live.iter().map(u32::to_string).collect();
+    let mut update = OWNER.clone();
+    for group in live {
+        let _ = write!(update, " {group}");
+    }
+    update.push('\n');
     // If the watchdog has ended, this process still ends its servers itself, unless it is killed.
-    let _ = pipe.write_all(format!("{}\n", groups.join(" ")).as_bytes());
+    let _ = pipe.write_all(update.as_bytes());
 }
 
 /// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups that it
-/// named last.
+/// named last. On Linux, it also kills a server that the process was just starting when it was killed, and
+/// could not name yet.
 ///
 /// # Errors
 ///
 /// `input` could not be read.
 pub fn watch_over(input: impl BufRead) -> Result<()> {
-    last_groups(input)?.into_iter().for_each(kill_group);
+    let line = last_line(input)?;
+    let (owner, groups) = line.split_once(' ').unwrap_or((&line, ""));
+    groups.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
+    if !owner.is_empty() {
+        let unnamed = procfs::processes_with_variable(OWNER_VARIABLE, owner);
+        unnamed.into_iter().filter_map(procfs::group).for_each(kill_group);
+    }
     Ok(())
 }
 
-/// Reads to the end of `input`, and returns the groups of its last complete line.
-fn last_groups(mut input: impl BufRead) -> Result<Vec<u32>> {
+/// Reads to the end of `input`, and returns its last complete line.
+fn last_line(mut input: impl BufRead) -> Result<String> {
     let (mut last, mut line) = (String::new(), String::new());
     // A process that is killed may leave an incomplete line, whose last number may be cut off.
     while input.read_line(&mut line)? > 0 && line.ends_with('\n') {
         std::mem::swap(&mut last, &mut line);
         line.clear();
     }
-    Ok(last.split_whitespace().filter_map(|group| group.parse().ok()).collect())
+    last.truncate(last.trim_end().len());
+    Ok(last)
 }
 
 /// Makes this process the parent of all processes that its servers leave behind (Linux), so that
@@ -219,10 +245,31 @@ mod tests {
 
     #[test]
     fn an_incomplete_line_is_ignored() -> Result<()> {
-        assert_eq!(last_groups(&b"12\n12 345\n"[..])?, [12, 345]);
-        assert_eq!(last_groups(&b"12\n12 34"[..])?, [12]);
-        assert!(last_groups(&b"12\n\n"[..])?.is_empty());
-        assert!(last_groups(&b"1"[..])?.is_empty());
+        assert_eq!(last_line(&b"owner 12\nowner 12 345\n"[..])?, "owner 12 345");
+        assert_eq!(last_line(&b"owner 12\nowner 12 34"[..])?, "owner 12");
+        assert_eq!(last_line(&b"own"[..])?, "");
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_watchdog_kills_named_groups_and_unnamed_servers() -> Result<()> {
+        use std::os::unix::process::{CommandExt, ExitStatusExt};
+
+        const KILLED: Option<i32> = Some(9);
+        let sleep = |owner: &str| {
+            let mut command = Command::new("sleep");
+            command.arg("600").env(OWNER_VARIABLE, owner).process_group(0).spawn()
+        };
+        let owner = format!("test-of-{}", *OWNER);
+        let (mut named, mut unnamed) = (sleep("another")?, sleep(&owner)?);
+        let mut foreign = sleep("another")?;
+        watch_over(format!("{owner} {}\n", named.id()).as_bytes())?;
+        assert_eq!(named.wait()?.signal(), KILLED);
+        assert_eq!(unnamed.wait()?.signal(), KILLED);
+        assert!(foreign.try_wait()?.is_none());
+        foreign.kill()?;
+        foreign.wait()?;
         Ok(())
     }
 }

@@ -96,6 +96,16 @@ pub fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Returns the processes in whose environment a variable has this value. A process of another user is left out.
+pub(crate) fn processes_with_variable(name: &str, value: &str) -> Vec<u32> {
+    let wanted = format!("{name}={value}");
+    let is_set = |pid: &u32| {
+        read(format!("/proc/{pid}/environ"))
+            .is_some_and(|variables| variables.split('\0').any(|variable| variable == wanted))
+    };
+    all_processes().into_iter().filter(is_set).collect()
+}
+
 /// Returns the number of a process's group.
 #[must_use]
 pub fn group(pid: u32) -> Option<u32> {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::listening::is_taken;
 use super::outlet::Outlet;
 use super::running::Server;
-use crate::groups::enter;
+use crate::groups;
 use crate::port::Port;
 use crate::{PATIENCE, fail};
 
@@ -247,12 +247,13 @@ impl Launch {
         let mut command = self.command()?;
         // These variables may be a developer's own settings, which must not change the result of a check.
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+        groups::mark(&mut command);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(self.stdout.stdio()?).stderr(self.stderr.stdio()?);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let begin = || command.spawn().context("there is no such program, or it cannot be run");
-        let child = enter(begin, Child::id)?;
+        let child = groups::enter(begin, Child::id)?;
         Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
     }
 
