@@ -1,4 +1,4 @@
-//! A client program in a test: what it prints on pipes, and a server made of what the test does.
+//! Tests a client program: starts it with pipes, and lets the test itself be the server.
 //!
 //! ```no_run
 //! use std::io::Write;
@@ -14,7 +14,7 @@
 //! client.expect("127.0.0.1:50312: hello");
 //! ```
 //!
-//! Whatever is not as expected is a panic: in a test that is what should happen.
+//! Every function panics if something else happens than expected, so it is of use only in tests.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,25 +27,26 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// How long anything may take before a test fails.
+/// How long each step may take before the test fails.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A server made of what the test does with the connections.
+/// A server that only accepts connections; the test does the rest.
 #[derive(Debug)]
 pub struct Server {
-    /// The port of the loopback interface that it listens on.
+    /// The port at which it listens.
     pub port: u16,
     socks: Receiver<TcpStream>,
 }
 
 impl Server {
-    /// A server that takes this many connections, and is gone by the time the test gets the last.
+    /// Listens on the loopback interface for `count` connections. When the test gets the last of them, the
+    /// server does not listen any more.
     #[must_use]
     pub fn taking(count: usize) -> Self {
         Self::taking_on("127.0.0.1", count)
     }
 
-    /// The same on another address of this machine.
+    /// Listens on another address of this machine, as [`taking`](Self::taking) does.
     #[must_use]
     pub fn taking_on(ip: &str, count: usize) -> Self {
         let listener = TcpListener::bind((ip, 0)).unwrap();
@@ -62,60 +63,60 @@ impl Server {
         Self { port, socks }
     }
 
-    /// The next client's connection.
+    /// Waits for the next connection. Reading from it also fails after [`DEADLINE`].
     #[must_use]
     #[track_caller]
     pub fn accept(&self) -> TcpStream {
-        let sock = self.socks.recv_timeout(DEADLINE).expect("no client came");
+        let sock = self.socks.recv_timeout(DEADLINE).expect("no client connected");
         sock.set_read_timeout(Some(DEADLINE)).unwrap();
         sock
     }
 }
 
-/// The text up to the first zero byte, which is read, too.
+/// Reads a message and its zero byte, and returns the message.
 #[allow(clippy::must_use_candidate)]
 #[track_caller]
 pub fn read_frame(mut sock: &TcpStream) -> String {
-    let mut frame = Vec::new();
+    let mut msg = Vec::new();
     let mut byte = [0];
     loop {
         sock.read_exact(&mut byte).expect("no message came");
         match byte {
-            [0] => return String::from_utf8(frame).unwrap(),
-            [byte] => frame.push(byte),
+            [0] => return String::from_utf8(msg).unwrap(),
+            [byte] => msg.push(byte),
         }
     }
 }
 
-/// The real client, with pipes; ended on drop.
+/// A client program that runs, with pipes; it is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Client {
     child: Child,
-    /// What it is typed into, until it ends.
+    /// Its standard input, until [`end_input`](Self::end_input) closes it.
     pub stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
 
-/// How a client ended: its exit code, and what it printed that the test has not read.
+/// How a client ended, and the lines that it printed and the test has not read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct End {
-    /// Its exit code, unless a signal ended it.
+    /// The exit code, unless a signal ended the client.
     pub code: Option<i32>,
-    /// Lines on stdout.
+    /// The lines on stdout.
     pub stdout: Vec<String>,
-    /// Lines on stderr.
+    /// The lines on stderr.
     pub stderr: Vec<String>,
 }
 
 impl Client {
-    /// Starts it for this port of the loopback interface, with these arguments besides.
+    /// Starts the program with `--port` and this port, and with further arguments.
     #[must_use]
     pub fn start(program: impl AsRef<Path>, port: u16, args: &[&str]) -> Self {
         Self::start_with_vars(program, port, args, &[])
     }
 
-    /// Starts it as [`start`](Self::start) does, with these environment variables.
+    /// Starts the program as [`start`](Self::start) does, with these environment variables.
     #[must_use]
     pub fn start_with_vars(
         program: impl AsRef<Path>,
@@ -127,7 +128,7 @@ impl Client {
             .args(["--port", &port.to_string()])
             .args(args)
             .envs(vars.iter().copied())
-            // An error is one line even so.
+            // An error has to be one line with this setting, too.
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -140,24 +141,24 @@ impl Client {
         Self { child, stdin, stdout, stderr }
     }
 
-    /// Writes to its stdin.
+    /// Writes to the client's stdin.
     pub fn type_in(&mut self, text: impl AsRef<[u8]>) {
         self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
     }
 
-    /// Its next line on stdout must be this.
+    /// Waits for the next line on the client's stdout, which must be `expected`.
     #[track_caller]
     pub fn expect(&self, expected: &str) {
         let line = self.stdout.recv_timeout(DEADLINE);
         assert_eq!(line.as_deref(), Ok(expected));
     }
 
-    /// Closes its stdin.
+    /// Closes the client's stdin.
     pub fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// Waits for the client to end; its stdin stays as it is.
+    /// Waits for the client's end. This does not close its stdin.
     #[must_use]
     pub fn end(mut self) -> End {
         let stdout = rest(&self.stdout);
@@ -173,7 +174,7 @@ impl Drop for Client {
     }
 }
 
-/// The lines of a pipe, as they come.
+/// Reads the lines of a pipe in a thread, and sends each line when it is complete.
 pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -184,7 +185,7 @@ pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// All lines that are still to come.
+/// Waits for the end of the lines, and returns all that were not received yet.
 #[must_use]
 pub fn rest(lines: &Receiver<String>) -> Vec<String> {
     let mut rest = Vec::new();
@@ -192,19 +193,21 @@ pub fn rest(lines: &Receiver<String>) -> Vec<String> {
         match lines.recv_timeout(DEADLINE) {
             Ok(line) => rest.push(line),
             Err(RecvTimeoutError::Disconnected) => return rest,
-            Err(RecvTimeoutError::Timeout) => panic!("the client does not end; it said {rest:?}"),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("the client does not end; it printed {rest:?}")
+            }
         }
     }
 }
 
-/// Checks for exit code 1 and one line on stderr, with these words in it.
+/// Checks that the exit code is 1 and that stderr is one line, which contains these words.
 #[track_caller]
 pub fn assert_failed(end: &End, words: &str) {
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(matches!(&end.stderr[..], [line] if line.contains(words)), "{end:?}");
 }
 
-/// Closes a connection with a reset, as a server does that crashes or gives a client up.
+/// Closes a connection with a reset, as the system does for a server that was killed.
 pub fn reset(sock: TcpStream) {
     SockRef::from(&sock).set_linger(Some(Duration::ZERO)).unwrap();
     drop(sock);

@@ -1,37 +1,39 @@
 use std::fmt;
 
-/// Why a check failed, in the three parts that let a reader judge without running it again.
+use crate::show::show;
+
+/// Why a check failed, in three parts: a reader can judge the failure without running the check again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What the check did.
+    /// The actions of the check.
     pub did: String,
-    /// What the rule says must follow.
+    /// The outcome that the rule requires.
     pub expected: Said,
-    /// What followed.
+    /// The outcome that the check observed.
     pub got: Said,
-    /// Whether something failed to happen in time, so that a slow machine may be to blame.
+    /// Whether something did not happen in time: the cause may also be a slow machine.
     pub is_late: bool,
-    /// What is likely wrong, where what was got tells more than that the check failed.
+    /// The likely mistake in the server, where the outcome shows more than that the check failed.
     pub likely: Option<&'static str>,
 }
 
-/// What was expected, or came: in words, and where it is about bytes, these.
+/// An outcome, required or observed: words, or bytes with a remark.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// In words; with bytes, what is to be said about them, and often nothing.
+    /// The words, or the remark about the bytes, which may be empty.
     pub text: String,
     /// The bytes as they are on the wire.
     pub bytes: Option<Vec<u8>>,
 }
 
 impl Said {
-    /// Bytes, and what is to be said about them.
+    /// Returns bytes with a remark about them.
     #[must_use]
     pub fn bytes(bytes: Vec<u8>, text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), bytes: Some(bytes) }
     }
 
-    /// In words alone.
+    /// Returns words without bytes.
     #[must_use]
     pub fn words(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), bytes: None }
@@ -41,7 +43,7 @@ impl Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = &self.bytes else { return f.write_str(&self.text) };
-        f.write_str(&crate::wire::show(bytes))?;
+        f.write_str(&show(bytes))?;
         if self.text.is_empty() { Ok(()) } else { write!(f, ", {}", self.text) }
     }
 }
@@ -61,7 +63,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
-    /// A failure told in words.
+    /// Returns a failure whose parts are words.
     #[must_use]
     pub fn new(
         did: impl fmt::Display,
@@ -72,7 +74,7 @@ impl Failure {
         Self { did: did.to_string(), expected, got, is_late: false, likely: None }
     }
 
-    /// What did not happen in time.
+    /// Marks the failure as one where something did not happen in time.
     #[must_use]
     pub fn late(mut self) -> Self {
         self.is_late = true;
@@ -80,7 +82,7 @@ impl Failure {
     }
 }
 
-/// Gives a [`Failure`] as an error, ready for `?` or as the end of a function.
+/// Returns a [`Failure`] as an error, for `?` or as the last expression of a function.
 pub fn fail<T>(
     did: impl fmt::Display,
     expected: impl fmt::Display,
@@ -89,7 +91,7 @@ pub fn fail<T>(
     Err(Failure::new(did, expected, got).into())
 }
 
-/// The same for what did not happen in time.
+/// Returns a [`Failure`] as an error, marked as one where something did not happen in time.
 pub fn fail_late<T>(
     did: impl fmt::Display,
     expected: impl fmt::Display,
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_before_what_is_said_about_them() {
+    fn bytes_come_before_the_remark() {
         let said = Said::bytes(b"a\0".to_vec(), "then the end");
         assert_eq!(said.to_string(), "\"a␀\" [61 00], then the end");
     }

@@ -1,32 +1,36 @@
-//! Starts, watches and ends any server, known only by its command line and its port, and talks to it in raw
-//! bytes.
+//! Starts, watches and ends servers in any language, and sends them raw bytes as their client.
 //!
-//! | for | items |
+//! | task | items |
 //! |---|---|
-//! | start, signal and end a server | [`server`] |
-//! | keep a port for a server that must be told one | [`port`] |
-//! | talk to it in raw bytes | [`wire`]; inside TLS: [`tls`]; the record of what each client did: [`tape`] |
-//! | talk to a client, as its user and as its server | [`dialogue`] |
-//! | what Linux tells about processes and sockets | [`procfs`], [`sockdiag`] |
-//! | a failure in three parts | [`Failure`] |
+//! | start, signal and end a server; read its output | [`server`] |
+//! | reserve a port for a server that has to be given one | [`port`] |
+//! | send and receive raw bytes as a client | [`wire`]; with TLS: [`tls`]; a record of it: [`tape`] |
+//! | test a client program, as its user and as its server | [`dialogue`] |
+//! | get information about processes and sockets (Linux) | [`linux`] |
+//! | describe a failure in three parts | [`Failure`], [`fail`], [`fail_late`] |
+//! | wait for a condition, at most for a given time | [`wait_until`], [`PATIENCE`] |
+//! | skip a test, but not on the CI machine | [`skip`] |
+//! | put text into HTML and SVG | [`markup`] |
 //!
-//! Nothing here waits for a fixed time: it waits until something can be observed, with a deadline that is far
-//! longer than a loaded machine needs.
+//! Nothing here sleeps for a fixed time: each function waits for something that can be observed, up to a
+//! deadline that is far longer than a loaded machine needs.
 #![warn(missing_docs)]
 
 pub mod dialogue;
 mod failure;
+mod groups;
+pub mod linux;
 pub mod markup;
 pub mod port;
-pub mod procfs;
 pub mod server;
+mod show;
 mod skip;
-pub mod sockdiag;
 pub mod tape;
 pub mod tls;
 mod wait;
 pub mod wire;
 
 pub use failure::{Failure, Said, fail, fail_late};
+pub use linux::{procfs, sockdiag};
 pub use skip::skip;
 pub use wait::{PATIENCE, wait_until};

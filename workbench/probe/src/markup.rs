@@ -1,21 +1,23 @@
-//! Text in HTML and SVG.
+//! Puts text into HTML and SVG.
 
-/// Text from outside, so that it is text inside: between two tags, or as the value of an attribute.
+/// Escapes a text for HTML and SVG, between two tags or in the value of an attribute.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
+    for ch in text.chars() {
+        match ch {
             '&' => safe += "&amp;",
             '<' => safe += "&lt;",
             '>' => safe += "&gt;",
             '"' => safe += "&quot;",
             '\'' => safe += "&#39;",
-            // What HTML or XML does not have, and what would turn the page's direction of writing.
+            // HTML and XML do not allow these two characters.
             '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
-            _ if letter.is_control() && letter != '\n' => safe.push('\u{fffd}'),
+            // Nor do they allow most control characters.
+            _ if ch.is_control() && ch != '\n' => safe.push('\u{fffd}'),
+            // These characters would change the direction of the text that follows.
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => safe.push('\u{fffd}'),
-            _ => safe.push(letter),
+            _ => safe.push(ch),
         }
     }
     safe

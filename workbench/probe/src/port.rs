@@ -1,6 +1,6 @@
-//! A port for a server that has to be told which one to take.
+//! Reserves a port for a server that has to be given a port number.
 //!
-//! A server that picks its own port (`--port 0`) and says which needs none of this.
+//! A server that lets the system pick its port (`--port 0`) and prints the number does not need this.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -9,49 +9,50 @@ use std::ops::RangeInclusive;
 use anyhow::{Result, bail};
 use socket2::{Domain, Socket, Type};
 
-use crate::server;
+use crate::groups;
 
-/// A TCP port that no other process of ours takes as long as this is held.
+/// A TCP port that is reserved, among the processes that use this module, until this value is dropped.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    /// The UDP port of the same number. Only one process can have it, and a process that is killed
-    /// gives it back.
-    _twin: UdpSocket,
+    /// The UDP port of the same number, which marks the TCP port as reserved: only one process can bind it,
+    /// and the system frees it even when that process is killed.
+    _marker: UdpSocket,
 }
 
 impl Port {
-    /// Finds a TCP port that nothing has, and keeps it from others who ask here, in this process or
-    /// in another.
+    /// Finds a TCP port that no socket uses, and reserves it: no other call of this function, in this process
+    /// or in another, returns the same port.
     ///
     /// # Errors
     ///
     /// No free port was found.
     pub fn reserve() -> Result<Self> {
         const TRIES: usize = 1000;
-        const ALL: RangeInclusive<u16> = 10_000..=65_535;
-        let handed_out = handed_out();
+        const CANDIDATES: RangeInclusive<u16> = 10_000..=65_535;
+        let ephemeral = ephemeral_ports();
         for tries in 0..TRIES {
-            let number = fastrand::u16(ALL);
-            // Where the system hands out nearly all of them, one of its own is better than none.
-            if handed_out.contains(&number) && tries < TRIES / 2 {
+            let number = fastrand::u16(CANDIDATES);
+            // The system may give such a port to another program at any moment. Where nearly all
+            // ports are ephemeral, one of them is better than no port.
+            if ephemeral.contains(&number) && tries < TRIES / 2 {
                 continue;
             }
-            let Ok(twin) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
-            if server::while_none_starts(|| is_free(number)) {
-                return Ok(Self { number, _twin: twin });
+            let Ok(marker) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
+            if groups::while_nothing_starts(|| is_free(number)) {
+                return Ok(Self { number, _marker: marker });
             }
         }
-        bail!("no free port found")
+        bail!("found no free TCP port in {TRIES} tries")
     }
 
-    /// Returns its number.
+    /// Returns the number.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number
     }
 
-    /// Returns the address at which a server on this machine listens on it.
+    /// Returns the port's address on the loopback interface.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
@@ -64,19 +65,19 @@ impl fmt::Display for Port {
     }
 }
 
-/// Returns the ports that the system gives to outgoing connections and to listeners on port 0.
-fn handed_out() -> RangeInclusive<u16> {
-    // In use on macOS and Windows (49152 to 65535), too.
-    const USUALLY: RangeInclusive<u16> = 32_768..=65_535;
+/// Returns the ephemeral ports: the system gives them to outgoing connections and to listeners on port 0.
+fn ephemeral_ports() -> RangeInclusive<u16> {
+    // Contains the ephemeral ports of macOS and Windows, 49152 to 65535, too.
+    const DEFAULT: RangeInclusive<u16> = 32_768..=65_535;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let range = range.ok().and_then(|text| {
         let (first, last) = text.trim().split_once(char::is_whitespace)?;
         Some(first.parse().ok()?..=last.trim().parse().ok()?)
     });
-    range.unwrap_or(USUALLY)
+    range.unwrap_or(DEFAULT)
 }
 
-/// Reports whether any server could take a port now, on every interface, over IPv4 and IPv6.
+/// Reports whether a server could bind a port now, on every interface, over IPv4 and IPv6.
 ///
 /// This does not set `SO_REUSEADDR`, so that the system also refuses a port that still has connections in
 /// `TIME_WAIT`, because a server without `SO_REUSEADDR` could not bind it either. The port is not listened

@@ -1,10 +1,10 @@
 use anyhow::{Result, ensure};
 
-/// Says why a test is skipped.
+/// Prints why a test is skipped.
 ///
 /// # Errors
 ///
-/// The variable `CI` is set: a developer's machine may lack a tool; the CI machine may not.
+/// The variable `CI` is set: a developer's machine may lack a tool, but the CI machine has to have it.
 pub fn skip(why: &str) -> Result<()> {
     ensure!(std::env::var_os("CI").is_none(), "not tested, although CI is set: {why}");
     eprintln!("skipped: {why}");

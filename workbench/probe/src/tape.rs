@@ -1,182 +1,190 @@
-//! Who sent what when: the last steps of the clients of one check, as one story.
+//! Records the bytes that the clients of one check sent and received, with the times, so that the report on a
+//! failure can show them.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::wire::{show, show_text};
+use crate::show::{MAX_BYTES_SHOWN, show, show_text};
 
-/// The steps that a tape keeps; of older ones it only tells how many there were.
-const STEPS_KEPT: usize = 48;
+/// How many steps a record keeps; of older steps it keeps only the number.
+const MAX_STEPS: usize = 48;
 
-/// The bytes kept of a step that moved more.
-pub(crate) const BYTES_KEPT: usize = 160;
+/// How many rows a table has for steps.
+const MAX_ROWS: usize = 16;
 
-/// What one client did, or what happened to it.
+/// How many columns a table has for clients.
+const MAX_COLUMNS: usize = 4;
+
+/// The kind of a client's step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum StepKind {
     /// It sent bytes.
     Sent,
-    /// It got bytes.
-    Got,
-    /// Something else, in words.
+    /// It received bytes.
+    Received,
+    /// Another event, which the step's bytes describe as text.
     Note,
 }
 
+/// An action of one client, or an event of its connection.
 #[derive(Clone, Debug)]
-struct Event {
+struct Step {
+    /// The time since the first step of the record.
     at: Duration,
-    lane: usize,
-    step: Step,
-    /// The first of the bytes.
-    kept: Vec<u8>,
+    client: usize,
+    kind: StepKind,
+    /// The first bytes, at most [`MAX_BYTES_SHOWN`].
+    bytes: Vec<u8>,
+    /// The number of all bytes.
     len: usize,
 }
 
-/// A record that several clients write to; a copy is the same record.
-#[derive(Clone, Debug)]
-pub struct Tape(Arc<Mutex<Inner>>);
+/// A record that several clients write to; a clone is the same record.
+#[derive(Clone, Debug, Default)]
+pub struct Tape(Arc<Mutex<State>>);
 
-#[derive(Debug)]
-struct Inner {
-    /// When the first step was made.
+#[derive(Debug, Default)]
+struct State {
+    /// When the first step was taken.
     begin: Option<Instant>,
-    lanes: usize,
-    events: VecDeque<Event>,
-    forgotten: usize,
-}
-
-impl Default for Tape {
-    fn default() -> Self {
-        let inner = Inner { begin: None, lanes: 0, events: VecDeque::new(), forgotten: 0 };
-        Self(Arc::new(Mutex::new(inner)))
-    }
+    clients: usize,
+    steps: VecDeque<Step>,
+    /// How many steps were dropped because there were more than [`MAX_STEPS`].
+    dropped: usize,
 }
 
 impl Tape {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the next client its place in the story.
-    pub(crate) fn lane(&self) -> usize {
-        let mut inner = self.inner();
-        inner.lanes += 1;
-        inner.lanes - 1
+    /// Adds a client, and returns its number.
+    pub(crate) fn add_client(&self) -> usize {
+        let mut state = self.state();
+        state.clients += 1;
+        state.clients - 1
     }
 
-    pub(crate) fn add(&self, lane: usize, step: Step, bytes: &[u8]) {
-        let mut inner = self.inner();
-        let at = inner.begin.get_or_insert_with(Instant::now).elapsed();
-        // How the network cut what came says nothing: what came in a row is one step.
-        if let Some(last) = inner.events.back_mut()
-            && (last.lane, last.step, step) == (lane, Step::Got, Step::Got)
+    /// Adds a step of a client.
+    pub(crate) fn add_step(&self, client: usize, kind: StepKind, bytes: &[u8]) {
+        let mut state = self.state();
+        let at = state.begin.get_or_insert_with(Instant::now).elapsed();
+        // Into how many reads the network cuts the bytes is chance: bytes received in a row are one step.
+        if let Some(last) = state.steps.back_mut()
+            && (last.client, last.kind, kind) == (client, StepKind::Received, StepKind::Received)
         {
-            let room = BYTES_KEPT.saturating_sub(last.kept.len()).min(bytes.len());
-            last.kept.extend_from_slice(&bytes[..room]);
+            let room = MAX_BYTES_SHOWN.saturating_sub(last.bytes.len()).min(bytes.len());
+            last.bytes.extend_from_slice(&bytes[..room]);
             last.len += bytes.len();
             return;
         }
-        if inner.events.len() == STEPS_KEPT {
-            inner.events.pop_front();
-            inner.forgotten += 1;
+        if state.steps.len() == MAX_STEPS {
+            state.steps.pop_front();
+            state.dropped += 1;
         }
-        let kept = bytes[..bytes.len().min(BYTES_KEPT)].to_vec();
-        inner.events.push_back(Event { at, lane, step, kept, len: bytes.len() });
+        let kept = bytes[..bytes.len().min(MAX_BYTES_SHOWN)].to_vec();
+        state.steps.push_back(Step { at, client, kind, bytes: kept, len: bytes.len() });
     }
 
-    /// The steps of one client, a line each.
-    pub(crate) fn of_lane(&self, lane: usize) -> String {
-        let inner = self.inner();
+    /// Returns the steps of one client as text, one line for each step.
+    pub(crate) fn steps_of(&self, client: usize) -> String {
+        let state = self.state();
         let mut text = String::new();
-        if inner.forgotten > 0 {
-            let _ = writeln!(text, "  … {} steps before", inner.forgotten);
+        if state.dropped > 0 {
+            let _ = writeln!(text, "  … {} earlier steps, of all clients", state.dropped);
         }
-        for event in inner.events.iter().filter(|event| event.lane == lane) {
-            let more = if event.len > event.kept.len() {
-                format!("… ({} bytes)", event.len)
-            } else {
-                String::new()
+        for step in state.steps.iter().filter(|step| step.client == client) {
+            let rest = match step.is_shortened() {
+                true => format!("… ({} bytes)", step.len),
+                false => String::new(),
             };
-            let _ = match event.step {
-                Step::Sent => writeln!(text, "  → {}{more}", show(&event.kept)),
-                Step::Got => writeln!(text, "  ← {}{more}", show(&event.kept)),
-                Step::Note => writeln!(text, "  · {}", String::from_utf8_lossy(&event.kept)),
+            let _ = match step.kind {
+                StepKind::Sent => writeln!(text, "  → {}{rest}", show(&step.bytes)),
+                StepKind::Received => writeln!(text, "  ← {}{rest}", show(&step.bytes)),
+                StepKind::Note => writeln!(text, "  · {}", String::from_utf8_lossy(&step.bytes)),
             };
         }
         text
     }
 
-    /// A picture: a column for each of the last clients that did something, a row for each step.
+    /// Returns the record as a table: one row for each of the last steps, and one column for each of the
+    /// clients that took a step last.
     #[must_use]
     pub fn picture(&self) -> String {
-        let inner = self.inner();
-        let shown = lanes_shown(&inner.events);
-        let width = match shown.len() {
+        let state = self.state();
+        let columns = last_clients(&state.steps);
+        let width = match columns.len() {
             0 => return String::new(),
             1 => 60,
             n => 80 / n,
         };
-        let rows: Vec<_> = inner.events.iter().filter(|it| shown.contains(&it.lane)).collect();
-        let left_out = inner.forgotten + inner.events.len() - rows.len().min(ROWS_SHOWN);
+        let rows: Vec<_> = state.steps.iter().filter(|it| columns.contains(&it.client)).collect();
+        let left_out = state.dropped + state.steps.len() - rows.len().min(MAX_ROWS);
         let mut text = format!("{:>9}", "ms");
-        for lane in &shown {
-            let _ = write!(text, "   {:width$}", name(*lane));
+        for client in &columns {
+            let _ = write!(text, "   {:width$}", client_name(*client));
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
         if left_out > 0 {
-            let _ = writeln!(text, "{:>9}   {left_out} steps before, or of others", "…");
+            let _ =
+                writeln!(text, "{:>9}   {left_out} earlier steps, or steps of other clients", "…");
         }
-        for event in &rows[rows.len().saturating_sub(ROWS_SHOWN)..] {
-            let column = shown.iter().position(|lane| *lane == event.lane).unwrap_or(0);
-            let millis = event.at.as_secs_f64() * 1000.0;
-            let blank = column * (width + 3);
-            let _ = writeln!(text, "{millis:>9.1}   {:blank$}{}", "", event.cell(width));
+        for step in &rows[rows.len().saturating_sub(MAX_ROWS)..] {
+            let column = columns.iter().position(|client| *client == step.client).unwrap_or(0);
+            let millis = step.at.as_secs_f64() * 1000.0;
+            let indent = column * (width + 3);
+            let _ = writeln!(text, "{millis:>9.1}   {:indent$}{}", "", step.cell(width));
         }
         text
     }
 }
 
-/// The rows and the columns of a picture.
-const ROWS_SHOWN: usize = 16;
-const LANES_SHOWN: usize = 4;
-
-fn lanes_shown(events: &VecDeque<Event>) -> Vec<usize> {
-    let mut lanes = Vec::new();
-    for event in events.iter().rev() {
-        if !lanes.contains(&event.lane) && lanes.len() < LANES_SHOWN {
-            lanes.push(event.lane);
+/// Returns the clients that took a step last, at most [`MAX_COLUMNS`], in the order of their numbers.
+fn last_clients(steps: &VecDeque<Step>) -> Vec<usize> {
+    let mut clients = Vec::new();
+    for step in steps.iter().rev() {
+        if !clients.contains(&step.client) && clients.len() < MAX_COLUMNS {
+            clients.push(step.client);
         }
     }
-    lanes.sort_unstable();
-    lanes
+    clients.sort_unstable();
+    clients
 }
 
-/// What a client is called in a picture: A to Z, then by its number.
+/// Returns the name of a client in a record: A to Z for the first 26 clients, then its number.
 #[must_use]
-pub(crate) fn name(lane: usize) -> String {
-    match u8::try_from(lane) {
+pub(crate) fn client_name(client: usize) -> String {
+    match u8::try_from(client) {
         Ok(n @ 0..26) => char::from(b'A' + n).to_string(),
-        _ => format!("client {}", lane + 1),
+        _ => format!("client {}", client + 1),
     }
 }
 
-impl Event {
+impl Step {
+    /// Reports whether it had more bytes than were kept.
+    fn is_shortened(&self) -> bool {
+        self.len > self.bytes.len()
+    }
+
+    /// Returns its text in a column of this width.
     fn cell(&self, width: usize) -> String {
-        let more = if self.len > self.kept.len() { self.len } else { 0 };
-        match self.step {
-            Step::Sent => format!("→ {}", fit(&show_text(&self.kept), self.len, more, width - 2)),
-            Step::Got => format!("← {}", fit(&show_text(&self.kept), self.len, more, width - 2)),
-            Step::Note => String::from_utf8_lossy(&self.kept).into_owned(),
-        }
+        let arrow = match self.kind {
+            StepKind::Sent => '→',
+            StepKind::Received => '←',
+            StepKind::Note => return String::from_utf8_lossy(&self.bytes).into_owned(),
+        };
+        let text = quoted(&show_text(&self.bytes), self.len, self.is_shortened(), width - 2);
+        format!("{arrow} {text}")
     }
 }
 
-/// Quotes a text so that it takes no more than so many columns; of a long one it tells the length.
-fn fit(text: &str, len: usize, more: usize, width: usize) -> String {
-    if more == 0 && text.chars().count() + 2 <= width {
+/// Quotes a text, so that it takes at most `width` columns. Where the text is shortened, here or before, the
+/// number of all bytes follows it.
+fn quoted(text: &str, len: usize, is_shortened: bool, width: usize) -> String {
+    if !is_shortened && text.chars().count() + 2 <= width {
         return format!("\"{text}\"");
     }
     let tail = format!("…\" {len} B");
@@ -189,24 +197,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tape_keeps_the_last_steps() {
+    fn a_record_keeps_the_last_steps() {
         let tape = Tape::default();
-        let lane = tape.lane();
-        for i in 0..STEPS_KEPT + 3 {
-            tape.add(lane, Step::Sent, i.to_string().as_bytes());
+        let client = tape.add_client();
+        for i in 0..MAX_STEPS + 3 {
+            tape.add_step(client, StepKind::Sent, i.to_string().as_bytes());
         }
-        let shown = tape.of_lane(lane);
-        assert!(shown.starts_with("  … 3 steps before\n  → \"3\""));
+        let shown = tape.steps_of(client);
+        assert!(shown.starts_with("  … 3 earlier steps, of all clients\n  → \"3\""));
         assert!(shown.ends_with("\"50\" [35 30]\n"));
     }
 
     #[test]
     fn a_picture_has_a_column_for_each_client() {
         let tape = Tape::default();
-        let (a, b) = (tape.lane(), tape.lane());
-        tape.add(a, Step::Sent, b"hi\0");
-        tape.add(b, Step::Got, b"A: ");
-        tape.add(b, Step::Got, b"hi\0");
+        let (a, b) = (tape.add_client(), tape.add_client());
+        tape.add_step(a, StepKind::Sent, b"hi\0");
+        tape.add_step(b, StepKind::Received, b"A: ");
+        tape.add_step(b, StepKind::Received, b"hi\0");
         let picture = tape.picture();
         let lines: Vec<_> = picture.lines().collect();
         assert_eq!(lines.len(), 3);
@@ -216,8 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut_and_counted() {
-        assert_eq!(fit(&"x".repeat(50), 50, 0, 20), "\"xxxxxxxxxxxx…\" 50 B");
-        assert_eq!(fit("x", 1, 0, 20), "\"x\"");
+    fn a_long_text_is_shortened_and_its_bytes_are_counted() {
+        assert_eq!(quoted(&"x".repeat(50), 50, false, 20), "\"xxxxxxxxxxxx…\" 50 B");
+        assert_eq!(quoted("x", 1, false, 20), "\"x\"");
+        assert_eq!(quoted("x", 200, true, 20), "\"x…\" 200 B");
     }
 }

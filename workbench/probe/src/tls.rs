@@ -1,4 +1,4 @@
-//! TLS between a client's socket and its bytes: whom the client trusts, and a session with a server.
+//! Speaks TLS as a client: the settings of all clients of one server, and the session of one connection.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -16,34 +16,36 @@ use rustls::{
     SignatureScheme,
 };
 
-/// The name that a server's certificate must have, where it is looked at.
+/// The name that a server's certificate has to contain, unless any certificate is accepted.
 pub const SERVER_NAME: &str = "localhost";
 
-/// How clients speak TLS with a server: 1.3 or 1.2, with a whole handshake each time.
+/// The TLS settings of the clients of one server: TLS 1.3 or 1.2, and a full handshake for each connection.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
-    /// What is known of the server's certificate.
+    /// Which certificates are accepted, for the notes on the server.
     trust: String,
-    met: Arc<Mutex<Met>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
-/// What was seen of a server.
+/// Observations of the server, from all its connections.
 #[derive(Debug, Default)]
-struct Met {
+struct Seen {
+    /// The version of the last handshake that was completed.
     version: Option<ProtocolVersion>,
+    /// Whether the server ended a stream without `close_notify`.
     cuts_off: bool,
 }
 
 impl Tls {
-    /// Takes a server with a certificate for [`SERVER_NAME`] that a CA in this file has signed.
+    /// Accepts a certificate for [`SERVER_NAME`] that a CA in this file has signed.
     pub fn trusting(ca: &Path) -> Result<Self> {
         let shown = ca.display();
         let text = fs::read(ca).with_context(|| format!("cannot read {shown}"))?;
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(&text) {
-            let cert = cert.map_err(|err| anyhow!("{shown} is no valid PEM: {err}"))?;
-            roots.add(cert).with_context(|| format!("a certificate in {shown} makes no sense"))?;
+            let cert = cert.map_err(|err| anyhow!("{shown} is not a valid PEM file: {err}"))?;
+            roots.add(cert).with_context(|| format!("a certificate in {shown} is not valid"))?;
         }
         if roots.is_empty() {
             bail!("there is no certificate in {shown} (-----BEGIN CERTIFICATE-----)");
@@ -54,11 +56,11 @@ impl Tls {
         Self::with(verifier.build()?, trust)
     }
 
-    /// Takes any server, whatever its certificate says.
+    /// Accepts any certificate.
     pub fn trusting_anybody() -> Result<Self> {
         let trust = "nobody looked at its certificate (with --ca FILE, it has to be signed by a CA \
                      in FILE)";
-        Self::with(Arc::new(Anybody), trust.to_owned())
+        Self::with(Arc::new(AcceptAny), trust.to_owned())
     }
 
     fn with(verifier: Arc<dyn ServerCertVerifier>, trust: String) -> Result<Self> {
@@ -67,28 +69,28 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        // So that the first handshake with a server costs what the next one does.
+        // So that every handshake with a server costs as much as the first.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), trust, met: Arc::default() })
+        Ok(Self { config: Arc::new(config), trust, seen: Arc::default() })
     }
 
-    /// The bytes with which a client begins.
+    /// Returns the first bytes that a client sends.
     pub fn hello(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         Session::begin(self)?.flush(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Whether the end of one direction is the end of both, as in TLS 1.2 (RFC 5246 section 7.2.1).
+    /// Reports whether the end of one direction also ends the other one, as in TLS 1.2 (RFC 5246, 7.2.1).
     #[must_use]
     pub fn ends_both(&self) -> bool {
-        self.met().version == Some(ProtocolVersion::TLSv1_2)
+        self.seen().version == Some(ProtocolVersion::TLSv1_2)
     }
 
-    /// What is to be told of a server that was checked so.
+    /// Returns notes on the TLS of the server, for the report on it.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Met { version, cuts_off } = *self.met();
+        let Seen { version, cuts_off } = *self.seen();
         let Some(version) = version else { return Vec::new() };
         let mut notes = vec![format!("it speaks {}; {}.", name(version), self.trust)];
         if cuts_off {
@@ -97,14 +99,13 @@ impl Tls {
         notes
     }
 
-    fn met(&self) -> MutexGuard<'_, Met> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 const CUTS_OFF: &str = "it ends connections without close_notify, so that clients cannot know whether \
-                        something was cut off (RFC 8446 section 6.1). Apart from this note, that is \
-                        let pass.";
+                        something was cut off (RFC 8446 section 6.1). No check fails because of it.";
 
 fn name(version: ProtocolVersion) -> &'static str {
     match version {
@@ -114,11 +115,11 @@ fn name(version: ProtocolVersion) -> &'static str {
     }
 }
 
-/// Believes everybody: who is checked has no secrets from us, nor we from it.
+/// Accepts every certificate: a check sends no secrets to the server.
 #[derive(Debug)]
-struct Anybody;
+struct AcceptAny;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -153,94 +154,99 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// One connection's TLS, which knows nothing of its socket: what comes is put in, what has to go is
-/// taken out.
+/// The TLS of one connection, without the socket: the caller passes in the bytes that came from the socket,
+/// and [`flush`](Self::flush) writes the bytes that go to it.
 #[derive(Debug)]
 pub struct Session {
     conn: ClientConnection,
-    met: Arc<Mutex<Met>>,
-    is_notified: bool,
+    seen: Arc<Mutex<Seen>>,
+    has_close_notify: bool,
 }
 
 impl Session {
-    /// The client's side, before its first byte.
+    /// Begins a session; nothing is sent before the first [`flush`](Self::flush).
     pub fn begin(tls: &Tls) -> Result<Self> {
         let name = ServerName::try_from(SERVER_NAME)?;
         let conn = ClientConnection::new(Arc::clone(&tls.config), name)?;
-        Ok(Self { conn, met: Arc::clone(&tls.met), is_notified: false })
+        Ok(Self { conn, seen: Arc::clone(&tls.seen), has_close_notify: false })
     }
 
-    /// Does the whole handshake over a socket that waits, and gives the session. Nothing may have been
-    /// said in it by then.
+    /// Does the whole handshake over a blocking socket, and returns the session.
+    ///
+    /// # Errors
+    ///
+    /// The handshake failed, or the server sent data at once, before the client sent any.
     pub fn shake(tls: &Tls, sock: &mut (impl Read + Write)) -> Result<Self> {
         let mut session = Self::begin(tls)?;
-        let (mut raw, mut plain) = ([0; 4096], Vec::new());
-        while session.is_shaking() {
+        let (mut encrypted, mut plain) = ([0; 4096], Vec::new());
+        while session.is_handshaking() {
             session.flush(sock)?;
-            match sock.read(&mut raw)? {
-                0 => bail!("the server ended the connection amid the TLS handshake"),
-                n => session.take_in(&raw[..n], &mut plain)?,
+            match sock.read(&mut encrypted)? {
+                0 => bail!("the server ended the connection during the TLS handshake"),
+                n => session.take_in(&encrypted[..n], &mut plain)?,
             }
         }
         session.flush(sock)?;
-        ensure!(plain.is_empty(), "the server speaks first, inside TLS");
+        ensure!(plain.is_empty(), "the server sent data before the client did, inside TLS");
         Ok(session)
     }
 
-    /// Whether the handshake still lasts.
-    #[must_use]
-    pub fn is_shaking(&self) -> bool {
+    /// Reports whether the handshake is not completed yet.
+    pub(crate) fn is_handshaking(&self) -> bool {
         self.conn.is_handshaking()
     }
 
-    /// Whether the server has said that nothing more comes.
-    #[must_use]
-    pub fn is_notified(&self) -> bool {
-        self.is_notified
+    /// Reports whether the server has sent `close_notify`: nothing more comes after it.
+    pub(crate) fn has_close_notify(&self) -> bool {
+        self.has_close_notify
     }
 
-    /// What was agreed on, once the handshake is done.
-    #[must_use]
-    pub fn version(&self) -> &'static str {
+    /// Returns the name of the TLS version that the handshake chose, once it is completed.
+    pub(crate) fn version(&self) -> &'static str {
         self.conn.protocol_version().map_or("TLS", name)
     }
 
-    /// Takes in what has come, and adds to `plain` what it says.
-    pub fn take_in(&mut self, mut came: &[u8], plain: &mut Vec<u8>) -> Result<(), rustls::Error> {
-        while !came.is_empty() && !self.is_notified {
-            // What is in the buffers has been taken out of them each time, so there is room.
-            self.conn.read_tls(&mut came).map_err(|err| rustls::Error::General(err.to_string()))?;
-            let was_shaking = self.conn.is_handshaking();
+    /// Decrypts bytes that came from the socket, and appends their data to `plain`.
+    pub fn take_in(
+        &mut self,
+        mut encrypted: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), rustls::Error> {
+        while !encrypted.is_empty() && !self.has_close_notify {
+            // There is room in the buffers of rustls: each turn of this loop empties them.
+            self.conn
+                .read_tls(&mut encrypted)
+                .map_err(|err| rustls::Error::General(err.to_string()))?;
+            let was_handshaking = self.conn.is_handshaking();
             let state = self.conn.process_new_packets()?;
-            if was_shaking && !self.conn.is_handshaking() {
-                self.met().version = self.conn.protocol_version();
+            if was_handshaking && !self.conn.is_handshaking() {
+                self.seen().version = self.conn.protocol_version();
             }
             let before = plain.len();
             plain.resize(before + state.plaintext_bytes_to_read(), 0);
             let read = self.conn.reader().read_exact(&mut plain[before..]);
             read.map_err(|err| rustls::Error::General(err.to_string()))?;
-            self.is_notified = state.peer_has_closed();
+            self.has_close_notify = state.peer_has_closed();
         }
         Ok(())
     }
 
-    /// Whether this server has shaken hands, with this client or with another.
-    #[must_use]
-    pub fn was_met(&self) -> bool {
-        self.met().version.is_some()
+    /// Reports whether this server has completed a handshake, with this client or with another.
+    pub(crate) fn server_speaks_tls(&self) -> bool {
+        self.seen().version.is_some()
     }
 
-    /// Keeps in mind that the server ended a connection in good order, but without a word of it in TLS.
-    pub fn was_cut_off(&self) {
-        self.met().cuts_off = true;
+    /// Notes that the server ended a stream without `close_notify`.
+    pub(crate) fn set_cuts_off(&self) {
+        self.seen().cuts_off = true;
     }
 
-    /// Takes bytes to be said, as many as there is room for.
+    /// Encrypts bytes, as many as the buffers have room for, and returns their number.
     pub fn put(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.conn.writer().write(bytes)
     }
 
-    /// Sends what has to go, as far as the socket takes it.
+    /// Writes the encrypted bytes to the socket, as many as it accepts.
     pub fn flush(&mut self, sock: &mut impl Write) -> io::Result<()> {
         while self.conn.wants_write() {
             if self.conn.write_tls(sock)? == 0 {
@@ -250,29 +256,29 @@ impl Session {
         Ok(())
     }
 
-    /// Whether something has to go.
+    /// Reports whether encrypted bytes wait to be written.
     #[must_use]
     pub fn has_to_flush(&self) -> bool {
         self.conn.wants_write()
     }
 
-    /// Says that nothing more will be said.
+    /// Puts `close_notify` behind the data: the client will send nothing more.
     pub fn notify(&mut self) {
         self.conn.send_close_notify();
     }
 
-    fn met(&self) -> MutexGuard<'_, Met> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Says in plain words why TLS with a server failed, where the usual reasons are.
+/// Returns the text of a TLS error. For a certificate that is not accepted, the text contains the reason.
 #[must_use]
-pub fn explained(err: &rustls::Error) -> String {
+pub(crate) fn explained(err: &rustls::Error) -> String {
     use rustls::CertificateError as Cert;
     let rustls::Error::InvalidCertificate(reason) = err else { return err.to_string() };
     let why = match reason {
-        // The latter is a CA of the same name with another key.
+        // The second variant means a CA of the same name with another key.
         Cert::UnknownIssuer | Cert::BadSignature => {
             "no CA in the file of --ca has signed it".to_owned()
         }

@@ -1,22 +1,23 @@
-//! What Linux tells about a process; `None` on other systems.
+//! Gets information about processes from `/proc` (Linux). On other systems, the functions return `None`,
+//! `false` or an empty list.
 
 use std::path::Path;
 use std::time::Duration;
 
-/// What a process uses at one moment.
+/// The resources that a process uses at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
-    /// Its threads.
+    /// The number of its threads.
     pub threads: u64,
-    /// Its open descriptors.
+    /// The number of its open descriptors.
     pub descriptors: u64,
     /// Its resident memory in bytes.
     pub resident: u64,
-    /// The processor time that it has used since its start.
+    /// The processor time that it has used since its start, in user mode and in the kernel.
     pub cpu: Duration,
 }
 
-/// Gives what a process uses, if it lives and the system tells.
+/// Returns the resources that a process uses, if it runs.
 #[must_use]
 pub fn figures(pid: u32) -> Option<Figures> {
     let status = read(format!("/proc/{pid}/status"))?;
@@ -29,28 +30,29 @@ pub fn figures(pid: u32) -> Option<Figures> {
     })
 }
 
-/// What all processes of a group use together: a server may have one for each client.
+/// Returns the sum of the resources that the processes of a group use: a server may have a process for each
+/// client.
 #[must_use]
 pub fn group_figures(group: u32) -> Option<Figures> {
     let mut sum = None;
     for pid in group_members(group) {
-        // Whoever has ended meanwhile uses nothing; one that nobody has waited for is still there.
-        let Some(one) = figures(pid).or_else(|| zombie(pid)) else { continue };
-        let so_far = sum.get_or_insert(Figures {
+        // A process that has ended in the meantime is left out. A zombie still counts as a thread.
+        let Some(one) = figures(pid).or_else(|| zombie_figures(pid)) else { continue };
+        let total = sum.get_or_insert(Figures {
             threads: 0,
             descriptors: 0,
             resident: 0,
             cpu: Duration::ZERO,
         });
-        so_far.threads += one.threads;
-        so_far.descriptors += one.descriptors;
-        so_far.resident += one.resident;
-        so_far.cpu += one.cpu;
+        total.threads += one.threads;
+        total.descriptors += one.descriptors;
+        total.resident += one.resident;
+        total.cpu += one.cpu;
     }
     sum
 }
 
-/// Whether a thread of a group's processes runs at this moment, or would if a processor were free.
+/// Reports whether a thread of a group's processes runs or waits for a processor now.
 #[must_use]
 pub fn is_busy(group: u32) -> bool {
     let tasks = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
@@ -62,20 +64,21 @@ pub fn is_busy(group: u32) -> bool {
     stats.any(|stat| is_running(&stat))
 }
 
-/// Whether a process runs: it is there, and has not ended unnoticed.
+/// Reports whether a process exists and is not a zombie.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
     let status = read(format!("/proc/{pid}/status")).unwrap_or_default();
     field(&status, "State:").is_some_and(|state| state != "Z")
 }
 
-fn zombie(pid: u32) -> Option<Figures> {
+/// Returns the resources of a zombie, which is a process that has ended, but was not waited for.
+fn zombie_figures(pid: u32) -> Option<Figures> {
     let status = read(format!("/proc/{pid}/status"))?;
     (field(&status, "State:")? == "Z").then_some(())?;
     Some(Figures { threads: 1, descriptors: 0, resident: 0, cpu: cpu(pid)? })
 }
 
-/// The processes of a group that are there now, those that have ended unnoticed included.
+/// Returns the processes of a group, zombies included.
 #[must_use]
 pub fn group_members(group: u32) -> Vec<u32> {
     // One system call, instead of three for each process of the machine.
@@ -102,7 +105,7 @@ fn is_empty(_group: u32) -> bool {
     false
 }
 
-/// The children that a process has now.
+/// Returns the children of a process.
 #[must_use]
 pub fn children(parent: u32) -> Vec<u32> {
     all_processes()
@@ -111,27 +114,38 @@ pub fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The process group that a process is in.
+/// Returns the processes in whose environment a variable has this value. A process of another user is left out.
+pub(crate) fn processes_with_variable(name: &str, value: &str) -> Vec<u32> {
+    let wanted = format!("{name}={value}");
+    let is_set = |pid: &u32| {
+        read(format!("/proc/{pid}/environ"))
+            .is_some_and(|variables| variables.split('\0').any(|variable| variable == wanted))
+    };
+    all_processes().into_iter().filter(is_set).collect()
+}
+
+/// Returns the number of a process's group.
 #[must_use]
 pub fn group(pid: u32) -> Option<u32> {
     u32::try_from(stat_field(pid, GROUP)?).ok()
 }
 
-/// Which processes are meant, besides all that they have started.
+/// The processes with which a [`family`] begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
-    /// Those of a group.
+    /// All processes of a group.
     Group(u32),
-    /// One.
+    /// One process.
     Process(u32),
-    /// The children of one, but not that one itself.
+    /// The children of a process, without the process itself.
     Children(u32),
 }
 
-/// The processes that are meant and their descendants, the first one first.
+/// Returns these processes and all their descendants. The process that `whom` names comes first, or the first
+/// process of the group that it names.
 #[must_use]
 pub fn family(whom: Whom) -> Vec<u32> {
-    let place = |pid: u32| {
+    let parent_and_group = |pid: u32| {
         let stat = read(format!("/proc/{pid}/stat"))?;
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
@@ -139,22 +153,22 @@ pub fn family(whom: Whom) -> Vec<u32> {
         let group: u32 = fields.next()?.parse().ok()?;
         Some((pid, parent, group))
     };
-    let mut others: Vec<_> = all_processes().into_iter().filter_map(place).collect();
+    let mut others: Vec<_> = all_processes().into_iter().filter_map(parent_and_group).collect();
     let mut family = Vec::new();
     let mut more = true;
     while std::mem::take(&mut more) {
         others.retain(|&(pid, parent, group)| {
-            let is_meant = match whom {
+            let is_chosen = match whom {
                 Whom::Group(it) => group == it,
                 Whom::Process(it) => pid == it,
                 Whom::Children(it) => parent == it,
             };
-            let is_new = is_meant || family.contains(&parent);
-            if is_new {
+            let is_member = is_chosen || family.contains(&parent);
+            if is_member {
                 family.push(pid);
                 more = true;
             }
-            !is_new
+            !is_member
         });
     }
     let (Whom::Group(first) | Whom::Process(first) | Whom::Children(first)) = whom;
@@ -162,7 +176,7 @@ pub fn family(whom: Whom) -> Vec<u32> {
     family
 }
 
-/// The threads of a process, by number.
+/// Returns the ids of a process's threads.
 #[must_use]
 pub fn threads(pid: u32) -> Vec<u32> {
     if !cfg!(target_os = "linux") {
@@ -172,19 +186,19 @@ pub fn threads(pid: u32) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// What a process is called, if it lives.
+/// Returns the name of a process, if it exists.
 #[must_use]
 pub fn name(pid: u32) -> Option<String> {
     read(format!("/proc/{pid}/comm")).map(|name| name.trim_end().to_owned())
 }
 
-/// The sockets that the processes of a group have open, by number.
+/// Returns the inode numbers of the sockets that the processes of a group have open.
 #[must_use]
 pub fn group_sockets(group: u32) -> Vec<u64> {
     sockets(&group_members(group))
 }
 
-/// The sockets that processes have open, by number.
+/// Returns the inode numbers of the sockets that these processes have open.
 #[must_use]
 pub fn sockets(processes: &[u32]) -> Vec<u64> {
     let mut sockets = Vec::new();
@@ -207,32 +221,44 @@ fn all_processes() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Where these are in `/proc/PID/stat`, counted from behind the program's name.
+/// The position of the parent's process id in `/proc/PID/stat`, counted from behind the program's name.
 const PARENT: usize = 1;
+
+/// The position of the number of the process group.
 const GROUP: usize = 2;
 
-fn stat_field(pid: u32, at: usize) -> Option<u64> {
+/// The position of the processor time in user mode.
+#[cfg(target_os = "linux")]
+const USER_TICKS: usize = 11;
+
+/// The position of the processor time in the kernel.
+#[cfg(target_os = "linux")]
+const KERNEL_TICKS: usize = 12;
+
+/// Returns the number at this position of `/proc/PID/stat`.
+fn stat_field(pid: u32, position: usize) -> Option<u64> {
     let stat = read(format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name in parentheses and may have blanks in it.
+    // The second field is the program's name in parentheses, which may contain blanks and parentheses.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(at)?.parse().ok()
+    fields.split_whitespace().nth(position)?.parse().ok()
 }
 
-/// Whether no signal waits for the process to take it; `None` if the system does not tell.
+/// Reports whether a process has taken all signals that were sent to it; `None` if that is unknown.
 #[must_use]
 pub fn has_taken_signals(pid: u32) -> Option<bool> {
     let status = read(format!("/proc/{pid}/status"))?;
-    // Whoever has ended or stands still takes none, and what comes then (a child's end, say) stays so.
+    // A process that has ended or is stopped takes no signals. A signal that comes then stays pending:
+    // SIGCHLD, for example, when a child of a stopped process ends.
     if matches!(field(&status, "State:")?, "Z" | "T") {
         return Some(true);
     }
-    let none = |name| field(&status, name).map(|mask| mask.chars().all(|digit| digit == '0'));
-    Some(none("ShdPnd:")? && none("SigPnd:")?)
+    let is_empty = |name| field(&status, name).map(|mask| mask.chars().all(|digit| digit == '0'));
+    Some(is_empty("ShdPnd:")? && is_empty("SigPnd:")?)
 }
 
 #[cfg(target_os = "linux")]
 fn cpu(pid: u32) -> Option<Duration> {
-    let ticks = stat_field(pid, 11)? + stat_field(pid, 12)?;
+    let ticks = stat_field(pid, USER_TICKS)? + stat_field(pid, KERNEL_TICKS)?;
     let millis = ticks * 1000 / rustix::param::clock_ticks_per_second();
     Some(Duration::from_millis(millis))
 }
@@ -242,10 +268,10 @@ fn cpu(_pid: u32) -> Option<Duration> {
     None
 }
 
-/// Reads a file of `/proc`; what is not UTF-8 in it is replaced.
+/// Reads a file of `/proc`, and replaces bytes that are not UTF-8.
 ///
-/// The kernel cuts a program's name after 15 bytes, also inside a character, and a path may have any
-/// bytes.
+/// There can be such bytes: the kernel cuts a program's name after 15 bytes, even within a character, and a
+/// path may contain any bytes.
 #[must_use]
 pub fn read(path: impl AsRef<Path>) -> Option<String> {
     if !cfg!(target_os = "linux") {
@@ -255,6 +281,7 @@ pub fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Returns the first word behind this name in `/proc/PID/status`.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()

@@ -1,108 +1,138 @@
-//! What Linux tells about sockets, whoever owns them: `sock_diag(7)`.
+//! Asks Linux about the sockets of all processes, with `sock_diag(7)`.
 //!
-//! `/proc/net/tcp` tells the same, but lists all connections of the machine: after many tests it is
-//! so long that reading it takes longer than what is to be observed.
+//! `/proc/net/tcp` shows the same, but always lists all connections of the machine. After many tests, that
+//! list is so long that reading it takes longer than the event that a test wants to observe.
+//!
+//! On other systems, the functions return `None` or an empty list.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How many bytes the process at `local` has not read yet of what `remote` sent, its end counting as
-/// one; `None` if the system does not tell or there is no such connection (any more).
+/// Returns how many bytes from `remote` the process at `local` has not read yet; the end of the stream
+/// counts as one byte. Returns `None` if there is no such connection, or if that is unknown.
 #[must_use]
 pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
-    let reply = ask(&request(local, remote))?;
-    // Without a connection, the kernel tells about the listener.
+    let reply = query_one(&request(local, remote))?;
+    // If there is no such connection, the kernel describes the listener.
     (reply.get(STATE_AT)? != &LISTEN).then_some(())?;
-    let queue = reply.get(QUEUE_AT..QUEUE_AT + 4)?;
-    Some(u64::from(u32::from_ne_bytes(queue.try_into().ok()?)))
+    number(&reply, QUEUE_AT).map(u64::from)
 }
 
 /// The kernel's number for the state of a listening socket.
 const LISTEN: u8 = 10;
 
-/// A socket that listens.
+/// A socket that listens on a TCP port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Where.
+    /// The address at which it listens.
     pub addr: SocketAddr,
-    /// The number by which `/proc/PID/fd` calls it.
+    /// Its inode number, which `/proc/PID/fd` also contains.
     pub inode: u64,
-    /// How many connections wait to be accepted.
+    /// The number of connections that wait to be accepted.
     pub waiting: u32,
 }
 
-/// All sockets of the machine that listen on TCP ports; `None` if the system does not tell.
+/// Returns all sockets of the machine that listen on TCP ports; `None` if they are unknown.
 #[must_use]
 pub fn listeners() -> Option<Vec<Listener>> {
     let mut all = listeners_of(INET)?;
-    // A machine without IPv6 has none of these.
+    // This fails on a machine without IPv6.
     all.extend(listeners_of(INET6).unwrap_or_default());
     Some(all)
 }
 
 fn listeners_of(family: u8) -> Option<Vec<Listener>> {
-    Some(all_in(family, 1 << LISTEN)?.iter().filter_map(|reply| listener(reply)).collect())
+    Some(sockets_in(family, 1 << LISTEN)?.iter().filter_map(|reply| listener(reply)).collect())
 }
 
-/// Who is at the other end of each connection of the machine that can still be read from: by the
-/// number by which `/proc/PID/fd` calls its socket.
+/// Returns the sockets of all connections of the machine that can still be read from: the inode number, which
+/// `/proc/PID/fd` also contains, and the peer's address.
 #[must_use]
 pub fn peers() -> Vec<(u64, SocketAddr)> {
+    // The kernel's numbers for two states.
     const ESTABLISHED: u32 = 1;
     const CLOSE_WAIT: u32 = 8;
     const STATES: u32 = 1 << ESTABLISHED | 1 << CLOSE_WAIT;
-    let all = [INET, INET6].into_iter().filter_map(|family| all_in(family, STATES));
-    all.flatten().filter_map(|reply| Some((inode(&reply)?, address(&reply, 22, 40)?))).collect()
+    let all = [INET, INET6].into_iter().filter_map(|family| sockets_in(family, STATES));
+    all.flatten().filter_map(|reply| Some((inode(&reply)?, peer_addr(&reply)?))).collect()
 }
 
-/// What the kernel tells about all sockets in one of these states.
-fn all_in(family: u8, states: u32) -> Option<Vec<Vec<u8>>> {
+/// Returns the kernel's replies about all sockets in one of these states, one reply for each socket. `states`
+/// has a bit for each state.
+fn sockets_in(family: u8, states: u32) -> Option<Vec<Vec<u8>>> {
     const NLM_F_DUMP: u16 = 0x300;
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
-    let mut asked = request(any, any);
-    asked[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    asked[16] = family;
-    asked[20..24].copy_from_slice(&states.to_ne_bytes());
-    ask_all(&asked)
+    let mut request = request(any, any);
+    request[FLAGS_AT..FLAGS_AT + 2].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    request[FAMILY_AT] = family;
+    request[STATES_AT..STATES_AT + 4].copy_from_slice(&states.to_ne_bytes());
+    query_all(&request)
 }
 
-/// Reads a `struct inet_diag_msg` behind its head.
+/// Reads a listener from a reply about it.
 fn listener(reply: &[u8]) -> Option<Listener> {
     let waiting = number(reply, QUEUE_AT)?;
-    Some(Listener { addr: address(reply, 20, 24)?, inode: inode(reply)?, waiting })
+    let addr = address(reply, LOCAL_PORT_AT, LOCAL_IP_AT)?;
+    Some(Listener { addr, inode: inode(reply)?, waiting })
+}
+
+fn peer_addr(reply: &[u8]) -> Option<SocketAddr> {
+    address(reply, PEER_PORT_AT, PEER_IP_AT)
 }
 
 fn inode(reply: &[u8]) -> Option<u64> {
-    number(reply, QUEUE_AT + 12).map(u64::from)
+    number(reply, INODE_AT).map(u64::from)
 }
 
 fn number(reply: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(reply.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The address whose port and whose IP address are at these places.
+/// Reads an address from a reply, with the port and the IP address at these positions.
 fn address(reply: &[u8], port: usize, ip: usize) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(reply.get(port..port + 2)?.try_into().ok()?);
     let octets: [u8; 16] = reply.get(ip..ip + 16)?.try_into().ok()?;
-    let ip: IpAddr = match reply.get(16)? {
+    let ip: IpAddr = match reply.get(FAMILY_AT)? {
         &INET => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
         _ => Ipv6Addr::from(octets).into(),
     };
     Some((ip, port).into())
 }
 
-/// The kernel's numbers for the two families.
+/// The kernel's number for IPv4.
 const INET: u8 = 2;
+
+/// The kernel's number for IPv6.
 const INET6: u8 = 10;
 
 const NLM_F_REQUEST: u16 = 1;
 
-/// Where the state is in a reply: behind the message's head and the family.
-const STATE_AT: usize = 17;
+/// The kernel's number for a message that ends a list of replies.
+const NLMSG_DONE: u16 = 3;
 
-/// Where the number of unread bytes is in a reply: behind the addresses and the timer.
-const QUEUE_AT: usize = 16 + 4 + 48 + 4;
+/// The length of the header of each message, `struct nlmsghdr`: length, type, flags, and two numbers that are
+/// not used here.
+const HEADER_LEN: usize = 16;
 
-/// The message that asks for one connection: `struct nlmsghdr`, then `struct inet_diag_req_v2`.
+/// The position of the flags in the header.
+const FLAGS_AT: usize = 6;
+
+/// The position of the address family, behind the header of a request or a reply.
+const FAMILY_AT: usize = HEADER_LEN;
+
+/// The position of the wanted states in a request.
+const STATES_AT: usize = HEADER_LEN + 4;
+
+// Positions in a reply: the fields of `struct inet_diag_msg`, behind the header.
+const STATE_AT: usize = HEADER_LEN + 1;
+const LOCAL_PORT_AT: usize = HEADER_LEN + 4;
+const PEER_PORT_AT: usize = HEADER_LEN + 6;
+const LOCAL_IP_AT: usize = HEADER_LEN + 8;
+const PEER_IP_AT: usize = HEADER_LEN + 24;
+/// The number of unread bytes; for a listener, the number of connections that wait to be accepted.
+const QUEUE_AT: usize = HEADER_LEN + 56;
+const INODE_AT: usize = HEADER_LEN + 68;
+
+/// Returns a request for one connection: `struct nlmsghdr`, then `struct inet_diag_req_v2`.
 fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     const LEN: u32 = 16 + 56;
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -126,7 +156,7 @@ fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     .concat()
 }
 
-/// An address in the sixteen bytes that either family has room in.
+/// Returns an IP address in sixteen bytes, in which an address of either family has room.
 fn padded(addr: SocketAddr) -> [u8; 16] {
     match addr {
         SocketAddr::V6(addr) => addr.ip().octets(),
@@ -138,23 +168,25 @@ fn padded(addr: SocketAddr) -> [u8; 16] {
     }
 }
 
-fn ask(request: &[u8]) -> Option<Vec<u8>> {
-    let mut kernel = Kernel::ask(request)?;
-    let reply = kernel.reply()?;
-    // An error is such a message, too, but a shorter one: it echoes the request's head alone.
-    (reply.len() >= QUEUE_AT + 4 && reply[4..6] == request[4..6]).then_some(reply)
+/// Sends a request about one socket, and returns the reply.
+fn query_one(request: &[u8]) -> Option<Vec<u8>> {
+    let mut query = Query::send(request)?;
+    let reply = query.receive()?;
+    // An error is a message, too, with another type and a shorter text.
+    (reply.len() >= QUEUE_AT + 4 && header(&reply)?.1 == header(request)?.1).then_some(reply)
 }
 
-/// The replies to a request for several, to the message that ends them.
-fn ask_all(request: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut kernel = Kernel::ask(request)?;
+/// Sends a request about several sockets, and returns one reply for each socket.
+fn query_all(request: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut query = Query::send(request)?;
+    let (_, wanted) = header(request)?;
     let mut replies = Vec::new();
     loop {
-        let packet = kernel.reply()?;
+        let packet = query.receive()?;
         let mut rest = packet.as_slice();
-        while let Some((len, kind)) = head(rest) {
-            if kind != request[4..6] {
-                return (kind == DONE.to_ne_bytes()).then_some(replies);
+        while let Some((len, kind)) = header(rest) {
+            if kind != wanted {
+                return (kind == NLMSG_DONE).then_some(replies);
             }
             let message = rest.get(..len)?;
             replies.push(message.to_vec());
@@ -163,28 +195,26 @@ fn ask_all(request: &[u8]) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// The kernel's number for the message that ends a list.
-const DONE: u16 = 3;
-
-/// The length and the kind of a message.
-fn head(message: &[u8]) -> Option<(usize, [u8; 2])> {
-    let len = u32::from_ne_bytes(message.get(..4)?.try_into().ok()?);
-    let kind = message.get(4..6)?.try_into().ok()?;
-    (len >= 16).then_some((usize::try_from(len).ok()?, kind))
+/// Returns the length and the type of a message.
+fn header(message: &[u8]) -> Option<(usize, u16)> {
+    let len = usize::try_from(number(message, 0)?).ok()?;
+    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
+    (len >= HEADER_LEN).then_some((len, kind))
 }
 
+/// A request that was sent to the kernel.
 #[cfg(target_os = "linux")]
-struct Kernel {
+struct Query {
     socket: socket2::Socket,
 }
 
-/// Elsewhere there is nobody to ask.
+/// Other systems do not have this interface.
 #[cfg(not(target_os = "linux"))]
-enum Kernel {}
+enum Query {}
 
 #[cfg(target_os = "linux")]
-impl Kernel {
-    fn ask(request: &[u8]) -> Option<Self> {
+impl Query {
+    fn send(request: &[u8]) -> Option<Self> {
         use socket2::{Domain, Protocol, Socket, Type};
 
         const AF_NETLINK: i32 = 16;
@@ -196,7 +226,7 @@ impl Kernel {
         Some(Self { socket })
     }
 
-    fn reply(&mut self) -> Option<Vec<u8>> {
+    fn receive(&mut self) -> Option<Vec<u8>> {
         use std::io::Read;
 
         let mut reply = vec![0; 32 * 1024];
@@ -207,12 +237,12 @@ impl Kernel {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Kernel {
-    fn ask(_request: &[u8]) -> Option<Self> {
+impl Query {
+    fn send(_request: &[u8]) -> Option<Self> {
         None
     }
 
-    fn reply(&mut self) -> Option<Vec<u8>> {
+    fn receive(&mut self) -> Option<Vec<u8>> {
         match *self {}
     }
 }
@@ -258,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_no_connection() {
+    fn a_listener_does_not_count_as_a_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let nobody = "127.0.0.1:1".parse().unwrap();
         assert_eq!(unread_bytes(listener.local_addr().unwrap(), nobody), None);

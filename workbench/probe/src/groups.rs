@@ -1,0 +1,275 @@
+//! Keeps a list of the process groups that this process has started, and ends them in any case: when a server
+//! is dropped, at a signal, and even when this process is killed.
+//!
+//! Each server runs in a process group of its own, whose number is the process id of its first process. A
+//! watchdog is a second process that reads which groups live, and ends them when this process has ended.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, Write as _};
+use std::process::{Child, ChildStdin, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+
+use crate::linux::procfs;
+use crate::wait::{PATIENCE, wait_until};
+
+/// The groups that were started and have not ended. A group starts and ends while this is locked.
+static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// The groups that were ended here.
+static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// The pipe to the watchdog, which reads the numbers of the live groups from it.
+static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
+
+/// The name of a variable in the environment of each server, whose value is [`OWNER`].
+const OWNER_VARIABLE: &str = "PROBE_OWNER";
+
+/// A word that identifies this process, among all processes that ever ran on this machine.
+static OWNER: LazyLock<String> =
+    LazyLock::new(|| format!("{}-{:016x}", std::process::id(), fastrand::u64(..)));
+
+/// Whether processes that a server leaves behind become children of this process.
+static ADOPTS_ORPHANS: AtomicBool = AtomicBool::new(false);
+
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a process with `begin`, and adds its process group, which `group` returns, to the list of the groups
+/// that are ended in any case.
+///
+/// # Errors
+///
+/// `begin` returned this error.
+pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32) -> Result<T> {
+    // The lock is held while `begin` runs, so that no process starts while `end_all` goes through the list.
+    let mut live = lock(&LIVE);
+    let started = begin()?;
+    live.push(group(&started));
+    tell_watchdog(&live);
+    Ok(started)
+}
+
+/// Marks the process that a command will start as a server of this process, for the watchdog.
+pub(crate) fn mark(command: &mut Command) {
+    command.env(OWNER_VARIABLE, OWNER.as_str());
+}
+
+/// Removes a group that has ended from the list.
+pub fn strike(group: u32) {
+    remove(group, &mut lock(&LIVE));
+}
+
+fn remove(group: u32, live: &mut Vec<u32>) {
+    live.retain(|it| *it != group);
+    tell_watchdog(live);
+}
+
+/// Calls `act` while no server starts in this process.
+///
+/// Between its fork and its exec, a child has a copy of every descriptor of this process, so that a port
+/// which was closed here can still be in use.
+pub(crate) fn while_nothing_starts<T>(act: impl FnOnce() -> T) -> T {
+    let _live = lock(&LIVE);
+    act()
+}
+
+/// Kills a child and all processes of its group, waits for their end, and removes the group from the list.
+pub(crate) fn end(child: &mut Child) {
+    let group = child.id();
+    // The system gives the number to no other process before the child is waited for, nor while a process is
+    // in the group.
+    if child.try_wait().is_ok_and(|status| status.is_none())
+        || !procfs::group_members(group).is_empty()
+    {
+        kill_group(group);
+    }
+    let _ = child.kill();
+    // Both under one lock: once the child is waited for, its number may be another process's.
+    let mut live = lock(&LIVE);
+    let _ = child.wait();
+    remove(group, &mut live);
+    drop(live);
+    // A process of the group may hold the port as long as it lives.
+    let is_gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
+    let _ = wait_until(PATIENCE, is_gone);
+    lock(&ENDED).push(group);
+}
+
+/// Ends all servers that this process has started, before this process itself ends. No server can start until
+/// the returned value is dropped.
+#[must_use]
+pub fn end_all() -> impl Sized {
+    let live = lock(&LIVE);
+    for group in live.iter() {
+        kill_group(*group);
+        wait_for_child(*group);
+    }
+    tell_watchdog(&[]);
+    live
+}
+
+/// Sets the pipe to a watchdog, which is a process that runs [`watch_over`].
+///
+/// Whenever the list of live groups changes, a line is written to the pipe: a word that identifies this process,
+/// and the numbers of the groups.
+pub fn set_watchdog(pipe: ChildStdin) {
+    let live = lock(&LIVE);
+    *lock(&WATCHDOG) = Some(pipe);
+    tell_watchdog(&live);
+}
+
+fn tell_watchdog(live: &[u32]) {
+    let mut watchdog = lock(&WATCHDOG);
+    let Some(pipe) = &mut *watchdog else { return };
+    let mut update = OWNER.clone();
+    for group in live {
+        let _ = write!(update, " {group}");
+    }
+    update.push('\n');
+    // If the watchdog has ended, this process still ends its servers itself, unless it is killed.
+    let _ = pipe.write_all(update.as_bytes());
+}
+
+/// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups that it
+/// named last. On Linux, it also kills a server that the process was just starting when it was killed, and
+/// could not name yet.
+///
+/// # Errors
+///
+/// `input` could not be read.
+pub fn watch_over(input: impl BufRead) -> Result<()> {
+    let line = last_line(input)?;
+    let (owner, groups) = line.split_once(' ').unwrap_or((&line, ""));
+    groups.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
+    if !owner.is_empty() {
+        let unnamed = procfs::processes_with_variable(OWNER_VARIABLE, owner);
+        unnamed.into_iter().filter_map(procfs::group).for_each(kill_group);
+    }
+    Ok(())
+}
+
+/// Reads to the end of `input`, and returns its last complete line.
+fn last_line(mut input: impl BufRead) -> Result<String> {
+    let (mut last, mut line) = (String::new(), String::new());
+    // A process that is killed may leave an incomplete line, whose last number may be cut off.
+    while input.read_line(&mut line)? > 0 && line.ends_with('\n') {
+        std::mem::swap(&mut last, &mut line);
+        line.clear();
+    }
+    last.truncate(last.trim_end().len());
+    Ok(last)
+}
+
+/// Makes this process the parent of all processes that its servers leave behind (Linux), so that
+/// [`end_escaped`] finds them.
+///
+/// After this call, this process may have no other children than its servers, and only one thread may start
+/// them and call [`end_escaped`].
+pub fn adopt_orphans() {
+    ADOPTS_ORPHANS.store(true, Ordering::Relaxed);
+    #[cfg(target_os = "linux")]
+    // If this fails, such processes are not found; no check depends on that.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Kills the processes that a server left behind outside its process group, and returns their numbers and
+/// names (Linux, after [`adopt_orphans`]).
+#[must_use]
+pub fn end_escaped() -> Vec<String> {
+    let mut escaped = Vec::new();
+    // Without `adopt_orphans`, a child of this process may be one that another thread is just starting.
+    if !ADOPTS_ORPHANS.load(Ordering::Relaxed) {
+        return escaped;
+    }
+    for pid in procfs::children(std::process::id()) {
+        if lock(&LIVE).contains(&pid) {
+            continue;
+        }
+        // A process that stayed in its server's group was killed with the group, and only has to be waited
+        // for.
+        let group = procfs::group(pid).unwrap_or_default();
+        if !lock(&ENDED).contains(&group) {
+            escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
+        }
+        kill_child(pid);
+    }
+    escaped
+}
+
+#[cfg(unix)]
+fn pid(number: u32) -> Option<rustix::process::Pid> {
+    i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw)
+}
+
+/// Kills a child, and waits for its end.
+#[cfg(unix)]
+fn kill_child(number: u32) {
+    use rustix::process::{Signal, kill_process};
+    let Some(pid) = pid(number) else { return };
+    let _ = kill_process(pid, Signal::KILL);
+    wait_for_child(number);
+}
+
+/// Waits for the end of a child that was killed. Returns at once if another thread has waited for it.
+#[cfg(unix)]
+fn wait_for_child(number: u32) {
+    use rustix::process::{WaitOptions, waitpid};
+    let Some(pid) = pid(number) else { return };
+    let _ = waitpid(Some(pid), WaitOptions::empty());
+}
+
+#[cfg(unix)]
+fn kill_group(group: u32) {
+    use rustix::process::{Signal, kill_process_group};
+    let Some(group) = pid(group) else { return };
+    // This fails if all its processes have ended.
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
+#[cfg(not(unix))]
+fn kill_child(_number: u32) {}
+
+#[cfg(not(unix))]
+fn wait_for_child(_number: u32) {}
+
+#[cfg(not(unix))]
+fn kill_group(_group: u32) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incomplete_line_is_ignored() -> Result<()> {
+        assert_eq!(last_line(&b"owner 12\nowner 12 345\n"[..])?, "owner 12 345");
+        assert_eq!(last_line(&b"owner 12\nowner 12 34"[..])?, "owner 12");
+        assert_eq!(last_line(&b"own"[..])?, "");
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_watchdog_kills_named_groups_and_unnamed_servers() -> Result<()> {
+        use std::os::unix::process::{CommandExt, ExitStatusExt};
+
+        const KILLED: Option<i32> = Some(9);
+        let sleep = |owner: &str| {
+            let mut command = Command::new("sleep");
+            command.arg("600").env(OWNER_VARIABLE, owner).process_group(0).spawn()
+        };
+        let owner = format!("test-of-{}", *OWNER);
+        let (mut named, mut unnamed) = (sleep("another")?, sleep(&owner)?);
+        let mut foreign = sleep("another")?;
+        watch_over(format!("{owner} {}\n", named.id()).as_bytes())?;
+        assert_eq!(named.wait()?.signal(), KILLED);
+        assert_eq!(unnamed.wait()?.signal(), KILLED);
+        assert!(foreign.try_wait()?.is_none());
+        foreign.kill()?;
+        foreign.wait()?;
+        Ok(())
+    }
+}

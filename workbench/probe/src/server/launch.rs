@@ -1,0 +1,354 @@
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::listening::is_taken;
+use super::outlet::Outlet;
+use super::running::Server;
+use crate::groups;
+use crate::port::Port;
+use crate::{PATIENCE, fail};
+
+/// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
+pub const DROP_LOW_PORTS: &str =
+    "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
+
+/// Runs the command that follows as another user, with the options that have to be added: `--reuid` and
+/// `--regid`.
+pub const BE_USER: &str = "setpriv --clear-groups";
+
+/// How to start a server: its command, its environment, its limits, and where its output goes.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The words before the program's name; failures do not show them.
+    through: Vec<OsString>,
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+    stdout: Outlet,
+    stderr: Outlet,
+    /// Shell commands that set the limits before the program starts.
+    limits: Vec<String>,
+}
+
+impl Launch {
+    /// Prepares to start a program with these arguments. All lines of its output are collected.
+    pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
+        Self {
+            through: Vec::new(),
+            program: program.as_ref().to_owned(),
+            args: args.to_vec(),
+            env: Vec::new(),
+            stdout: Outlet::Collected,
+            stderr: Outlet::Collected,
+            limits: Vec::new(),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(OsString::from));
+        self
+    }
+
+    /// Puts these words before the program's name, so that another program starts it. Failures do not show
+    /// them.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets where standard output goes.
+    #[must_use]
+    pub fn stdout(mut self, outlet: Outlet) -> Self {
+        self.stdout = outlet;
+        self
+    }
+
+    /// Sets where standard error goes.
+    #[must_use]
+    pub fn stderr(mut self, outlet: Outlet) -> Self {
+        self.stderr = outlet;
+        self
+    }
+
+    /// Limits the number of descriptors of the server; the server cannot raise the limit (Unix).
+    #[must_use]
+    pub fn descriptors(mut self, limit: u64) -> Self {
+        self.limits.push(format!("ulimit -n {limit}"));
+        self
+    }
+
+    /// Limits the number of descriptors of the server; the server can raise the limit (Unix).
+    #[must_use]
+    pub fn descriptors_at_first(mut self, limit: u64) -> Self {
+        self.limits.push(format!("ulimit -S -n {limit}"));
+        self
+    }
+
+    /// Limits the address space of the server to this number of bytes (Linux, with prlimit(1)).
+    #[must_use]
+    pub fn address_space(mut self, bytes: u64) -> Self {
+        self.limits.push(format!("set -- prlimit --as={bytes} \"$@\""));
+        self
+    }
+
+    /// Runs the server as another user, and limits the number of that user's threads and processes (Linux, as
+    /// root, with prlimit(1) and setpriv(1)).
+    #[must_use]
+    pub fn threads(mut self, limit: u64, user: u32) -> Self {
+        self.limits.push(format!(
+            "set -- prlimit --nproc={limit} {BE_USER} --reuid={user} --regid={user} \"$@\""
+        ));
+        self
+    }
+
+    /// Runs the server without root's privilege to listen on the low ports (Linux, with setpriv(1)).
+    #[must_use]
+    pub fn without_low_ports(mut self) -> Self {
+        self.limits.push(format!("set -- {DROP_LOW_PORTS} \"$@\""));
+        self
+    }
+
+    /// Starts the server with `--port 0`, so that the system picks the port, and waits for its line
+    /// `Listening on ADDR`.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or its first line is another one.
+    pub fn start(self) -> Result<Server> {
+        self.args(&["--port", "0"]).start_as_given()
+    }
+
+    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or its first line is another one.
+    pub fn start_as_given(self) -> Result<Server> {
+        let mut server = self.spawn()?;
+        if !server.wait_for_addr() {
+            let line = server.stdout().so_far().into_iter().next();
+            let got = format!("{line:?} on stdout, and the log\n{}", server.log());
+            return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
+        }
+        Ok(server)
+    }
+
+    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`, or for its
+    /// end if the first line is another one.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or it prints another line and does not end.
+    pub fn start_or_end(self) -> Result<Result<Server, Ended>> {
+        let mut server = self.spawn()?;
+        if server.wait_for_addr() { Ok(Ok(server)) } else { Ok(Err(self.wait_for_end(server)?)) }
+    }
+
+    /// Starts a server of any kind, and waits until it listens.
+    ///
+    /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the
+    /// variables `HOST` and `PORT` contain the same. If the server listens on another port instead, its own
+    /// port is used. Where the system shows the listeners, this looks there whether the server listens: a
+    /// connection to try could take the only place of a server that serves one client at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`]: the program cannot be run, ends, or does not listen after ten seconds.
+    pub fn start_anything(&self) -> Result<Server> {
+        const TRIES: usize = 3;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = Port::reserve()?;
+            let number = port.number();
+            let mut server = self.spawn_on(port)?;
+            let Err(reason) = server.wait_until_listening(number)? else { return Ok(server) };
+            server.wait_for_output()?;
+            // A program that does not reserve its ports may have taken this one in the meantime.
+            if tries == TRIES || !(server.says_port_is_taken() || is_taken(number)) {
+                return Err(NotStarted::new(self, reason, Some(server.output())).into());
+            }
+        }
+    }
+
+    /// Starts a program of any kind, and does not wait. `{host}` and `{port}` in the command are replaced as
+    /// in [`Self::start_anything`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`]: the program cannot be run.
+    pub fn start_at_once(&self) -> Result<Server> {
+        self.spawn_on(Port::reserve()?)
+    }
+
+    /// Starts a server of ours that cannot print where it listens, and waits until it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`], as from [`Self::start_anything`].
+    pub fn start_unheard(self) -> Result<Server> {
+        self.args(&["--port", "{port}"]).start_anything()
+    }
+
+    /// Runs a program that has to end by itself, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be run, or does not end.
+    pub fn run_to_end(self) -> Result<Ended> {
+        let server = self.spawn()?;
+        self.wait_for_end(server)
+    }
+
+    fn wait_for_end(&self, mut server: Server) -> Result<Ended> {
+        let Some(status) = server.wait(PATIENCE)? else {
+            let got = format!("it still runs; its log\n{}", server.log());
+            return fail(format!("ran {self}"), "its end", got);
+        };
+        let (stdout, stderr) = server.printed()?;
+        Ok(Ended { status, stdout, stderr })
+    }
+
+    fn spawn_on(&self, port: Port) -> Result<Server> {
+        let started = self.clone().with_addr("127.0.0.1", port.number()).spawn();
+        let mut server = started.map_err(|err| NotStarted::new(self, format!("{err:#}"), None))?;
+        server.keep_port(port);
+        Ok(server)
+    }
+
+    fn has_port_placeholder(&self) -> bool {
+        self.args.iter().any(|arg| arg.to_string_lossy().contains("{port}"))
+    }
+
+    fn with_addr(mut self, host: &str, port: u16) -> Self {
+        let port = port.to_string();
+        for word in std::iter::once(&mut self.program).chain(&mut self.args) {
+            if let Some(text) = word.to_str() {
+                *word = text.replace("{host}", host).replace("{port}", &port).into();
+            }
+        }
+        self.env("HOST", host).env("PORT", &port)
+    }
+
+    fn spawn(&self) -> Result<Server> {
+        let mut command = self.command()?;
+        // These variables may be a developer's own settings, which must not change the result of a check.
+        command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("NO_COLOR");
+        groups::mark(&mut command);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(self.stdout.stdio()?).stderr(self.stderr.stdio()?);
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let begin = || command.spawn().context("there is no such program, or it cannot be run");
+        let child = groups::enter(begin, Child::id)?;
+        Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
+    }
+
+    /// Returns the command; if there are limits or closed descriptors, it is a shell that sets them.
+    fn command(&self) -> Result<Command> {
+        let mut script = self.limits.clone();
+        let redirection = |outlet: &Outlet, closing| {
+            if *outlet == Outlet::Closed { closing } else { "" }
+        };
+        let closing =
+            [redirection(&self.stdout, " >&-"), redirection(&self.stderr, " 2>&-")].concat();
+        let mut words = self.through.iter().chain([&self.program]).chain(&self.args);
+        if script.is_empty() && closing.is_empty() {
+            let mut command = Command::new(words.next().context("no program is named")?);
+            command.args(words);
+            return Ok(command);
+        }
+        if !cfg!(unix) {
+            bail!("limits and closed descriptors need a Unix shell");
+        }
+        script.push(format!("exec \"$@\"{closing}"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script.join("; "), "sh"]).args(words);
+        Ok(command)
+    }
+}
+
+impl fmt::Display for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for limit in &self.limits {
+            write!(f, "{limit}; ")?;
+        }
+        for (name, value) in &self.env {
+            write!(f, "{name}={value} ")?;
+        }
+        write!(f, "{}", self.program.display())?;
+        for arg in &self.args {
+            write!(f, " {}", arg.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// How a program ended, and everything that it printed.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The exit status.
+    pub status: ExitStatus,
+    /// The lines on standard output.
+    pub stdout: Vec<String>,
+    /// The lines on standard error.
+    pub stderr: Vec<String>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr } = self;
+        write!(f, "{status}\nstdout {stdout:#?}\nstderr {stderr:#?}")
+    }
+}
+
+/// The error of a server that could not be started, or that does not listen.
+#[derive(Clone, Debug)]
+pub struct NotStarted {
+    command: String,
+    reason: String,
+    /// The program's output, if it could be run.
+    output: Option<String>,
+    has_port_placeholder: bool,
+}
+
+impl NotStarted {
+    fn new(launch: &Launch, reason: String, output: Option<String>) -> Self {
+        let has_port_placeholder = launch.has_port_placeholder();
+        Self { command: launch.to_string(), reason, output, has_port_placeholder }
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not start `{}`: {}", self.command, self.reason)?;
+        match self.output.as_deref() {
+            None => {}
+            Some("") => f.write_str("\nIt printed nothing.")?,
+            Some(output) => write!(f, "\nThe last lines that it printed:\n{}", output.trim_end())?,
+        }
+        if self.has_port_placeholder || self.output.is_none() {
+            return Ok(());
+        }
+        f.write_str(
+            "\nThe command contains no {port}, which would be replaced by the port to listen on. A server \
+             that always takes the same port has to set SO_REUSEADDR, so that it can be started again at \
+             once.",
+        )
+    }
+}
+
+impl std::error::Error for NotStarted {}

@@ -1,0 +1,197 @@
+use std::fmt;
+use std::io::{ErrorKind, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::show::is_obeyed;
+use crate::{PATIENCE, fail, wait_until};
+
+/// The lines that a program has printed so far on standard output or standard error, which a thread collects
+/// while the program runs. A clone is the same collection.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<String>,
+    /// Whether a thread collects the lines.
+    is_collected: bool,
+    /// Whether the output has ended.
+    has_ended: bool,
+}
+
+/// How much is kept of an output.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    lines: usize,
+    bytes_of_a_line: usize,
+}
+
+impl Lines {
+    /// Collects all lines.
+    pub(super) fn collect(pipe: impl Read + Send + 'static) -> Self {
+        Self::collect_kept(pipe, Kept { lines: usize::MAX, bytes_of_a_line: usize::MAX })
+    }
+
+    /// Collects the last lines, and of each line only the beginning, so that a program that prints for days
+    /// fills no memory.
+    pub(super) fn collect_last(pipe: impl Read + Send + 'static) -> Self {
+        Self::collect_kept(pipe, Kept { lines: 100, bytes_of_a_line: 1000 })
+    }
+
+    fn collect_kept(pipe: impl Read + Send + 'static, kept: Kept) -> Self {
+        let lines = Self::default();
+        lines.state().is_collected = true;
+        let collected = lines.clone();
+        std::thread::spawn(move || collected.read_to_end(pipe, kept));
+        lines
+    }
+
+    fn read_to_end(&self, mut pipe: impl Read, kept: Kept) {
+        let mut line = Vec::new();
+        let mut buf = [0; 8192];
+        loop {
+            let len = match pipe.read(&mut buf) {
+                Err(err) if err.kind() == ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(len) => len,
+            };
+            for piece in buf[..len].split_inclusive(|byte| *byte == b'\n') {
+                let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+                let room = kept.bytes_of_a_line - line.len();
+                line.extend_from_slice(&text[..text.len().min(room)]);
+                if text.len() < piece.len() {
+                    self.push(&line, kept);
+                    line.clear();
+                }
+            }
+        }
+        if !line.is_empty() {
+            self.push(&line, kept);
+        }
+        self.state().has_ended = true;
+        self.0.changed.notify_all();
+    }
+
+    fn push(&self, line: &[u8], kept: Kept) {
+        let mut state = self.state();
+        if state.lines.len() >= kept.lines {
+            state.lines.remove(0);
+        }
+        state.lines.push(String::from_utf8_lossy(line).into_owned());
+        self.0.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reports whether no more lines will be added: the output has ended, or is not collected.
+    pub(super) fn is_complete(&self) -> bool {
+        let state = self.state();
+        state.has_ended || !state.is_collected
+    }
+
+    /// Returns the last lines of both outputs of a program as text, with `stdout| ` or `stderr| ` before each
+    /// line.
+    #[must_use]
+    pub fn marked(stdout: &Self, stderr: &Self) -> String {
+        let marked = |mark: &str, lines: &Self| {
+            let lines = lines.to_string();
+            lines.lines().flat_map(|line| [mark, "| ", line, "\n"]).collect::<String>()
+        };
+        marked("stdout", stdout) + &marked("stderr", stderr)
+    }
+
+    /// Returns the lines so far.
+    #[must_use]
+    pub fn so_far(&self) -> Vec<String> {
+        self.state().lines.clone()
+    }
+
+    /// Returns how many of the lines so far are wanted.
+    pub fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.state().lines.iter().filter(|line| wanted(line)).count()
+    }
+
+    /// Waits for a wanted line, at most `within`. The line may have been printed before the call.
+    pub fn wait_for(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + within;
+        let mut state = self.state();
+        let mut seen = 0;
+        loop {
+            if let Some(line) = state.lines[seen..].iter().find(|line| wanted(line)) {
+                return Some(line.clone());
+            }
+            seen = state.lines.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.has_ended || left.is_zero() {
+                return None;
+            }
+            let woken = self.0.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the end of the output, and returns all lines.
+    ///
+    /// # Errors
+    ///
+    /// The output does not end: the program, or a process that it has started, still runs.
+    pub fn all(&self) -> Result<Vec<String>> {
+        if !wait_until(PATIENCE, || Ok(self.is_complete()))? {
+            return fail("waited for the end of the server's output", "the end", self);
+        }
+        Ok(self.so_far())
+    }
+}
+
+/// Shows the last lines.
+impl fmt::Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_LINES: usize = 15;
+        const MAX_CHARS: usize = 160;
+        let lines = self.so_far();
+        if lines.len() > MAX_LINES {
+            writeln!(f, "… {} earlier lines", lines.len() - MAX_LINES)?;
+        }
+        for line in lines.iter().skip(lines.len().saturating_sub(MAX_LINES)) {
+            // The line may contain text that a client has sent.
+            let shown = line.chars().take(MAX_CHARS).map(|ch| match ch {
+                ch if is_obeyed(ch) && ch != '\t' => ch.escape_default().to_string(),
+                ch => ch.to_string(),
+            });
+            writeln!(f, "{}", shown.collect::<String>())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lines_are_collected() -> Result<()> {
+        let lines = Lines::collect(&b"one\n\ntwo\nthree"[..]);
+        assert_eq!(lines.all()?, ["one", "", "two", "three"]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_last_lines_are_collected_and_long_ones_are_shortened() -> Result<()> {
+        let text = format!("{}{}\n", "line\n".repeat(150), "x".repeat(20_000));
+        let lines = Lines::collect_last(std::io::Cursor::new(text)).all()?;
+        assert_eq!(lines.len(), 100);
+        assert_eq!(lines[99], "x".repeat(1000));
+        Ok(())
+    }
+}

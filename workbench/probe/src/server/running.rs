@@ -1,0 +1,300 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+#[cfg(unix)]
+use rustix::process::Signal;
+
+use super::lines::Lines;
+use super::listening::{is_taken, reachable, server_addr};
+use super::outlet::Outlet;
+use crate::linux::procfs::{self, Figures};
+use crate::linux::sockdiag;
+use crate::port::Port;
+use crate::{PATIENCE, fail, groups, wait_until};
+
+/// A server that runs: a child process in a process group of its own, which is ended when this value is
+/// dropped; or a server that was started elsewhere.
+pub struct Server {
+    child: Option<Child>,
+    addr: SocketAddr,
+    /// The port that the server was told to take, reserved until it has ended.
+    port: Option<Port>,
+    stdout: Lines,
+    log: Lines,
+    /// The server's command.
+    name: String,
+    /// Pipes that have to stay open although they are not read.
+    _unread: Vec<Box<dyn Read + Send>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.name, self.addr)
+    }
+}
+
+impl Server {
+    /// Returns a server that was started elsewhere and listens at this address.
+    #[must_use]
+    pub fn elsewhere(addr: SocketAddr) -> Self {
+        let (stdout, log) = (Lines::default(), Lines::default());
+        let name = "a server".to_owned();
+        Self { child: None, addr, port: None, stdout, log, name, _unread: Vec::new() }
+    }
+
+    /// Returns a server that was started just now, whose address is not known yet, and begins to read its
+    /// output.
+    pub(super) fn started(
+        mut child: Child,
+        name: String,
+        stdout: &Outlet,
+        stderr: &Outlet,
+    ) -> Self {
+        let (stdout, unread_stdout) = stdout.collect(child.stdout.take());
+        let (log, unread_stderr) = stderr.collect(child.stderr.take());
+        let mut unread: Vec<Box<dyn Read + Send>> = Vec::new();
+        unread.extend(unread_stdout.map(|pipe| Box::new(pipe) as _));
+        unread.extend(unread_stderr.map(|pipe| Box::new(pipe) as _));
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { child: Some(child), addr, port: None, stdout, log, name, _unread: unread }
+    }
+
+    /// Keeps the server's port reserved until the server has ended.
+    pub(super) fn keep_port(&mut self, port: Port) {
+        self.port = Some(port);
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(match &mut self.child {
+            Some(child) => child.try_wait()?,
+            None => None,
+        })
+    }
+
+    /// Waits until the server listens, and notes the address; returns the reason if it does not listen.
+    pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<(), String>> {
+        const TIMEOUT: Duration = Duration::from_secs(10);
+        /// After this time, a listener on the port counts although it belongs to no process of the group: the
+        /// server may run in a container.
+        const ANY_PROCESS_AFTER: Duration = Duration::from_secs(3);
+        let begin = Instant::now();
+        let mut addr = None;
+        let mut status = None;
+        let mut others = HashSet::new();
+        wait_until(TIMEOUT, || {
+            status = self.try_wait()?;
+            addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER, &mut others);
+            Ok(status.is_some() || addr.is_some())
+        })?;
+        Ok(match (status, addr) {
+            (Some(status), _) => Err(format!("it has ended ({status}) before it listened")),
+            (None, Some(addr)) => {
+                self.addr = addr;
+                Ok(())
+            }
+            (None, None) => {
+                Err(format!("it does not listen on any port after {} s", TIMEOUT.as_secs()))
+            }
+        })
+    }
+
+    /// Returns where the server listens now, if it does; `others` is that of [`server_addr`].
+    fn listens_at(
+        &self,
+        port: u16,
+        any_process: bool,
+        others: &mut HashSet<u64>,
+    ) -> Option<SocketAddr> {
+        match sockdiag::listeners() {
+            Some(all) => server_addr(all, self.pid()?, port, any_process, others),
+            None => self
+                .printed_addr()
+                .or_else(|| is_taken(port).then(|| SocketAddr::from(([127, 0, 0, 1], port)))),
+        }
+    }
+
+    /// Waits for the first line on standard output, and reports whether it is `Listening on ADDR`; notes the
+    /// address.
+    pub(super) fn wait_for_addr(&mut self) -> bool {
+        let line = self.stdout.wait_for(PATIENCE, |_| true);
+        let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
+        let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else { return false };
+        self.addr = addr;
+        true
+    }
+
+    /// Returns the address that the server has printed behind `Listening on`, if it has.
+    fn printed_addr(&self) -> Option<SocketAddr> {
+        let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
+        let lines = [self.stdout.so_far(), self.log.so_far()].concat();
+        lines.iter().find_map(addr).map(reachable)
+    }
+
+    /// Reports whether the server has printed that its port is taken, in the words of C, Java, Node or
+    /// Windows.
+    pub(super) fn says_port_is_taken(&self) -> bool {
+        const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
+        let output = self.output();
+        WORDS.iter().any(|words| output.contains(words))
+    }
+
+    /// Returns the last lines of both outputs as text, with `stdout| ` or `stderr| ` before each line.
+    #[must_use]
+    pub fn output(&self) -> String {
+        Lines::marked(&self.stdout, &self.log)
+    }
+
+    /// Returns the lines on standard output, as far as they are collected.
+    #[must_use]
+    pub fn stdout(&self) -> &Lines {
+        &self.stdout
+    }
+
+    /// Waits a second for the rest of the output of a server that has ended.
+    pub fn wait_for_output(&self) -> Result<()> {
+        const TIMEOUT: Duration = Duration::from_secs(1);
+        wait_until(TIMEOUT, || Ok(self.stdout.is_complete() && self.log.is_complete())).map(drop)
+    }
+
+    /// Returns the numbers and names of the processes that the server left behind in its group (Linux).
+    #[must_use]
+    pub fn survivors(&self) -> Vec<String> {
+        let Some(leader) = self.pid() else { return Vec::new() };
+        let left = procfs::group_members(leader).into_iter().filter(|pid| *pid != leader);
+        left.map(|pid| format!("{pid} ({})", procfs::name(pid).unwrap_or_default())).collect()
+    }
+
+    /// Sends a signal to the server, and waits until it has taken the signal, where the system shows that.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.signalled_pid()?;
+        rustix::process::kill_process(pid, signal).context("could not send a signal")?;
+        self.wait_until_signal_taken()
+    }
+
+    /// Sends a signal to the server and to the processes of its group, and waits until the server has taken
+    /// the signal, where the system shows that.
+    #[cfg(unix)]
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        let group = self.signalled_pid()?;
+        rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
+        self.wait_until_signal_taken()
+    }
+
+    /// Sends SIGTERM to the server and to the processes of its group, and waits for the server's end, at most
+    /// `within`.
+    #[cfg(unix)]
+    pub fn end_gently(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        // This fails if the processes have ended already.
+        let _ = rustix::process::kill_process_group(self.signalled_pid()?, Signal::TERM);
+        self.wait(within)
+    }
+
+    /// Returns the exit status if the server has ended. Without signals, nothing asks the server to end; it
+    /// is killed when this value is dropped.
+    #[cfg(not(unix))]
+    pub fn end_gently(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
+        self.try_wait()
+    }
+
+    #[cfg(unix)]
+    fn signalled_pid(&self) -> Result<rustix::process::Pid> {
+        let Some(child) = &self.child else {
+            bail!("cannot send a signal to a server that was started elsewhere");
+        };
+        Ok(rustix::process::Pid::from_child(child))
+    }
+
+    #[cfg(unix)]
+    fn wait_until_signal_taken(&self) -> Result<()> {
+        let is_taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
+        wait_until(PATIENCE, || Ok(is_taken())).map(drop)
+    }
+
+    /// Returns the address at which the server listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Returns the server's process id, which is also the number of its group; `None` for a server that was
+    /// started elsewhere.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Returns the lines on standard error, as far as they are collected.
+    #[must_use]
+    pub fn log(&self) -> &Lines {
+        &self.log
+    }
+
+    /// Waits for a log line. A failure calls the line `what`.
+    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        match self.log.wait_for(PATIENCE, wanted) {
+            Some(line) => Ok(line),
+            None => fail("waited for a line in the log", what, &self.log),
+        }
+    }
+
+    /// Returns the resources that the processes of the server's group use now, if the system shows them.
+    #[must_use]
+    pub fn figures(&self) -> Option<Figures> {
+        procfs::group_figures(self.pid()?)
+    }
+
+    /// Reports whether a thread of the server's group runs or waits for a processor now. It is always false
+    /// where the system does not show that.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pid().is_some_and(procfs::is_busy)
+    }
+
+    /// Waits for the server's end, at most `within`. Returns `None` if the server still runs.
+    pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        let mut status = None;
+        wait_until(within, || {
+            status = self.try_wait()?;
+            Ok(status.is_some())
+        })?;
+        Ok(status)
+    }
+
+    /// Waits for the server's end with exit code 0, and returns how long that took. A failure says that the
+    /// check `did` this.
+    pub fn expect_exit(&mut self, did: &str) -> Result<Duration> {
+        let begin = Instant::now();
+        match self.wait(PATIENCE)? {
+            Some(status) if status.code() == Some(0) => Ok(begin.elapsed()),
+            Some(status) => fail(did, "exit code 0", format!("{status}; its log\n{}", self.log)),
+            None => fail(did, "its end", format!("it still runs; its log\n{}", self.log)),
+        }
+    }
+
+    /// Returns a failure if the server has ended. The failure says that the check `did` this.
+    pub fn expect_alive(&mut self, did: &str) -> Result<()> {
+        match self.try_wait()? {
+            None => Ok(()),
+            Some(status) => fail(did, "the server goes on", format!("{status}\n{}", self.log)),
+        }
+    }
+
+    /// Waits for the end of the server's output, and returns all lines on standard output and in the log.
+    pub fn printed(&self) -> Result<(Vec<String>, Vec<String>)> {
+        Ok((self.stdout.all()?, self.log.all()?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            groups::end(child);
+        }
+    }
+}

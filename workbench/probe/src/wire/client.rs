@@ -1,0 +1,289 @@
+use std::any::Any;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use socket2::Socket;
+
+use super::connection::{Connection, ReadOutcome, is_timeout};
+use super::heard::{Heard, framed};
+use super::record::Record;
+use crate::tape::Tape;
+use crate::tls::Tls;
+use crate::{PATIENCE, fail_late};
+
+/// The receive buffer of a client with small buffers, in bytes.
+const SMALL_RECV_BUFFER: usize = 4096;
+
+/// The segment size of a client with small buffers, in bytes: the server's kernel derives the size of its
+/// send buffer from it.
+#[cfg(target_os = "linux")]
+const SMALL_SEGMENT: u32 = 536;
+
+/// The receive buffer of a client whose buffer was enlarged again, in bytes.
+const LARGE_RECV_BUFFER: usize = 1 << 20;
+
+/// A client of a server under test: one connection.
+///
+/// The methods `expect…`, `frame`, `take…`, `line`, `rest` and `bytes_to_end` receive bytes that have to come.
+/// They wait for [`patience`](Self::patience), and return a [`Failure`](crate::Failure) if something else
+/// comes.
+#[derive(Debug)]
+pub struct Client {
+    connection: Connection,
+    record: Record,
+    /// `received[taken..]` has arrived and was not returned to the caller yet.
+    received: Vec<u8>,
+    taken: usize,
+    patience: Duration,
+    memory: Option<Box<dyn Any + Send>>,
+}
+
+impl Client {
+    /// Connects with the system's default buffers.
+    pub fn connect(server: SocketAddr) -> Result<Self> {
+        Self::connect_with(server, |_| Ok(()))
+    }
+
+    /// Connects with small buffers: few bytes fit between server and client, on Linux about 50 KB, elsewhere
+    /// as many as the smallest receive buffer allows.
+    ///
+    /// Bytes that such a client does not read wait in the server's own queue, not in the kernel.
+    pub fn connect_narrow(server: SocketAddr) -> Result<Self> {
+        Self::connect_with(server, |socket| {
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_mss(SMALL_SEGMENT)?;
+            socket.set_recv_buffer_size(SMALL_RECV_BUFFER)
+        })
+    }
+
+    fn connect_with(
+        server: SocketAddr,
+        configure: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> Result<Self> {
+        let connection = Connection::open(server, configure)?;
+        let record = Record::new(connection.local_addr()?, server);
+        let received = Vec::new();
+        Ok(Self { connection, record, received, taken: 0, patience: PATIENCE, memory: None })
+    }
+
+    /// Records the steps of this client in a tape that other clients write to, too.
+    #[must_use]
+    pub fn on_tape(mut self, tape: &Tape) -> Self {
+        self.record.move_to(tape);
+        self.record.note("connected");
+        self
+    }
+
+    /// Sets how long the methods that receive wait, and how long a write may wait.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self.connection.set_write_timeout(patience);
+        self
+    }
+
+    /// Does a TLS handshake: from now on, the bytes that this client sends and receives are inside TLS.
+    ///
+    /// It is not an error here if the server ends the connection: a full server may do so.
+    pub fn inside(mut self, tls: &Tls) -> Result<Self> {
+        self.connection.start_tls(tls, self.patience, &mut self.received, &self.record)?;
+        Ok(self)
+    }
+
+    /// Returns the client's name in its tape: A, B, …
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.record.client_name()
+    }
+
+    /// Returns how long the methods that receive wait.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Records an event: something that happens to this client's server now, for example.
+    pub fn note(&self, event: &str) {
+        self.record.note(event);
+    }
+
+    /// Returns the client's own address, by which the server knows the client.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.record.addr
+    }
+
+    /// Returns the address that the client connected to.
+    #[must_use]
+    pub fn server(&self) -> SocketAddr {
+        self.record.server
+    }
+
+    /// Returns the client's last steps as text, for a failure.
+    #[must_use]
+    pub fn transcript(&self) -> String {
+        self.record.transcript()
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.record.sent(bytes);
+        let sent = self.connection.write_all(bytes);
+        sent.map_err(|err| self.connection.write_failure(&err, &self.record))
+    }
+
+    /// Sends bytes until all are sent or the server takes no more, and reports whether all were sent. It is
+    /// not an error that the server takes no more.
+    pub fn send_regardless(&mut self, bytes: &[u8]) -> bool {
+        self.record.sent(bytes);
+        let sent = self.connection.write_all(bytes);
+        if let Err(err) = &sent {
+            self.record.note(&format!("not sent: {err}"));
+        }
+        sent.is_ok()
+    }
+
+    /// Sends the same bytes `times` times, or until the connection ends, and reports whether it has ended.
+    pub fn send_while_open(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
+        self.record.sent(&bytes.repeat(times));
+        for i in 0..times {
+            match self.connection.write_all(bytes) {
+                Ok(()) => {}
+                Err(err) if is_timeout(&err) => {
+                    let got =
+                        format!("it takes no more after {} bytes, and waits", i * bytes.len());
+                    return fail_late(self.transcript(), "it takes all, or closes", got);
+                }
+                Err(err) => {
+                    self.record.note(&err.to_string());
+                    return Ok(true);
+                }
+            }
+        }
+        // The kernel may have accepted the last bytes although the server has closed the connection.
+        Ok(self.hear(self.patience)? != Heard::Silence)
+    }
+
+    /// Sends a message: its text and a zero byte.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        self.send(&framed(text))
+    }
+
+    /// Waits for the next message or for the end of the connection, at most `within`.
+    pub fn hear(&mut self, within: Duration) -> Result<Heard> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(frame) = self.take_frame() {
+                return Ok(Heard::Frame(frame));
+            }
+            if let Some(heard) = self.read_until(deadline)? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Keeps a value for a later exchange with this client: a session's number, for example.
+    pub fn remember<T: Send + 'static>(&mut self, value: T) {
+        self.memory = Some(Box::new(value));
+    }
+
+    /// Takes out the value that was kept, if it is of this type.
+    pub fn recall<T: 'static>(&mut self) -> Option<T> {
+        let kept = self.memory.take()?.downcast();
+        kept.map(|value| *value).map_err(|other| self.memory = Some(other)).ok()
+    }
+
+    /// Closes the sending side; the client can still receive.
+    pub fn half_close(&mut self) -> Result<()> {
+        self.record.note("closed the sending side");
+        self.connection.half_close()
+    }
+
+    /// Closes the sending side, and with TLS does not send `close_notify` before.
+    pub fn cut_off(&mut self) -> Result<()> {
+        let without = if self.connection.is_tls() { " without close_notify" } else { "" };
+        self.record.note(&format!("closed the sending side{without}"));
+        self.connection.shutdown_write().context("could not close the sending side")
+    }
+
+    /// Closes the connection with a reset, as the system may do for a program that was killed.
+    pub fn reset(self) -> Result<()> {
+        self.record.note("reset the connection");
+        Ok(self.connection.reset()?)
+    }
+
+    /// Enlarges the receive buffer of a client with small buffers, so that it can read the server's queue
+    /// quickly.
+    pub fn widen(&self) -> Result<()> {
+        Ok(self.connection.set_recv_buffer_size(LARGE_RECV_BUFFER)?)
+    }
+
+    /// Returns the bytes that have arrived and were not taken yet.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.received[self.taken..]
+    }
+
+    /// Takes the next bytes, which must have arrived.
+    pub(super) fn take_pending(&mut self, len: usize) -> Vec<u8> {
+        let bytes = self.pending()[..len].to_vec();
+        self.taken += len;
+        bytes
+    }
+
+    fn take_frame(&mut self) -> Option<Vec<u8>> {
+        let len = memchr::memchr(0, self.pending())?;
+        let frame = self.take_pending(len);
+        self.taken += 1;
+        Some(frame)
+    }
+
+    /// Waits for more bytes. If no more will come, returns the reason: the connection has ended, or the
+    /// deadline has passed.
+    pub(super) fn read_until(&mut self, deadline: Instant) -> Result<Option<Heard>> {
+        self.received.drain(..self.taken);
+        self.taken = 0;
+        Ok(match self.connection.read(deadline, &mut self.received, &self.record)? {
+            ReadOutcome::Progress => None,
+            ReadOutcome::Timeout => Some(Heard::Silence),
+            ReadOutcome::Ended(end) => Some(end.into()),
+        })
+    }
+
+    /// If the stream ended without `close_notify`, notes that for the report on the server.
+    pub(super) fn check_close_notify(&self) {
+        self.connection.check_close_notify();
+    }
+}
+
+/// Reads the bytes that have arrived, or waits for bytes, so that other code can speak a protocol over this
+/// client.
+impl Read for Client {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let deadline = Instant::now() + self.patience;
+        while self.pending().is_empty() {
+            match self.read_until(deadline).map_err(io::Error::other)? {
+                None | Some(Heard::Frame(_)) => {}
+                Some(Heard::Eof) => return Ok(0),
+                Some(Heard::Reset) => return Err(ErrorKind::ConnectionReset.into()),
+                Some(Heard::Silence) => return Err(ErrorKind::TimedOut.into()),
+            }
+        }
+        let len = into.len().min(self.pending().len());
+        into[..len].copy_from_slice(&self.take_pending(len));
+        Ok(len)
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.connection.write(bytes)?;
+        self.record.sent(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

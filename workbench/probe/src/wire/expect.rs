@@ -1,0 +1,176 @@
+//! The methods of a client that require certain bytes or a certain end, and return a failure otherwise.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::client::Client;
+use super::heard::{Heard, framed};
+use crate::{Failure, Said, fail_late};
+
+/// How many bytes a failure shows behind the length of the expected bytes.
+const EXTRA_BYTES_SHOWN: usize = 64;
+
+impl Client {
+    /// Receives the next message. Returns a failure if anything else comes.
+    pub fn frame(&mut self) -> Result<Vec<u8>> {
+        match self.hear(self.patience())? {
+            Heard::Frame(frame) => Ok(frame),
+            other => Err(self.failure(Said::words("a message"), other)),
+        }
+    }
+
+    /// Receives this message. Returns a failure if anything else comes.
+    pub fn expect(&mut self, text: &str) -> Result<()> {
+        let heard = self.hear(self.patience())?;
+        if heard == Heard::Frame(text.as_bytes().to_vec()) {
+            return Ok(());
+        }
+        Err(self.failure(Said::bytes(framed(text), ""), heard))
+    }
+
+    /// Waits for the end of the stream, in good order. Returns a failure if bytes come before it.
+    pub fn expect_eof(&mut self) -> Result<()> {
+        let heard = self.hear(self.patience())?;
+        if heard == Heard::Eof && self.pending().is_empty() {
+            self.check_close_notify();
+            return Ok(());
+        }
+        Err(self.failure(Said::words("the end of the stream and nothing before it"), heard))
+    }
+
+    /// Waits for the end of the connection, in good order or with a reset. Returns a failure if a message
+    /// comes before it.
+    pub fn expect_closed(&mut self) -> Result<()> {
+        match self.hear(self.patience())? {
+            Heard::Eof | Heard::Reset => Ok(()),
+            other => Err(self.failure(Said::words("the end of the connection"), other)),
+        }
+    }
+
+    /// Returns the failure of a client that expected one thing and received another. It also shows the bytes
+    /// that came without a zero byte after them.
+    #[must_use]
+    pub fn failure(&self, expected: Said, heard: Heard) -> anyhow::Error {
+        let is_late = heard == Heard::Silence;
+        if is_late {
+            self.note("(nothing came)");
+        }
+        let got = match (heard, self.pending()) {
+            (Heard::Frame(frame), _) => Said::bytes([&frame[..], &[0]].concat(), ""),
+            (Heard::Silence, []) => {
+                Said::words(format!("nothing for {:.1} s", self.patience().as_secs_f64()))
+            }
+            (end, []) => Said::words(end),
+            (end, rest) => Said::bytes(rest.to_vec(), format!("no ␀, and then {end}")),
+        };
+        self.failure_in_parts(expected, got, is_late)
+    }
+
+    /// Receives exactly `len` bytes.
+    pub fn take(&mut self, len: usize) -> Result<Vec<u8>> {
+        self.take_when(&format!("{len} bytes"), |bytes| (bytes.len() >= len).then_some(len))
+    }
+
+    /// Receives a line, and returns it with its LF.
+    pub fn line(&mut self) -> Result<Vec<u8>> {
+        self.take_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
+    }
+
+    /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the
+    /// unit is complete. A failure calls the unit `what`.
+    pub fn take_when(
+        &mut self,
+        what: &str,
+        len: impl Fn(&[u8]) -> Option<usize>,
+    ) -> Result<Vec<u8>> {
+        let deadline = Instant::now() + self.patience();
+        loop {
+            if let Some(len) = len(self.pending()) {
+                return Ok(self.take_pending(len));
+            }
+            if let Some(end) = self.read_until(deadline)? {
+                return Err(self.bytes_failure(Said::words(what), &end));
+            }
+        }
+    }
+
+    /// Receives these bytes. Returns a failure at the first byte that differs.
+    pub fn expect_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.expect_one_of(&[bytes])
+    }
+
+    /// Receives one of these sequences of bytes. A failure shows the sequence that matches longest.
+    pub fn expect_one_of(&mut self, expected: &[&[u8]]) -> Result<()> {
+        let deadline = Instant::now() + self.patience();
+        loop {
+            let came = self.pending();
+            if let Some(bytes) = expected.iter().find(|bytes| came.starts_with(bytes)) {
+                self.take_pending(bytes.len());
+                return Ok(());
+            }
+            let matching =
+                |bytes: &[u8]| bytes.iter().zip(came).take_while(|(a, b)| a == b).count();
+            let longest = expected.iter().map(|bytes| matching(bytes)).max().unwrap_or_default();
+            let nearest = expected.iter().find(|bytes| matching(bytes) == longest);
+            let nearest = nearest.map_or(&[][..], |bytes| bytes);
+            let expected = Said::bytes(nearest.to_vec(), "");
+            if longest < came.len() {
+                let got = came[..came.len().min(nearest.len() + EXTRA_BYTES_SHOWN)].to_vec();
+                return Err(self.failure_in_parts(expected, Said::bytes(got, ""), false));
+            }
+            if let Some(end) = self.read_until(deadline)? {
+                return Err(self.bytes_failure(expected, &end));
+            }
+        }
+    }
+
+    /// Receives all bytes to the end of the connection, and returns them and how the connection ended.
+    /// Returns a failure if nothing more comes, but the connection does not end.
+    pub fn bytes_to_end(&mut self) -> Result<(Vec<u8>, Heard)> {
+        let mut bytes = Vec::new();
+        loop {
+            let outcome = self.read_until(Instant::now() + self.patience())?;
+            bytes.append(&mut self.take_pending(self.pending().len()));
+            match outcome {
+                None => {}
+                Some(Heard::Silence) => {
+                    let got = got_bytes(&bytes, &Heard::Silence);
+                    return Err(self.failure_in_parts(Said::words("an end"), got, true));
+                }
+                Some(end) => return Ok((bytes, end)),
+            }
+        }
+    }
+
+    /// Receives all messages to the end of the connection, and returns them and how the connection ended.
+    /// Returns a failure if nothing more comes, but the connection does not end.
+    pub fn rest(&mut self) -> Result<(Vec<Vec<u8>>, Heard)> {
+        let mut frames = Vec::new();
+        loop {
+            match self.hear(self.patience())? {
+                Heard::Frame(frame) => frames.push(frame),
+                Heard::Silence => return fail_late(self.transcript(), "an end", "nothing more"),
+                end => return Ok((frames, end)),
+            }
+        }
+    }
+
+    /// Returns a failure of a client that expected bytes without a zero byte to end them.
+    fn bytes_failure(&self, expected: Said, end: &Heard) -> anyhow::Error {
+        let got = got_bytes(self.pending(), end);
+        self.failure_in_parts(expected, got, *end == Heard::Silence)
+    }
+
+    fn failure_in_parts(&self, expected: Said, got: Said, is_late: bool) -> anyhow::Error {
+        Failure { did: self.transcript(), expected, got, is_late, likely: None }.into()
+    }
+}
+
+/// Describes bytes that came, and why no more came.
+fn got_bytes(bytes: &[u8], end: &Heard) -> Said {
+    match bytes {
+        [] => Said::words(end),
+        bytes => Said::bytes(bytes.to_vec(), format!("and then {end}")),
+    }
+}
