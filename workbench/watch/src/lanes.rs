@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::State;
+use crate::state::State;
 
 /// Part of a lane in which nothing changed.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ const RECENT: Duration = Duration::from_secs(30);
 
 impl Lanes {
     /// Begins a lane, for a thread that was not there at the last look, and gives its key.
-    pub(super) fn begin(&mut self, id: u32) -> u64 {
+    pub(crate) fn begin(&mut self, id: u32) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
         let (name, detail) = (String::new(), String::new());
@@ -78,7 +78,7 @@ impl Lanes {
     }
 
     /// Says what a thread is called, and what it does in detail.
-    pub(super) fn describe(&mut self, key: u64, name: &str, detail: String) {
+    pub(crate) fn describe(&mut self, key: u64, name: &str, detail: String) {
         if let Some(lane) = self.lane(key) {
             if lane.name != name {
                 name.clone_into(&mut lane.name);
@@ -88,14 +88,14 @@ impl Lanes {
     }
 
     /// Says with whom a thread was seen to talk.
-    pub(super) fn connect(&mut self, key: u64, peer: String) {
+    pub(crate) fn connect(&mut self, key: u64, peer: String) {
         if let Some(lane) = self.lane(key) {
             lane.peer = Some(peer);
         }
     }
 
     /// Says what a thread was seen to do `at` that time, and so has done since the last look.
-    pub(super) fn add(&mut self, key: u64, at: Duration, cell: Cell) {
+    pub(crate) fn add(&mut self, key: u64, at: Duration, cell: Cell) {
         let from = self.now;
         if let Some(lane) = self.lane(key) {
             match lane.slices.last_mut() {
@@ -106,14 +106,14 @@ impl Lanes {
     }
 
     /// Says that a thread is not there any more.
-    pub(super) fn end(&mut self, key: u64) {
+    pub(crate) fn end(&mut self, key: u64) {
         if let Some(lane) = self.lane(key) {
             lane.lives = false;
         }
     }
 
     /// Says that all threads have been looked at, and makes room for more.
-    pub(super) fn looked(&mut self, at: Duration) {
+    pub(crate) fn looked(&mut self, at: Duration) {
         self.now = at;
         let ended = self.all.iter().skip(FIRST).filter(|lane| !lane.lives).count();
         if ended > ENDED {

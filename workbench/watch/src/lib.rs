@@ -12,6 +12,8 @@
 //! | `record.rs` | looks on from a thread of its own, while a check runs |
 
 mod lanes;
+mod legend;
+mod numbers;
 mod page;
 mod record;
 mod sample;
@@ -20,20 +22,17 @@ mod svg;
 mod text;
 mod trace;
 mod trace_svg;
+mod wrap;
 
 pub use lanes::{Cell, Lane, Lanes};
+pub use legend::Seen;
 pub use page::{About, SVG_BEGINS};
 pub use probe::procfs::Whom;
 pub use record::Recording;
-pub use sample::{EVERY, Sampler, Sight};
+pub use sample::{EVERY, Sampler, Sight, is_possible};
 pub use state::State;
 pub use svg::svg;
-pub use text::{Frame, Picture, Seen, Span, fit_to, picture, wrap};
+pub use text::{Frame, Picture, Span, picture};
 pub use trace::Trace;
 pub use trace_svg::trace_svg;
-
-/// Whether this system tells what threads do.
-#[must_use]
-pub fn is_possible() -> bool {
-    cfg!(target_os = "linux")
-}
+pub use wrap::{fit_to, wrap};

@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::text::{nice, shown_time, wrap};
+use crate::numbers::{nice, shown_time};
+use crate::wrap::wrap;
 use probe::markup::escape;
 
 /// What a picture says above its lanes.
@@ -25,20 +26,20 @@ pub struct About {
 pub const SVG_BEGINS: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"watch\" ";
 
 /// The most lanes that are drawn; the rest is counted.
-pub(super) const LANES: usize = 64;
+pub(crate) const LANES: usize = 64;
 
 /// How much is left beside everything, how far lanes and lines are apart, how high a bar is.
-pub(super) const MARGIN: usize = 12;
-pub(super) const LANE: usize = 30;
-pub(super) const LINE: usize = 17;
-pub(super) const BAR: usize = 18;
+pub(crate) const MARGIN: usize = 12;
+pub(crate) const LANE: usize = 30;
+pub(crate) const LINE: usize = 17;
+pub(crate) const BAR: usize = 18;
 
 /// The height of the times below the lanes.
 const TIMES: usize = 34;
 
 /// A picture, before it is laid out.
 #[derive(Debug)]
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     pub about: &'a About,
     /// The same for readers who do not see it.
     pub description: String,
@@ -60,7 +61,7 @@ pub(super) struct Page<'a> {
 
 /// The class of what has this colour; what is written on it has the class `on-` and that name.
 #[derive(Debug)]
-pub(super) struct Colour {
+pub(crate) struct Colour {
     pub class: String,
     pub fill: &'static str,
     /// The colour of a letter on it.
@@ -69,7 +70,7 @@ pub(super) struct Colour {
 
 /// Part of a legend.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// SVG, of 20 × [`BAR`] pixels.
     pub swatch: String,
     pub name: String,
@@ -122,7 +123,7 @@ impl Layout {
 
 impl Page<'_> {
     /// Returns the SVG file.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let (wide, narrow) = (Layout::of(self, "wide"), Layout::of(self, "narrow"));
         let (width, height) = (self.width, wide.height(self.height));
         let mut text = format!(
@@ -245,7 +246,7 @@ fn lines(text: &mut String, class: &str, lines: &[String], first: usize, apart: 
 
 /// The times from one moment to another, below lanes that end at `bottom`; above them, too, where that
 /// is far away.
-pub(super) fn axis(from: Duration, to: Duration, bottom: usize) -> String {
+pub(crate) fn axis(from: Duration, to: Duration, bottom: usize) -> String {
     const TICKS: f64 = 5.0;
     const FAR: usize = 600;
     let mut text = String::new();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 
-use super::lanes::Lanes;
-use super::sample::Sampler;
-use super::text::{Frame, Span, picture};
-use super::{Whom, is_possible};
+use crate::lanes::Lanes;
+use crate::sample::{Sampler, is_possible};
+use crate::text::{Frame, Span, picture};
+use probe::procfs::Whom;
 
 /// A record of what the threads of a server do, from now until it is ended.
 #[derive(Debug)]

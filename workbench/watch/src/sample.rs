@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::lanes::{Cell, Lanes};
-use super::state::{self, State};
+use crate::lanes::{Cell, Lanes};
+use crate::state::{self, State};
 use probe::procfs::{self, Whom};
 use probe::sockdiag;
 
@@ -33,6 +33,12 @@ pub enum Sight {
     Places,
     /// Only whether it runs.
     Running,
+}
+
+/// Whether this system tells what threads do.
+#[must_use]
+pub fn is_possible() -> bool {
+    cfg!(target_os = "linux")
 }
 
 /// Looks at the threads of a server again and again.

@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Its colours in a terminal.
-    pub(super) fn style(self) -> Style {
+    pub(crate) fn style(self) -> Style {
         let fill = self.look().ansi;
         let ink = match fill {
             AnsiColor::BrightBlack => AnsiColor::BrightWhite,
@@ -119,17 +119,17 @@ impl State {
     }
 
     /// Its colour in an SVG.
-    pub(super) const fn fill(self) -> &'static str {
+    pub(crate) const fn fill(self) -> &'static str {
         self.look().fill
     }
 
     /// The colour of what is written on it there.
-    pub(super) const fn ink(self) -> &'static str {
+    pub(crate) const fn ink(self) -> &'static str {
         self.look().ink
     }
 
     /// What a legend has to say besides the name.
-    pub(super) const fn note(self) -> Option<&'static str> {
+    pub(crate) const fn note(self) -> Option<&'static str> {
         match self {
             Self::Lock => Some(
                 "Lock or queue: a mutex, a condition variable and a channel all wait at a futex, and \
@@ -155,7 +155,7 @@ impl fmt::Display for State {
 
 /// A system call that threads are seen to wait in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub name: &'static str,
     pub state: State,
 }
@@ -227,18 +227,18 @@ fn number(x86_64: i64, later: i64) -> Option<i64> {
 }
 
 /// Whether the numbers of this machine's system calls are known here.
-pub(super) fn knows_calls() -> bool {
+pub(crate) fn knows_calls() -> bool {
     number(0, 0).is_some()
 }
 
 /// The system call of this number.
-pub(super) fn call(asked: i64) -> Option<Call> {
+pub(crate) fn call(asked: i64) -> Option<Call> {
     let found = CALLS.iter().find(|it| number(it.0, it.1) == Some(asked));
     found.map(|&(_, _, name, state)| Call { name, state })
 }
 
 /// Whether this number stands for a wait that goes on.
-pub(super) fn is_restarted(asked: i64) -> bool {
+pub(crate) fn is_restarted(asked: i64) -> bool {
     number(RESTART.0, RESTART.1) == Some(asked)
 }
 
@@ -268,7 +268,7 @@ const PLACES: &[(&str, State)] = &[
 ];
 
 /// What a thread waits for that waits there, in the kernel.
-pub(super) fn place(function: &str) -> State {
+pub(crate) fn place(function: &str) -> State {
     match function {
         "" | "0" => State::Waiting,
         _ => {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::lanes::{Cell, Lane, Lanes};
-use super::page::{About, BAR, Colour, Entry, LANE, LANES, MARGIN, Page, axis};
-use super::state::State;
-use super::text::{Span, end_of, summary};
+use crate::lanes::{Cell, Lane, Lanes};
+use crate::page::{About, BAR, Colour, Entry, LANE, LANES, MARGIN, Page, axis};
+use crate::state::State;
+use crate::text::{Span, summary};
+use crate::wrap::end_of;
 use probe::markup::escape;
 
 /// How many characters of the other end of a connection have room beside a thread's number.

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::Style;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
-use super::lanes::{Cell, Lane, Lanes};
-use super::state::State;
+use crate::lanes::{Cell, Lane, Lanes};
+use crate::legend::Seen;
+use crate::numbers::{grouped, nice, shown_time};
+use crate::state::State;
+use crate::wrap::{end_of, fit, fit_to};
 
 /// Which time a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +45,12 @@ const DIM: Style = Style::new().dimmed();
 
 /// The columns below which what a thread does now is not told in words, too.
 const ROOM_FOR_WORDS: usize = 72;
+
 const WORDS: usize = 18;
 
 /// The columns below which it is not told with whom a thread talked, and how many that takes at most.
 const ROOM_FOR_PEERS: usize = 60;
+
 const PEER: usize = 14;
 
 /// Where everything is in a line.
@@ -184,53 +189,6 @@ pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
     format!("{} {more}{when}: {}", grouped(rest.len()), counts.join(", "))
 }
 
-/// A number with a comma between thousands.
-pub(super) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of things, such as `1 lane` or `1,200 lanes`.
-pub(super) fn counted(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", grouped(number))
-}
-
-/// Returns a time in the unit that fits it, such as `1.5 s`, `12.345 ms` or `0.2 µs`. Of a second or
-/// more, the microseconds are told; of a shorter time, three decimals are.
-pub(super) fn shown_duration(time: Duration) -> String {
-    with_unit(time, if time >= Duration::from_secs(1) { 6 } else { 3 })
-}
-
-/// The same to a tenth of the unit.
-pub(super) fn rounded(time: Duration) -> String {
-    with_unit(time, 1)
-}
-
-fn with_unit(time: Duration, decimals: usize) -> String {
-    let (unit, each) = match time {
-        time if time >= Duration::from_secs(1) => ("s", 1.0),
-        time if time >= Duration::from_millis(1) => ("ms", 0.001),
-        _ => ("µs", 0.000_001),
-    };
-    let number = format!("{:.decimals$}", time.as_secs_f64() / each);
-    format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// What was drawn, so that the legend need not explain more.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    states: Vec<State>,
-    ran: bool,
-}
-
 fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String {
     let mut drawn =
         layout.label(&lane.name, &lane.id.to_string(), lane.peer.as_deref().unwrap_or_default());
@@ -313,135 +271,6 @@ fn put(line: &mut [char], at: usize, label: &str) {
     }
 }
 
-/// Returns the shortest step that reads well on an axis, in seconds, of those that are not shorter than
-/// this one; never less than a microsecond.
-pub(super) fn nice(seconds: f64) -> f64 {
-    const NICE: &[f64] = &[
-        0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5,
-        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0,
-        60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0,
-    ];
-    NICE.iter().copied().find(|it| *it >= seconds).unwrap_or(seconds)
-}
-
-/// Returns a time in seconds as the label of an axis with such steps, in the unit that fits the steps.
-pub(super) fn shown_time(seconds: f64, step: f64) -> String {
-    let (unit, each) = match step {
-        step if step < 0.000_1 => ("µs", 0.000_001),
-        step if step < 0.1 => ("ms", 0.001),
-        _ => ("s", 1.0),
-    };
-    let decimals = usize::from(step < each);
-    format!("{:.decimals$} {unit}", seconds / each)
-}
-
-impl Seen {
-    /// What the letters mean, in lines with colours.
-    #[must_use]
-    pub fn legend(&self, width: usize) -> Vec<String> {
-        let mut lines: Vec<(String, usize)> = Vec::new();
-        for state in State::ALL.into_iter().filter(|state| self.states.contains(state)) {
-            let style = state.style();
-            let text = format!("{style}{}{style:#} {state}", state.letter());
-            let taken = 2 + state.name().width();
-            match lines.last_mut() {
-                Some((line, used)) if *used + 3 + taken <= width => {
-                    *line += "   ";
-                    *line += &text;
-                    *used += 3 + taken;
-                }
-                _ => lines.push((text, taken)),
-            }
-        }
-        lines.into_iter().map(|(line, _)| line).collect()
-    }
-
-    /// What else is to be known to read the lanes.
-    #[must_use]
-    pub fn notes(&self, width: usize) -> Vec<String> {
-        let ran = self.ran.then_some(RAN);
-        let notes = State::ALL.into_iter().filter(|state| self.states.contains(state));
-        ran.into_iter()
-            .chain(notes.filter_map(State::note))
-            .flat_map(|it| wrap(it, width))
-            .collect()
-    }
-}
-
-/// What a capital letter means.
-pub(super) const RAN: &str =
-    "A capital letter: it waited, but ran in between, too briefly to be seen running.";
-
-/// A text in so many columns: cut, or filled with blanks.
-fn fit(text: &str, width: usize) -> String {
-    let text = fit_to(text, width);
-    let blank = width.saturating_sub(text.width());
-    text + &" ".repeat(blank)
-}
-
-/// A text that takes no more than so many columns.
-#[must_use]
-pub fn fit_to(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut cut = String::new();
-    let mut used = 0;
-    for ch in text.chars() {
-        used += ch.width().unwrap_or(0);
-        if used >= width {
-            break;
-        }
-        cut.push(ch);
-    }
-    cut + "…"
-}
-
-/// The end of an address, where its port is, in no more than so many characters.
-pub(super) fn end_of(address: &str, width: usize) -> String {
-    let many = address.chars().count();
-    if many <= width {
-        return address.to_owned();
-    }
-    let end = address.chars().skip(many + 1 - width.max(1));
-    std::iter::once('…').chain(end).collect()
-}
-
-/// Breaks a text into lines of at most so many columns, within a word only if that is longer.
-#[must_use]
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut word = word.to_owned();
-        loop {
-            let line = lines.pop().unwrap_or_default();
-            let blank = usize::from(!line.is_empty());
-            if line.width() + blank + word.width() <= width {
-                lines.push(format!("{line}{}{word}", " ".repeat(blank)));
-                break;
-            }
-            if !line.is_empty() {
-                lines.extend([line, String::new()]);
-                continue;
-            }
-            let mut used = 0;
-            let fits = word.chars().take_while(|ch| {
-                used += ch.width().unwrap_or(0);
-                used <= width
-            });
-            let at = fits.map(char::len_utf8).sum::<usize>();
-            // A character that is wider than the line has one of its own.
-            let at = at.max(word.chars().next().map_or(0, char::len_utf8));
-            let rest = word.split_off(at);
-            lines.extend([std::mem::replace(&mut word, rest), String::new()]);
-        }
-    }
-    if lines.len() > 1 && lines.last().is_some_and(String::is_empty) {
-        lines.pop();
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -472,14 +301,6 @@ mod tests {
         let legend = picture.seen.legend(frame.width);
         let both = picture.lanes.iter().chain(&legend);
         both.map(|line| anstream::adapter::strip_str(line).to_string()).collect()
-    }
-
-    #[test]
-    fn lines_are_broken_between_words_and_long_words_within() {
-        assert_eq!(wrap("a bc  d\nefghi", 4), ["a bc", "d", "efgh", "i"]);
-        assert_eq!(wrap("", 4), [""]);
-        assert_eq!(wrap("abcdefgh", 4), ["abcd", "efgh"]);
-        assert_eq!(wrap("日本", 1), ["日", "本"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Deserializer, Value};
 
-use super::text::{counted, rounded};
+use crate::numbers::{counted, rounded};
 
 /// A server's trace: spans of time, in a lane for each thread or task.
 ///
@@ -19,19 +19,19 @@ use super::text::{counted, rounded};
 pub struct Trace {
     process: Option<String>,
     /// The lanes that have a span, in the order of their first spans.
-    pub(super) lanes: Vec<TraceLane>,
+    pub(crate) lanes: Vec<TraceLane>,
     /// The remarks of the server, such as how many spans are missing, in the order of time.
-    pub(super) notes: Vec<TraceNote>,
+    pub(crate) notes: Vec<TraceNote>,
     /// The names of the spans, each once.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// The times of the first and the last event.
-    pub(super) first: Duration,
-    pub(super) last: Duration,
+    pub(crate) first: Duration,
+    pub(crate) last: Duration,
 }
 
 /// The spans of a thread or a task.
 #[derive(Clone, Debug)]
-pub(super) struct TraceLane {
+pub(crate) struct TraceLane {
     pub id: LaneId,
     pub name: Option<String>,
     /// In the order of their beginnings; a span comes before the spans in it.
@@ -40,13 +40,13 @@ pub(super) struct TraceLane {
 
 /// The number of a lane in its file: a process, and a thread or task of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct LaneId {
+pub(crate) struct LaneId {
     pub process: u64,
     pub thread: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TraceSpan {
+pub(crate) struct TraceSpan {
     /// Its place in [`Trace::names`].
     pub name: usize,
     pub from: Duration,
@@ -59,14 +59,14 @@ pub(super) struct TraceSpan {
 
 impl TraceSpan {
     /// Returns how long it took, or has taken at the end of the trace.
-    pub(super) fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.to.saturating_sub(self.from)
     }
 }
 
 /// A remark of the server, about a moment.
 #[derive(Clone, Debug)]
-pub(super) struct TraceNote {
+pub(crate) struct TraceNote {
     pub lane: LaneId,
     pub at: Duration,
     pub text: String,
