@@ -23,6 +23,7 @@ pub mod linux;
 pub mod markup;
 pub mod port;
 pub mod server;
+pub mod servers;
 mod show;
 mod skip;
 pub mod tape;
