@@ -1,4 +1,13 @@
-//! `tincan watch`: what each thread of a server does, live in the terminal and as SVG.
+//! `tincan watch`: shows what each thread of a server does, live in the terminal and as an SVG file.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `args.rs` | the command line |
+//! | `session.rs` | samples the server until the end, and reports the end |
+//! | `watched.rs` | the samples, the addresses and the processor time of the server |
+//! | `view.rs`, `screen.rs` | the output as text |
+//! | `svg_file.rs` | the file for an SVG picture |
+//! | `trace.rs` | draws a trace that a server has recorded itself |
 
 mod args;
 mod screen;
@@ -6,49 +15,51 @@ mod session;
 mod svg_file;
 mod trace;
 mod view;
+mod watched;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use lab::STAGES;
-use probe::procfs;
 use probe::server::{self, Launch, NotStarted, Outlet, Server};
+use probe::{procfs, servers};
 use watch::is_possible;
 
 pub use args::Args;
-use session::Watch;
-use trace::draw_trace;
+use session::Session;
 
 use crate::signals::{note_signals, start_watchdog};
 
-/// The command line asks for what cannot be, or must not.
+/// The exit code for a command line that asks for something impossible or forbidden.
 const WRONG_USE: u8 = 2;
 
-/// Nothing can be watched.
+/// The exit code if there is nothing to watch.
 const NOTHING: u8 = 3;
 
+/// The message on a system that does not have `/proc`.
+const NOT_LINUX: &str = "cannot watch: only Linux tells, in /proc, what a thread waits for";
+
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if let (Some(trace), Some(svg)) = (&args.trace, &args.svg) {
-        return draw_trace(trace, svg);
-    }
-    if !is_possible() {
-        eprintln!("tincan: {ELSEWHERE}");
-        return Ok(ExitCode::from(NOTHING));
-    }
-    let noted = note_signals().context("could not watch for signals")?;
-    // Found out now, and not when all has been seen.
-    let _place = match args.svg.as_deref().map(svg_file::make_ready).transpose() {
-        Ok(place) => place,
-        Err(refused) => {
-            eprintln!("tincan: {refused}");
-            return Ok(ExitCode::from(WRONG_USE));
-        }
+    let refuse = |code: u8, why: &str| {
+        eprintln!("tincan: {why}");
+        Ok(ExitCode::from(code))
     };
+    if args.trace.is_none() && !is_possible() {
+        return refuse(NOTHING, NOT_LINUX);
+    }
+    // Before anything is watched: it would be lost if the file could not be written. The file is removed if
+    // nothing is written to it, when `_svg_file` is dropped.
+    let _svg_file = match args.svg.as_deref().map(svg_file::prepare).transpose() {
+        Ok(file) => file,
+        Err(why) => return refuse(WRONG_USE, &why),
+    };
+    if let (Some(trace), Some(svg)) = (&args.trace, &args.svg) {
+        return trace::draw(trace, svg);
+    }
+    let noted = note_signals().context("cannot handle signals")?;
     let server = match args.pid {
         Some(pid) if procfs::name(pid).is_none() => {
-            eprintln!("tincan: there is no process {pid}");
-            return Ok(ExitCode::from(NOTHING));
+            return refuse(NOTHING, &format!("there is no process {pid}"));
         }
         Some(_) => None,
         None => match start(&args.command) {
@@ -63,14 +74,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Err(err) => return Err(err),
         },
     };
-    let mut watch = Watch::new(args, server, noted);
-    let end = watch.look_on()?;
-    watch.finish(&end).map(ExitCode::from)
+    Session::new(args, server, noted).run().map(ExitCode::from)
 }
-
-/// What is said where there is no `/proc`.
-const ELSEWHERE: &str = "what a thread waits for is told by Linux alone, in /proc; on this system, \
-                         tincan can neither see that nor count the threads of a server";
 
 fn start(command: &[OsString]) -> Result<Server> {
     let (program, args) = command.split_first().context("there is no command")?;
@@ -79,25 +84,25 @@ fn start(command: &[OsString]) -> Result<Server> {
     Launch::new(program, args).stdout(Outlet::LastLines).stderr(Outlet::LastLines).start_at_once()
 }
 
-/// What may be meant by a command that cannot be started.
+/// Returns hints on a command that could not be started.
 fn hints(command: &[OsString]) -> Vec<String> {
     let Some((program, args)) = command.split_first() else { return Vec::new() };
-    let own = |word: &&OsString| {
-        let word = word.to_string_lossy();
-        ["--seconds", "--svg", "--pid"].contains(&word.split('=').next().unwrap_or_default())
+    let is_ours = |arg: &&OsString| {
+        let arg = arg.to_string_lossy();
+        ["--seconds", "--svg", "--pid"].contains(&arg.split('=').next().unwrap_or_default())
     };
     let mut hints = Vec::new();
-    if let Some(option) = args.iter().find(own) {
+    if let Some(option) = args.iter().find(is_ours) {
         hints.push(format!(
-            "What follows the program is its own, {0} too. Options of tincan watch stand before the \
-             `--`: cargo tincan watch {0} … -- CMD",
+            "Everything after the program belongs to the program, {0} too. Options of tincan watch \
+             stand before the `--`: cargo tincan watch {0} … -- CMD",
             option.display()
         ));
     }
-    if let Some(stage) = STAGES.iter().find(|it| program == it.name) {
-        let name = stage.name;
+    if let Some(server) = program.to_str().and_then(servers::find) {
+        let servers::ServerInfo { name, package, .. } = server;
         hints.push(format!(
-            "The program of {name} is target/debug/{name}; cargo build -p {name} makes it."
+            "The program {name} is target/debug/{name}; cargo build -p {package} builds it."
         ));
     }
     hints

@@ -1,50 +1,39 @@
-//! What the letters and colours of lanes mean.
-
-use unicode_width::UnicodeWidthStr as _;
+//! Explains the letters and colours of lanes.
 
 use crate::state::State;
-use crate::wrap::wrap;
+use crate::wrap::{join, wrap};
 
-/// What was drawn, so that the legend need not explain more.
+/// The letters that occur in drawn lanes: only these need an explanation.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Legend {
     pub(crate) states: Vec<State>,
-    pub(crate) ran: bool,
+    /// Whether there are capital letters.
+    pub(crate) has_capitals: bool,
 }
 
-impl Seen {
-    /// What the letters mean, in lines with colours.
+impl Legend {
+    /// Returns the meaning of each letter, in lines of at most `width` columns, with colours.
     #[must_use]
-    pub fn legend(&self, width: usize) -> Vec<String> {
-        let mut lines: Vec<(String, usize)> = Vec::new();
-        for state in State::ALL.into_iter().filter(|state| self.states.contains(state)) {
+    pub fn letters(&self, width: usize) -> Vec<String> {
+        let entry = |state: State| {
             let style = state.style();
-            let text = format!("{style}{}{style:#} {state}", state.letter());
-            let taken = 2 + state.name().width();
-            match lines.last_mut() {
-                Some((line, used)) if *used + 3 + taken <= width => {
-                    *line += "   ";
-                    *line += &text;
-                    *used += 3 + taken;
-                }
-                _ => lines.push((text, taken)),
-            }
-        }
-        lines.into_iter().map(|(line, _)| line).collect()
+            format!("{style}{}{style:#} {state}", state.letter())
+        };
+        join(self.states_in_order().map(entry), "   ", width)
     }
 
-    /// What else is to be known to read the lanes.
+    /// Returns the notes that a reader of the lanes needs, in lines of at most `width` columns.
     #[must_use]
     pub fn notes(&self, width: usize) -> Vec<String> {
-        let ran = self.ran.then_some(RAN);
-        let notes = State::ALL.into_iter().filter(|state| self.states.contains(state));
-        ran.into_iter()
-            .chain(notes.filter_map(State::note))
-            .flat_map(|it| wrap(it, width))
-            .collect()
+        let capitals = self.has_capitals.then_some(CAPITALS);
+        let notes = self.states_in_order().filter_map(State::note);
+        capitals.into_iter().chain(notes).flat_map(|note| wrap(note, width)).collect()
+    }
+
+    fn states_in_order(&self) -> impl Iterator<Item = State> {
+        State::ALL.into_iter().filter(|state| self.states.contains(state))
     }
 }
 
-/// What a capital letter means.
-const RAN: &str =
+const CAPITALS: &str =
     "A capital letter: it waited, but ran in between, too briefly to be seen running.";

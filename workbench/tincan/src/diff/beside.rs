@@ -1,4 +1,4 @@
-//! Two texts beside each other.
+//! Shows two texts beside each other.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::sides::Side;
 use super::words::{self, Span};
 use super::wrap::{Piece, wrap};
 
-/// The mark between the two columns, with a blank on each side of it.
+/// The width of the mark between the two texts, with a blank on each side.
 const MIDDLE: usize = 3;
 
 pub fn render(
@@ -50,17 +50,17 @@ pub fn render(
 struct Page<'a> {
     lines: &'a Comparison<'a>,
     palette: &'a Palette,
-    /// Columns of a line's number.
+    /// The width of a line number.
     digits: usize,
-    /// Columns of its text.
+    /// The width of the text of a line.
     text: usize,
-    /// Both, and the blank between them.
+    /// The width of a line: its number, a blank and its text.
     column: usize,
-    /// Columns of it all.
+    /// The width of the page.
     width: usize,
 }
 
-/// A line in one column: its number, and its text, cut to fit.
+/// A line of one text: its number, and its text in rows that fit.
 #[derive(Default)]
 struct Cell {
     number: Option<usize>,
@@ -81,7 +81,8 @@ impl Page<'_> {
         out.push('\n');
     }
 
-    /// Stands for lines that are the same in both. One of them takes no more room than its mention.
+    /// Writes one row in place of lines that are the same in both texts. A single line is shown itself: it
+    /// takes one row, too.
     fn gap(&self, out: &mut String, (old, new): (usize, usize), until: usize) {
         let count = until - old;
         if count <= 1 {
@@ -89,7 +90,7 @@ impl Page<'_> {
             return;
         }
         let place = self.palette.place;
-        let mut text = format!("... {count} lines alike");
+        let mut text = format!("... {count} equal lines");
         let is_last = until == self.lines.old.len();
         if let Some(section) = self.lines.section(until).filter(|_| !is_last) {
             text = format!("{text} ... {section}");
@@ -148,7 +149,7 @@ impl Page<'_> {
         wrap(&spans, self.text)
     }
 
-    /// Two lines beside each other, in as many rows as the longer one takes.
+    /// Writes two lines beside each other, in as many rows as the longer one needs.
     fn cells(&self, out: &mut String, old: &Cell, mark: char, new: &Cell) {
         for at in 0..old.rows.len().max(new.rows.len()) {
             let mut row = String::new();
@@ -160,7 +161,7 @@ impl Page<'_> {
         }
     }
 
-    /// Row `at` of a line; gives the columns that it takes.
+    /// Writes the row `at` of a line, and returns its width.
     fn half(&self, out: &mut String, cell: &Cell, at: usize) -> usize {
         let dim = self.palette.number;
         match cell.number.filter(|_| at == 0) {

@@ -1,21 +1,21 @@
-//! The boxes of a lane: spans, of which the shortest are put together.
+//! Makes the boxes of a lane: one for each span, but one box for several short spans beside each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::trace::{TraceLane, TraceSpan};
 
-/// The most rows of a lane; spans that lie deeper are counted.
-pub(super) const ROWS: usize = 12;
+/// The maximum number of rows of a lane. Deeper spans are only counted.
+pub(super) const MAX_ROWS: usize = 12;
 
-/// A span, or several that are too short to be drawn one by one.
+/// A span, or several spans that are too short to be drawn separately.
 #[derive(Debug)]
 pub(super) struct Bar {
     pub(super) row: usize,
     pub(super) from: Duration,
     pub(super) to: Duration,
     pub(super) has_ended: bool,
-    /// How many spans of which name, and how much time they take together.
+    /// For each name, the number of its spans and the time that they take together.
     pub(super) spans: BTreeMap<usize, Share>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Share {
 }
 
 impl Bar {
-    fn of(span: &TraceSpan) -> Self {
+    fn new(span: &TraceSpan) -> Self {
         let TraceSpan { name, from, to, has_ended, depth } = *span;
         let share = Share { count: 1, time: span.took() };
         Self { row: depth, from, to, has_ended, spans: BTreeMap::from([(name, share)]) }
@@ -48,27 +48,27 @@ pub(super) fn add_share(shares: &mut BTreeMap<usize, Share>, span: &TraceSpan) {
     share.time += span.took();
 }
 
-/// Returns the shares, the greatest first; of equal ones, the first.
+/// Returns the shares, the one with the most time first.
 pub(super) fn sorted(shares: &BTreeMap<usize, Share>) -> Vec<(usize, Share)> {
     let mut sorted: Vec<_> = shares.iter().map(|(name, share)| (*name, *share)).collect();
     sorted.sort_by_key(|(_, share)| std::cmp::Reverse((share.time, share.count)));
     sorted
 }
 
-/// Returns the boxes of a lane. Spans shorter than `grain` become one box with those around them that
-/// are as short, in the same row and less than `grain` away.
-pub(super) fn bars(lane: &TraceLane, grain: Duration) -> Vec<Bar> {
+/// Returns the boxes of a lane. Spans shorter than `resolution` share a box with other such spans in the same
+/// row that are less than `resolution` away.
+pub(super) fn bars(lane: &TraceLane, resolution: Duration) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
-    // The last box of each row, if it may still grow.
-    let mut growing = [None; ROWS];
-    for span in lane.spans.iter().filter(|span| span.depth < ROWS) {
-        let is_short = span.has_ended && span.took() < grain;
-        let last = &mut growing[span.depth];
-        match last.map(|place: usize| &mut bars[place]) {
-            Some(bar) if is_short && span.from.saturating_sub(bar.to) < grain => bar.add(span),
+    // The index of the last box of each row, if it can take another span.
+    let mut open = [None; MAX_ROWS];
+    for span in lane.spans.iter().filter(|span| span.depth < MAX_ROWS) {
+        let is_short = span.has_ended && span.took() < resolution;
+        let last = &mut open[span.depth];
+        match last.map(|index: usize| &mut bars[index]) {
+            Some(bar) if is_short && span.from.saturating_sub(bar.to) < resolution => bar.add(span),
             _ => {
                 *last = is_short.then_some(bars.len());
-                bars.push(Bar::of(span));
+                bars.push(Bar::new(span));
             }
         }
     }

@@ -1,22 +1,22 @@
-//! Which colour the spans of a name have.
+//! Chooses a colour for the spans of each name.
 
 use crate::state::State;
 use crate::trace::Trace;
 
-/// Spans that the stages have, in the colours that a watch has for the same.
+/// The names of the spans of the stages, with the colours that the same activities have in sampled lanes.
 const KNOWN: &[(&str, &str, &str)] = &[
-    ("accept", State::Accept.fill(), State::Accept.ink()),
-    ("read", State::Read.fill(), State::Read.ink()),
-    ("write", State::Write.fill(), State::Write.ink()),
-    ("poll", State::Poll.fill(), State::Poll.ink()),
-    ("lock", State::Lock.fill(), State::Lock.ink()),
+    ("accept", State::Accept.fill(), State::Accept.letter_colour()),
+    ("read", State::Read.fill(), State::Read.letter_colour()),
+    ("write", State::Write.fill(), State::Write.letter_colour()),
+    ("poll", State::Poll.fill(), State::Poll.letter_colour()),
+    ("lock", State::Lock.fill(), State::Lock.letter_colour()),
     ("broadcast", "#009e73", "#fff"),
     ("client", "#d3d7dc", "#111"),
     ("split", "#f0e442", "#111"),
     ("close", "#b07d4f", "#111"),
 ];
 
-/// For spans of other names, in the order in which they come.
+/// The colours of other names, in the order in which the names occur.
 const OTHERS: &[(&str, &str)] = &[
     ("#a3c4bc", "#111"),
     ("#c9b8e8", "#111"),
@@ -28,28 +28,28 @@ const OTHERS: &[(&str, &str)] = &[
     ("#a33b5c", "#fff"),
 ];
 
-/// For all further names together.
+/// The colours of all further names.
 pub(super) const REST: (&str, &str) = ("#6b7178", "#fff");
 
 pub(super) const REST_CLASS: &str = "rest";
 
-/// The colour of a name.
-pub(super) struct Look {
+/// The colours of a name.
+pub(super) struct NameColour {
     pub(super) name: usize,
     pub(super) fill: &'static str,
-    pub(super) ink: &'static str,
+    pub(super) text: &'static str,
 }
 
-/// Returns the colours of names, as far as there are any.
-pub(super) fn looks(trace: &Trace, names: &[usize]) -> Vec<Look> {
+/// Returns the colours of names. Names at the end have no colour of their own if there are too many.
+pub(super) fn name_colours(trace: &Trace, names: &[usize]) -> Vec<NameColour> {
     let mut others = OTHERS.iter();
-    let mut looks = Vec::new();
+    let mut chosen = Vec::new();
     for name in names {
         let known = KNOWN.iter().find(|(known, ..)| *known == trace.names[*name]);
-        let colours = known.map(|(_, fill, ink)| (*fill, *ink));
-        if let Some((fill, ink)) = colours.or_else(|| others.next().copied()) {
-            looks.push(Look { name: *name, fill, ink });
+        let colours = known.map(|(_, fill, text)| (*fill, *text));
+        if let Some((fill, text)) = colours.or_else(|| others.next().copied()) {
+            chosen.push(NameColour { name: *name, fill, text });
         }
     }
-    looks
+    chosen
 }

@@ -6,12 +6,9 @@ mod layout;
 mod shapes;
 mod words;
 
-use crate::page::{About, Page};
+use crate::page::{Caption, Page};
 use crate::trace::Trace;
-use layout::Drawn;
-
-/// The width of the picture and of its bars in pixels, where the window has so much room.
-const WIDTH: usize = 1200;
+use layout::{Drawn, WIDTH};
 
 const STYLE: &str = r"
 .box { stroke: #fff; stroke-width: 0.7; }
@@ -25,25 +22,25 @@ const STYLE: &str = r"
 }
 ";
 
-/// Draws a trace as an SVG file: a lane for each thread or task, and in it a box for each span, below
-/// the span around it.
+/// Draws a trace as an SVG file. Each thread or task has a lane, and each span has a box below the box of the
+/// span that contains it.
 ///
-/// The picture has at most 64 lanes, those that begin first, and at most 12,000 boxes: spans that are
-/// narrower than a pixel, or than some pixels if there are so many, are put together. What is left out
-/// is counted in the notes below the legend.
+/// The picture has at most 64 lanes, the ones that begin first, and at most 12,000 boxes: spans that are
+/// narrower than a pixel share a box, and wider ones too if there are too many. The notes below the legend
+/// count what is left out.
 #[must_use]
-pub fn trace_svg(trace: &Trace, about: &About) -> String {
-    let drawn = Drawn::of(trace);
+pub fn trace_svg(trace: &Trace, caption: &Caption) -> String {
+    let drawn = Drawn::new(trace);
     let page = Page {
-        about,
+        caption,
         description: drawn.description(),
         width: WIDTH,
         colours: drawn.colours(),
         style: STYLE,
         legend: drawn.legend(),
         notes: drawn.notes(),
-        names: drawn.names(),
-        bars: drawn.bars(),
+        names: drawn.draw_names(),
+        bars: drawn.draw_lanes(),
         height: drawn.height,
     };
     page.svg()

@@ -1,50 +1,54 @@
-//! Draws the boxes and marks of a trace, with their colours.
+//! Draws the names, boxes and notes of a trace as SVG, with their colours and the legend.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::boxes::{Bar, sorted};
-use super::colours::{Look, REST, REST_CLASS};
+use super::colours::{NameColour, REST, REST_CLASS};
 use super::layout::{BARS, Drawn, DrawnLane, PADDING, ROW};
 use crate::numbers::{counted, shown_duration};
 use crate::page::{BAR, Colour, Entry, MARGIN, axis};
 use crate::trace::TraceNote;
-use crate::wrap::fit_to;
+use crate::wrap::truncate;
 use probe::markup::escape;
 
-/// A pixel in percent of the width of the bars.
+/// The width of a pixel, in percent of the width of the bars.
 const PIXEL: f64 = 100.0 / BARS;
 
-/// The width of the narrowest box, in pixels.
-const NARROWEST: f64 = 1.5;
+/// The minimum width of a box, in pixels.
+const MIN_WIDTH: f64 = 1.5;
 
-/// Where the strip is in a box that stands for several spans, and how high.
+/// The height of the strip in a box that stands for several spans, in pixels.
 const STRIP: usize = 3;
 
+/// The position of the strip in its box.
 const STRIP_Y: usize = BAR - STRIP;
 
-const MARKS: usize = 200;
+/// The maximum number of notes that are marked.
+const MAX_MARKS: usize = 200;
 
+/// The width of a name in the legend, in characters.
 const ENTRY: usize = 18;
 
-/// How wide a letter on a box is, in pixels, and how much is left beside a text.
+/// The width of a letter on a box, in pixels.
 const LETTER: f64 = 6.7;
 
+/// The space beside a text on a box, in pixels.
 const BESIDE: f64 = 8.0;
 
 impl Drawn<'_> {
-    /// Returns the class of a name, for the style.
+    /// Returns the CSS class of a name.
     fn class(&self, name: usize) -> String {
-        if self.has_look[name] { format!("n{name}") } else { REST_CLASS.to_owned() }
+        if self.has_colour[name] { format!("n{name}") } else { REST_CLASS.to_owned() }
     }
 
     pub(super) fn colours(&self) -> Vec<Colour> {
         let mut colours = Vec::new();
-        for Look { name, fill, ink } in &self.looks {
-            colours.push(Colour { class: self.class(*name), fill, ink });
+        for NameColour { name, fill, text } in &self.colours {
+            colours.push(Colour { class: self.class(*name), fill, text });
         }
-        let (fill, ink) = REST;
-        colours.push(Colour { class: REST_CLASS.to_owned(), fill, ink });
+        let (fill, text) = REST;
+        colours.push(Colour { class: REST_CLASS.to_owned(), fill, text });
         colours
     }
 
@@ -52,12 +56,12 @@ impl Drawn<'_> {
         let filled =
             |class: &str| format!("<rect class=\"{class}\" width=\"20\" height=\"{BAR}\"/>");
         let mut entries = Vec::new();
-        for look in &self.looks {
-            let name = fit_to(self.name(look.name), ENTRY);
-            entries.push(Entry { swatch: filled(&self.class(look.name)), name });
+        for colour in &self.colours {
+            let name = truncate(self.name(colour.name), ENTRY);
+            entries.push(Entry { swatch: filled(&self.class(colour.name)), name });
         }
-        if self.without_look > 0 {
-            let name = counted(self.without_look, "other name");
+        if self.without_colour > 0 {
+            let name = counted(self.without_colour, "other name");
             entries.push(Entry { swatch: filled(REST_CLASS), name });
         }
         if self.has_several() {
@@ -80,10 +84,11 @@ impl Drawn<'_> {
         entries
     }
 
-    pub(super) fn names(&self) -> String {
+    /// Draws the names on the left of the lanes.
+    pub(super) fn draw_names(&self) -> String {
         let mut text = String::new();
         for DrawnLane { lane, y, .. } in &self.lanes {
-            let title = escape(&format!("{}: {}", self.called(lane), self.shares(lane)));
+            let title = escape(&format!("{}: {}", self.full_name(lane), self.shares(lane)));
             let (first, second) = self.short_name(lane);
             let _ = writeln!(
                 text,
@@ -99,47 +104,48 @@ impl Drawn<'_> {
         text
     }
 
-    pub(super) fn bars(&self) -> String {
+    /// Draws the lanes, with their times and notes.
+    pub(super) fn draw_lanes(&self) -> String {
         let mut text = axis(self.from, self.to, self.height);
         for DrawnLane { bars, y, .. } in &self.lanes {
             if *y > 0 {
                 let _ = writeln!(text, "<line class=\"grid\" x2=\"100%\" y1=\"{y}\" y2=\"{y}\"/>");
             }
-            // The narrow ones come last, or else their neighbours would cover them.
+            // The narrow boxes come last; otherwise the boxes beside them would cover them.
             let (narrow, wide): (Vec<_>, Vec<_>) = bars.iter().partition(|bar| self.is_narrow(bar));
             for bar in wide.into_iter().chain(narrow) {
-                text += &self.bar(bar, y + PADDING + bar.row * ROW);
+                text += &self.draw_bar(bar, y + PADDING + bar.row * ROW);
             }
         }
-        for note in self.trace.notes.iter().take(MARKS) {
-            text += &self.mark(note);
+        for note in self.trace.notes.iter().take(MAX_MARKS) {
+            text += &self.draw_note(note);
         }
         text
     }
 
-    /// Returns where a moment is, in percent of the width.
+    /// Returns the position of a moment, in percent of the width.
     fn x(&self, at: Duration) -> f64 {
         let whole = self.to.saturating_sub(self.from).as_secs_f64();
         100.0 * at.saturating_sub(self.from).as_secs_f64() / whole
     }
 
-    /// Whether a box is too narrow for an edge around it.
+    /// Reports whether a box is too narrow to have a border.
     fn is_narrow(&self, bar: &Bar) -> bool {
-        const LEAST_WIDTH: f64 = 5.0;
-        self.x(bar.to) - self.x(bar.from) < LEAST_WIDTH * PIXEL
+        const BORDER_FROM: f64 = 5.0;
+        self.x(bar.to) - self.x(bar.from) < BORDER_FROM * PIXEL
     }
 
-    fn bar(&self, bar: &Bar, y: usize) -> String {
-        let x = self.x(bar.from).min(100.0 - NARROWEST * PIXEL);
+    fn draw_bar(&self, bar: &Bar, y: usize) -> String {
+        let x = self.x(bar.from).min(100.0 - MIN_WIDTH * PIXEL);
         let width = self.x(bar.to) - x;
-        // In pixels, so that it can be seen where the window is narrow, too.
+        // In pixels, so that the box is visible in a narrow window, too.
         let shown_width =
-            if width < NARROWEST * PIXEL { NARROWEST.to_string() } else { format!("{width:.3}%") };
+            if width < MIN_WIDTH * PIXEL { MIN_WIDTH.to_string() } else { format!("{width:.3}%") };
         let shares = sorted(&bar.spans);
         let class = shares.first().map_or_else(String::new, |(name, _)| self.class(*name));
         let edge = if self.is_narrow(bar) { "" } else { " box" };
         let title = escape(&self.title(bar));
-        // A picture within the picture, so that a label does not stick out where the window is narrow.
+        // An SVG element inside the picture clips the label if the window is narrow.
         let mut text = format!(
             "<svg x=\"{x:.3}%\" y=\"{y}\" width=\"{shown_width}\" height=\"{BAR}\"><title>{title}</title>\
              <rect class=\"{class}{edge}\" width=\"100%\" height=\"100%\"/>"
@@ -165,8 +171,8 @@ impl Drawn<'_> {
         text
     }
 
-    /// Returns the mark of a note: in its lane, or across all lanes if it is about none of them.
-    fn mark(&self, note: &TraceNote) -> String {
+    /// Draws a note as a line across its lane, or across all lanes if the note belongs to no lane.
+    fn draw_note(&self, note: &TraceNote) -> String {
         let lane = self.lanes.iter().find(|lane| lane.lane.id == note.lane);
         let (top, bottom) = lane.map_or((0, self.height), |lane| (lane.y, lane.y + lane.height));
         let x = self.x(note.at);
@@ -178,7 +184,7 @@ impl Drawn<'_> {
     }
 }
 
-/// Returns what shows that a span goes on: its edges, dashed, beyond its right end at `x`.
+/// Draws the right end, at `x`, of a span that has not ended: its edges continue as dashed lines.
 fn open_end(x: &str, y: usize) -> String {
     let low = BAR - 1;
     format!(
