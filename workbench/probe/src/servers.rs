@@ -88,8 +88,8 @@ pub const SERVERS: &[ServerInfo] = &[
         profile: Some("chat-poll"),
         compared_with: Some(made_from(
             "chat-threads",
-            "The threads go: one loop waits for all sockets, and keeps in a table what a thread kept on \
-             its stack.",
+            "One loop replaces the threads: it waits for all sockets, and keeps in a table what a thread \
+             kept on its stack.",
         )),
         ..stage("chat-poll", "chat-poll/src/main.rs", Behaviour::Chat)
     },
@@ -209,7 +209,7 @@ pub const SERVERS: &[ServerInfo] = &[
         profile: Some("chat-async"),
         compared_with: Some(made_from(
             "chat-async",
-            "One thread; the kernel does the reads and writes, and owns their buffers until then.",
+            "One thread; the kernel does the reads and writes, and owns their buffers until they are done.",
         )),
         ..chat("chat-uring", "variations/chat-uring/src/main.rs")
     },

@@ -8,7 +8,8 @@
 //! | `check`, `lab` | ends the servers, then the program: [`end_servers_at_signals`] |
 //! | `tour` | also restores the terminal: `tour/leave.rs` |
 //! | `watch` | notes the signal for a loop, which ends the server and writes the result: [`note_signals`] |
-//! | `diff` | ignores SIGINT while the pager runs: `diff/pager.rs` |
+//!
+//! Only `diff` needs no function: while its pager runs, it [ignores SIGINT](ignore_interrupts).
 //!
 //! The servers are in process groups of their own, so Ctrl-C in a terminal does not reach them.
 
@@ -27,6 +28,7 @@ pub enum Signal {
     /// SIGTERM, SIGHUP or SIGQUIT, by its number.
     End(i32),
     /// SIGCONT: this program was suspended, and continues.
+    #[cfg_attr(not(unix), allow(dead_code))]
     Continue,
 }
 
@@ -73,21 +75,26 @@ pub fn handle(_function: impl FnMut(Signal) + Send + 'static) -> io::Result<()> 
     Ok(())
 }
 
+/// Ignores SIGINT from now on. A program that is started later does not ignore it.
+pub fn ignore_interrupts() -> io::Result<()> {
+    signal_hook::flag::register(SIGINT, Arc::default()).map(drop)
+}
+
 /// Whether the next signal ends only the servers.
-static SPARES_US: AtomicBool = AtomicBool::new(false);
+static CONTINUES_AFTER_NEXT: AtomicBool = AtomicBool::new(false);
 
 /// The signal that has ended only the servers.
-static NOTED: AtomicI32 = AtomicI32::new(0);
+static SERVERS_ENDED_BY: AtomicI32 = AtomicI32::new(0);
 
 /// From now on, the first signal ends all servers and lets no other one start, but this program continues,
 /// and writes what it has measured. The second signal ends it.
 pub fn spare_us_once() {
-    SPARES_US.store(true, Ordering::SeqCst);
+    CONTINUES_AFTER_NEXT.store(true, Ordering::SeqCst);
 }
 
 /// Returns the signal that has ended only the servers.
 pub fn noted() -> Option<i32> {
-    Some(NOTED.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+    Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
 /// From now on, SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and this program.
@@ -102,10 +109,10 @@ pub fn end_servers_at_signals() {
             std::mem::forget(server::end_all());
             have_servers_ended = true;
         }
-        if number == SIGQUIT || !SPARES_US.swap(false, Ordering::SeqCst) {
+        if number == SIGQUIT || !CONTINUES_AFTER_NEXT.swap(false, Ordering::SeqCst) {
             std::process::exit(exit_code(number).into());
         }
-        NOTED.store(number, Ordering::SeqCst);
+        SERVERS_ENDED_BY.store(number, Ordering::SeqCst);
     });
 }
 

@@ -4,7 +4,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `state.rs` | the states of a thread, and how they follow from system calls and kernel functions |
-//! | `sample.rs` | reads the states of all threads |
+//! | `doing.rs` | reads what one thread does |
+//! | `sample.rs` | samples all threads of a server |
 //! | `lanes.rs` | keeps the samples in bounded memory |
 //! | `record.rs` | samples a server in a thread of its own, while a check runs |
 //! | `text.rs`, `legend.rs` | draw lanes as text |
@@ -13,6 +14,7 @@
 //! | `trace.rs`, `trace_svg/` | read and draw a trace that a server has recorded itself |
 //! | `wrap.rs`, `numbers.rs` | fit text into columns; format counts and times |
 
+mod doing;
 mod lanes;
 mod legend;
 mod numbers;

@@ -9,7 +9,7 @@ use super::paint::{Palette, Screen, visible};
 use super::rows::{Row, rows};
 use super::sides::Side;
 use super::words::{self, Span};
-use super::wrap::{Piece, wrap};
+use super::wrap_code::{Piece, wrap_code};
 
 /// The width of the mark between the two texts, with a blank on each side.
 const MIDDLE: usize = 3;
@@ -74,7 +74,7 @@ impl Page<'_> {
         let style = self.palette.heading;
         let [old, new] = [old, new].map(|side| {
             let name = visible(&side.shown).into_owned();
-            let rows = wrap(&words::plain(&name), self.text);
+            let rows = wrap_code(&words::plain(&name), self.text);
             Cell { number: None, rows, plain: style, changed: style }
         });
         self.cells(out, &old, ' ', &new);
@@ -95,7 +95,7 @@ impl Page<'_> {
         if let Some(section) = self.lines.section(until).filter(|_| !is_last) {
             text = format!("{text} ... {section}");
         }
-        let row = wrap(&words::plain(&text), self.width).swap_remove(0);
+        let row = wrap_code(&words::plain(&text), self.width).swap_remove(0);
         let text: String = row.iter().map(|piece| piece.text.as_str()).collect();
         let _ = writeln!(out, "{place}{text}{place:#}");
     }
@@ -127,7 +127,7 @@ impl Page<'_> {
     }
 
     fn same(&self, at: usize, line: &str) -> Cell {
-        let rows = wrap(&words::plain(line), self.text);
+        let rows = wrap_code(&words::plain(line), self.text);
         Cell { number: Some(at + 1), rows, ..Cell::default() }
     }
 
@@ -146,7 +146,7 @@ impl Page<'_> {
         if !spans.last().is_some_and(|last| last.text.ends_with('\n')) {
             spans.push(Span { text: " (no newline)", changed: true });
         }
-        wrap(&spans, self.text)
+        wrap_code(&spans, self.text)
     }
 
     /// Writes two lines beside each other, in as many rows as the longer one needs.

@@ -5,7 +5,7 @@
 //! | `sides.rs` | the two texts, and the pairs that are worth comparing |
 //! | `lines.rs`, `words.rs`, `rows.rs`, `items.rs` | what differs: lines, words in lines, pairs of lines, items |
 //! | `unified.rs`, `beside.rs`, `stat.rs` | the three outputs |
-//! | `paint.rs`, `wrap.rs`, `pager.rs` | colours, long lines, long outputs |
+//! | `paint.rs`, `wrap_code.rs`, `pager.rs` | colours, long lines, long outputs |
 
 mod beside;
 mod items;
@@ -17,13 +17,14 @@ mod sides;
 mod stat;
 mod unified;
 mod words;
-mod wrap;
+mod wrap_code;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use probe::servers;
+use watch::wrap;
 
 use lines::Comparison;
 use paint::{Screen, visible};
@@ -89,6 +90,9 @@ const EXAMPLES: &str = "Examples:\n  \
     cargo tincan diff chat-threads chat-async --stat\n  \
     cargo tincan diff chat-threads my-server/src/main.rs\n\n\
     The pager is $PAGER or, if it is not set, `less`. If it is empty, there is none.";
+
+/// The maximum width of a sentence: longer lines are hard to read.
+const MAX_PROSE: usize = 100;
 
 /// The width from which on lines of two stages fit beside each other.
 const MIN_WIDTH_FOR_TWO: usize = 160;
@@ -195,7 +199,7 @@ fn list(screen: &Screen) -> Result<String> {
         let _ = writeln!(
             out,
             "\n{b}{heading}{b:#} {a}{added:>5}{a:#} {r}{removed:>5}{r:#}\n  {}\n  cargo tincan diff {} {}",
-            pair.change,
+            wrap(pair.change, screen.width.clamp(20, MAX_PROSE) - 2).join("\n  "),
             pair.from,
             pair.to,
             b = paint.heading,

@@ -9,7 +9,7 @@ use anstream::adapter::strip_str;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::paint::Screen;
-use crate::signals::{self, Signal};
+use crate::signals;
 
 /// Writes `text`, through the user's pager unless `no_pager` is set.
 pub fn show(text: &str, screen: &Screen, no_pager: bool) -> io::Result<()> {
@@ -50,10 +50,7 @@ fn start_pager() -> Option<Child> {
 
 fn feed(mut pager: Child, text: &str) -> io::Result<()> {
     // Ctrl-C is for the pager. If it ended this program, the pager and the shell would read the same keys.
-    signals::handle(|signal| match signal {
-        Signal::End(number) => std::process::exit(signals::exit_code(number).into()),
-        Signal::Interrupt | Signal::Continue => {}
-    })?;
+    signals::ignore_interrupts()?;
     let written = pager.stdin.take().map_or(Ok(()), |stdin| write(text, stdin));
     pager.wait()?;
     written

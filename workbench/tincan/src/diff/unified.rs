@@ -12,7 +12,7 @@ use super::paint::{Palette, Screen, visible};
 use super::rows::{Row, rows};
 use super::sides::Side;
 use super::words::{self, Span};
-use super::wrap::{Piece, wrap};
+use super::wrap_code::{Piece, wrap_code};
 
 pub fn render(
     [old, new]: [&Side; 2],
@@ -58,8 +58,9 @@ impl Page<'_> {
         if let Some(section) = self.lines.section(old.start) {
             let section = self.text(section);
             let taken = 7 + range(&old).len() + range(&new).len();
-            let rows =
-                self.columns.map(|it| wrap(&words::plain(&section), it.saturating_sub(taken + 2)));
+            let rows = self
+                .columns
+                .map(|it| wrap_code(&words::plain(&section), it.saturating_sub(taken + 2)));
             match rows {
                 Some(rows) if rows.len() > 1 => _ = write!(out, " {}", text(&rows[0])),
                 _ => _ = write!(out, " {section}"),
@@ -107,7 +108,7 @@ impl Page<'_> {
         style: impl Fn(Span<'_>) -> Style,
     ) {
         let whole = style(Span { text: "", changed: false });
-        let rows = self.columns.map(|columns| wrap(spans, columns.saturating_sub(1)));
+        let rows = self.columns.map(|columns| wrap_code(spans, columns.saturating_sub(1)));
         if let Some(rows) = rows.filter(|rows| rows.len() > 1) {
             for (i, row) in rows.iter().enumerate() {
                 let mark = if i == 0 { mark } else { ' ' };

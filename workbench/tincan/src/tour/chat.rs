@@ -90,8 +90,8 @@ fn slow_consumer(demo: &mut Demo<'_>) -> Result<()> {
         .unwrap_or_default();
     demo.table.paragraph(&format!(
         "Only the thread that sends to Cy was blocked. The kernel's buffers took what they could; \
-         then Cy's queue became full, and the server disconnected Cy, because a queue must not grow \
-         without a limit.{grown} Of the {} that Ann sent in that time, no message took longer than \
+         then Cy's queue grew, and after a second without progress the server disconnected Cy, \
+         because a queue must not grow without a limit.{grown} Of the {} that Ann sent in that time, no message took longer than \
          {slowest} ms to reach her and Bob.",
         megabytes(sent),
     ))

@@ -175,8 +175,8 @@ fn print_introduction(page: &Page) -> Result<()> {
     print_line("")?;
     page.paragraph(
         "Tin Can Chat is one small server, built five times, each time with one thing changed. \
-         This tour starts one after the other, connects clients to it, and shows what happens \
-         while it happens.",
+         This tour starts the five one after the other, connects clients to each, and shows what \
+         happens while it happens.",
     )?;
     page.paragraph(
         "In its tables, each client has a column; the last column has the server's log and \

@@ -25,7 +25,7 @@ pub struct Piece {
 
 /// Returns the rows of a line, which are at most `columns` wide. A row ends at a blank or, if its second half
 /// has none, at a mark; it ends inside a word only if the word is wider than a row.
-pub fn wrap(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
+pub fn wrap_code(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
     let pieces = pieces(spans);
     let depth = pieces.iter().take_while(|piece| piece.text == " ").count();
     let words = pieces.chunk_by(|a, b| is_in_word(a) && is_in_word(b));
@@ -144,7 +144,7 @@ mod tests {
         for stage in servers::stages() {
             let code = fs::read_to_string(root.join(stage.source)).unwrap();
             for (line, columns) in code.lines().flat_map(|line| [(line, 34), (line, 79)]) {
-                let rows = wrap(&super::super::words::plain(line), columns);
+                let rows = wrap_code(&super::super::words::plain(line), columns);
                 let mut rest = line.trim_start();
                 for row in &rows {
                     assert!(row.iter().map(|piece| piece.width).sum::<usize>() <= columns);
