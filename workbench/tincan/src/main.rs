@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Checks, measures, shows and compares servers: those of this project and your own
+/// Check, measure, show and compare servers: those of this project and your own
 #[derive(Parser)]
 #[command(
     version,

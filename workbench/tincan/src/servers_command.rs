@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::output::print;
 use crate::terminal::{BOLD, DIM};
 
-/// Lists the servers of this project: profiles, ports, and what to compare each with
+/// List the servers of this project: profiles, ports, and what to compare each with
 #[derive(clap::Args)]
 #[command(after_help = "The profile is the first argument of `cargo tincan check`.\n\n\
     Examples:\n  \

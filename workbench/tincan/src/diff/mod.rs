@@ -30,10 +30,10 @@ use lines::Comparison;
 use paint::{Screen, visible};
 use sides::{Pair, Side};
 
-/// Compares two stages, or a stage and a file of your own
+/// Compare two stages, or a stage and a file of your own
 ///
-/// Without A and B, lists the pairs that are worth comparing. With A alone, compares this stage with the one
-/// that it was made from. In a terminal of at least 160 columns, the two are shown side by side. Otherwise,
+/// Without A and B, this lists the pairs that are worth comparing. With A alone, it compares this stage with the
+/// one that it was made from. In a terminal of at least 160 columns, the two are shown side by side. Otherwise,
 /// removed lines are above added lines, in the format of patch(1).
 ///
 /// The exit code is 0 even if there are differences, because the output is for reading. It is 1 if A or B

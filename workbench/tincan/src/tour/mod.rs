@@ -30,10 +30,10 @@ use crate::output::print_line;
 use crate::stages::Stages;
 use crate::terminal::{BOLD, cbreak};
 
-/// Shows what the five stages do: about three minutes
+/// Show what the five stages do: about three minutes
 ///
-/// Starts one stage after the other, connects clients to it, and shows what each client sends and gets, and
-/// what the server does in that time. Enter continues, q or Ctrl-C ends the tour; nothing is left running.
+/// This starts one stage after the other, connects clients to it, and shows what each client sends and gets,
+/// and what the server does in that time. Enter continues, q or Ctrl-C ends the tour; nothing is left running.
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 pub struct Args {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Shows what each thread of a server does: one lane over time for each thread
+/// Show what each thread of a server does: one lane over time for each thread
 ///
 /// A thread runs, or it waits: for a client (accept), to read, to write, for any of many sockets (poll), for
 /// a lock or a queue, for time to pass. The states are read from /proc fifty times a second (Linux). The
