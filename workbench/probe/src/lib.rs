@@ -11,6 +11,7 @@
 //! | wait for a condition, at most for a given time | [`wait_until`], [`PATIENCE`] |
 //! | skip a test, but not on the CI machine | [`skip`] |
 //! | put text into HTML and SVG | [`markup`] |
+//! | list the servers of this project | [`servers`] |
 //!
 //! Nothing here sleeps for a fixed time: each function waits for something that can be observed, up to a
 //! deadline that is far longer than a loaded machine needs.
@@ -23,6 +24,7 @@ pub mod linux;
 pub mod markup;
 pub mod port;
 pub mod server;
+pub mod servers;
 mod show;
 mod skip;
 pub mod tape;

@@ -1,14 +1,16 @@
-//! `tincan`: checks, shows and compares servers. Run it as `cargo tincan`.
+//! `tincan`: checks, measures, shows and compares servers. Run it as `cargo tincan`.
 //!
-//! This file reads the command line and nothing else.
+//! This file only reads the command line.
 
 mod check_command;
 mod diff;
 mod exercise;
 mod lab_command;
 mod output;
+mod servers_command;
 mod signals;
 mod stages;
+mod terminal;
 mod tour;
 mod watch_command;
 
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Checks, shows and compares servers, the stages' and your own.
+/// Check, measure, show and compare servers: those of this project and your own
 #[derive(Parser)]
 #[command(
     version,
@@ -26,7 +28,8 @@ use clap::{Parser, Subcommand};
         cargo tincan diff echo-uni echo-multi\n  \
         cargo tincan lab --quick\n  \
         cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
-        cargo tincan exercise list"
+        cargo tincan exercise list\n  \
+        cargo tincan servers"
 )]
 struct Args {
     #[command(subcommand)]
@@ -41,13 +44,13 @@ enum Command {
     Lab(lab_command::Args),
     Watch(watch_command::Args),
     Exercise(exercise::Args),
-    /// Starts a program that ends when another process does (`tour` and `lab` start servers so)
+    Servers(servers_command::Args),
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
-    /// Ends the servers of a process that has ended (`check` and `watch` start it)
+    /// Ends the servers of a process that has ended (`check` and `watch` start the watchdog)
     #[command(hide = true)]
     Watchdog {
-        /// Runs as the detached watchdog itself
+        /// Run as the detached watchdog itself
         #[arg(long)]
         alone: bool,
     },
@@ -61,12 +64,13 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab_command::run(&args),
         Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
+        Command::Servers(args) => servers_command::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
         Command::Watchdog { alone } => signals::be_watchdog(alone),
     };
     match done {
         Ok(code) => code,
-        // Whoever reads what is printed has seen enough: that is no error.
+        // The reader of the output has closed it, which is not an error.
         Err(err) if output::is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("tincan: {err:#}");

@@ -1,16 +1,160 @@
-//! However this program ends, its servers end first: they are in process groups of their own, which
-//! a terminal's Ctrl-C does not reach.
+//! Handles signals, and ends the servers of this program however it ends.
+//!
+//! There is one mechanism: a thread waits for signals and calls a function with each, see [`handle`]. The
+//! commands differ in that function:
+//!
+//! | command | the function |
+//! |---|---|
+//! | `check`, `lab` | ends the servers, then the program: [`end_servers_at_signals`] |
+//! | `tour` | also restores the terminal: `tour/leave.rs` |
+//! | `watch` | notes the signal for a loop, which ends the server and writes the result: [`note_signals`] |
+//!
+//! Only `diff` needs no function: while its pager runs, it [ignores SIGINT](ignore_interrupts).
+//!
+//! The servers are in process groups of their own, so Ctrl-C in a terminal does not reach them.
 
+use std::io;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use probe::server;
 
-/// Starts the watchdog: the process that ends the servers if this one is killed. If it cannot be
-/// started, everything else still works.
+/// A signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT, which Ctrl-C sends.
+    Interrupt,
+    /// SIGTERM, SIGHUP or SIGQUIT, by its number.
+    End(i32),
+    /// SIGCONT: this program was suspended, and continues.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    Continue,
+}
+
+const SIGINT: i32 = 2;
+
+impl Signal {
+    /// Returns the number of the signal if it asks this program to end.
+    pub fn ending(self) -> Option<i32> {
+        match self {
+            Self::Interrupt => Some(SIGINT),
+            Self::End(number) => Some(number),
+            Self::Continue => None,
+        }
+    }
+}
+
+/// Returns the exit code of a program that this signal has ended, as shells count it.
+pub fn exit_code(number: i32) -> u8 {
+    u8::try_from(128 + number).unwrap_or(u8::MAX)
+}
+
+/// Calls a function with each signal from now on, in a thread of its own.
+#[cfg(unix)]
+pub fn handle(mut function: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let all = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT];
+    let mut signals = signal_hook::iterator::Signals::new(all)?;
+    std::thread::spawn(move || {
+        for number in signals.forever() {
+            function(match number {
+                SIGINT => Signal::Interrupt,
+                SIGCONT => Signal::Continue,
+                number => Signal::End(number),
+            });
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+// On Unix, it may fail.
+#[allow(clippy::unnecessary_wraps)]
+pub fn handle(_function: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
+    Ok(())
+}
+
+/// Ignores SIGINT from now on. A program that is started later does not ignore it.
+pub fn ignore_interrupts() -> io::Result<()> {
+    signal_hook::flag::register(SIGINT, Arc::default()).map(drop)
+}
+
+/// Whether the next signal ends only the servers.
+static CONTINUES_AFTER_NEXT: AtomicBool = AtomicBool::new(false);
+
+/// The signal that has ended only the servers.
+static SERVERS_ENDED_BY: AtomicI32 = AtomicI32::new(0);
+
+/// From now on, the first signal ends all servers and lets no other one start, but this program continues,
+/// and writes what it has measured. The second signal ends it.
+pub fn spare_us_once() {
+    CONTINUES_AFTER_NEXT.store(true, Ordering::SeqCst);
+}
+
+/// Returns the signal that has ended only the servers.
+pub fn noted() -> Option<i32> {
+    Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// From now on, SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and this program.
+pub fn end_servers_at_signals() {
+    const SIGQUIT: i32 = 3;
+    let mut have_servers_ended = false;
+    // If signals cannot be handled, they end this program at once, and the watchdog ends the servers.
+    let _ = handle(move |signal| {
+        let Some(number) = signal.ending() else { return };
+        if !have_servers_ended {
+            // Never released: from here on, no server can start.
+            std::mem::forget(server::end_all());
+            have_servers_ended = true;
+        }
+        if number == SIGQUIT || !CONTINUES_AFTER_NEXT.swap(false, Ordering::SeqCst) {
+            std::process::exit(exit_code(number).into());
+        }
+        SERVERS_ENDED_BY.store(number, Ordering::SeqCst);
+    });
+}
+
+/// The signals since [`note_signals`].
+#[derive(Debug, Default)]
+pub struct Noted {
+    last: Arc<AtomicI32>,
+    has_continued: Arc<AtomicBool>,
+}
+
+impl Noted {
+    /// Returns the last signal that asks this program to end.
+    pub fn ending(&self) -> Option<Signal> {
+        match self.last.load(Ordering::Relaxed) {
+            0 => None,
+            SIGINT => Some(Signal::Interrupt),
+            number => Some(Signal::End(number)),
+        }
+    }
+
+    /// Reports whether this program was suspended and has continued since the last call.
+    pub fn take_continued(&self) -> bool {
+        self.has_continued.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Notes each signal from now on. The caller has to ask for signals, and to end.
+pub fn note_signals() -> io::Result<Noted> {
+    let noted = Noted::default();
+    let (last, has_continued) = (Arc::clone(&noted.last), Arc::clone(&noted.has_continued));
+    handle(move |signal| match signal.ending() {
+        Some(number) => last.store(number, Ordering::Relaxed),
+        None => has_continued.store(true, Ordering::Relaxed),
+    })?;
+    Ok(noted)
+}
+
+/// Starts the watchdog: a process that ends the servers if this program is killed. If it cannot be started,
+/// everything else still works.
 ///
-/// It is no child of this process: all children are servers, or what servers leave behind.
+/// The watchdog is not a child of this process, whose children are all servers, or processes that servers
+/// left behind.
 pub fn start_watchdog() {
     let Ok(mut child) = watchdog(&[], Stdio::piped()) else { return };
     let pipe = child.stdin.take();
@@ -21,7 +165,7 @@ pub fn start_watchdog() {
     }
 }
 
-/// Runs the watchdog, or the short-lived parent that detaches it.
+/// Runs the watchdog, or its short-lived parent, which detaches it.
 pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
     if is_alone {
         server::watch_over(std::io::stdin().lock())?;
@@ -31,95 +175,12 @@ pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn watchdog(args: &[&str], stdin: Stdio) -> std::io::Result<Child> {
+fn watchdog(args: &[&str], stdin: Stdio) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("watchdog").args(args).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
-    // What a terminal sends to this process does not reach it. It needs nothing of the environment, by
-    // which a reader may look for what is left of this process.
+    // In a process group of its own, it does not get the signals of the terminal. Without the environment of
+    // this process, it is not taken for a remainder of this process by a search for an environment variable.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command.env_clear(), 0);
     command.spawn()
-}
-
-/// Whether the next signal only ends the servers.
-static SPARES_US: AtomicBool = AtomicBool::new(false);
-
-/// The signal that has ended only the servers.
-static NOTED: AtomicI32 = AtomicI32::new(0);
-
-/// From now on the first signal ends all servers, and none can start any more, but this program goes
-/// on, to write what it knows; the second signal ends it.
-pub fn spare_us_once() {
-    SPARES_US.store(true, Ordering::SeqCst);
-}
-
-/// The signal that has come since then.
-pub fn noted() -> Option<i32> {
-    Some(NOTED.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
-}
-
-/// Ends all servers and this program at SIGINT, SIGTERM, SIGHUP and SIGQUIT.
-#[cfg(unix)]
-pub fn end_servers_at_signals() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
-    else {
-        return;
-    };
-    std::thread::spawn(move || {
-        let mut none_starts = None;
-        for signal in signals.forever() {
-            none_starts = none_starts.or_else(|| Some(server::end_all()));
-            if signal == SIGQUIT || !SPARES_US.swap(false, Ordering::SeqCst) {
-                std::process::exit(128 + signal);
-            }
-            NOTED.store(signal, Ordering::SeqCst);
-        }
-    });
-}
-
-#[cfg(not(unix))]
-pub fn end_servers_at_signals() {
-    let _ = server::end_all;
-    let _ = (&SPARES_US, &NOTED);
-}
-
-/// The signals that have come since [`note_signals`].
-#[derive(Debug, Default)]
-pub struct Noted {
-    last: Arc<AtomicUsize>,
-    resumed: Arc<AtomicBool>,
-}
-
-impl Noted {
-    /// The number of the last that asks for the end.
-    pub fn signal(&self) -> Option<u8> {
-        let number = self.last.load(Ordering::Relaxed);
-        u8::try_from(number).ok().filter(|number| *number > 0)
-    }
-
-    /// Whether this process was suspended and goes on, since that was last asked.
-    pub fn resumed(&self) -> bool {
-        self.resumed.swap(false, Ordering::Relaxed)
-    }
-}
-
-/// Notes SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGCONT from now on, for one that then ends by itself.
-#[cfg(unix)]
-pub fn note_signals() -> std::io::Result<Noted> {
-    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    let noted = Noted::default();
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-        let number = usize::try_from(signal).unwrap_or_default();
-        signal_hook::flag::register_usize(signal, Arc::clone(&noted.last), number)?;
-    }
-    signal_hook::flag::register(SIGCONT, Arc::clone(&noted.resumed))?;
-    Ok(noted)
-}
-
-#[cfg(not(unix))]
-// Where there are signals, watching for them may fail.
-#[allow(clippy::unnecessary_wraps)]
-pub fn note_signals() -> std::io::Result<Noted> {
-    Ok(Noted::default())
 }

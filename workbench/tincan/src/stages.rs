@@ -1,4 +1,4 @@
-//! Builds, finds and starts servers, for the tour and the laboratory.
+//! Builds, finds and starts the servers of this project, for `tour` and `lab`.
 
 use std::env::{self, consts::EXE_SUFFIX};
 use std::ffi::{OsStr, OsString};
@@ -8,17 +8,17 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail};
 use probe::server::{self, Launch, Server};
 
-/// The stages' programs, which are where this one is.
+/// The programs of servers, which are in the folder of this program.
 pub struct Stages {
     folder: PathBuf,
 }
 
 impl Stages {
-    /// Builds these stages if there is a cargo, and takes what is there if there is none.
+    /// Builds these servers. Without cargo, uses the programs that exist.
     pub fn ready(names: &[&str]) -> Result<Self> {
         let folder = own_folder()?;
         if let Some(target) = target(&folder) {
-            // How this program was built tells how to build the others.
+            // The servers are built with the profile of this program.
             let profile = match folder.file_name() {
                 Some(name) if name != "debug" => name,
                 _ => "dev".as_ref(),
@@ -36,43 +36,44 @@ impl Stages {
         }
     }
 
-    /// Takes what is there.
+    /// Uses the programs that exist.
     pub fn here() -> Result<Self> {
         Ok(Self { folder: own_folder()? })
     }
 
-    /// Where the program of a stage is.
+    /// Returns the path of a server's program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}{EXE_SUFFIX}"))
     }
 
-    /// Starts a stage on a port that the system picks.
+    /// Starts a server on a port that the system picks.
     pub fn start(&self, name: &str) -> Result<Server> {
         dies_with_us(Launch::new(self.program(name), &[])).start()
     }
 }
 
-/// The folder that this program is in.
+/// Returns the folder of this program.
 pub fn own_folder() -> Result<PathBuf> {
-    let own = env::current_exe().context("could not find out where this program is")?;
-    Ok(own.parent().context("this program is in no folder")?.to_owned())
+    let own = env::current_exe().context("cannot find the path of this program")?;
+    Ok(own.parent().context("this program is not in a folder")?.to_owned())
 }
 
-/// The workspace, if it is still where this program was built.
+/// Returns the workspace in which this program was built, if it still exists.
 pub fn workspace() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
     root.join("Cargo.toml").exists().then(|| root.to_owned())
 }
 
-/// Cargo's target folder, if cargo has put its programs into this folder, and could do so again.
+/// Returns cargo's target folder, if this is a folder in it to which cargo writes programs, and the workspace
+/// exists.
 pub fn target(folder: &Path) -> Option<&Path> {
     workspace()?;
-    folder.parent().filter(|_| is_cargos(folder))
+    folder.parent().filter(|_| is_written_by_cargo(folder))
 }
 
-/// Builds the programs of these packages; without a cargo, does nothing.
+/// Builds the programs of these packages. Does nothing if there is no cargo.
 pub fn build(target: &Path, profile: &OsStr, packages: &[&str]) -> Result<()> {
-    let root = workspace().context("the workspace is gone")?;
+    let root = workspace().context("the workspace does not exist any more")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--bins", "--manifest-path"]).arg(root.join("Cargo.toml"));
@@ -85,16 +86,17 @@ pub fn build(target: &Path, profile: &OsStr, packages: &[&str]) -> Result<()> {
     };
     let status = child.wait();
     server::strike(child.id());
-    if status?.success() { Ok(()) } else { bail!("the stages could not be built") }
+    if status?.success() { Ok(()) } else { bail!("cannot build the servers") }
 }
 
-/// Whether cargo keeps its records of what it has built in the folder.
-fn is_cargos(folder: &Path) -> bool {
+/// Reports whether the folder contains cargo's records of the programs that it has built.
+fn is_written_by_cargo(folder: &Path) -> bool {
     folder.join(".fingerprint").is_dir()
 }
 
-/// On Linux the kernel ends the server when this program dies, be it by SIGKILL. Whoever wants that
-/// must say so after the fork and before the exec, so this program is started once more to do it.
+/// Lets the kernel kill the server when this program ends, even by SIGKILL (Linux). A process has to ask for
+/// this after the fork and before the exec, so this program is started once more, asks for it, and becomes
+/// the server.
 pub fn dies_with_us(launch: Launch) -> Launch {
     if !cfg!(target_os = "linux") {
         return launch;
@@ -103,32 +105,36 @@ pub fn dies_with_us(launch: Launch) -> Launch {
     launch.through(&["/proc/self/exe", "child-of", &own, "--"])
 }
 
-/// Starts a program that ends when this process does.
+/// Starts a program that ends when another process does (`tour` and `lab` start servers with it)
 #[derive(clap::Args)]
 pub struct ChildOf {
-    /// The process that starts it
+    /// The process that starts the program
     parent: i32,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// Becomes a program that is killed when its parent dies.
+/// Becomes a program that is killed when its parent ends.
 #[cfg(target_os = "linux")]
 pub fn become_child(args: &ChildOf) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
 
     use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before that.
+    // The parent may have ended before that.
     if Pid::as_raw(getppid()) != args.parent {
         return Ok(ExitCode::FAILURE);
     }
-    let (program, words) = args.command.split_first().context("no program is named")?;
+    let (program, words) = args.command.split_first().context("there is no program")?;
     let err = Command::new(program).args(words).exec();
-    Err(err).with_context(|| format!("could not start {}", program.display()))
+    Err(err).with_context(|| format!("cannot start {}", program.display()))
 }
 
 #[cfg(not(target_os = "linux"))]
 pub fn become_child(args: &ChildOf) -> Result<ExitCode> {
-    bail!("{} cannot be a child of {}: that needs Linux", args.command[0].display(), args.parent)
+    bail!(
+        "cannot start {} as a child of {}: this needs Linux",
+        args.command[0].display(),
+        args.parent
+    )
 }

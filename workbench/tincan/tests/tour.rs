@@ -1,6 +1,6 @@
-//! What `tincan tour` shows, and that it leaves nothing running; what is left is looked for in `/proc`.
+//! Tests the output of `tincan tour`, and that no process of it is left running, according to `/proc`.
 #![cfg(target_os = "linux")]
-// In a test that is what should happen when something fails.
+// A test should panic if anything fails.
 #![allow(clippy::unwrap_used)]
 
 mod harness;
@@ -20,14 +20,15 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
 use harness::{Printed, collect, marked};
+use probe::servers;
 
-/// How long anything may take before a test fails; a first build of the stages is part of it.
+/// How long anything may take before a test fails, including a first build of the stages.
 const DEADLINE: Duration = Duration::from_mins(3);
 
-/// How long what was left running has to be gone.
+/// How long a process may still be running after the end of its tour.
 const LEFT: Duration = Duration::from_secs(20);
 
-/// What every process that a tour starts has in its environment.
+/// A variable in the environment of every process that a tour starts.
 const MARK: &str = "TINCAN_TOUR_TEST";
 
 const SCENES: usize = 6;
@@ -38,11 +39,12 @@ fn every_scene_shows_its_point() {
     assert_eq!(tour.end(), Some(0), "{}", tour.printed());
     tour.expect_nothing_left();
     let text = tour.printed();
-    // So that a terminal of 80 columns breaks no line.
+    // A terminal of 80 columns wraps no line.
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 
     let uni = scene(&text, 1);
-    let gets = |scene: &[Vec<String>], lane| place(scene, lane, |cell| cell.starts_with("gets"));
+    let gets =
+        |scene: &[Vec<String>], column| place(scene, column, |cell| cell.starts_with("gets"));
     assert!(gets(&uni, 1) < gets(&uni, 2), "{text}");
     let waits = place(&uni, 2, |cell| cell == "waits");
     assert!(waits < place(&uni, 3, |cell| cell == "Connection from Bob"), "{text}");
@@ -67,34 +69,35 @@ fn every_scene_shows_its_point() {
     expect_plausible_costs(&text);
 }
 
-/// In the last table.
+/// Examines the last table.
 fn expect_plausible_costs(text: &str) {
-    let stages = ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"];
-    let costs = stages.map(|stage| {
-        let is_its = |line: &&str| line.starts_with(&format!("{stage} ")) && line.contains("MB");
+    let costs = servers::stages().map(|stage| {
+        let name = stage.name;
+        let is_its = |line: &&str| line.starts_with(&format!("{name} ")) && line.contains("MB");
         let row = text.lines().find(is_its);
         let row: Vec<_> = row.unwrap().split_whitespace().collect();
         let threads = |n: usize| row[n].parse::<u32>().unwrap();
         let memory = |n: usize| row[n].parse::<f64>().unwrap();
         (threads(1), threads(2), memory(3), memory(5))
     });
-    for (threads, more_threads, memory, more_memory) in costs {
+    let costs: Vec<_> = costs.collect();
+    for &(threads, more_threads, memory, more_memory) in &costs {
         assert!((1..100).contains(&threads) && threads <= more_threads, "{costs:?}");
         assert!(memory > 0.5 && memory <= more_memory && more_memory < 200.0, "{costs:?}");
     }
-    let [uni, multi, chat, poll, _] = costs;
+    let &[uni, multi, chat, poll, _] = costs.as_slice() else { panic!("{costs:?}") };
     assert_eq!((uni.0, uni.1), (1, 1));
     assert!(multi.1 >= 200 && chat.1 >= 400, "{costs:?}");
     assert_eq!(poll.0, poll.1);
 }
 
 #[test]
-fn a_signal_ends_it_in_whatever_scene() {
+fn a_signal_ends_the_tour_in_any_scene() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let number = fastrand::usize(1..=SCENES);
         let mut tour = Tour::start(&["--yes"]);
         tour.wait_for(&format!("── {number} of {SCENES}"));
-        // A little into the scene, wherever that is.
+        // At a random moment of the scene.
         thread::sleep(Duration::from_millis(fastrand::u64(0..400)));
         tour.signal(signal);
         let code = tour.end();
@@ -104,7 +107,7 @@ fn a_signal_ends_it_in_whatever_scene() {
 }
 
 #[test]
-fn nothing_is_left_when_it_is_killed() {
+fn nothing_is_left_running_after_sigkill() {
     let mut tour = Tour::start(&["--yes"]);
     tour.wait_for("── 3 of ");
     tour.wait_for("says hi");
@@ -143,7 +146,7 @@ fn enter_leads_to_the_end() {
 }
 
 #[test]
-fn keys_end_it() {
+fn keys_end_the_tour() {
     for (key, code) in [("q", 0), ("\x04", 0), ("\x03", 130), ("\x1c", 131)] {
         let mut tour = Tour::on_terminal(&[]);
         let mut at = 0;
@@ -152,7 +155,7 @@ fn keys_end_it() {
             tour.type_in("\r");
         }
         tour.wait_after(at, &["q: quit"]);
-        // No other key does anything.
+        // Other keys have no effect.
         tour.type_in("xyz \t");
         tour.type_in(key);
         assert_eq!(tour.end(), Some(code), "{key:?}: {}", tour.printed());
@@ -181,7 +184,7 @@ fn without_a_terminal_there_are_no_pauses() {
     assert!(tour.printed().contains("not a terminal"));
 }
 
-/// A tour that was promised a waiting Bob must not tell of one.
+/// If Bob does not have to wait, the tour must not say that he does.
 #[test]
 fn another_behaviour_is_an_error() {
     let mut built = Tour::start(&["--yes", "--only", "echo-multi"]);
@@ -209,7 +212,7 @@ fn missing_stages_are_named() {
     assert!(tour.printed().contains("there is no chat-poll in "), "{}", tour.printed());
 }
 
-/// The rows of a scene, each a list of cells, the time first; cells of several lines are joined.
+/// Returns the rows of a scene, each a list of cells, with the time first. The lines of a cell are joined.
 fn scene(text: &str, number: usize) -> Vec<Vec<String>> {
     let begin = text.find(&format!("── {number} of ")).unwrap();
     let end = text.find(&format!("── {} of ", number + 1)).unwrap();
@@ -229,19 +232,19 @@ fn scene(text: &str, number: usize) -> Vec<Vec<String>> {
     rows
 }
 
-/// The first row in which a cell is like this.
-fn place(rows: &[Vec<String>], lane: usize, fits: impl Fn(&str) -> bool) -> usize {
-    let place = rows.iter().position(|row| row.get(lane).is_some_and(|cell| fits(cell)));
-    place.unwrap_or_else(|| panic!("no such cell in lane {lane} of {rows:#?}"))
+/// Returns the index of the first row with such a cell in a column.
+fn place(rows: &[Vec<String>], column: usize, fits: impl Fn(&str) -> bool) -> usize {
+    let place = rows.iter().position(|row| row.get(column).is_some_and(|cell| fits(cell)));
+    place.unwrap_or_else(|| panic!("no such cell in column {column} of {rows:#?}"))
 }
 
-/// A tour that runs, all that it prints, and the mark by which its processes are known.
+/// A running tour, its output, and the value of [`MARK`] in the environments of its processes.
 struct Tour {
     child: Child,
     mark: String,
     printed: Printed,
     readers: Vec<thread::JoinHandle<()>>,
-    /// Both ends of its terminal, if it has one.
+    /// Both ends of the tour's terminal, if it has one.
     terminal: Option<(File, File)>,
 }
 
@@ -265,7 +268,7 @@ impl Tour {
         Tour { child: tour.unwrap(), mark, printed, readers, terminal: None }
     }
 
-    /// On a terminal of its own, whose keys make signals.
+    /// Starts a tour in a terminal of its own, whose keys cause signals.
     fn on_terminal(args: &[&str]) -> Tour {
         let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&pty).unwrap();
@@ -287,7 +290,7 @@ impl Tour {
             .unwrap();
         let keyboard = File::from(pty);
         let printed = Arc::default();
-        // It ends with the test: this test holds the other end, too.
+        // The thread ends with the test, because the test also holds the other end of the terminal.
         drop(collect(keyboard.try_clone().unwrap(), &printed));
         Tour { child, mark, printed, readers: Vec::new(), terminal: Some((keyboard, tty)) }
     }
@@ -308,7 +311,7 @@ impl Tour {
         self.wait_after(0, &[text]);
     }
 
-    /// Waits until one of the texts is printed behind a place, and gives the place after it.
+    /// Waits until one of the texts is printed after a place, and returns the place after the text.
     fn wait_after(&self, at: usize, texts: &[&str]) -> usize {
         let find = |printed: &[u8]| {
             let printed = String::from_utf8_lossy(printed).into_owned();
@@ -325,7 +328,7 @@ impl Tour {
         found.unwrap_or_else(|| panic!("no {texts:?} in {}", String::from_utf8_lossy(&printed)))
     }
 
-    /// Waits for its end, and gives its exit code; its terminal must be as it was.
+    /// Waits for the end of the tour, and returns its exit code. The mode of its terminal must be restored.
     fn end(&mut self) -> Option<i32> {
         let until = Instant::now() + DEADLINE;
         let status = loop {
@@ -337,7 +340,7 @@ impl Tour {
         };
         let gone = Instant::now();
         assert!(status.code().is_some() || status.signal() == Some(9), "{status}");
-        // Whoever is left running holds the other end of the pipes.
+        // A process that is left running holds the other ends of the pipes.
         while !self.readers.iter().all(thread::JoinHandle::is_finished) {
             let waits = Instant::now() < gone + LEFT;
             assert!(waits, "left running: {:?}", marked(&self.mark));
@@ -351,7 +354,7 @@ impl Tour {
         status.code()
     }
 
-    /// No process that has the mark may live; one that is being killed has a moment.
+    /// Expects that the processes with the mark end in time.
     fn expect_nothing_left(&self) {
         let until = Instant::now() + LEFT;
         loop {
@@ -376,8 +379,8 @@ fn mark() -> String {
     format!("{:x}", fastrand::u128(..))
 }
 
-/// Lets another process write a program: as long as one that was forked meanwhile by another test has
-/// it open for writing, it cannot be run.
+/// Lets another process write a program. If this process did, and another test forked at that moment, the
+/// child would have the program open for writing, and it could not be run.
 fn by_another_process(program: &str, args: &[&OsStr]) {
     assert!(Command::new(program).args(args).status().unwrap().success());
 }

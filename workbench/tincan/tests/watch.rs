@@ -1,4 +1,4 @@
-//! `tincan watch` as its user sees it: on a terminal, whose screen is read, and in a pipe.
+//! Tests `tincan watch` as its user sees it: in a terminal, whose screen is read, and in a pipe.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -21,10 +21,10 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use harness::{expect_well_formed, marked, stage, wait_until};
 use watch::State;
 
-/// How long anything may take before a test fails; building the stages is part of it.
+/// How long anything may take before a test fails, including a first build of the stages.
 const DEADLINE: Duration = Duration::from_mins(3);
 
-/// What every process that a watch starts has in its environment.
+/// A variable in the environment of every process that a watch starts.
 const MARK: &str = "TINCAN_WATCH_TEST";
 
 const ROWS: u16 = 24;
@@ -44,7 +44,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A process that ends with its test.
+/// A process that is killed at the end of its test.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -54,7 +54,7 @@ impl Drop for Ended {
     }
 }
 
-/// A watch on a terminal of its own.
+/// A watch in a terminal of its own.
 struct Watch {
     child: Child,
     mark: String,
@@ -86,7 +86,7 @@ impl Watch {
         let parser = vt100::Parser::new(ROWS.try_into().unwrap(), COLUMNS.try_into().unwrap(), 0);
         let screen = Arc::new((Mutex::new(parser), Condvar::new()));
         let (mut output, shown) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
-        // It ends with the test: this test holds the other end, too.
+        // The thread ends with the test, because the test also holds the other end of the terminal.
         thread::spawn(move || {
             let mut buf = [0; 4096];
             while let Ok(n @ 1..) = output.read(&mut buf) {
@@ -97,14 +97,14 @@ impl Watch {
         Self { child, mark, keyboard, tty, screen }
     }
 
-    /// A stage on a port that is free.
+    /// Watches a stage on a free port.
     fn of_stage(name: &str, options: &[&str]) -> Self {
         let program = stage(name);
         let command = ["--", program.to_str().unwrap(), "--port", "{port}"];
         Self::start(&[options, &command].concat())
     }
 
-    /// Waits until the screen is as wanted, and gives it.
+    /// Waits until the screen fulfils a condition, and returns its contents.
     fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let shown = |parser: &vt100::Parser| parser.screen().contents();
         let parser = self.screen.0.lock().unwrap();
@@ -118,7 +118,7 @@ impl Watch {
         screen
     }
 
-    /// Waits until so many lanes of that name have this letter last, and say so in words.
+    /// Waits until this number of lanes with this name end with this letter and these words.
     fn wait_for_lanes(&self, count: usize, name: &str, letter: char, words: &str) {
         let is_such = |line: &&str| {
             let lane = line.strip_suffix(words).map(str::trim_end).unwrap_or_default();
@@ -129,7 +129,7 @@ impl Watch {
         self.wait_for(&what, |screen| screen.lines().filter(is_such).count() >= count);
     }
 
-    /// Where the server listens, once that is said.
+    /// Waits until the screen shows where the server listens, and returns the address.
     fn addr(&self) -> SocketAddr {
         let find = |screen: &str| {
             let (_, rest) = screen.split_once("listens on ")?;
@@ -142,22 +142,22 @@ impl Watch {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits for its end, and gives its exit code; nothing may be left running, and the terminal must
-    /// be as it was.
+    /// Waits for the end of the watch, and returns its exit code and the screen. No process may be left
+    /// running, and the mode of the terminal must be restored.
     fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for_end(&mut self.child);
         wait_until(|| marked(&self.mark).is_empty());
         let mode = tcgetattr(&self.tty).unwrap();
         assert!(mode.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
-        // The last that it wrote is on its way.
-        let screen = self.wait_for("last words", |screen| screen.contains("The "));
+        // Its last output may still be on its way.
+        let screen = self.wait_for("last lines", |screen| screen.contains("The server "));
         (status, screen)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // SIGTERM, so that the server is ended, too.
+        // With SIGTERM, the server is ended, too.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }
@@ -183,9 +183,9 @@ fn a_silent_client_is_what_echo_uni_waits_for() {
     watch.type_in("q");
     let (code, screen) = watch.end();
     assert_eq!(code, Some(0), "{screen}");
-    // The last picture stays.
+    // The last lanes stay on the screen.
     assert!(screen.contains(&words), "{screen}");
-    assert!(screen.contains("The server was asked to end, and did"), "{screen}");
+    assert!(screen.contains("The server was asked to end, and ended"), "{screen}");
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn two_threads_for_a_client_read_and_wait_at_a_queue() {
     watch.wait_for_lanes(1, "chat-threads", 'a', "accept4");
     let mut client = TcpStream::connect(watch.addr()).unwrap();
     let port = client.local_addr().unwrap().port();
-    // Each of the two says whose it is, and which half.
+    // The name of each of the two contains the port of its client, and says which half it is.
     watch.wait_for_lanes(1, &format!("recv {port}"), 'r', &from(&client));
     watch.wait_for_lanes(1, "signals", 'r', "recvfrom socket");
     watch.wait_for_lanes(1, &format!("send {port}"), 'l', "futex");
-    // What wakes a thread for a moment is seen, too, and what the server prints stands below.
+    // A thread that runs for a moment has a capital letter, and the server's output is below the lanes.
     client.write_all(b"hello\0").unwrap();
     let words = from(&client);
     let has_run =
@@ -234,13 +234,13 @@ fn two_threads_for_a_client_read_and_wait_at_a_queue() {
     }
 }
 
-/// What a thread is said to do that reads from this client.
+/// Returns the words for a thread that reads from this client.
 fn from(client: &TcpStream) -> String {
     format!("recvfrom :{}", client.local_addr().unwrap().port())
 }
 
 #[test]
-fn lanes_that_have_no_room_are_counted() {
+fn lanes_that_do_not_fit_are_counted() {
     let watch = Watch::of_stage("echo-multi", &[]);
     let addr = watch.addr();
     let _clients: Vec<_> = (0..40).map(|_| TcpStream::connect(addr).unwrap()).collect();
@@ -250,7 +250,7 @@ fn lanes_that_have_no_room_are_counted() {
     };
     let all_in = |screen: &str| {
         let shown = screen.lines().filter(|line| line.contains(" recvfrom ")).count();
-        // Besides the 40, one thread waits for signals.
+        // In addition to these 40, one thread waits for signals.
         screen.lines().find_map(counted).is_some_and(|more| shown + more >= 41)
     };
     let screen = watch.wait_for("all of them", all_in);
@@ -258,7 +258,7 @@ fn lanes_that_have_no_room_are_counted() {
 }
 
 #[test]
-fn the_picture_follows_the_terminal() {
+fn the_lanes_follow_the_size_of_the_terminal() {
     let watch = Watch::of_stage("chat-threads", &[]);
     watch.wait_for_lanes(1, "chat-threads", 'a', "accept4");
     watch
@@ -279,7 +279,7 @@ fn the_picture_follows_the_terminal() {
 }
 
 #[test]
-fn a_process_that_runs_already_is_left_alone() {
+fn a_process_that_was_already_running_continues() {
     let mut server = Command::new(stage("echo-multi"));
     server.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = server.spawn().unwrap();
@@ -297,7 +297,7 @@ fn a_process_that_runs_already_is_left_alone() {
     let first = format!("echo-multi {pid} ");
     let is_lane = |line: &str| line.starts_with(&first) && line.ends_with("aaaa");
     assert!(printed.lines().any(is_lane), "{printed}");
-    assert!(printed.contains(&format!("Process {pid} is left alone.")), "{printed}");
+    assert!(printed.contains(&format!("Process {pid} is still running.")), "{printed}");
     assert!(!printed.contains('\x1b'), "{printed}");
     assert!(text(&output.stderr).contains(&format!("it listens on {addr}")));
 }
@@ -321,53 +321,56 @@ fn a_signal_ends_the_server_and_writes_the_lanes() {
         let printed = text(&output.stdout);
         assert_eq!(output.status.code(), Some(code), "{printed}");
         assert!(printed.contains("chat-threads "), "{printed}");
-        // It may listen before it is ready for the signal that ends it in good order.
-        assert!(printed.contains("The server was asked to end, and did: "), "{printed}");
+        // A server may listen before it handles the signal that asks it to end.
+        assert!(printed.contains("The server was asked to end, and ended: "), "{printed}");
         expect_well_formed(&fs::read_to_string(svg).unwrap());
     }
 }
 
 #[test]
-fn a_server_that_does_not_want_to_end_is_killed_with_its_children() {
+fn a_server_that_does_not_end_is_killed_with_its_children() {
     let mark = format!("{:x}", fastrand::u128(..));
     let script = "trap '' TERM; sleep 1000 & setsid sleep 1000 & wait";
     let mut command = tincan(&["--seconds", "0.5", "--", "sh", "-c", script]);
     let output = command.env(MARK, &mark).output().unwrap();
     let printed = text(&output.stdout);
     assert!(marked(&mark).is_empty(), "{printed}");
-    assert!(printed.contains("did not in 5 s, and was killed"), "{printed}");
+    assert!(printed.contains("did not end within 5 s, and was killed"), "{printed}");
     let is_lane = |line: &&str| line.starts_with("sleep ") && line.ends_with("sssssssss");
     assert_eq!(printed.lines().filter(is_lane).count(), 2, "{printed}");
-    assert!(printed.contains("It left a process behind, which is ended now: "), "{printed}");
+    assert!(
+        printed.contains("A process that the server had left behind was killed: "),
+        "{printed}"
+    );
 }
 
 #[test]
-fn a_server_that_ends_by_itself_is_told_of() {
-    for (script, code) in [("echo last words; exit 0", 0), ("echo last words; exit 7", 1)] {
+fn the_end_of_a_server_is_reported() {
+    for (script, code) in [("echo last line; exit 0", 0), ("echo last line; exit 7", 1)] {
         let output = run(&["--", "sh", "-c", script]);
         let printed = text(&output.stdout);
         assert_eq!(output.status.code(), Some(code), "{printed}");
         let told = format!("The server has ended by itself: exit status: {}.", code * 7);
         assert!(printed.contains(&told), "{printed}");
-        assert!(printed.contains("stdout| last words"), "{printed}");
+        assert!(printed.contains("stdout| last line"), "{printed}");
     }
     let watch = Watch::start(&["--", "sh", "-c", "printf 'a\\033[2Jb'; sleep 1; exit 7"]);
     let (code, screen) = watch.end();
     assert_eq!(code, Some(1), "{screen}");
     assert!(screen.contains("exit status: 7") && screen.contains("sleep"), "{screen}");
-    assert!(screen.contains(r"stdout| a\u{1b}[2Jb"), "{screen}"); // escaped, so nothing drives the terminal
+    assert!(screen.contains(r"stdout| a\u{1b}[2Jb"), "{screen}"); // escaped, so that the terminal does not obey it
 }
 
 #[test]
-fn wrong_calls_are_told_of() {
+fn usage_errors_are_reported() {
     let none = "does-not-exist-anywhere";
     for (args, code, said) in [
         (&[][..], 2, "required arguments were not provided"),
         (&["--pid", "1", "--", "true"], 2, "cannot be used with"),
         (&["--pid", "0"], 2, "0 is not in 1.."),
         (&["--pid", "me"], 2, "invalid digit"),
-        (&["--seconds", "0", "--", "true"], 2, "a number of seconds above 0 is wanted"),
-        (&["--seconds", "NaN", "--", "true"], 2, "a number of seconds above 0 is wanted"),
+        (&["--seconds", "0", "--", "true"], 2, "not a number of seconds above 0"),
+        (&["--seconds", "NaN", "--", "true"], 2, "not a number of seconds above 0"),
         (&["--pid", "4194305"], 3, "there is no process 4194305"),
         (&["--", none], 3, "there is no such program"),
         (&["--", "chat-threads"], 3, "is target/debug/chat-threads; cargo build -p chat-threads"),
@@ -383,7 +386,7 @@ fn wrong_calls_are_told_of() {
 }
 
 #[test]
-fn no_file_is_lost_for_a_drawing() {
+fn no_other_file_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let started = path("started");
@@ -392,11 +395,11 @@ fn no_file_is_lost_for_a_drawing() {
     fs::write(path("other.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
     fs::write(path("short.svg"), "<svg").unwrap();
     for (name, said) in [
-        ("server.py", "is not a drawing of tincan watch; it is left as it is"),
-        ("other.svg", "is not a drawing of tincan watch; it is left as it is"),
-        ("short.svg", "is not a drawing of tincan watch; it is left as it is"),
+        ("server.py", "is not a picture of tincan watch, and is left as it is"),
+        ("other.svg", "is not a picture of tincan watch, and is left as it is"),
+        ("short.svg", "is not a picture of tincan watch, and is left as it is"),
         ("none/a.svg", "there is no folder "),
-        ("", "that is a folder"),
+        ("", "this is a folder"),
     ] {
         let before = fs::read(path(name)).ok();
         let output = run(&["--svg", path(name).to_str().unwrap(), "--", "touch", touch]);
@@ -409,13 +412,13 @@ fn no_file_is_lost_for_a_drawing() {
 }
 
 #[test]
-fn an_earlier_drawing_is_replaced_and_none_leaves_no_file() {
+fn an_earlier_picture_is_replaced_and_no_empty_file_stays() {
     let folder = tempfile::tempdir().unwrap();
     let svg = folder.path().join("lanes.svg");
     let output = run(&["--svg", svg.to_str().unwrap(), "--", "no-such-program"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-    assert!(!svg.exists(), "a file without a drawing stays");
-    // What is empty holds nothing.
+    assert!(!svg.exists(), "an empty file stays");
+    // An empty file may be overwritten.
     File::create(&svg).unwrap();
     for program in ["sleep", "cat"] {
         let argument = if program == "sleep" { "0.3" } else { "/dev/null" };
@@ -426,9 +429,9 @@ fn an_earlier_drawing_is_replaced_and_none_leaves_no_file() {
     }
 }
 
-/// Who may not read a program may not look at the process that runs it, unless it is root.
+/// A user that may not read a program may not see the system calls of its process, except for root.
 #[test]
-fn hidden_system_calls_are_told_of() {
+fn hidden_system_calls_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let copy = |program: &str, mode: u32| {
         let copy = folder.path().join(Path::new(program).file_name().unwrap());
@@ -451,11 +454,9 @@ fn hidden_system_calls_are_told_of() {
     assert_eq!(output.status.code(), Some(0), "{printed}");
     assert!(printed.contains("u waiting"), "{printed}");
     let told = printed.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        told.contains(
-            "The system calls of this process, or of one that it has started, are hidden"
-        )
-    );
+    assert!(told.contains(
+        "The system calls of this process, or of a process that it has started, are hidden"
+    ));
 }
 
 #[test]

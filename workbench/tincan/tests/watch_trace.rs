@@ -1,4 +1,4 @@
-//! `tincan watch --trace` as its user sees it: traces in, a drawing or an error out.
+//! Tests `tincan watch --trace` as its user sees it: from a trace, it makes a picture or an error.
 #![allow(clippy::unwrap_used)]
 
 mod harness;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use harness::{expect_well_formed, stage, stderr, stdout, wait_until};
 
-/// A folder for a trace and its drawing.
+/// A folder for a trace and its picture.
 struct Files {
     folder: TempDir,
 }
@@ -40,7 +40,7 @@ impl Files {
         tincan.output().unwrap()
     }
 
-    fn drawing(&self) -> String {
+    fn picture(&self) -> String {
         let output = self.watch();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert!(stdout(&output).contains("The timeline is in "), "{}", stdout(&output));
@@ -52,7 +52,7 @@ impl Files {
 
 /// Draws a trace, and returns the SVG.
 fn draw(trace: impl AsRef<[u8]>) -> String {
-    Files::with_trace(trace).drawing()
+    Files::with_trace(trace).picture()
 }
 
 fn expect_all(svg: &str, parts: &[&str]) {
@@ -61,12 +61,12 @@ fn expect_all(svg: &str, parts: &[&str]) {
     }
 }
 
-/// Returns how many boxes there are.
+/// Returns the number of boxes.
 fn boxes(svg: &str) -> usize {
     svg.lines().filter(|line| line.starts_with("<svg x=") && line.contains("<title>")).count()
 }
 
-/// Returns the line of the box with this beginning of a title.
+/// Returns the line of the box whose title starts with this text.
 fn box_of<'a>(svg: &'a str, title: &str) -> &'a str {
     let title = format!("<title>{title}");
     let is_it = |line: &&str| line.starts_with("<svg x=") && line.contains(&title);
@@ -79,7 +79,7 @@ fn attribute<'a>(line: &'a str, name: &str) -> &'a str {
     rest.split_once('"').unwrap().0
 }
 
-/// A server with two lanes, whose trace has its end.
+/// A complete trace with two lanes.
 const CLOSED: &str = r#"[
 {"name":"process_name","ph":"M","pid":1,"tid":0,"args":{"name":"my-server"}},
 {"name":"thread_name","ph":"M","pid":1,"tid":1,"args":{"name":"main"}},
@@ -96,7 +96,7 @@ const CLOSED: &str = r#"[
 #[test]
 fn a_trace_is_drawn_with_its_names_times_and_lanes() {
     let files = Files::with_trace(CLOSED);
-    let svg = files.drawing();
+    let svg = files.picture();
     expect_all(
         &svg,
         &[
@@ -124,8 +124,8 @@ fn a_trace_is_drawn_with_its_names_times_and_lanes() {
     assert_eq!(attribute(read, "x"), "30.000%");
     assert_eq!(attribute(read, "width"), "12.346%");
     assert!(!svg.contains("has not ended") && !svg.contains("several spans"), "{svg}");
-    // Again, over the earlier drawing.
-    assert_eq!(files.drawing(), svg);
+    // Again, in place of the earlier picture.
+    assert_eq!(files.picture(), svg);
 }
 
 #[test]
@@ -159,11 +159,11 @@ fn a_last_event_that_is_cut_off_is_left_out() {
         let mut text = format!("{events},\n").into_bytes();
         text.extend_from_slice(&last.as_bytes()[..len]);
         let files = Files::with_trace(&text);
-        assert_eq!(boxes(&files.drawing()), 4, "cut after {len}");
+        assert_eq!(boxes(&files.picture()), 4, "cut after {len}");
         if len % 6 == 0 {
             text.extend_from_slice(b"   \n");
             fs::write(files.trace(), &text).unwrap();
-            assert_eq!(boxes(&files.drawing()), 4, "cut after {len}, then blanks");
+            assert_eq!(boxes(&files.picture()), 4, "cut after {len}, then blanks");
         }
     }
     assert_eq!(boxes(&draw(format!("{events},\n{last}"))), 5);
@@ -215,7 +215,7 @@ fn the_events_may_be_in_any_order_and_an_end_may_lack_its_beginning() {
             "<title>read: from 2 µs, took 3 µs</title>",
             "<title>inner: from 3 µs, took 1 µs</title>",
             ">late name</text>",
-            // Nothing tells how the process is called.
+            // The trace does not contain the name of the process.
             "What each thread or task of trace.json did",
         ],
     );
@@ -281,7 +281,7 @@ fn spans_narrower_than_a_pixel_are_put_together() {
 
 #[test]
 fn no_trace_makes_a_file_that_no_browser_can_show() {
-    // Each is wider than a pixel, and all together are more than a browser can draw well.
+    // Each span is wider than a pixel, and there are more spans than a browser can draw well.
     let mut trace = "[\n".to_owned();
     for lane in 0..64 {
         for n in 0..400 {
@@ -299,9 +299,9 @@ fn no_trace_makes_a_file_that_no_browser_can_show() {
 }
 
 #[test]
-fn spans_that_lie_too_deep_and_names_without_a_colour_are_counted() {
+fn spans_that_are_too_deep_and_names_without_a_colour_are_counted() {
     let mut trace = "[\n".to_owned();
-    // A server whose trace has lost all ends.
+    // A trace that has lost all end events.
     for n in 0..1000 {
         let _ = writeln!(trace, r#"{{"name":"name {n}","ph":"B","pid":1,"tid":1,"ts":{n}.000}},"#);
     }
@@ -309,8 +309,8 @@ fn spans_that_lie_too_deep_and_names_without_a_colour_are_counted() {
     expect_all(
         &svg,
         &[
-            ">988 spans left out: only 12 spans are drawn within one another.</text>",
-            // There are eight colours for names that are not those of the stages.
+            ">988 spans left out: only 12 levels of spans inside spans are drawn.</text>",
+            // There are eight colours for names that the stages do not use.
             ">name 7</text>",
             ">4 other names</text>",
         ],
@@ -357,12 +357,12 @@ fn times_far_from_zero_are_drawn_from_the_first() {
         ],
     );
     assert_eq!(attribute(box_of(&svg, "read: from 5.00009 s"), "x"), "90.000%");
-    // As far as a number can be.
+    // The greatest times that a number can hold.
     draw(r#"[{"name":"read","ph":"X","pid":1,"tid":1,"ts":1.8e25,"dur":1.8e25}]"#);
 }
 
 #[test]
-fn a_file_that_is_no_trace_is_told_of() {
+fn a_file_that_is_not_a_trace_is_reported() {
     let event = r#"{"name":"read","ph":"X","pid":1,"tid":1,"ts":1,"dur":1}"#;
     for (text, said) in [
         ("", "is not a trace: it is not a JSON array"),
@@ -381,23 +381,23 @@ fn a_file_that_is_no_trace_is_told_of() {
             "there is no span in the trace ",
         ),
         ("[\nhello\n", "is not a trace: line 2: this is not JSON"),
-        ("[1, 2, 3]", "is not a trace: line 1: an event has a `ph`, and this has none"),
+        ("[1, 2, 3]", "is not a trace: line 1: this event has no `ph`"),
         (&format!("[\n{event},\n{{]}},\n{event}\n]"), "is not a trace: line 3: this is not JSON"),
         (&format!("[\n{event}\n]\n{event}"), "line 3: there is more after the end of the array"),
-        (&format!("[\n\n{event},\n{{}}\n]"), "line 4: an event has a `ph`, and this has none"),
+        (&format!("[\n\n{event},\n{{}}\n]"), "line 4: this event has no `ph`"),
         ("[{\"name\":\"a\",\"ph\":\"B\",\"tid\":1}]", "line 1: `ts` is not a number"),
         ("[{\"name\":\"a\",\"ph\":\"B\",\"ts\":1}]", "line 1: `tid` is not a number"),
-        ("[{\"ph\":\"B\",\"ts\":1,\"tid\":1}]", "line 1: `name` is not a text"),
+        ("[{\"ph\":\"B\",\"ts\":1,\"tid\":1}]", "line 1: `name` is not a string"),
         ("[{\"name\":\"a\",\"ph\":\"X\",\"ts\":1,\"tid\":1}]", "line 1: `dur` is not a number"),
         ("[{\"name\":\"a\",\"ph\":\"B\",\"ts\":-1,\"tid\":1}]", "line 1: `ts` is not a time"),
         ("[{\"name\":\"a\",\"ph\":\"B\",\"ts\":1e300,\"tid\":1}]", "line 1: `ts` is not a time"),
     ] {
         let files = Files::with_trace(text);
         expect_error(&files.watch(), said);
-        assert!(!files.svg().exists(), "{text}: a file without a drawing stays");
+        assert!(!files.svg().exists(), "{text}: an empty file stays");
     }
     let files = Files::with_trace(CLOSED);
-    let earlier = files.drawing();
+    let earlier = files.picture();
     fs::remove_file(files.trace()).unwrap();
     expect_error(&files.watch(), "cannot read ");
     assert_eq!(fs::read_to_string(files.svg()).unwrap(), earlier);
@@ -413,7 +413,7 @@ fn expect_error(output: &Output, said: &str) {
 }
 
 #[test]
-fn wrong_calls_are_told_of() {
+fn usage_errors_are_reported() {
     let files = Files::with_trace(CLOSED);
     let (trace, svg) = (files.trace(), files.svg());
     let (trace, svg) = (trace.to_str().unwrap(), svg.to_str().unwrap());
@@ -425,7 +425,7 @@ fn wrong_calls_are_told_of() {
         // The trace itself is not overwritten.
         (
             &["--trace", trace, "--svg", trace],
-            "is not a drawing of tincan watch; it is left as it is",
+            "is not a picture of tincan watch, and is left as it is",
         ),
     ] {
         let output =
@@ -455,7 +455,7 @@ fn the_trace_of_a_killed_server_is_drawn() {
     });
     server.kill().unwrap();
     server.wait().unwrap();
-    let svg = files.drawing();
+    let svg = files.picture();
     expect_all(
         &svg,
         &[

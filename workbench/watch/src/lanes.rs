@@ -1,11 +1,11 @@
-//! What was seen: a lane of time for each thread.
+//! Keeps samples: one lane over time for each thread.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::State;
+use crate::state::State;
 
-/// Part of a lane in which nothing changed.
+/// A part of a lane in which nothing changed.
 #[derive(Clone, Copy, Debug)]
 struct Slice {
     from: Duration,
@@ -13,62 +13,71 @@ struct Slice {
     cell: Cell,
 }
 
-/// What is drawn at one place of a lane.
+/// What a lane shows at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// What the thread did.
+    /// The state of the thread.
     pub state: State,
-    /// Whether it ran in between, too briefly to be seen as running.
+    /// Whether the thread ran in between, too briefly to be seen running.
     pub ran: bool,
 }
 
-/// One thread, from when it was first seen to its end.
+/// One thread, from the first sample of it to its end.
 #[derive(Clone, Debug)]
 pub struct Lane {
     key: u64,
-    /// Its number; that of a process's first thread is the process's own.
+    /// The thread's number, which for the first thread of a process is the number of the process.
     pub id: u32,
-    /// What it is called.
+    /// The thread's name.
     pub name: String,
-    /// What it does now, or did last: the system call and what that is about.
+    /// What the thread does now, or did last: the system call, and the object of the system call.
     pub detail: String,
-    /// Who was at the other end of the last connection that it was seen to read from or write to.
+    /// The address of the peer of the last connection that the thread was seen to read from or write to.
     pub peer: Option<String>,
-    /// Whether it has not ended.
-    pub lives: bool,
+    /// Whether the thread still exists.
+    pub is_alive: bool,
     slices: Vec<Slice>,
 }
 
-/// All lanes, oldest first.
+/// All lanes, the oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes {
     all: Vec<Lane>,
     next_key: u64,
-    /// When was last looked.
+    /// The time of the last sample.
     now: Duration,
-    /// Below this, older slices are merged.
-    grain: Duration,
+    /// Old slices that are shorter are merged.
+    resolution: Duration,
     limit: usize,
-    forgotten: usize,
 }
 
-/// So many slices are kept before older ones are merged: some megabytes.
+/// The number of slices, some megabytes, above which old slices are merged.
 const SLICES: usize = 100_000;
 
-/// So many lanes are kept of threads that have ended, and these first ones in any case.
+/// The number of lanes that are kept of threads that have ended.
 const ENDED: usize = 1000;
+
+/// The number of the oldest lanes, which are kept in any case.
 const FIRST: usize = 64;
 
-/// What is younger is never merged: it is what a live view shows.
+/// Younger slices are never merged: a live view shows them.
 const RECENT: Duration = Duration::from_secs(30);
 
 impl Lanes {
-    /// Begins a lane, for a thread that was not there at the last look, and gives its key.
-    pub(super) fn begin(&mut self, id: u32) -> u64 {
+    /// Starts a lane for a thread that did not exist at the last sample, and returns the key of the lane.
+    pub(crate) fn begin(&mut self, id: u32) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
         let (name, detail) = (String::new(), String::new());
-        self.all.push(Lane { key, id, name, detail, peer: None, lives: true, slices: Vec::new() });
+        self.all.push(Lane {
+            key,
+            id,
+            name,
+            detail,
+            peer: None,
+            is_alive: true,
+            slices: Vec::new(),
+        });
         key
     }
 
@@ -77,8 +86,8 @@ impl Lanes {
         self.all.get_mut(at)
     }
 
-    /// Says what a thread is called, and what it does in detail.
-    pub(super) fn describe(&mut self, key: u64, name: &str, detail: String) {
+    /// Sets the name of a thread, and what it does in detail.
+    pub(crate) fn describe(&mut self, key: u64, name: &str, detail: String) {
         if let Some(lane) = self.lane(key) {
             if lane.name != name {
                 name.clone_into(&mut lane.name);
@@ -87,15 +96,15 @@ impl Lanes {
         }
     }
 
-    /// Says with whom a thread was seen to talk.
-    pub(super) fn connect(&mut self, key: u64, peer: String) {
+    /// Sets the peer that a thread was seen to read from or write to.
+    pub(crate) fn connect(&mut self, key: u64, peer: String) {
         if let Some(lane) = self.lane(key) {
             lane.peer = Some(peer);
         }
     }
 
-    /// Says what a thread was seen to do `at` that time, and so has done since the last look.
-    pub(super) fn add(&mut self, key: u64, at: Duration, cell: Cell) {
+    /// Adds a sample, taken at the time `at`. It counts for the time since the sample before.
+    pub(crate) fn add(&mut self, key: u64, at: Duration, cell: Cell) {
         let from = self.now;
         if let Some(lane) = self.lane(key) {
             match lane.slices.last_mut() {
@@ -105,83 +114,70 @@ impl Lanes {
         }
     }
 
-    /// Says that a thread is not there any more.
-    pub(super) fn end(&mut self, key: u64) {
+    /// Notes that a thread has ended.
+    pub(crate) fn end(&mut self, key: u64) {
         if let Some(lane) = self.lane(key) {
-            lane.lives = false;
+            lane.is_alive = false;
         }
     }
 
-    /// Says that all threads have been looked at, and makes room for more.
-    pub(super) fn looked(&mut self, at: Duration) {
+    /// Ends a round of samples of all threads, and frees memory if there are too many lanes or slices.
+    pub(crate) fn end_round(&mut self, at: Duration) {
         self.now = at;
-        let ended = self.all.iter().skip(FIRST).filter(|lane| !lane.lives).count();
+        let ended = self.all.iter().skip(FIRST).filter(|lane| !lane.is_alive).count();
         if ended > ENDED {
-            self.forget(ended - ENDED / 2);
+            self.drop_ended(ended - ENDED / 2);
         }
         if self.all.iter().map(|lane| lane.slices.len()).sum::<usize>() > self.limit.max(SLICES) {
             self.merge();
         }
     }
 
-    /// Drops the oldest lanes of those that have ended, but not the very first.
-    fn forget(&mut self, mut many: usize) {
-        self.forgotten += many;
+    /// Drops the oldest lanes of threads that have ended, except for the first lanes.
+    fn drop_ended(&mut self, mut count: usize) {
         let mut nth = 0;
         self.all.retain(|lane| {
             nth += 1;
-            if nth <= FIRST || lane.lives || many == 0 {
+            if nth <= FIRST || lane.is_alive || count == 0 {
                 return true;
             }
-            many -= 1;
+            count -= 1;
             false
         });
     }
 
-    /// Halves what the older parts of all lanes remember.
+    /// Halves the resolution of the older parts of all lanes.
     fn merge(&mut self) {
         const FINEST: Duration = Duration::from_millis(50);
-        self.grain = (self.grain * 2).max(FINEST);
-        let (old, grain) = (self.now.saturating_sub(RECENT), self.grain);
+        self.resolution = (self.resolution * 2).max(FINEST);
+        let (old, resolution) = (self.now.saturating_sub(RECENT), self.resolution);
         for lane in &mut self.all {
-            lane.merge(old, grain);
+            lane.merge(old, resolution);
         }
         let left: usize = self.all.iter().map(|lane| lane.slices.len()).sum();
-        // What is recent alone may be that much.
+        // The recent slices alone may be more than the usual limit.
         self.limit = 2 * left;
     }
 
-    /// The lanes.
+    /// Returns all lanes.
     #[must_use]
     pub fn all(&self) -> &[Lane] {
         &self.all
     }
 
-    /// The lane of a thread that is there now.
+    /// Returns the number of threads that exist now.
     #[must_use]
-    pub fn of_thread(&self, id: u32) -> Option<&Lane> {
-        self.all.iter().rfind(|lane| lane.id == id && lane.lives)
+    pub fn alive(&self) -> usize {
+        self.all.iter().filter(|lane| lane.is_alive).count()
     }
 
-    /// How many threads there are now.
-    #[must_use]
-    pub fn living(&self) -> usize {
-        self.all.iter().filter(|lane| lane.lives).count()
-    }
-
-    /// How many lanes of threads that have ended are not kept.
-    #[must_use]
-    pub fn forgotten(&self) -> usize {
-        self.forgotten
-    }
-
-    /// How long was looked.
+    /// Returns the time of the last sample, counted from the first.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.now
     }
 
-    /// When was last something to be seen.
+    /// Returns the time at which a thread was last seen.
     #[must_use]
     pub fn last_seen(&self) -> Duration {
         let ends = self.all.iter().filter_map(|lane| lane.slices.last());
@@ -190,7 +186,8 @@ impl Lanes {
 }
 
 impl Lane {
-    /// What it did between two moments, in so many equal parts; nothing where it was not there.
+    /// Divides the time between two moments into equal parts, and returns what the thread did in each;
+    /// nothing for a part in which the thread did not exist.
     #[must_use]
     pub fn cells(&self, from: Duration, to: Duration, parts: u32) -> Vec<Option<Cell>> {
         let each = to.saturating_sub(from) / parts.max(1);
@@ -206,20 +203,20 @@ impl Lane {
         cells
     }
 
-    /// Whether it was there between two moments.
+    /// Reports whether the thread existed between two moments.
     #[must_use]
-    pub fn was_there(&self, from: Duration, to: Duration) -> bool {
+    pub fn existed(&self, from: Duration, to: Duration) -> bool {
         let next = self.slices.partition_point(|slice| slice.to <= from);
         self.slices.get(next).is_some_and(|slice| slice.from < to)
     }
 
-    /// What it does now, or did last.
+    /// Returns the last state of the thread.
     #[must_use]
     pub fn state(&self) -> Option<State> {
         self.slices.last().map(|slice| slice.cell.state)
     }
 
-    /// How long it did what, longest first.
+    /// Returns how long the thread was in each state, the longest time first.
     #[must_use]
     pub fn shares(&self) -> Vec<(State, Duration)> {
         let mut shares = BTreeMap::<State, Duration>::new();
@@ -231,31 +228,32 @@ impl Lane {
         shares
     }
 
-    fn merge(&mut self, before: Duration, grain: Duration) {
+    fn merge(&mut self, before: Duration, resolution: Duration) {
         let old = self.slices.partition_point(|slice| slice.to <= before);
         let young = self.slices.split_off(old);
         let mut merged: Vec<Slice> = Vec::new();
         let mut rest = self.slices.as_slice();
         while let Some(first) = rest.first() {
-            let until = first.to.max(first.from + grain);
-            let many = rest.partition_point(|slice| slice.to <= until).max(1);
-            // Where the thread stood still in between, nothing is filled.
-            let many = rest[..many].windows(2).take_while(|it| it[0].to == it[1].from).count() + 1;
-            let to = rest[many - 1].to;
-            if let Some(cell) = most(&rest[..many], first.from, to) {
+            let until = first.to.max(first.from + resolution);
+            let count = rest.partition_point(|slice| slice.to <= until).max(1);
+            // A gap, in which the thread was stopped, stays a gap.
+            let count =
+                rest[..count].windows(2).take_while(|it| it[0].to == it[1].from).count() + 1;
+            let to = rest[count - 1].to;
+            if let Some(cell) = most(&rest[..count], first.from, to) {
                 match merged.last_mut() {
                     Some(last) if last.cell == cell && last.to == first.from => last.to = to,
                     _ => merged.push(Slice { from: first.from, to, cell }),
                 }
             }
-            rest = &rest[many..];
+            rest = &rest[count..];
         }
         merged.extend(young);
         self.slices = merged;
     }
 }
 
-/// What a thread did most of the time between two moments.
+/// Returns the state that took most of the time between two moments.
 fn most(slices: &[Slice], from: Duration, to: Duration) -> Option<Cell> {
     let mut times = BTreeMap::<State, Duration>::new();
     let mut ran = false;
@@ -276,7 +274,7 @@ mod tests {
         Cell { state, ran: false }
     }
 
-    /// A lane that was looked at every ten milliseconds.
+    /// Returns a lane with a sample every ten milliseconds.
     fn lanes(seen: &[Option<State>]) -> Lanes {
         let mut lanes = Lanes::default();
         let key = lanes.begin(1);
@@ -285,7 +283,7 @@ mod tests {
             if let Some(state) = *state {
                 lanes.add(key, at, cell(state));
             }
-            lanes.looked(at);
+            lanes.end_round(at);
         }
         lanes
     }
@@ -302,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_merged_and_what_is_recent_is_not() {
+    fn old_slices_are_merged_and_recent_ones_are_not() {
         let mut lanes = Lanes::default();
         let key = lanes.begin(1);
-        let many = 5 * u32::try_from(SLICES).unwrap_or(0);
-        for i in 1..=many {
+        let count = 5 * u32::try_from(SLICES).unwrap_or(0);
+        for i in 1..=count {
             let at = Duration::from_millis(10) * i;
             lanes.add(key, at, cell(if i % 2 == 0 { State::Read } else { State::Write }));
-            lanes.looked(at);
+            lanes.end_round(at);
         }
         let slices = &lanes.all()[0].slices;
         assert!(slices.len() < 2 * SLICES, "{}", slices.len());
@@ -319,16 +317,15 @@ mod tests {
     }
 
     #[test]
-    fn lanes_that_have_ended_are_forgotten_in_the_end() {
+    fn old_lanes_of_ended_threads_are_dropped() {
         let mut lanes = Lanes::default();
         for i in 0..5000 {
             let key = lanes.begin(i);
             lanes.add(key, Duration::from_millis(u64::from(i)), cell(State::Read));
             lanes.end(key);
-            lanes.looked(Duration::from_millis(u64::from(i)));
+            lanes.end_round(Duration::from_millis(u64::from(i)));
         }
         assert!(lanes.all().len() <= ENDED + FIRST, "{}", lanes.all().len());
-        assert_eq!(lanes.all().len() + lanes.forgotten(), 5000);
         assert_eq!(lanes.all()[0].id, 0);
     }
 }

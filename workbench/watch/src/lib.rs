@@ -1,17 +1,23 @@
-//! What each thread of a server does, sampled from `/proc` (Linux): lanes of time, drawn as text and
-//! as SVG. The server needs no change, and does not notice that it is watched.
+//! Shows what each thread of a server does, sampled from `/proc` (Linux): lanes over time, drawn as text and
+//! as SVG. The server needs no change, and cannot tell that it is watched.
 //!
-//! | file | what |
+//! | file | subject |
 //! |---|---|
-//! | `state.rs` | what a thread can be doing, and how the kernel's words for it are read |
-//! | `sample.rs` | looks at all threads |
-//! | `lanes.rs` | keeps what was seen, in a bounded space |
-//! | `text.rs`, `svg.rs` | draw it |
+//! | `state.rs` | the states of a thread, and how they follow from system calls and kernel functions |
+//! | `doing.rs` | reads what one thread does |
+//! | `sample.rs` | samples all threads of a server |
+//! | `lanes.rs` | keeps the samples in bounded memory |
+//! | `record.rs` | samples a server in a thread of its own, while a check runs |
+//! | `text.rs`, `legend.rs` | draw lanes as text |
+//! | `svg.rs` | draws lanes as SVG |
 //! | `page.rs` | lays out an SVG file: title, lanes, times, legend, notes |
-//! | `trace.rs`, `trace_svg.rs` | read and draw a trace, in which a server tells the same itself |
-//! | `record.rs` | looks on from a thread of its own, while a check runs |
+//! | `trace.rs`, `trace_svg/` | read and draw a trace that a server has recorded itself |
+//! | `wrap.rs`, `numbers.rs` | fit text into columns; format counts and times |
 
+mod doing;
 mod lanes;
+mod legend;
+mod numbers;
 mod page;
 mod record;
 mod sample;
@@ -20,20 +26,17 @@ mod svg;
 mod text;
 mod trace;
 mod trace_svg;
+mod wrap;
 
 pub use lanes::{Cell, Lane, Lanes};
-pub use page::{About, SVG_BEGINS};
+pub use legend::Legend;
+pub use page::{Caption, SVG_START};
 pub use probe::procfs::Whom;
 pub use record::Recording;
-pub use sample::{EVERY, Sampler, Sight};
+pub use sample::{INTERVAL, Sampler, Visibility, is_possible};
 pub use state::State;
 pub use svg::svg;
-pub use text::{Frame, Picture, Seen, Span, fit_to, picture, wrap};
+pub use text::{Drawing, Span, View, draw};
 pub use trace::Trace;
 pub use trace_svg::trace_svg;
-
-/// Whether this system tells what threads do.
-#[must_use]
-pub fn is_possible() -> bool {
-    cfg!(target_os = "linux")
-}
+pub use wrap::{join, truncate, wrap};

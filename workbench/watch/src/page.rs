@@ -1,101 +1,111 @@
-//! A page of lanes as an SVG file that stands by itself: light and dark, wide and narrow.
+//! Lays out an SVG file of lanes that needs no other file, with a light and a dark version, for wide and
+//! narrow windows.
 //!
-//! Without a `viewBox`: that would make letters smaller where the window is narrow. The bars are as
-//! wide as there is room; what has to be broken into lines is there twice, for either kind of window;
-//! and the bars, which begin where the longest name ends, are placed for three.
+//! The file has no `viewBox`, which would make letters smaller in a narrow window. Instead, the bars are as
+//! wide as the window allows; wrapped text is in the file twice, for wide and for narrow windows; and the
+//! bars, which begin to the right of the longest name, are in it three times.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::text::{nice, shown_time, wrap};
+use crate::numbers::{axis_label, axis_step};
+use crate::wrap::wrap;
 use probe::markup::escape;
 
-/// What a picture says above its lanes.
+/// The text of a picture, except for the legend and its notes.
 #[derive(Clone, Debug)]
-pub struct About {
-    /// What it shows.
+pub struct Caption {
+    /// What the picture shows.
     pub title: String,
-    /// The circumstances, a paragraph each.
+    /// Paragraphs below the title.
     pub lines: Vec<String>,
-    /// What could not be seen.
+    /// Paragraphs at the end: what could not be seen.
     pub notes: Vec<String>,
 }
 
-/// How each drawing begins, and nothing else does.
-pub const SVG_BEGINS: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"watch\" ";
+/// The first bytes of each picture. No other file starts with them.
+pub const SVG_START: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"watch\" ";
 
-/// The most lanes that are drawn; the rest is counted.
-pub(super) const LANES: usize = 64;
+/// The maximum number of lanes that are drawn. Other lanes are only counted.
+pub(crate) const MAX_LANES: usize = 64;
 
-/// How much is left beside everything, how far lanes and lines are apart, how high a bar is.
-pub(super) const MARGIN: usize = 12;
-pub(super) const LANE: usize = 30;
-pub(super) const LINE: usize = 17;
-pub(super) const BAR: usize = 18;
+/// The margin of the page, in pixels.
+pub(crate) const MARGIN: usize = 12;
 
-/// The height of the times below the lanes.
+/// The height of a lane, in pixels.
+pub(crate) const LANE: usize = 30;
+
+/// The height of a line of text, in pixels.
+pub(crate) const LINE: usize = 17;
+
+/// The height of a bar, in pixels.
+pub(crate) const BAR: usize = 18;
+
+/// The height of the times below the lanes, in pixels.
 const TIMES: usize = 34;
 
-/// A picture, before it is laid out.
+/// The parts of a picture, before they are laid out.
 #[derive(Debug)]
-pub(super) struct Page<'a> {
-    pub about: &'a About,
-    /// The same for readers who do not see it.
+pub(crate) struct Page<'a> {
+    pub caption: &'a Caption,
+    /// A description for readers who cannot see the picture.
     pub description: String,
-    /// Its width in pixels, where the window has so much room.
+    /// The width in pixels, in a window that is wide enough.
     pub width: usize,
     pub colours: Vec<Colour>,
-    /// Rules of style for what only this kind of picture has.
+    /// CSS rules for the elements that only this kind of picture has.
     pub style: &'static str,
     pub legend: Vec<Entry>,
-    /// What is to be known to read it, a paragraph each.
+    /// Paragraphs that a reader of the picture needs.
     pub notes: Vec<String>,
-    /// What stands on the left of the lanes.
+    /// SVG: the names on the left of the lanes.
     pub names: String,
-    /// The lanes themselves, with their times; horizontal lengths are in percent of their width.
+    /// SVG: the lanes and their times, with horizontal lengths in percent of their width.
     pub bars: String,
-    /// The height of all lanes together.
+    /// The height of all lanes together, in pixels.
     pub height: usize,
 }
 
-/// The class of what has this colour; what is written on it has the class `on-` and that name.
+/// A CSS class for elements of one colour. The text on such an element has the class `on-` followed by the
+/// same name.
 #[derive(Debug)]
-pub(super) struct Colour {
+pub(crate) struct Colour {
     pub class: String,
     pub fill: &'static str,
-    /// The colour of a letter on it.
-    pub ink: &'static str,
+    /// The colour of the text.
+    pub text: &'static str,
 }
 
-/// Part of a legend.
+/// An entry of a legend.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// SVG, of 20 × [`BAR`] pixels.
+pub(crate) struct Entry {
+    /// SVG: a sample of 20 × [`BAR`] pixels.
     pub swatch: String,
     pub name: String,
 }
 
-/// What depends on how wide the window is.
+/// The parts of a picture that depend on the width of the window.
 struct Layout {
     class: &'static str,
     title: Vec<String>,
     lines: Vec<String>,
     notes: Vec<String>,
-    /// Entries of the legend beside each other, and how wide each is.
+    /// The number of entries of the legend beside each other.
     columns: usize,
+    /// The width of an entry, in pixels.
     column: usize,
     entries: usize,
 }
 
 impl Layout {
-    fn of(page: &Page<'_>, class: &'static str) -> Self {
+    fn new(page: &Page<'_>, class: &'static str) -> Self {
         let (title, text, columns, column) =
             if class == "wide" { (90, 135, 5, 184) } else { (36, 50, 2, 164) };
-        let notes = page.notes.iter().chain(&page.about.notes);
+        let notes = page.notes.iter().chain(&page.caption.notes);
         Self {
             class,
-            title: wrap(&page.about.title, title),
-            lines: page.about.lines.iter().flat_map(|it| wrap(it, text)).collect(),
+            title: wrap(&page.caption.title, title),
+            lines: page.caption.lines.iter().flat_map(|it| wrap(it, text)).collect(),
             notes: notes.flat_map(|it| wrap(it, text)).collect(),
             columns,
             column,
@@ -103,18 +113,22 @@ impl Layout {
         }
     }
 
+    /// Returns the height of the caption.
     fn head(&self) -> usize {
         MARGIN + 22 * self.title.len() + LINE * self.lines.len() + 10
     }
 
+    /// Returns the height of the legend.
     fn legend(&self) -> usize {
         self.entries.div_ceil(self.columns) * 24
     }
 
+    /// Returns the height of the page.
     fn height(&self, lanes: usize) -> usize {
         self.head() + lanes + TIMES + self.legend() + 6 + LINE * self.notes.len() + MARGIN
     }
 
+    /// Returns the place of an entry of the legend.
     fn entry(&self, nth: usize) -> (usize, usize) {
         (MARGIN + nth % self.columns * self.column, nth / self.columns * 24)
     }
@@ -122,14 +136,14 @@ impl Layout {
 
 impl Page<'_> {
     /// Returns the SVG file.
-    pub(super) fn svg(&self) -> String {
-        let (wide, narrow) = (Layout::of(self, "wide"), Layout::of(self, "narrow"));
+    pub(crate) fn svg(&self) -> String {
+        let (wide, narrow) = (Layout::new(self, "wide"), Layout::new(self, "narrow"));
         let (width, height) = (self.width, wide.height(self.height));
         let mut text = format!(
-            "{SVG_BEGINS}width=\"{width}\" \
+            "{SVG_START}width=\"{width}\" \
              height=\"{height}\" role=\"img\" aria-labelledby=\"title desc\">\n\
              <title id=\"title\">{}</title>\n<desc id=\"desc\">{}</desc>\n",
-            escape(&self.about.title),
+            escape(&self.caption.title),
             escape(&self.description)
         );
         text += &self.styles(&wide, &narrow);
@@ -154,8 +168,8 @@ impl Page<'_> {
 
     fn styles(&self, wide: &Layout, narrow: &Layout) -> String {
         let mut text = format!("<style>{LIGHT}");
-        for Colour { class, fill, ink } in &self.colours {
-            let _ = writeln!(text, ".{class} {{ fill: {fill}; }}\n.on-{class} {{ fill: {ink}; }}");
+        for Colour { class, fill, text: on } in &self.colours {
+            let _ = writeln!(text, ".{class} {{ fill: {fill}; }}\n.on-{class} {{ fill: {on}; }}");
         }
         text += DARK;
         text += self.style;
@@ -174,7 +188,7 @@ impl Page<'_> {
         text + "}\n</style>\n"
     }
 
-    /// The lanes, with their names.
+    /// Draws the lanes, with their names.
     fn body(&self) -> String {
         let mut text = String::from("<symbol id=\"bars\" overflow=\"visible\">\n");
         text += &self.bars;
@@ -207,7 +221,7 @@ impl Page<'_> {
     }
 }
 
-/// The colours of a light page, and whatever does not depend on that.
+/// The colours of a light page, and the rules that hold for both.
 const LIGHT: &str = r"
 .watch { max-width: 100%; background: #fff; font-family: system-ui, sans-serif; }
 .page { fill: #fff; }
@@ -232,43 +246,44 @@ const DARK: &str = r"@media (prefers-color-scheme: dark) {
 }
 ";
 
-/// Writes lines of text, and gives where the next would be.
-fn lines(text: &mut String, class: &str, lines: &[String], first: usize, apart: usize) -> usize {
+/// Writes lines of text, and returns the vertical position of the line after them.
+fn lines(text: &mut String, class: &str, lines: &[String], first: usize, height: usize) -> usize {
     let mut y = first;
     for line in lines {
         let line = escape(line);
         let _ = writeln!(text, "<text class=\"{class}\" x=\"{MARGIN}\" y=\"{y}\">{line}</text>");
-        y += apart;
+        y += height;
     }
     y
 }
 
-/// The times from one moment to another, below lanes that end at `bottom`; above them, too, where that
-/// is far away.
-pub(super) fn axis(from: Duration, to: Duration, bottom: usize) -> String {
-    const TICKS: f64 = 5.0;
-    const FAR: usize = 600;
+/// Draws the times from one moment to another, below lanes that end at `bottom`; also above the lanes if they
+/// are high.
+pub(crate) fn axis(from: Duration, to: Duration, bottom: usize) -> String {
+    const LABELS: f64 = 5.0;
+    /// The height of lanes, in pixels, from which on there are times above them, too.
+    const HIGH: usize = 600;
     let mut text = String::new();
     let (begin, end) = (from.as_secs_f64(), to.as_secs_f64());
     let whole = to.saturating_sub(from).as_secs_f64();
-    let step = nice(whole / TICKS);
+    let step = axis_step(whole / LABELS);
     let first = (begin / step).ceil();
-    // There are about five; the limit is for times so far from zero that they cannot be told apart.
-    let ticks =
+    // There are about five. The limit is for times so far from zero that a step does not change them.
+    let times =
         (0u32..20).map(|n| (first + f64::from(n)) * step).take_while(|at| *at <= end + step / 1e3);
-    for at in ticks {
+    for at in times {
         let x = 100.0 * (at - begin) / whole;
         let anchor = match x {
             x if x < 4.0 => "start",
             x if x > 92.0 => "end",
             _ => "middle",
         };
-        let label = shown_time(at, step);
+        let label = axis_label(at, step);
         let foot = bottom + 4;
         let _ =
             writeln!(text, "<line class=\"grid\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y2=\"{foot}\"/>");
         let below = bottom + 17;
-        let above = (bottom > FAR).then_some(1);
+        let above = (bottom > HIGH).then_some(1);
         for y in above.into_iter().chain([below]) {
             let _ = writeln!(
                 text,

@@ -1,54 +1,54 @@
-//! Looks at a server from a thread of its own, while others talk to it.
+//! Samples a server in a thread of its own, while other threads talk to the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 
-use super::lanes::Lanes;
-use super::sample::Sampler;
-use super::text::{Frame, Span, picture};
-use super::{Whom, is_possible};
+use crate::lanes::Lanes;
+use crate::sample::{Sampler, is_possible};
+use crate::text::{Span, View, draw};
+use probe::procfs::Whom;
 
-/// A record of what the threads of a server do, from now until it is ended.
+/// A recording of what the threads of a server do, from its start until it is ended.
 #[derive(Debug)]
 pub struct Recording {
-    is_over: Arc<AtomicBool>,
-    looks: JoinHandle<Lanes>,
+    has_ended: Arc<AtomicBool>,
+    sampling: JoinHandle<Lanes>,
 }
 
 impl Recording {
-    /// Begins to look; nothing where the system tells nothing.
+    /// Starts to sample. Returns nothing on a system that does not tell what threads do.
     #[must_use]
     pub fn begin(whom: Whom) -> Option<Self> {
         is_possible().then(|| {
-            let is_over = Arc::new(AtomicBool::new(false));
-            let over = Arc::clone(&is_over);
-            let looks = spawn(move || {
+            let has_ended = Arc::new(AtomicBool::new(false));
+            let end = Arc::clone(&has_ended);
+            let sampling = spawn(move || {
                 let mut sampler = Sampler::new(whom);
                 let mut lanes = Lanes::default();
-                while !over.load(Ordering::Relaxed) {
+                while !end.load(Ordering::Relaxed) {
                     let begin = sampler.elapsed();
-                    sampler.look(&mut lanes);
-                    sleep((begin + sampler.pace()).saturating_sub(sampler.elapsed()));
+                    sampler.sample(&mut lanes);
+                    sleep((begin + sampler.interval()).saturating_sub(sampler.elapsed()));
                 }
                 lanes
             });
-            Self { is_over, looks }
+            Self { has_ended, sampling }
         })
     }
 
-    /// Ends it, and draws all that was seen.
+    /// Ends the recording, and draws it as text without colours, in at most `rows` lanes.
     #[must_use]
     pub fn end(self, width: usize, rows: usize) -> String {
-        self.is_over.store(true, Ordering::Relaxed);
-        let Ok(lanes) = self.looks.join() else { return String::new() };
+        self.has_ended.store(true, Ordering::Relaxed);
+        let Ok(lanes) = self.sampling.join() else { return String::new() };
         if lanes.all().is_empty() {
             return String::new();
         }
-        let drawn = picture(&lanes, &Frame { span: Span::All, width, rows });
+        let drawing = draw(&lanes, &View { span: Span::All, width, rows });
+        let (letters, notes) = (drawing.legend.letters(width), drawing.legend.notes(width));
         let mut text = String::new();
-        let (legend, notes) = (drawn.seen.legend(width), drawn.seen.notes(width));
-        for line in drawn.lanes.iter().chain(&legend).chain(&notes) {
+        for line in drawing.lines.iter().chain(&letters).chain(&notes) {
             text += &anstream::adapter::strip_str(line).to_string();
             text.push('\n');
         }

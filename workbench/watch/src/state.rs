@@ -1,63 +1,64 @@
-//! What a thread can be doing, and how the kernel's words for it are read.
+//! Defines the states of a thread, and finds the state that belongs to a system call or to a kernel function.
 
 use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 
-/// What a thread does at one moment.
+/// The state of a thread at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// It runs, or would if a processor were free.
+    /// The thread runs, or would run if a processor were free.
     Running,
-    /// It waits for a client to connect.
+    /// The thread waits for a client to connect.
     Accept,
-    /// It waits for something to read.
+    /// The thread waits for bytes to read.
     Read,
-    /// It waits for room for what it writes.
+    /// The thread waits for space for the bytes that it writes.
     Write,
-    /// It reads or writes, and the system does not tell which.
+    /// The thread reads or writes; the system does not tell which of the two.
     ReadOrWrite,
-    /// It waits until one of many descriptors is ready.
+    /// The thread waits until one of many descriptors is ready.
     Poll,
-    /// It waits at a futex: a lock, a condition variable or a channel.
+    /// The thread waits at a futex: a lock, a condition variable or a channel.
     Lock,
-    /// It waits for time to pass.
+    /// The thread waits for time to pass.
     Sleep,
-    /// It waits for a child process to end.
+    /// The thread waits for a child process to end.
     Child,
-    /// It waits for a signal.
+    /// The thread waits for a signal.
     Signal,
-    /// It is in a wait that nothing interrupts, as reading from a disk is.
+    /// The thread is in an uninterruptible wait, for example for a disk.
     Disk,
-    /// It waits for something else.
+    /// The thread waits for something else.
     Other,
-    /// It waits, and the system does not tell for what.
+    /// The thread waits; the system does not tell for what.
     Waiting,
 }
 
-/// How a state looks.
-struct Look {
+/// The letter, the name and the colours of a state.
+struct Appearance {
     letter: char,
     name: &'static str,
-    /// In a terminal.
+    /// The background in a terminal.
     ansi: AnsiColor,
-    /// In an SVG, with the colour of a letter on it.
+    /// The background in an SVG file.
     fill: &'static str,
-    ink: &'static str,
+    /// The colour of a letter on `fill`.
+    letter_colour: &'static str,
 }
 
-const fn look(
+const fn appearance(
     letter: char,
     name: &'static str,
     ansi: AnsiColor,
     fill: &'static str,
-    ink: &'static str,
-) -> Look {
-    Look { letter, name, ansi, fill, ink }
+    letter_colour: &'static str,
+) -> Appearance {
+    Appearance { letter, name, ansi, fill, letter_colour }
 }
 
 impl State {
-    /// All of them, in the order of a legend.
+    /// All states, in the order of a legend.
     pub const ALL: [Self; 13] = [
         Self::Running,
         Self::Accept,
@@ -74,72 +75,70 @@ impl State {
         Self::Waiting,
     ];
 
-    // The colours of the SVG are those of Okabe and Ito, which the colour-blind can tell apart, and
-    // greys.
-    const fn look(self) -> Look {
+    // The colours of the SVG file are those of Okabe and Ito, which people with colour blindness can tell
+    // apart, and greys.
+    const fn appearance(self) -> Appearance {
         use AnsiColor as A;
         const DARK: &str = "#111";
         match self {
-            Self::Running => look('#', "running", A::Green, "#009e73", "#fff"),
-            Self::Accept => look('a', "accept", A::BrightBlue, "#0072b2", "#fff"),
-            Self::Read => look('r', "read", A::BrightCyan, "#56b4e9", DARK),
-            Self::Write => look('w', "write", A::BrightYellow, "#e69f00", DARK),
-            Self::ReadOrWrite => look('b', "read or write", A::Cyan, "#a3c4bc", DARK),
-            Self::Poll => look('p', "poll or epoll", A::BrightMagenta, "#cc79a7", DARK),
-            Self::Lock => look('l', "lock or queue", A::BrightRed, "#d55e00", "#fff"),
-            Self::Sleep => look('s', "sleep", A::White, "#a9adb3", DARK),
-            Self::Child => look('c', "child process", A::BrightGreen, "#f0e442", DARK),
-            Self::Signal => look('g', "signal", A::Magenta, "#c9b8e8", DARK),
-            Self::Disk => look('d', "disk", A::Red, "#b07d4f", DARK),
-            Self::Other => look('o', "other", A::BrightBlack, "#6b7178", "#fff"),
-            Self::Waiting => look('u', "waiting", A::BrightBlack, "#6b7178", "#fff"),
+            Self::Running => appearance('#', "running", A::Green, "#009e73", "#fff"),
+            Self::Accept => appearance('a', "accept", A::BrightBlue, "#0072b2", "#fff"),
+            Self::Read => appearance('r', "read", A::BrightCyan, "#56b4e9", DARK),
+            Self::Write => appearance('w', "write", A::BrightYellow, "#e69f00", DARK),
+            Self::ReadOrWrite => appearance('b', "read or write", A::Cyan, "#a3c4bc", DARK),
+            Self::Poll => appearance('p', "poll or epoll", A::BrightMagenta, "#cc79a7", DARK),
+            Self::Lock => appearance('l', "lock or queue", A::BrightRed, "#d55e00", "#fff"),
+            Self::Sleep => appearance('s', "sleep", A::White, "#a9adb3", DARK),
+            Self::Child => appearance('c', "child process", A::BrightGreen, "#f0e442", DARK),
+            Self::Signal => appearance('g', "signal", A::Magenta, "#c9b8e8", DARK),
+            Self::Disk => appearance('d', "disk", A::Red, "#b07d4f", DARK),
+            Self::Other => appearance('o', "other", A::BrightBlack, "#6b7178", "#fff"),
+            Self::Waiting => appearance('u', "waiting", A::BrightBlack, "#6b7178", "#fff"),
         }
     }
 
-    /// The letter that stands for it.
+    /// Returns the letter that stands for this state.
     #[must_use]
     pub const fn letter(self) -> char {
-        self.look().letter
+        self.appearance().letter
     }
 
-    /// What it is called.
+    /// Returns the name of this state.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        self.look().name
+        self.appearance().name
     }
 
-    /// Its colours in a terminal.
-    pub(super) fn style(self) -> Style {
-        let fill = self.look().ansi;
-        let ink = match fill {
+    /// Returns the colours of this state in a terminal.
+    pub(crate) fn style(self) -> Style {
+        let fill = self.appearance().ansi;
+        let letter = match fill {
             AnsiColor::BrightBlack => AnsiColor::BrightWhite,
             _ => AnsiColor::Black,
         };
-        ink.on(fill)
+        letter.on(fill)
     }
 
-    /// Its colour in an SVG.
-    pub(super) const fn fill(self) -> &'static str {
-        self.look().fill
+    /// Returns the colour of this state in an SVG file.
+    pub(crate) const fn fill(self) -> &'static str {
+        self.appearance().fill
     }
 
-    /// The colour of what is written on it there.
-    pub(super) const fn ink(self) -> &'static str {
-        self.look().ink
+    /// Returns the colour of a letter on [`Self::fill`].
+    pub(crate) const fn letter_colour(self) -> &'static str {
+        self.appearance().letter_colour
     }
 
-    /// What a legend has to say besides the name.
-    pub(super) const fn note(self) -> Option<&'static str> {
+    /// Returns the sentence that a legend needs in addition to the name.
+    pub(crate) const fn note(self) -> Option<&'static str> {
         match self {
             Self::Lock => Some(
                 "Lock or queue: a mutex, a condition variable and a channel all wait at a futex, and \
                  the kernel cannot tell these apart.",
             ),
-            Self::Disk => {
-                Some("Disk: a wait that nothing interrupts, which most often is a disk's.")
-            }
+            Self::Disk => Some("Disk: a wait that nothing can interrupt, usually for a disk."),
             Self::ReadOrWrite => {
-                Some("Read or write: of a socket; the system does not tell which of the two.")
+                Some("Read or write: at a socket; the system does not tell which of the two.")
             }
             Self::Waiting => Some("Waiting: the system does not tell for what."),
             _ => None,
@@ -153,16 +152,16 @@ impl fmt::Display for State {
     }
 }
 
-/// A system call that threads are seen to wait in.
+/// A system call in which threads wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(crate) struct Syscall {
     pub name: &'static str,
     pub state: State,
 }
 
-/// Number on `x86_64`, number on the systems that came later (`aarch64`, `riscv64`), name, state; -1
-/// for a call that is not there.
-const CALLS: &[(i64, i64, &str, State)] = &[
+/// The number on `x86_64`, the number on newer architectures (`aarch64`, `riscv64`, `loongarch64`), the name
+/// and the state. The number is -1 on an architecture that does not have the system call.
+const SYSCALLS: &[(i64, i64, &str, State)] = &[
     (43, 202, "accept", State::Accept),
     (288, 242, "accept4", State::Accept),
     (0, 63, "read", State::Read),
@@ -214,38 +213,38 @@ const CALLS: &[(i64, i64, &str, State)] = &[
     (69, 189, "msgsnd", State::Other),
 ];
 
-/// A wait that was interrupted and goes on: its number does not tell what it was.
+/// The numbers of `restart_syscall`, which continues an interrupted wait and does not tell which one.
 const RESTART: (i64, i64) = (219, 128);
 
-/// This machine's number of the two; nothing on one whose numbers are not known here.
-fn number(x86_64: i64, later: i64) -> Option<i64> {
+/// Returns the number for this machine's architecture, or nothing if the architecture is not known here.
+fn number(x86_64: i64, newer: i64) -> Option<i64> {
     match std::env::consts::ARCH {
         "x86_64" => Some(x86_64),
-        "aarch64" | "riscv64" | "loongarch64" => Some(later),
+        "aarch64" | "riscv64" | "loongarch64" => Some(newer),
         _ => None,
     }
 }
 
-/// Whether the numbers of this machine's system calls are known here.
-pub(super) fn knows_calls() -> bool {
+/// Reports whether the numbers of this machine's system calls are known here.
+pub(crate) fn knows_syscalls() -> bool {
     number(0, 0).is_some()
 }
 
-/// The system call of this number.
-pub(super) fn call(asked: i64) -> Option<Call> {
-    let found = CALLS.iter().find(|it| number(it.0, it.1) == Some(asked));
-    found.map(|&(_, _, name, state)| Call { name, state })
+/// Returns the system call with this number.
+pub(crate) fn syscall(asked: i64) -> Option<Syscall> {
+    let found = SYSCALLS.iter().find(|it| number(it.0, it.1) == Some(asked));
+    found.map(|&(_, _, name, state)| Syscall { name, state })
 }
 
-/// Whether this number stands for a wait that goes on.
-pub(super) fn is_restarted(asked: i64) -> bool {
+/// Reports whether this is the number of `restart_syscall`.
+pub(crate) fn is_restarted(asked: i64) -> bool {
     number(RESTART.0, RESTART.1) == Some(asked)
 }
 
-/// What a thread waits for, by the function of the kernel in which it does.
-const PLACES: &[(&str, State)] = &[
+/// Parts of the names of kernel functions, and the state of a thread that waits in such a function.
+const KERNEL_FUNCTIONS: &[(&str, State)] = &[
     ("csk_accept", State::Accept),
-    // An accept of a Unix socket.
+    // An accept on a Unix socket.
     ("skb_wait_for_more_packets", State::Accept),
     ("wait_woken", State::ReadOrWrite),
     ("sk_wait_data", State::Read),
@@ -267,12 +266,12 @@ const PLACES: &[(&str, State)] = &[
     ("sigsuspend", State::Signal),
 ];
 
-/// What a thread waits for that waits there, in the kernel.
-pub(super) fn place(function: &str) -> State {
+/// Returns the state of a thread that waits in this function of the kernel.
+pub(crate) fn state_in(function: &str) -> State {
     match function {
         "" | "0" => State::Waiting,
         _ => {
-            let found = PLACES.iter().find(|(part, _)| function.contains(part));
+            let found = KERNEL_FUNCTIONS.iter().find(|(part, _)| function.contains(part));
             found.map_or(State::Other, |(_, state)| *state)
         }
     }
@@ -290,9 +289,9 @@ mod tests {
     }
 
     #[test]
-    fn no_number_stands_for_two_calls() {
-        let (x86_64, later): (Vec<_>, Vec<_>) = CALLS.iter().map(|it| (it.0, it.1)).unzip();
-        for mut all in [x86_64, later] {
+    fn no_number_stands_for_two_system_calls() {
+        let (x86_64, newer): (Vec<_>, Vec<_>) = SYSCALLS.iter().map(|it| (it.0, it.1)).unzip();
+        for mut all in [x86_64, newer] {
             all.retain(|number| *number >= 0);
             all.sort_unstable();
             assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
@@ -300,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_places_of_a_kernel_are_known() {
+    fn the_functions_of_a_kernel_are_known() {
         for (function, state) in [
             ("inet_csk_accept", State::Accept),
             ("wait_woken", State::ReadOrWrite),
@@ -314,7 +313,7 @@ mod tests {
             ("0", State::Waiting),
             ("some_driver", State::Other),
         ] {
-            assert_eq!(place(function), state, "{function}");
+            assert_eq!(state_in(function), state, "{function}");
         }
     }
 }

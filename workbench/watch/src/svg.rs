@@ -3,31 +3,34 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::lanes::{Cell, Lane, Lanes};
-use super::page::{About, BAR, Colour, Entry, LANE, LANES, MARGIN, Page, axis};
-use super::state::State;
-use super::text::{Span, end_of, summary};
+use crate::lanes::{Cell, Lane, Lanes};
+use crate::page::{BAR, Caption, Colour, Entry, LANE, MARGIN, MAX_LANES, Page, axis};
+use crate::state::State;
+use crate::text::{Span, summary};
+use crate::wrap::truncate_start;
 use probe::markup::escape;
 
-/// How many characters of the other end of a connection have room beside a thread's number.
+/// The maximum number of characters of a peer, which is shown beside a thread's number.
 const PEER: usize = 10;
 
-/// Of how many parts the bar of a lane is made.
+/// The number of parts into which the bar of a lane is divided.
 const PARTS: u32 = 300;
 
-/// What the lanes hold that are drawn.
+/// The lanes that are drawn, with their contents.
 struct Drawn<'a> {
     lanes: Vec<(&'a Lane, Vec<Option<Cell>>)>,
+    /// The lanes that are only counted.
     rest: Vec<&'a Lane>,
     to: Duration,
     states: Vec<State>,
+    /// Whether a thread ran in between.
     ran: bool,
 }
 
 impl<'a> Drawn<'a> {
-    fn of(lanes: &'a Lanes) -> Self {
+    fn new(lanes: &'a Lanes) -> Self {
         let to = lanes.last_seen().max(Duration::from_millis(1));
-        let (first, rest) = lanes.all().split_at(lanes.all().len().min(LANES));
+        let (first, rest) = lanes.all().split_at(lanes.all().len().min(MAX_LANES));
         let first: Vec<_> =
             first.iter().map(|lane| (lane, lane.cells(Duration::ZERO, to, PARTS))).collect();
         let cells = || first.iter().flat_map(|(_, cells)| cells.iter().flatten());
@@ -37,27 +40,27 @@ impl<'a> Drawn<'a> {
         Self { rest: rest.iter().collect(), to, states, ran, lanes: first }
     }
 
-    /// What is to be known to read them.
+    /// Returns the notes that a reader of the lanes needs.
     fn notes(&self) -> Vec<String> {
         let rest = (!self.rest.is_empty()).then(|| summary(&self.rest, Span::All, false));
-        let ran = self.ran.then(|| RAN_HERE.to_owned());
+        let ran = self.ran.then(|| STRIP.to_owned());
         let states = self.states.iter().filter_map(|it| it.note().map(str::to_owned));
         rest.into_iter().chain(ran).chain(states).collect()
     }
 }
 
-/// What the strip below a bar means.
-const RAN_HERE: &str = "Ran in between: the thread waited, but ran now and then, too briefly to be \
-                        seen running.";
+/// Explains the strip below a bar.
+const STRIP: &str =
+    "Ran in between: the thread waited, but ran now and then, too briefly to be seen running.";
 
 /// Draws lanes as an SVG file.
 #[must_use]
-pub fn svg(lanes: &Lanes, about: &About) -> String {
-    let drawn = Drawn::of(lanes);
+pub fn svg(lanes: &Lanes, caption: &Caption) -> String {
+    let drawn = Drawn::new(lanes);
     let height = drawn.lanes.len() * LANE;
     let page = Page {
-        about,
-        description: described(&drawn),
+        caption,
+        description: description(&drawn),
         width: 960,
         colours: drawn.states.iter().map(|state| colour(*state)).collect(),
         style: "",
@@ -70,21 +73,23 @@ pub fn svg(lanes: &Lanes, about: &About) -> String {
     page.svg()
 }
 
-/// The same for those who do not see it: what each thread did most.
-fn described(drawn: &Drawn<'_>) -> String {
+/// Returns a description for readers who cannot see the picture: how much time each thread spent in which
+/// state.
+fn description(drawn: &Drawn<'_>) -> String {
     let mut text = format!("{:.1} seconds.", drawn.to.as_secs_f64());
     for (lane, _) in &drawn.lanes {
-        let _ = write!(text, " {}: {}.", called(lane), shares(lane));
+        let _ = write!(text, " {}: {}.", full_name(lane), shares(lane));
     }
     text
 }
 
-/// A thread, and with whom it talked.
-fn called(lane: &Lane) -> String {
+/// Returns the name, the number and the peer of a thread.
+fn full_name(lane: &Lane) -> String {
     let peer = lane.peer.iter().map(|it| format!(" {it}"));
     format!("{} {}", lane.name, lane.id) + &peer.collect::<String>()
 }
 
+/// Returns the states of a thread, each with its share of the time in percent.
 fn shares(lane: &Lane) -> String {
     let all = lane.shares();
     let whole: Duration = all.iter().map(|(_, time)| *time).sum();
@@ -95,10 +100,10 @@ fn shares(lane: &Lane) -> String {
 }
 
 fn colour(state: State) -> Colour {
-    Colour { class: class(state), fill: state.fill(), ink: state.ink() }
+    Colour { class: class(state), fill: state.fill(), text: state.letter_colour() }
 }
 
-/// What a state is called in the style.
+/// Returns the CSS class of a state.
 fn class(state: State) -> String {
     match state.letter() {
         '#' => "run".to_owned(),
@@ -109,25 +114,26 @@ fn class(state: State) -> String {
 fn bars(drawn: &Drawn<'_>) -> String {
     let mut text = String::new();
     for (nth, (lane, cells)) in drawn.lanes.iter().enumerate() {
-        let (called, shares) = (escape(&called(lane)), shares(lane));
-        let _ = writeln!(text, "<g><title>{called}: {shares}</title>");
+        let (full_name, shares) = (escape(&full_name(lane)), shares(lane));
+        let _ = writeln!(text, "<g><title>{full_name}: {shares}</title>");
         text += &bar(cells, nth * LANE + (LANE - BAR) / 2);
         text += "</g>\n";
     }
     text
 }
 
-/// What stands on the left of the lanes.
+/// Draws the names on the left of the lanes.
 fn names(drawn: &Drawn<'_>) -> String {
     let mut text = String::new();
     for (nth, (lane, _)) in drawn.lanes.iter().enumerate() {
         let y = nth * LANE;
-        let (name, called, shares) = (escape(&lane.name), escape(&called(lane)), shares(lane));
-        let peer = lane.peer.iter().map(|it| format!(" {}", end_of(it, PEER)));
+        let (name, full_name, shares) =
+            (escape(&lane.name), escape(&full_name(lane)), shares(lane));
+        let peer = lane.peer.iter().map(|it| format!(" {}", truncate_start(it, PEER)));
         let id = lane.id.to_string() + &peer.collect::<String>();
         let _ = writeln!(
             text,
-            "<g><title>{called}: {shares}</title>\
+            "<g><title>{full_name}: {shares}</title>\
              <text class=\"name\" x=\"{MARGIN}\" y=\"{}\">{name}</text>\
              <text class=\"id\" x=\"{MARGIN}\" y=\"{}\">{id}</text></g>",
             y + 12,
@@ -137,10 +143,10 @@ fn names(drawn: &Drawn<'_>) -> String {
     text
 }
 
-/// One lane: a rectangle for each state, and a strip below where it ran in between.
+/// Draws one lane: a rectangle for each state, and a strip below wherever the thread ran in between.
 fn bar(cells: &[Option<Cell>], y: usize) -> String {
-    /// The least part of a lane, in percent, on which a letter has room.
-    const ROOM: f64 = 4.5;
+    /// The minimum width of a rectangle with a letter, in percent of the lane.
+    const MIN_WIDTH: f64 = 4.5;
     let mut text = String::new();
     let mut at = 0.0;
     for run in cells.chunk_by(|a, b| a.map(|it| it.state) == b.map(|it| it.state)) {
@@ -148,13 +154,13 @@ fn bar(cells: &[Option<Cell>], y: usize) -> String {
         at += width;
         let Some(Cell { state, .. }) = run[0] else { continue };
         let class = class(state);
-        // A hair wider, so that no gap is seen between neighbours.
+        // Slightly wider, so that no gap is visible between two rectangles.
         let wider = (width + 0.04).min(100.0 - x);
         let _ = writeln!(
             text,
             "<rect class=\"{class}\" x=\"{x:.2}%\" y=\"{y}\" width=\"{wider:.2}%\" height=\"{BAR}\"/>"
         );
-        if width >= ROOM {
+        if width >= MIN_WIDTH {
             let ran = run.iter().flatten().any(|cell| cell.ran);
             let letter = state.letter();
             let letter = if ran { letter.to_ascii_uppercase() } else { letter };
@@ -168,7 +174,7 @@ fn bar(cells: &[Option<Cell>], y: usize) -> String {
     text + &strips(cells, y + BAR - 3)
 }
 
-/// A strip where a thread ran in between.
+/// Draws the strips that show where a thread ran in between.
 fn strips(cells: &[Option<Cell>], y: usize) -> String {
     let mut text = String::new();
     let mut at = 0.0;

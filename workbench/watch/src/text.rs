@@ -1,95 +1,103 @@
-//! Lanes as lines of text: a letter and a colour for what each thread did.
+//! Draws lanes as lines of text: a letter and a colour for each state of a thread.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anstyle::Style;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
-use super::lanes::{Cell, Lane, Lanes};
-use super::state::State;
+use crate::lanes::{Cell, Lane, Lanes};
+use crate::legend::Legend;
+use crate::numbers::{axis_label, axis_step, grouped};
+use crate::state::State;
+use crate::wrap::{pad, truncate, truncate_start};
 
-/// Which time a picture shows.
+/// The time that a drawing shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// All, from the beginning to the end.
+    /// All of it, from the beginning to the end.
     All,
-    /// The last, with so much time a column; the newest is on the right.
+    /// The most recent part, with this much time in each column. The newest column is on the right.
     Last(Duration),
 }
 
-/// How a picture is drawn.
+/// The part of the lanes that is drawn.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame {
-    /// The time that it shows.
+pub struct View {
+    /// The time that the drawing shows.
     pub span: Span,
-    /// Its columns.
+    /// The width of the drawing, in columns.
     pub width: usize,
-    /// At most so many lanes; those that are left are counted.
+    /// The maximum number of lanes. Other lanes are only counted.
     pub rows: usize,
 }
 
-/// A picture of lanes, in lines with colours.
+/// Lanes as lines of text, with colours.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
-    /// A line for each lane, one for those that had no room, and the times below.
-    pub lanes: Vec<String>,
-    /// What is to be explained.
-    pub seen: Seen,
+pub struct Drawing {
+    /// A line for each lane, a line that counts the lanes that are not drawn, and the times.
+    pub lines: Vec<String>,
+    /// What the letters mean.
+    pub legend: Legend,
 }
 
 const DIM: Style = Style::new().dimmed();
 
-/// The columns below which what a thread does now is not told in words, too.
-const ROOM_FOR_WORDS: usize = 72;
+/// The width from which on a live drawing also says in words what each thread does now.
+const MIN_WIDTH_FOR_WORDS: usize = 72;
+
+/// The width of these words.
 const WORDS: usize = 18;
 
-/// The columns below which it is not told with whom a thread talked, and how many that takes at most.
-const ROOM_FOR_PEERS: usize = 60;
+/// The width from which on a drawing shows the peer of each thread.
+const MIN_WIDTH_FOR_PEERS: usize = 60;
+
+/// The maximum width of a peer.
 const PEER: usize = 14;
 
-/// Where everything is in a line.
+/// The widths of the parts of a line.
 struct Layout {
     name: usize,
     id: usize,
     peer: usize,
-    parts: usize,
-    words: bool,
+    /// The columns of the lane itself.
+    cells: usize,
+    has_words: bool,
 }
 
 impl Layout {
-    fn of(frame: &Frame, lanes: &[&Lane]) -> Self {
-        const LEAST: usize = 10;
-        let longest = if frame.width < 60 { 8 } else { 15 };
+    fn new(view: &View, lanes: &[&Lane]) -> Self {
+        const MIN_CELLS: usize = 10;
+        let longest = if view.width < 60 { 8 } else { 15 };
         let name = lanes.iter().map(|lane| lane.name.width()).max().unwrap_or(0).min(longest);
         let mut id = lanes.iter().map(|lane| lane.id.to_string().len()).max().unwrap_or(0);
-        if frame.width < name + id + 3 + LEAST {
+        if view.width < name + id + 3 + MIN_CELLS {
             id = 0;
         }
-        let words = frame.span != Span::All && frame.width >= ROOM_FOR_WORDS;
-        // The words tell it, too.
+        let has_words = view.span != Span::All && view.width >= MIN_WIDTH_FOR_WORDS;
+        // The words contain the peer, too.
         let peers = lanes.iter().filter_map(|lane| lane.peer.as_deref()).map(str::width);
-        let has_room = !words && frame.width >= ROOM_FOR_PEERS;
-        let peer = if has_room { peers.max().unwrap_or(0).min(PEER) } else { 0 };
+        let has_peers = !has_words && view.width >= MIN_WIDTH_FOR_PEERS;
+        let peer = if has_peers { peers.max().unwrap_or(0).min(PEER) } else { 0 };
         let column = |width: usize| if width > 0 { width + 1 } else { 0 };
-        let taken = name + 1 + column(id) + column(peer) + if words { 1 + WORDS } else { 0 };
-        Self { name, id, peer, parts: frame.width.saturating_sub(taken).max(LEAST), words }
+        let taken = name + 1 + column(id) + column(peer) + if has_words { 1 + WORDS } else { 0 };
+        Self { name, id, peer, cells: view.width.saturating_sub(taken).max(MIN_CELLS), has_words }
     }
 
     fn label(&self, name: &str, id: &str, peer: &str) -> String {
-        let mut label = fit(name, self.name) + " ";
+        let mut label = pad(name, self.name) + " ";
         if self.id > 0 {
             let _ = write!(label, "{id:>0$} ", self.id);
         }
         if self.peer > 0 {
-            label += &fit(&end_of(peer, self.peer), self.peer);
+            label += &pad(&truncate_start(peer, self.peer), self.peer);
             label.push(' ');
         }
         label
     }
 }
 
-/// The part of the time that is shown, and in how many columns; those before it are blank.
+/// The time that is shown, and the number of its columns. The columns before it are blank.
 #[derive(Clone, Copy)]
 struct Window {
     from: Duration,
@@ -99,8 +107,8 @@ struct Window {
 }
 
 impl Window {
-    fn of(span: Span, lanes: &Lanes, parts: usize) -> Self {
-        let count = u32::try_from(parts).unwrap_or(u32::MAX);
+    fn new(span: Span, lanes: &Lanes, columns: usize) -> Self {
+        let count = u32::try_from(columns).unwrap_or(u32::MAX);
         match span {
             Span::All => {
                 let to = lanes.last_seen().max(Duration::from_millis(1));
@@ -121,56 +129,59 @@ impl Window {
 
 /// Draws lanes.
 #[must_use]
-pub fn picture(lanes: &Lanes, frame: &Frame) -> Picture {
-    // How wide the names are decides what is shown, and what is shown how wide the names are: all
-    // that there are now or may be shown decide.
-    let window = Window::of(frame.span, lanes, frame.width);
-    let there: Vec<_> =
-        lanes.all().iter().filter(|it| it.lives || it.was_there(window.from, window.to)).collect();
-    let (shown, rest) = chosen(&there, frame);
-    let layout = Layout::of(frame, &shown);
-    let window = Window::of(frame.span, lanes, layout.parts);
-    let mut seen = Seen::default();
+pub fn draw(lanes: &Lanes, view: &View) -> Drawing {
+    // The width of the names determines how much time is shown, and that determines which lanes, and so which
+    // names, are shown. So the lanes are chosen as if there were no names.
+    let window = Window::new(view.span, lanes, view.width);
+    let candidates: Vec<_> = lanes
+        .all()
+        .iter()
+        .filter(|lane| lane.is_alive || lane.existed(window.from, window.to))
+        .collect();
+    let (shown, rest) = choose(&candidates, view);
+    let layout = Layout::new(view, &shown);
+    let window = Window::new(view.span, lanes, layout.cells);
+    let mut legend = Legend::default();
     let mut drawn: Vec<_> =
-        shown.iter().map(|lane| row(lane, &layout, window, &mut seen)).collect();
+        shown.iter().map(|lane| row(lane, &layout, window, &mut legend)).collect();
     if !rest.is_empty() {
-        drawn.push(fit_to(&summary(&rest, frame.span, drawn.is_empty()), frame.width));
+        drawn.push(truncate(&summary(&rest, view.span, drawn.is_empty()), view.width));
     }
     if !drawn.is_empty() {
-        drawn.push(axis(&layout, window, frame.span));
+        drawn.push(axis(&layout, window, view.span));
     }
-    Picture { lanes: drawn, seen }
+    Drawing { lines: drawn, legend }
 }
 
-/// Which lanes have room, and which are only counted.
-fn chosen<'a>(there: &[&'a Lane], frame: &Frame) -> (Vec<&'a Lane>, Vec<&'a Lane>) {
-    if there.len() <= frame.rows {
-        return (there.to_vec(), Vec::new());
+/// Divides lanes into the lanes that are drawn and the lanes that are only counted.
+fn choose<'a>(lanes: &[&'a Lane], view: &View) -> (Vec<&'a Lane>, Vec<&'a Lane>) {
+    if lanes.len() <= view.rows {
+        return (lanes.to_vec(), Vec::new());
     }
-    // Now, those that live count before those that have ended; of all the time, the first ones do.
-    let living = there.iter().filter(|lane| lane.lives).count();
-    let mut left_living = if frame.span == Span::All { 0 } else { living.min(frame.rows) };
-    let mut left_others = frame.rows - left_living;
-    there.iter().partition(|lane| {
-        let left =
-            if lane.lives && frame.span != Span::All { &mut left_living } else { &mut left_others };
-        let has_room = *left > 0;
+    // A view of the present prefers threads that exist; a view of all the time has the oldest threads.
+    let is_preferred = |lane: &Lane| lane.is_alive && view.span != Span::All;
+    let preferred = lanes.iter().filter(|lane| is_preferred(lane)).count();
+    let mut preferred_left = preferred.min(view.rows);
+    let mut others_left = view.rows - preferred_left;
+    lanes.iter().partition(|lane| {
+        let left = if is_preferred(lane) { &mut preferred_left } else { &mut others_left };
+        let is_drawn = *left > 0;
         *left = left.saturating_sub(1);
-        has_room
+        is_drawn
     })
 }
 
-/// What lanes that have no room do, in a line: "12 more: read 10, ended 2"; of all the time, what
-/// each did most.
+/// Says in one line what the threads of lanes that are not drawn do: "12 more: read 10, ended 2". For all the
+/// time, it says what each thread did most.
 #[must_use]
 pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
-    let does = |lane: &Lane| match span {
+    let state_of = |lane: &Lane| match span {
         Span::All => lane.shares().first().map(|(state, _)| *state),
-        Span::Last(_) => lane.state().filter(|_| lane.lives),
+        Span::Last(_) => lane.state().filter(|_| lane.is_alive),
     };
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for lane in rest {
-        let name = does(lane).map_or("ended", State::name);
+        let name = state_of(lane).map_or("ended", State::name);
         match counts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => counts.push((name, 1)),
@@ -184,54 +195,8 @@ pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
     format!("{} {more}{when}: {}", grouped(rest.len()), counts.join(", "))
 }
 
-/// A number with a comma between thousands.
-pub(super) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of things, such as `1 lane` or `1,200 lanes`.
-pub(super) fn counted(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", grouped(number))
-}
-
-/// Returns a time in the unit that fits it, such as `1.5 s`, `12.345 ms` or `0.2 µs`. Of a second or
-/// more, the microseconds are told; of a shorter time, three decimals are.
-pub(super) fn shown_duration(time: Duration) -> String {
-    with_unit(time, if time >= Duration::from_secs(1) { 6 } else { 3 })
-}
-
-/// The same to a tenth of the unit.
-pub(super) fn rounded(time: Duration) -> String {
-    with_unit(time, 1)
-}
-
-fn with_unit(time: Duration, decimals: usize) -> String {
-    let (unit, each) = match time {
-        time if time >= Duration::from_secs(1) => ("s", 1.0),
-        time if time >= Duration::from_millis(1) => ("ms", 0.001),
-        _ => ("µs", 0.000_001),
-    };
-    let number = format!("{:.decimals$}", time.as_secs_f64() / each);
-    format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// What was drawn, so that the legend need not explain more.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    states: Vec<State>,
-    ran: bool,
-}
-
-fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String {
+/// Draws a lane, and adds its letters to the legend.
+fn row(lane: &Lane, layout: &Layout, window: Window, legend: &mut Legend) -> String {
     let mut drawn =
         layout.label(&lane.name, &lane.id.to_string(), lane.peer.as_deref().unwrap_or_default());
     drawn += &" ".repeat(window.blank);
@@ -240,10 +205,10 @@ fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String 
         match run[0] {
             None => drawn += &" ".repeat(run.len()),
             Some(cell) => {
-                if !seen.states.contains(&cell.state) {
-                    seen.states.push(cell.state);
+                if !legend.states.contains(&cell.state) {
+                    legend.states.push(cell.state);
                 }
-                seen.ran |= cell.ran;
+                legend.has_capitals |= cell.ran;
                 let style = cell.state.style();
                 let style = if cell.ran { style.bold().underline() } else { style };
                 let letters = letter(cell).to_string().repeat(run.len());
@@ -251,48 +216,49 @@ fn row(lane: &Lane, layout: &Layout, window: Window, seen: &mut Seen) -> String 
             }
         }
     }
-    if layout.words {
-        let words = match (lane.lives, lane.detail.as_str(), lane.state()) {
+    if layout.has_words {
+        let words = match (lane.is_alive, lane.detail.as_str(), lane.state()) {
             (false, ..) => "ended",
             (true, "", Some(state)) => state.name(),
             (true, detail, _) => detail,
         };
-        let _ = write!(drawn, " {DIM}{}{DIM:#}", fit_to(words, WORDS));
+        let _ = write!(drawn, " {DIM}{}{DIM:#}", truncate(words, WORDS));
     }
-    // A line that ends in blanks is longer than it looks.
+    // Blanks at the end could make the line wider than the terminal.
     drawn.truncate(drawn.trim_end().len());
     drawn
 }
 
-/// A capital where the thread ran in between.
+/// Returns the letter of a cell: a capital if the thread ran in between.
 fn letter(cell: Cell) -> char {
     let letter = cell.state.letter();
     if cell.ran { letter.to_ascii_uppercase() } else { letter }
 }
 
-/// The times below the lanes.
+/// Returns the line of times below the lanes.
 fn axis(layout: &Layout, window: Window, span: Span) -> String {
-    const APART: f64 = 9.0;
+    /// The minimum distance between two labels, in columns.
+    const DISTANCE: f64 = 9.0;
     let each = (window.to.saturating_sub(window.from) / window.parts.max(1)).as_secs_f64();
-    let step = nice(each * APART);
+    let step = axis_step(each * DISTANCE);
     let columns = usize::try_from(window.parts).unwrap_or(0);
     let seconds = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX)) * step;
-    let mut line: Vec<char> = vec![' '; layout.parts];
+    let mut line: Vec<char> = vec![' '; layout.cells];
     for n in 0.. {
-        // Rounded, so that a tick does not fall into the column before its own.
+        // The addend keeps a rounding error from moving a label into the column before its own.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let column = (seconds(n) / each + 1e-6) as usize;
         if column >= columns {
             break;
         }
         match span {
-            Span::All => put(&mut line, column, &format!("╵{}", shown_time(seconds(n), step))),
+            Span::All => put(&mut line, column, &format!("╵{}", axis_label(seconds(n), step))),
             Span::Last(_) => {
-                let end = layout.parts - 1 - column;
+                let end = layout.cells - 1 - column;
                 let label = if n == 0 {
                     "now╵".to_owned()
                 } else {
-                    format!("-{}╵", shown_time(seconds(n), step))
+                    format!("-{}╵", axis_label(seconds(n), step))
                 };
                 put(&mut line, (end + 1).saturating_sub(label.chars().count()), &label);
             }
@@ -302,144 +268,15 @@ fn axis(layout: &Layout, window: Window, span: Span) -> String {
     format!("{}{DIM}{}{DIM:#}", layout.label("", "", ""), line.trim_end())
 }
 
-/// Puts a label into a line, if it has room there.
+/// Writes a label into a line, if the line is blank there.
 fn put(line: &mut [char], at: usize, label: &str) {
     let len = label.chars().count();
-    let Some(room) = line.get_mut(at..at + len) else { return };
-    if room.iter().all(|ch| *ch == ' ') {
-        for (place, ch) in room.iter_mut().zip(label.chars()) {
-            *place = ch;
+    let Some(space) = line.get_mut(at..at + len) else { return };
+    if space.iter().all(|ch| *ch == ' ') {
+        for (blank, ch) in space.iter_mut().zip(label.chars()) {
+            *blank = ch;
         }
     }
-}
-
-/// Returns the shortest step that reads well on an axis, in seconds, of those that are not shorter than
-/// this one; never less than a microsecond.
-pub(super) fn nice(seconds: f64) -> f64 {
-    const NICE: &[f64] = &[
-        0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5,
-        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0,
-        60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0,
-    ];
-    NICE.iter().copied().find(|it| *it >= seconds).unwrap_or(seconds)
-}
-
-/// Returns a time in seconds as the label of an axis with such steps, in the unit that fits the steps.
-pub(super) fn shown_time(seconds: f64, step: f64) -> String {
-    let (unit, each) = match step {
-        step if step < 0.000_1 => ("µs", 0.000_001),
-        step if step < 0.1 => ("ms", 0.001),
-        _ => ("s", 1.0),
-    };
-    let decimals = usize::from(step < each);
-    format!("{:.decimals$} {unit}", seconds / each)
-}
-
-impl Seen {
-    /// What the letters mean, in lines with colours.
-    #[must_use]
-    pub fn legend(&self, width: usize) -> Vec<String> {
-        let mut lines: Vec<(String, usize)> = Vec::new();
-        for state in State::ALL.into_iter().filter(|state| self.states.contains(state)) {
-            let style = state.style();
-            let text = format!("{style}{}{style:#} {state}", state.letter());
-            let taken = 2 + state.name().width();
-            match lines.last_mut() {
-                Some((line, used)) if *used + 3 + taken <= width => {
-                    *line += "   ";
-                    *line += &text;
-                    *used += 3 + taken;
-                }
-                _ => lines.push((text, taken)),
-            }
-        }
-        lines.into_iter().map(|(line, _)| line).collect()
-    }
-
-    /// What else is to be known to read the lanes.
-    #[must_use]
-    pub fn notes(&self, width: usize) -> Vec<String> {
-        let ran = self.ran.then_some(RAN);
-        let notes = State::ALL.into_iter().filter(|state| self.states.contains(state));
-        ran.into_iter()
-            .chain(notes.filter_map(State::note))
-            .flat_map(|it| wrap(it, width))
-            .collect()
-    }
-}
-
-/// What a capital letter means.
-pub(super) const RAN: &str =
-    "A capital letter: it waited, but ran in between, too briefly to be seen running.";
-
-/// A text in so many columns: cut, or filled with blanks.
-fn fit(text: &str, width: usize) -> String {
-    let text = fit_to(text, width);
-    let blank = width.saturating_sub(text.width());
-    text + &" ".repeat(blank)
-}
-
-/// A text that takes no more than so many columns.
-#[must_use]
-pub fn fit_to(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut cut = String::new();
-    let mut used = 0;
-    for ch in text.chars() {
-        used += ch.width().unwrap_or(0);
-        if used >= width {
-            break;
-        }
-        cut.push(ch);
-    }
-    cut + "…"
-}
-
-/// The end of an address, where its port is, in no more than so many characters.
-pub(super) fn end_of(address: &str, width: usize) -> String {
-    let many = address.chars().count();
-    if many <= width {
-        return address.to_owned();
-    }
-    let end = address.chars().skip(many + 1 - width.max(1));
-    std::iter::once('…').chain(end).collect()
-}
-
-/// Breaks a text into lines of at most so many columns, within a word only if that is longer.
-#[must_use]
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut word = word.to_owned();
-        loop {
-            let line = lines.pop().unwrap_or_default();
-            let blank = usize::from(!line.is_empty());
-            if line.width() + blank + word.width() <= width {
-                lines.push(format!("{line}{}{word}", " ".repeat(blank)));
-                break;
-            }
-            if !line.is_empty() {
-                lines.extend([line, String::new()]);
-                continue;
-            }
-            let mut used = 0;
-            let fits = word.chars().take_while(|ch| {
-                used += ch.width().unwrap_or(0);
-                used <= width
-            });
-            let at = fits.map(char::len_utf8).sum::<usize>();
-            // A character that is wider than the line has one of its own.
-            let at = at.max(word.chars().next().map_or(0, char::len_utf8));
-            let rest = word.split_off(at);
-            lines.extend([std::mem::replace(&mut word, rest), String::new()]);
-        }
-    }
-    if lines.len() > 1 && lines.last().is_some_and(String::is_empty) {
-        lines.pop();
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -450,7 +287,7 @@ mod tests {
         Cell { state, ran: false }
     }
 
-    /// So many threads that read for a second.
+    /// Returns the lanes of this number of threads, which read for a second.
     fn reading(threads: u32) -> Lanes {
         let mut lanes = Lanes::default();
         let keys: Vec<_> = (0..threads).map(|i| lanes.begin(i + 1)).collect();
@@ -462,62 +299,54 @@ mod tests {
             for key in &keys {
                 lanes.add(*key, at, cell(State::Read));
             }
-            lanes.looked(at);
+            lanes.end_round(at);
         }
         lanes
     }
 
-    fn text(lanes: &Lanes, frame: &Frame) -> Vec<String> {
-        let picture = picture(lanes, frame);
-        let legend = picture.seen.legend(frame.width);
-        let both = picture.lanes.iter().chain(&legend);
+    fn text(lanes: &Lanes, view: &View) -> Vec<String> {
+        let drawing = draw(lanes, view);
+        let letters = drawing.legend.letters(view.width);
+        let both = drawing.lines.iter().chain(&letters);
         both.map(|line| anstream::adapter::strip_str(line).to_string()).collect()
     }
 
     #[test]
-    fn lines_are_broken_between_words_and_long_words_within() {
-        assert_eq!(wrap("a bc  d\nefghi", 4), ["a bc", "d", "efgh", "i"]);
-        assert_eq!(wrap("", 4), [""]);
-        assert_eq!(wrap("abcdefgh", 4), ["abcd", "efgh"]);
-        assert_eq!(wrap("日本", 1), ["日", "本"]);
-    }
-
-    #[test]
     fn all_the_time_fills_the_width() {
-        let frame = Frame { span: Span::All, width: 30, rows: 5 };
-        let lines = text(&reading(1), &frame);
+        let view = View { span: Span::All, width: 30, rows: 5 };
+        let lines = text(&reading(1), &view);
         assert_eq!(lines[0], format!("reader 1 {}", "r".repeat(21)));
         assert_eq!(lines[1], "         ╵0.0 s    ╵0.5 s");
         assert_eq!(lines[2], "r read");
     }
 
     #[test]
-    fn the_other_end_of_a_connection_is_told() {
+    fn the_peer_of_a_connection_is_shown() {
         let mut lanes = reading(2);
         lanes.connect(0, ":46582".to_owned());
-        let frame = Frame { span: Span::All, width: 60, rows: 5 };
-        let drawn = text(&lanes, &frame);
+        let view = View { span: Span::All, width: 60, rows: 5 };
+        let drawn = text(&lanes, &view);
         assert_eq!(drawn[0], format!("reader 1 :46582 {}", "r".repeat(44)));
         assert_eq!(drawn[1], format!("reader 2        {}", "r".repeat(44)));
         lanes.connect(1, "192.168.100.200:46582".to_owned());
-        let drawn = text(&lanes, &frame);
+        let drawn = text(&lanes, &view);
         assert_eq!(drawn[1], format!("reader 2 …100.200:46582 {}", "r".repeat(36)));
-        let narrow = text(&lanes, &Frame { width: 59, ..frame });
+        let narrow = text(&lanes, &View { width: 59, ..view });
         assert_eq!(narrow[0], format!("reader 1 {}", "r".repeat(50)));
     }
 
     #[test]
     fn the_newest_is_on_the_right() {
-        let frame = Frame { span: Span::Last(Duration::from_millis(100)), width: 40, rows: 5 };
-        let lines = text(&reading(1), &frame);
+        let view = View { span: Span::Last(Duration::from_millis(100)), width: 40, rows: 5 };
+        let lines = text(&reading(1), &view);
         assert_eq!(lines[0], format!("reader 1 {}{}", " ".repeat(21), "r".repeat(10)));
         assert!(lines[1].ends_with("now╵"), "{lines:?}");
     }
 
     #[test]
-    fn lanes_without_room_are_counted() {
-        let frame = Frame { span: Span::All, width: 60, rows: 2 };
-        let lines = text(&reading(2000), &frame);
+    fn lanes_that_are_not_drawn_are_counted() {
+        let view = View { span: Span::All, width: 60, rows: 2 };
+        let lines = text(&reading(2000), &view);
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[2], "1,998 more, most of the time: read 1,998");
     }
@@ -526,8 +355,8 @@ mod tests {
     fn no_line_is_wider_than_the_terminal() {
         for width in 20..120 {
             for span in [Span::All, Span::Last(Duration::from_millis(50))] {
-                let frame = Frame { span, width, rows: 3 };
-                for line in text(&reading(12), &frame) {
+                let view = View { span, width, rows: 3 };
+                for line in text(&reading(12), &view) {
                     assert!(line.width() <= width, "{width}: {line}");
                 }
             }

@@ -1,4 +1,4 @@
-//! Reads a trace: what each thread or task of a server did, as told by the server itself.
+//! Reads a trace: what each thread or task of a server did, recorded by the server itself.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,64 +9,66 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Deserializer, Value};
 
-use super::text::{counted, rounded};
+use crate::numbers::{counted, rounded};
 
 /// A server's trace: spans of time, in a lane for each thread or task.
 ///
-/// It is a Chrome trace, a JSON array of events, as the stages write it with `--trace FILE`. The array
-/// may lack its end, and its last event may be cut off: a server that is killed leaves such a file.
+/// The file is a Chrome trace, a JSON array of events, which the stages write with `--trace FILE`. The end of
+/// the array may be missing, and the last event may be incomplete, because a killed server leaves such a
+/// file.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     process: Option<String>,
     /// The lanes that have a span, in the order of their first spans.
-    pub(super) lanes: Vec<TraceLane>,
-    /// The remarks of the server, such as how many spans are missing, in the order of time.
-    pub(super) notes: Vec<TraceNote>,
-    /// The names of the spans, each once.
-    pub(super) names: Vec<String>,
-    /// The times of the first and the last event.
-    pub(super) first: Duration,
-    pub(super) last: Duration,
+    pub(crate) lanes: Vec<TraceLane>,
+    /// Notes that the server has recorded, for example the number of missing spans, in the order of time.
+    pub(crate) notes: Vec<TraceNote>,
+    /// The names of the spans. Each name occurs once.
+    pub(crate) names: Vec<String>,
+    /// The time of the first event.
+    pub(crate) first: Duration,
+    /// The time of the last event.
+    pub(crate) last: Duration,
 }
 
 /// The spans of a thread or a task.
 #[derive(Clone, Debug)]
-pub(super) struct TraceLane {
+pub(crate) struct TraceLane {
     pub id: LaneId,
     pub name: Option<String>,
-    /// In the order of their beginnings; a span comes before the spans in it.
+    /// The spans in the order in which they begin. A span comes before the spans inside it.
     pub spans: Vec<TraceSpan>,
 }
 
-/// The number of a lane in its file: a process, and a thread or task of it.
+/// The numbers of a process and of one of its threads or tasks, as they are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct LaneId {
+pub(crate) struct LaneId {
     pub process: u64,
     pub thread: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TraceSpan {
-    /// Its place in [`Trace::names`].
+pub(crate) struct TraceSpan {
+    /// The index of the name in [`Trace::names`].
     pub name: usize,
     pub from: Duration,
-    /// Its end or, if it has not ended, the end of the trace.
+    /// The end of the span, or the end of the trace if the span has not ended.
     pub to: Duration,
     pub has_ended: bool,
-    /// The number of spans around it.
+    /// The number of spans that contain this span.
     pub depth: usize,
 }
 
 impl TraceSpan {
-    /// Returns how long it took, or has taken at the end of the trace.
-    pub(super) fn took(&self) -> Duration {
+    /// Returns how long the span took, or had taken when the trace ended.
+    pub(crate) fn took(&self) -> Duration {
         self.to.saturating_sub(self.from)
     }
 }
 
-/// A remark of the server, about a moment.
+/// A note that the server has recorded about a moment.
 #[derive(Clone, Debug)]
-pub(super) struct TraceNote {
+pub(crate) struct TraceNote {
     pub lane: LaneId,
     pub at: Duration,
     pub text: String,
@@ -77,7 +79,7 @@ impl Trace {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, holds anything else than a trace, or holds a trace without a span.
+    /// Returns an error if the file cannot be read, is not a trace, or contains no span.
     pub fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = read_array(path).with_context(|| format!("cannot read {shown}"))?;
@@ -90,17 +92,17 @@ impl Trace {
 
     fn parse(text: &[u8]) -> Result<Self> {
         let mut reader = Reader::default();
-        for_each_event(text, |event| reader.take(event))?;
+        for_each_event(text, |event| reader.add(event))?;
         Ok(reader.finish())
     }
 
-    /// Returns the name of the process, if the trace tells it.
+    /// Returns the name of the process, if the trace contains it.
     #[must_use]
     pub fn process(&self) -> Option<&str> {
         self.process.as_deref()
     }
 
-    /// Returns how much is in the trace, such as `1,200 spans in 7 lanes, 2.5 s`.
+    /// Returns the size of the trace, such as `1,200 spans in 7 lanes, 2.5 s`.
     #[must_use]
     pub fn summary(&self) -> String {
         let spans = self.lanes.iter().map(|lane| lane.spans.len()).sum();
@@ -110,8 +112,8 @@ impl Trace {
     }
 }
 
-/// Returns the bytes of a file that may hold an array. Of any other file, only the beginning is read:
-/// it may be a device without an end.
+/// Returns the bytes of a file that starts like a JSON array. Reads only the start of any other file, which
+/// may be a device without an end.
 fn read_array(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut file = BufReader::new(File::open(path)?);
     if file.fill_buf()?.trim_ascii_start().first() != Some(&b'[') {
@@ -123,7 +125,7 @@ fn read_array(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Calls a function with each event of an array, in the order of the file.
-fn for_each_event(text: &[u8], mut take: impl FnMut(&Value) -> Result<()>) -> Result<()> {
+fn for_each_event(text: &[u8], mut add: impl FnMut(&Value) -> Result<()>) -> Result<()> {
     let begin = text.iter().position(|byte| *byte == b'[').map_or(0, |at| at + 1);
     let mut rest = &text[begin..];
     let mut line = 1 + lines_in(&text[..begin]);
@@ -133,10 +135,10 @@ fn for_each_event(text: &[u8], mut take: impl FnMut(&Value) -> Result<()>) -> Re
         line += lines_in(blanks);
         rest = events;
         match rest {
-            // The array is not closed: the server was killed, or is still running.
+            // The end of the array is missing: the server was killed, or is still running.
             [] => return Ok(()),
-            [b']', behind @ ..] => {
-                let is_all = behind.trim_ascii().is_empty();
+            [b']', after @ ..] => {
+                let is_all = after.trim_ascii().is_empty();
                 ensure!(is_all, "line {line}: there is more after the end of the array");
                 return Ok(());
             }
@@ -144,16 +146,16 @@ fn for_each_event(text: &[u8], mut take: impl FnMut(&Value) -> Result<()>) -> Re
         }
         let mut values = Deserializer::from_slice(rest).into_iter::<Value>();
         match values.next() {
-            Some(Ok(event)) => take(&event).with_context(|| format!("line {line}"))?,
-            // The last event was cut off.
+            Some(Ok(event)) => add(&event).with_context(|| format!("line {line}"))?,
+            // The last event is incomplete.
             Some(Err(err)) if rest[0] == b'{' && (err.is_eof() || is_last_line(rest)) => {
                 return Ok(());
             }
             _ => bail!("line {line}: this is not JSON"),
         }
-        let (event, behind) = rest.split_at(values.byte_offset());
+        let (event, after) = rest.split_at(values.byte_offset());
         line += lines_in(event);
-        rest = behind;
+        rest = after;
     }
 }
 
@@ -161,17 +163,17 @@ fn lines_in(text: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', text).count()
 }
 
-/// Whether nothing but blanks follows the line with which this text begins.
+/// Reports whether only white space follows the first line of this text.
 fn is_last_line(text: &[u8]) -> bool {
-    text.splitn(2, |byte| *byte == b'\n').nth(1).is_none_or(|behind| behind.trim_ascii().is_empty())
+    text.splitn(2, |byte| *byte == b'\n').nth(1).is_none_or(|after| after.trim_ascii().is_empty())
 }
 
-/// What has been read so far.
+/// The part of a trace that has been read so far.
 #[derive(Default)]
 struct Reader {
     trace: Trace,
-    /// The place of each name in the names of the trace.
-    name_places: HashMap<String, usize>,
+    /// The index of each name in the names of the trace.
+    name_indices: HashMap<String, usize>,
     lane_names: HashMap<LaneId, String>,
     lanes: HashMap<LaneId, Events>,
     has_time: bool,
@@ -181,22 +183,22 @@ struct Reader {
 #[derive(Default)]
 struct Events {
     spans: Vec<TraceSpan>,
-    /// The beginnings and the ends that are events of their own.
+    /// Begin events and end events, which together make spans.
     edges: Vec<Edge>,
 }
 
 #[derive(Clone, Copy)]
 struct Edge {
     at: Duration,
-    /// The name of a span that begins; none where the innermost one ends.
+    /// The name of a span that begins. Nothing means that the innermost span ends.
     begins: Option<usize>,
 }
 
 impl Reader {
-    fn take(&mut self, event: &Value) -> Result<()> {
-        let phase = event["ph"].as_str().context("an event has a `ph`, and this has none")?;
+    fn add(&mut self, event: &Value) -> Result<()> {
+        let phase = event["ph"].as_str().context("this event has no `ph`")?;
         if !matches!(phase, "M" | "B" | "E" | "X" | "i") {
-            // Other programs have more kinds of events, such as counters.
+            // Traces of other programs have more kinds of events, for example counters.
             return Ok(());
         }
         let id = LaneId {
@@ -204,7 +206,7 @@ impl Reader {
             thread: event["tid"].as_u64().context("`tid` is not a number")?,
         };
         match phase {
-            "M" => self.take_name(id, event),
+            "M" => self.add_name(id, event),
             "B" => {
                 let edge = Edge { at: self.time(event)?, begins: Some(self.name(event)?) };
                 self.lane(id).edges.push(edge);
@@ -233,14 +235,14 @@ impl Reader {
         }
     }
 
-    fn take_name(&mut self, id: LaneId, event: &Value) -> Result<()> {
-        let what = name_of(event)?;
-        if what != "process_name" && what != "thread_name" {
+    fn add_name(&mut self, id: LaneId, event: &Value) -> Result<()> {
+        let kind = name_of(event)?;
+        if kind != "process_name" && kind != "thread_name" {
             return Ok(());
         }
         let name = event["args"]["name"].as_str().context("`args` has no `name`")?;
-        if what == "thread_name" {
-            // A later name counts: a server may learn only then what a thread is for.
+        if kind == "thread_name" {
+            // The last name counts: a server may name a thread again when it knows its client.
             self.lane_names.insert(id, name.to_owned());
         } else if self.trace.process.is_none() {
             self.trace.process = Some(name.to_owned());
@@ -254,13 +256,13 @@ impl Reader {
 
     fn name(&mut self, event: &Value) -> Result<usize> {
         let name = name_of(event)?;
-        if let Some(place) = self.name_places.get(name) {
-            return Ok(*place);
+        if let Some(index) = self.name_indices.get(name) {
+            return Ok(*index);
         }
-        let place = self.trace.names.len();
+        let index = self.trace.names.len();
         self.trace.names.push(name.to_owned());
-        self.name_places.insert(name.to_owned(), place);
-        Ok(place)
+        self.name_indices.insert(name.to_owned(), index);
+        Ok(index)
     }
 
     fn time(&mut self, event: &Value) -> Result<Duration> {
@@ -276,7 +278,7 @@ impl Reader {
         self.has_time = true;
     }
 
-    /// Puts the spans together, now that all events are known.
+    /// Makes spans of the events, after all of them have been read.
     fn finish(mut self) -> Trace {
         let mut trace = self.trace;
         for (id, events) in self.lanes {
@@ -292,20 +294,20 @@ impl Reader {
 }
 
 fn name_of(event: &Value) -> Result<&str> {
-    event["name"].as_str().context("`name` is not a text")
+    event["name"].as_str().context("`name` is not a string")
 }
 
-/// Returns a field that holds a time in microseconds.
+/// Returns the time in a field, which is in microseconds.
 fn micros(event: &Value, field: &str) -> Result<Duration> {
     let micros = event[field].as_f64().with_context(|| format!("`{field}` is not a number"))?;
     Duration::try_from_secs_f64(micros / 1e6).with_context(|| format!("`{field}` is not a time"))
 }
 
-/// Returns the spans of a lane in order, and how deep each lies in others; `last` is the end of those
-/// that have not ended.
+/// Returns the spans of a lane in order, with their depths. Spans that have not ended get `last` as their
+/// end.
 fn spans(events: Events, last: Duration) -> Vec<TraceSpan> {
     let Events { mut spans, mut edges } = events;
-    // A span may be written long after it began; events of the same time keep their order.
+    // A server may write an event late. Events of the same time keep their order.
     edges.sort_by_key(|edge| edge.at);
     let mut open = Vec::new();
     for Edge { at, begins } in edges {
@@ -314,7 +316,7 @@ fn spans(events: Events, last: Duration) -> Vec<TraceSpan> {
                 open.push(TraceSpan { name, from: at, to: last, has_ended: false, depth: 0 });
             }
             None => {
-                // There is none if the beginning was left out.
+                // There is no open span if its begin event is missing.
                 if let Some(span) = open.pop() {
                     spans.push(TraceSpan { to: at, has_ended: true, ..span });
                 }
@@ -324,11 +326,11 @@ fn spans(events: Events, last: Duration) -> Vec<TraceSpan> {
     spans.extend(open);
     let end = |span: &TraceSpan| if span.has_ended { span.to } else { Duration::MAX };
     spans.sort_by(|a, b| a.from.cmp(&b.from).then(end(b).cmp(&end(a))));
-    let mut around: Vec<Duration> = Vec::new();
+    let mut ends_around: Vec<Duration> = Vec::new();
     for span in &mut spans {
-        while around.pop_if(|end| *end <= span.from).is_some() {}
-        span.depth = around.len();
-        around.push(end(span));
+        while ends_around.pop_if(|end| *end <= span.from).is_some() {}
+        span.depth = ends_around.len();
+        ends_around.push(end(span));
     }
     spans
 }

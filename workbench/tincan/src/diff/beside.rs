@@ -1,4 +1,4 @@
-//! Two texts beside each other.
+//! Shows two texts beside each other.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,9 @@ use super::paint::{Palette, Screen, visible};
 use super::rows::{Row, rows};
 use super::sides::Side;
 use super::words::{self, Span};
-use super::wrap::{Piece, wrap};
+use super::wrap_code::{Piece, wrap_code};
 
-/// The mark between the two columns, with a blank on each side of it.
+/// The width of the mark between the two texts, with a blank on each side.
 const MIDDLE: usize = 3;
 
 pub fn render(
@@ -50,17 +50,17 @@ pub fn render(
 struct Page<'a> {
     lines: &'a Comparison<'a>,
     palette: &'a Palette,
-    /// Columns of a line's number.
+    /// The width of a line number.
     digits: usize,
-    /// Columns of its text.
+    /// The width of the text of a line.
     text: usize,
-    /// Both, and the blank between them.
+    /// The width of a line: its number, a blank and its text.
     column: usize,
-    /// Columns of it all.
+    /// The width of the page.
     width: usize,
 }
 
-/// A line in one column: its number, and its text, cut to fit.
+/// A line of one text: its number, and its text in rows that fit.
 #[derive(Default)]
 struct Cell {
     number: Option<usize>,
@@ -74,14 +74,15 @@ impl Page<'_> {
         let style = self.palette.heading;
         let [old, new] = [old, new].map(|side| {
             let name = visible(&side.shown).into_owned();
-            let rows = wrap(&words::plain(&name), self.text);
+            let rows = wrap_code(&words::plain(&name), self.text);
             Cell { number: None, rows, plain: style, changed: style }
         });
         self.cells(out, &old, ' ', &new);
         out.push('\n');
     }
 
-    /// Stands for lines that are the same in both. One of them takes no more room than its mention.
+    /// Writes one row in place of lines that are the same in both texts. A single line is shown itself: it
+    /// takes one row, too.
     fn gap(&self, out: &mut String, (old, new): (usize, usize), until: usize) {
         let count = until - old;
         if count <= 1 {
@@ -89,12 +90,12 @@ impl Page<'_> {
             return;
         }
         let place = self.palette.place;
-        let mut text = format!("... {count} lines alike");
+        let mut text = format!("... {count} equal lines");
         let is_last = until == self.lines.old.len();
         if let Some(section) = self.lines.section(until).filter(|_| !is_last) {
             text = format!("{text} ... {section}");
         }
-        let row = wrap(&words::plain(&text), self.width).swap_remove(0);
+        let row = wrap_code(&words::plain(&text), self.width).swap_remove(0);
         let text: String = row.iter().map(|piece| piece.text.as_str()).collect();
         let _ = writeln!(out, "{place}{text}{place:#}");
     }
@@ -126,7 +127,7 @@ impl Page<'_> {
     }
 
     fn same(&self, at: usize, line: &str) -> Cell {
-        let rows = wrap(&words::plain(line), self.text);
+        let rows = wrap_code(&words::plain(line), self.text);
         Cell { number: Some(at + 1), rows, ..Cell::default() }
     }
 
@@ -145,10 +146,10 @@ impl Page<'_> {
         if !spans.last().is_some_and(|last| last.text.ends_with('\n')) {
             spans.push(Span { text: " (no newline)", changed: true });
         }
-        wrap(&spans, self.text)
+        wrap_code(&spans, self.text)
     }
 
-    /// Two lines beside each other, in as many rows as the longer one takes.
+    /// Writes two lines beside each other, in as many rows as the longer one needs.
     fn cells(&self, out: &mut String, old: &Cell, mark: char, new: &Cell) {
         for at in 0..old.rows.len().max(new.rows.len()) {
             let mut row = String::new();
@@ -160,7 +161,7 @@ impl Page<'_> {
         }
     }
 
-    /// Row `at` of a line; gives the columns that it takes.
+    /// Writes the row `at` of a line, and returns its width.
     fn half(&self, out: &mut String, cell: &Cell, at: usize) -> usize {
         let dim = self.palette.number;
         match cell.number.filter(|_| at == 0) {

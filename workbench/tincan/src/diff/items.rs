@@ -1,7 +1,7 @@
-//! The items of a Rust file, as far as the first column tells.
+//! Finds the items of a Rust file. Only looks at lines that start in the first column.
 
-/// The item that each line belongs to, such as `fn serve`. What stands above an item, and below the
-/// one before it, belongs to it too: its attributes, its comment, a blank line.
+/// Returns, for each line, the item to which it belongs, such as `fn serve`. The lines between two items,
+/// such as attributes, comments and blank lines, belong to the item below them.
 pub fn items(lines: &[&str]) -> Vec<String> {
     let mut labels: Vec<Option<String>> = Vec::new();
     let mut open: Option<String> = None;
@@ -22,7 +22,7 @@ pub fn items(lines: &[&str]) -> Vec<String> {
     labels.into_iter().flatten().collect()
 }
 
-/// Whether an item ends with this line.
+/// Reports whether an item ends with this line.
 fn ends(label: &str, line: &str, is_first: bool) -> bool {
     let kind = label.split(' ').next().unwrap_or_default();
     match kind {
@@ -33,7 +33,8 @@ fn ends(label: &str, line: &str, is_first: bool) -> bool {
     }
 }
 
-/// The item that begins with this line. All `use` lines count as one, and so do the header's.
+/// Returns the item that begins with this line. All `use` lines are one item, and so are the lines of the
+/// header.
 fn start(line: &str) -> Option<String> {
     if line.starts_with("//!") {
         return Some("header".to_string());

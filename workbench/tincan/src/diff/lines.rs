@@ -1,11 +1,11 @@
-//! Which lines two texts share.
+//! Compares two texts line by line.
 
 use similar::algorithms::{Capture, Compact, Replace, myers};
 use similar::{DiffOp, group_diff_ops};
 
-/// Two texts, line by line, and the shortest way from the one to the other.
+/// The lines of two texts, and the smallest change from the old text to the new one.
 pub struct Comparison<'a> {
-    /// With their ends, which the last line may lack.
+    /// The lines with their line ends, which may be missing in the last line.
     pub old: Vec<&'a str>,
     pub new: Vec<&'a str>,
     pub ops: Vec<DiffOp>,
@@ -15,7 +15,7 @@ impl<'a> Comparison<'a> {
     pub fn new(old: &'a str, new: &'a str) -> Self {
         let old: Vec<_> = old.split_inclusive('\n').collect();
         let new: Vec<_> = new.split_inclusive('\n').collect();
-        // Raw, without heuristics: the fewest lines, so that the numbers are those of diff(1).
+        // Without heuristics, this changes the fewest lines, so the counts are those of `diff --minimal`.
         let mut hook = Compact::new(Replace::new(Capture::new()), &old, &new);
         let Ok(()) =
             myers::diff_deadline_raw(&mut hook, &old, 0..old.len(), &new, 0..new.len(), None);
@@ -23,28 +23,30 @@ impl<'a> Comparison<'a> {
         Comparison { old, new, ops }
     }
 
-    /// How many lines of the new text the old one has not.
+    /// Returns the number of lines that only the new text has.
     pub fn added(&self) -> usize {
         self.new.len() - self.unchanged()
     }
 
+    /// Returns the number of lines that only the old text has.
     pub fn removed(&self) -> usize {
         self.old.len() - self.unchanged()
     }
 
+    /// Returns the number of lines that both texts have.
     pub fn unchanged(&self) -> usize {
         let equal = self.ops.iter().filter(|op| matches!(op, DiffOp::Equal { .. }));
         equal.map(|op| op.old_range().len()).sum()
     }
 
-    /// The changes, each with that many lines around it; those that touch are one.
+    /// Returns the changes, each with this number of lines around it. Changes whose lines touch become one.
     pub fn hunks(&self, context: usize) -> Vec<Vec<DiffOp>> {
         let all = self.old.len() + self.new.len();
         group_diff_ops(self.ops.clone(), context.min(all))
     }
 
-    /// The line that says what the old line `at` is part of: the last before it that starts with a
-    /// letter in the first column, which in most languages is the beginning of an item.
+    /// Returns the line at which the item with the old line `at` begins: the last line before it with a
+    /// letter in the first column, which is where items begin in most languages.
     pub fn section(&self, at: usize) -> Option<&'a str> {
         let before = self.old[..at].iter().rev();
         let mut starts = before.filter(|line| line.starts_with(|c: char| c.is_alphabetic()));

@@ -1,4 +1,11 @@
-//! `tincan diff`: what changed between two stages, or between a stage and the reader's own file.
+//! `tincan diff`: shows what changes between two stages, or between a stage and the user's own file.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `sides.rs` | the two texts, and the pairs that are worth comparing |
+//! | `lines.rs`, `words.rs`, `rows.rs`, `items.rs` | what differs: lines, words in lines, pairs of lines, items |
+//! | `unified.rs`, `beside.rs`, `stat.rs` | the three outputs |
+//! | `paint.rs`, `wrap_code.rs`, `pager.rs` | colours, long lines, long outputs |
 
 mod beside;
 mod items;
@@ -10,63 +17,66 @@ mod sides;
 mod stat;
 mod unified;
 mod words;
-mod wrap;
+mod wrap_code;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use probe::servers;
+use watch::wrap;
 
 use lines::Comparison;
 use paint::{Screen, visible};
-use sides::{PAIRS, Pair, Side};
+use sides::{Pair, Side};
 
-/// Two stages side by side, or a stage and a file of your own.
+/// Compare two stages, or a stage and a file of your own
 ///
-/// Without A and B: the pairs that are worth comparing. With A alone: that stage beside the one it was
-/// made from. On a terminal of at least 160 columns the two stand side by side, else the lines that
-/// went and those that came are below each other, as patch(1) takes them.
+/// Without A and B, this lists the pairs that are worth comparing. With A alone, it compares this stage with the
+/// one that it was made from. In a terminal of at least 160 columns, the two are shown side by side. Otherwise,
+/// removed lines are above added lines, in the format of patch(1).
 ///
-/// The exit code is 0 whether or not there is a difference: this is for reading. It is 1 if A or B
-/// cannot be read, and 2 if the command line is wrong.
+/// The exit code is 0 even if there are differences, because the output is for reading. It is 1 if A or B
+/// cannot be read, and 2 for a usage error.
 #[derive(clap::Args)]
-// Each is a switch of the command line, and nothing else.
+// Each of them is an option of the command line.
 #[allow(clippy::struct_excessive_bools)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A stage, such as echo-uni, or a path; a folder stands for its src/main.rs
+    /// A stage or a variation, such as echo-uni, or a path; a folder stands for its src/main.rs
     a: Option<String>,
-    /// What to compare it with: the same
+    /// What to compare A with: also a stage, a variation or a path
     b: Option<String>,
-    /// A on the left, B on the right
+    /// Show A on the left, and B on the right
     #[arg(short = 'y', long, conflicts_with_all = ["unified", "stat"])]
     side_by_side: bool,
-    /// Lines that went and lines that came, one below the other
+    /// Show removed lines above added lines
     #[arg(short, long, conflicts_with = "stat")]
     unified: bool,
-    /// How many lines changed, as `diff --minimal` counts them, and in which items
+    /// Show only the number of changed lines, as `diff --minimal` counts them, and the items that contain
+    /// them
     #[arg(long)]
     stat: bool,
-    /// Lines to show around each change
+    /// The number of lines to show around each change
     #[arg(short = 'U', long, value_name = "N", default_value_t = 3)]
     context: usize,
     /// Show all lines, changed or not
     #[arg(long, conflicts_with = "context")]
     whole: bool,
-    /// Columns to fill, in place of the terminal's
+    /// The width of the output in columns, instead of the terminal's width
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(40..))]
     width: Option<u16>,
     /// When to use colour
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     color: Color,
-    /// Do not page what is longer than the screen
+    /// Do not use a pager for output that is longer than the screen
     #[arg(long)]
     no_pager: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Color {
-    /// On a terminal; `NO_COLOR` and `CLICOLOR_FORCE` are heeded
+    /// In a terminal, unless `NO_COLOR` is set; anywhere if `CLICOLOR_FORCE` is set
     Auto,
     Always,
     Never,
@@ -79,10 +89,13 @@ const EXAMPLES: &str = "Examples:\n  \
     cargo tincan diff chat-threads chat-async --side-by-side --whole\n  \
     cargo tincan diff chat-threads chat-async --stat\n  \
     cargo tincan diff chat-threads my-server/src/main.rs\n\n\
-    $PAGER is the pager, or else `less`; an empty one is none.";
+    The pager is $PAGER or, if it is not set, `less`. If it is empty, there is none.";
 
-/// From here on there is room for two stages' lines beside each other.
-const WIDE: usize = 160;
+/// The maximum width of a sentence: longer lines are hard to read.
+const MAX_PROSE: usize = 100;
+
+/// The width from which on lines of two stages fit beside each other.
+const MIN_WIDTH_FOR_TWO: usize = 160;
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let screen = Screen::new(args.color.into(), args.width);
@@ -95,27 +108,32 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         (Some(name), None) => {
             let new = Side::find(root.as_deref(), name)?;
-            let pair = partner(name)?;
-            let old = Side::find(root.as_deref(), pair.from)?;
-            let said = format!("{name} is compared with {}, which it was made from.\n", pair.from);
-            said + &compare(args, &screen, &old, &new)
+            let (with, is_copy) = partner(name)?;
+            let old = Side::find(root.as_deref(), with)?;
+            let relation = if is_copy { ", which it was made from" } else { "" };
+            format!("{name} is compared with {with}{relation}.\n")
+                + &compare(args, &screen, &old, &new)
         }
     };
-    pager::show(&text, &screen, args.no_pager).context("writing to the terminal")?;
+    pager::show(&text, &screen, args.no_pager).context("cannot write to the terminal")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows how one text becomes another, below a sentence; both come with their names.
-pub fn show_texts(said: &str, old: (String, String), new: (String, String)) -> Result<ExitCode> {
+/// Shows the change from one text to another, below a sentence. Each text comes with its name.
+pub fn show_texts(
+    sentence: &str,
+    old: (String, String),
+    new: (String, String),
+) -> Result<ExitCode> {
     let side = |(shown, text)| Side { shown, text };
     let (old, new) = (side(old), side(new));
     let screen = Screen::new(anstream::ColorChoice::Auto, None);
     let lines = Comparison::new(&old.text, &new.text);
     let text = format!(
-        "{said}.\n\n{}",
+        "{sentence}.\n\n{}",
         unified::render([&old, &new], &lines, 3, &screen, columns(&screen))
     );
-    pager::show(&text, &screen, false).context("writing to the terminal")?;
+    pager::show(&text, &screen, false).context("cannot write to the terminal")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,48 +145,51 @@ fn compare(args: &Args, screen: &Screen, old: &Side, new: &Side) -> String {
     let context = if args.whole { usize::MAX } else { args.context };
     if args.stat {
         stat::render(old, new, &lines, &screen.palette)
-    } else if args.side_by_side || (!args.unified && screen.is_terminal && screen.width >= WIDE) {
+    } else if args.side_by_side
+        || (!args.unified && screen.is_terminal && screen.width >= MIN_WIDTH_FOR_TWO)
+    {
         beside::render([old, new], &lines, context, screen)
     } else {
-        // What was asked for by its name is what patch(1) reads.
+        // With --unified, no line is wrapped, so that patch(1) can read the output.
         let columns = columns(screen).filter(|_| !args.unified);
         unified::render([old, new], &lines, context, screen, columns)
     }
 }
 
-/// How wide the lines may be that a reader sees.
+/// Returns the width at which lines are wrapped, if they are.
 fn columns(screen: &Screen) -> Option<usize> {
     screen.is_terminal.then_some(screen.width)
 }
 
-/// The pair whose second half is the stage of that name.
-fn partner(name: &str) -> Result<&'static Pair> {
-    if let Some(pair) = PAIRS.iter().find(|pair| pair.to == name) {
-        return Ok(pair);
+/// Returns the server to compare a server with, and whether the latter was made from a copy of the former.
+fn partner(name: &str) -> Result<(&'static str, bool)> {
+    if let Some(it) = servers::find(name).and_then(|server| server.compared_with) {
+        return Ok((it.with, it.change.is_some()));
     }
-    match PAIRS.iter().find(|pair| pair.from == name) {
+    match sides::pairs().find(|pair| pair.from == name) {
         Some(Pair { from, to, .. }) => {
             bail!(
-                "{from} is the first: nothing comes before it. Try: cargo tincan diff {from} {to}"
+                "{from} is the first stage: there is none before it. Try: cargo tincan diff {from} {to}"
             )
         }
         None => bail!(
-            "what is `{name}` to be compared with? Name two, for example: cargo tincan diff echo-uni {name}"
+            "`{name}` has to be compared with something, for example: cargo tincan diff echo-uni {name}"
         ),
     }
 }
 
-/// The pairs worth comparing: what changes, how much of it, and what to type.
+/// Lists the pairs that are worth comparing: what changes, how much, and the command.
 fn list(screen: &Screen) -> Result<String> {
     let Some(root) = sides::workspace() else {
-        bail!("the stages are not here: run this in the workspace, or name two files");
+        bail!("cannot find the stages: run this in the workspace, or name two files");
     };
     let paint = &screen.palette;
     let mut out = String::from("Pairs worth comparing:\n");
-    for pair in PAIRS {
-        let (Some(old), Some(new)) = (Side::stage(&root, pair.from)?, Side::stage(&root, pair.to)?)
+    for pair in sides::pairs() {
+        let (Some(old), Some(new)) =
+            (Side::server(&root, pair.from)?, Side::server(&root, pair.to)?)
         else {
-            continue; // a variation that is not there
+            continue; // a variation that does not exist here
         };
         let lines = Comparison::new(&old.text, &new.text);
         let heading = format!("{} → {}", pair.from, pair.to);
@@ -178,7 +199,7 @@ fn list(screen: &Screen) -> Result<String> {
         let _ = writeln!(
             out,
             "\n{b}{heading}{b:#} {a}{added:>5}{a:#} {r}{removed:>5}{r:#}\n  {}\n  cargo tincan diff {} {}",
-            pair.what,
+            wrap(pair.change, screen.width.clamp(20, MAX_PROSE) - 2).join("\n  "),
             pair.from,
             pair.to,
             b = paint.heading,
@@ -187,7 +208,7 @@ fn list(screen: &Screen) -> Result<String> {
         );
     }
     out.push_str(
-        "\nA file of your own can stand for either: cargo tincan diff chat-threads FILE\n",
+        "\nInstead of a name, you can give a file of your own: cargo tincan diff chat-threads FILE\n",
     );
     Ok(out)
 }

@@ -1,30 +1,24 @@
-//! Text onto the screen, by way of a pager if there is more of it than fits.
+//! Writes text to standard output, through a pager if it does not fit on the screen.
 
 use std::env;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
 use anstream::AutoStream;
 use anstream::adapter::strip_str;
-use signal_hook::consts::SIGINT;
-use signal_hook::flag;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::paint::Screen;
+use crate::signals;
 
-/// Writes `text`. Whoever reads it may stop before its end: that is no error.
-pub fn show(text: &str, screen: &Screen, at_once: bool) -> io::Result<()> {
-    let reader = if at_once || !screen.is_overfull(text) { None } else { start() };
-    let written = match reader {
-        Some(reader) => feed(reader, text),
+/// Writes `text`, through the user's pager unless `no_pager` is set.
+pub fn show(text: &str, screen: &Screen, no_pager: bool) -> io::Result<()> {
+    let pager = if no_pager || fits(screen, text) { None } else { start_pager() };
+    match pager {
+        Some(pager) => feed(pager, text),
         None if screen.has_colour => write(text, AutoStream::always(io::stdout())),
         None => write(text, io::stdout()),
-    };
-    written.or_else(|err| match err.kind() {
-        ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(err),
-    })
+    }
 }
 
 fn write(text: &str, mut to: impl Write) -> io::Result<()> {
@@ -32,17 +26,15 @@ fn write(text: &str, mut to: impl Write) -> io::Result<()> {
     to.flush()
 }
 
-impl Screen {
-    /// Whether this is a terminal, and the text does not fit on it above the next prompt.
-    fn is_overfull(&self, text: &str) -> bool {
-        let rows = |line: &str| strip_str(line).to_string().width().max(1).div_ceil(self.width);
-        let rows: usize = text.lines().map(rows).sum();
-        self.is_terminal && self.height.is_some_and(|height| rows >= height)
-    }
+/// Reports whether the text fits on the screen above the next prompt. Everything fits if there is no screen.
+fn fits(screen: &Screen, text: &str) -> bool {
+    let rows = |line: &str| strip_str(line).to_string().width().max(1).div_ceil(screen.width);
+    let rows: usize = text.lines().map(rows).sum();
+    !screen.is_terminal || screen.height.is_none_or(|height| rows < height)
 }
 
-/// Starts the reader's pager. None: the reader wants none, or there is none.
-fn start() -> Option<Child> {
+/// Starts the user's pager. Returns nothing if the user wants none, or if it cannot be started.
+fn start_pager() -> Option<Child> {
     let words = match env::var("PAGER") {
         Ok(pager) => shlex::split(&pager)?,
         Err(_) => vec!["less".to_string()],
@@ -51,15 +43,14 @@ fn start() -> Option<Child> {
     let mut pager = Command::new(program);
     pager.args(args).stdin(Stdio::piped());
     if env::var_os("LESS").is_none() {
-        pager.env("LESS", "FRX"); // colours pass, and the text stays on the screen afterwards
+        pager.env("LESS", "FRX"); // colours are shown, and the text stays on the screen afterwards
     }
     pager.spawn().ok()
 }
 
 fn feed(mut pager: Child, text: &str) -> io::Result<()> {
-    // Ctrl-C belongs to the pager. This program, ended by it, would leave the pager and the shell to
-    // read the same keys.
-    let _ = flag::register(SIGINT, Arc::default());
+    // Ctrl-C is for the pager. If it ended this program, the pager and the shell would read the same keys.
+    signals::ignore_interrupts()?;
     let written = pager.stdin.take().map_or(Ok(()), |stdin| write(text, stdin));
     pager.wait()?;
     written

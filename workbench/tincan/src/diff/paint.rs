@@ -1,4 +1,4 @@
-//! Where the text goes, and how it looks there.
+//! The size of the output, and its colours.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _};
@@ -9,20 +9,21 @@ use terminal_size::{Height, Width};
 
 use super::words::Span;
 
-/// Columns, where there is no terminal to ask.
+/// The width of output that does not go to a terminal.
 const WIDTH: usize = 160;
 
 pub struct Screen {
     pub is_terminal: bool,
     pub has_colour: bool,
     pub width: usize,
-    /// No height: no terminal.
+    /// Nothing if there is no terminal.
     pub height: Option<usize>,
     pub palette: Palette,
 }
 
 impl Screen {
     pub fn new(colour: ColorChoice, width: Option<u16>) -> Self {
+        // Only of standard output: in a pipe, the output does not depend on the terminal of standard error.
         let size = terminal_size::terminal_size_of(io::stdout());
         let choice = match colour {
             ColorChoice::Auto => AutoStream::choice(&io::stdout()),
@@ -38,14 +39,14 @@ impl Screen {
         }
     }
 
-    /// Whether a program reads this, which wants a file's bytes as they are; a terminal must not
-    /// obey what stands in a file.
+    /// Reports whether a program reads the output, and gets the bytes of a file unchanged. In a terminal,
+    /// control characters of a file are escaped, so that the terminal does not obey them.
     pub fn is_read_by_program(&self) -> bool {
         !self.is_terminal && !self.has_colour
     }
 }
 
-/// The styles; by default, none.
+/// The styles. The default is no style at all.
 #[derive(Default)]
 pub struct Palette {
     pub removed: Style,
@@ -72,17 +73,18 @@ impl Palette {
         }
     }
 
-    /// The style of a part of a removed line.
+    /// Returns the style of a part of a removed line.
     pub fn removed(&self, span: Span<'_>) -> Style {
         if span.changed { self.removed_word } else { self.removed }
     }
 
+    /// Returns the style of a part of an added line.
     pub fn added(&self, span: Span<'_>) -> Style {
         if span.changed { self.added_word } else { self.added }
     }
 }
 
-/// Text without control characters that a terminal would obey: each as Rust writes it.
+/// Returns a text in which control characters, which a terminal would obey, are escaped as in Rust.
 pub fn visible(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c.is_control() && c != '\t';
     if !text.contains(obeyed) {

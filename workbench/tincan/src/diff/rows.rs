@@ -1,4 +1,4 @@
-//! Which changed line stands beside which.
+//! Pairs the removed lines of a change with its added lines.
 
 use std::ops::Range;
 
@@ -7,25 +7,25 @@ use similar::DiffOp;
 use super::lines::Comparison;
 use super::words;
 
-/// Two lines with less than this in common, in percent, are not each other's counterpart.
+/// The minimum of characters, in percent, that two lines have in common if they are a pair.
 const COUNTERPART: usize = 40;
 
-/// So many pairs of lines are tried for the best match: a block of two hundred lines on each side.
-const TRIALS: usize = 40_000;
+/// The maximum number of pairs of lines that are compared: two hundred removed and two hundred added lines.
+const MAX_COMPARED: usize = 40_000;
 
-/// What stands beside each other, as indices of lines.
+/// Lines that are shown beside each other, as indices.
 #[derive(Clone, Copy)]
 pub enum Row {
     Same(usize, usize),
-    /// The second is what became of the first.
+    /// The first line became the second line.
     Counterparts(usize, usize),
-    /// One went and the other came, and they have little in common.
+    /// One line was removed, and one was added, with little in common.
     Replaced(usize, usize),
     Removed(usize),
     Added(usize),
 }
 
-/// The rows of one step from the old text to the new.
+/// Returns the rows of one step from the old text to the new text.
 pub fn rows(lines: &Comparison<'_>, op: &DiffOp) -> Vec<Row> {
     let (old, new) = (op.old_range(), op.new_range());
     if matches!(op, DiffOp::Equal { .. }) {
@@ -43,7 +43,7 @@ pub fn rows(lines: &Comparison<'_>, op: &DiffOp) -> Vec<Row> {
     rows
 }
 
-/// Lines without a counterpart, in as few rows as they take.
+/// Adds lines without a counterpart, in as few rows as possible.
 fn fill(rows: &mut Vec<Row>, mut old: Range<usize>, mut new: Range<usize>) {
     loop {
         rows.push(match (old.next(), new.next()) {
@@ -55,14 +55,14 @@ fn fill(rows: &mut Vec<Row>, mut old: Range<usize>, mut new: Range<usize>) {
     }
 }
 
-/// The lines that belong together, both in their order, chosen so that they have as much in common as
-/// there can be.
+/// Returns the pairs of lines, in order, that have the most characters in common together.
 fn counterparts(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
-    if old.len() * new.len() > TRIALS {
+    if old.len() * new.len() > MAX_COMPARED {
         return Vec::new();
     }
     let common = in_common(old, new);
-    // best[i][j]: what the lines from i and from j on can have in common.
+    // best[i][j]: the most characters that the old lines from i on and the new lines from j on can have in
+    // common.
     let mut best = vec![vec![0; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
@@ -84,7 +84,8 @@ fn counterparts(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
     pairs
 }
 
-/// For each old and each new line how much they share; 0 if that is too little.
+/// Returns, for each old line and each new line, the number of characters that they have in common, or 0 if
+/// the two are not a pair.
 fn in_common(old: &[&str], new: &[&str]) -> Vec<Vec<usize>> {
     let old: Vec<_> = old.iter().map(|line| words::tokens(line)).collect();
     let new: Vec<_> = new.iter().map(|line| words::tokens(line)).collect();
@@ -95,7 +96,7 @@ fn in_common(old: &[&str], new: &[&str]) -> Vec<Vec<usize>> {
             let share = |(new, &other): (&Vec<&str>, &usize)| {
                 let enough = |common: usize| 200 * common >= COUNTERPART * (weight + other);
                 if !enough(weight.min(other)) {
-                    return 0; // however alike, one is too short
+                    return 0; // one is too short, whatever they have in common
                 }
                 Some(words::common(old, new)).filter(|&common| enough(common)).unwrap_or(0)
             };

@@ -1,75 +1,45 @@
-//! What is compared: a stage by its name, or a file by its path.
+//! Finds the two texts: a server by its name, or a file by its path.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
+use probe::servers::{self, SERVERS};
 
-/// Two stages of which the second was made from the first.
+use crate::stages;
+
+/// Two servers, of which the second was made from a copy of the first.
+#[derive(Clone, Copy)]
 pub struct Pair {
     pub from: &'static str,
     pub to: &'static str,
-    /// What the reader will see change.
-    pub what: &'static str,
+    /// What changes from the first to the second.
+    pub change: &'static str,
 }
 
-/// In reading order; the table in CONTRIBUTING.md is the rule, the variations need not exist.
-pub const PAIRS: [Pair; 8] = [
-    Pair {
-        from: "echo-uni",
-        to: "echo-multi",
-        what: "The accept loop hands each client to a thread of its own.",
-    },
-    Pair {
-        from: "echo-multi",
-        to: "chat-threads",
-        what: "Clients stay and hear each other: one table, one lock; a queue and a second thread each.",
-    },
-    Pair {
-        from: "chat-threads",
-        to: "chat-poll",
-        what: "The threads go: one loop waits for all sockets, and keeps what a thread kept on its stack.",
-    },
-    Pair {
-        from: "chat-threads",
-        to: "chat-async",
-        what: "Threads become tasks, and a call that blocked is followed by .await.",
-    },
-    Pair {
-        from: "chat-threads",
-        to: "chat-green",
-        what: "Threads become green threads: the same calls, and one thread that switches stacks.",
-    },
-    Pair {
-        from: "chat-async",
-        to: "chat-smol",
-        what: "The runtime changes: smol, the successor of async-std.",
-    },
-    Pair {
-        from: "chat-async",
-        to: "chat-tls",
-        what: "Each connection begins with a handshake, and is private from then on.",
-    },
-    Pair {
-        from: "chat-async",
-        to: "chat-uring",
-        what: "One thread; the kernel reads and writes, and owns the buffers meanwhile.",
-    },
-];
+/// Returns all pairs, in reading order.
+pub fn pairs() -> impl Iterator<Item = Pair> {
+    SERVERS.iter().filter_map(|server| {
+        let comparison = server.compared_with?;
+        Some(Pair { from: comparison.with, to: server.name, change: comparison.change? })
+    })
+}
 
 /// One of the two texts.
 pub struct Side {
-    /// How it is called in headings: relative to the workspace for a stage, else as it was typed.
+    /// The name in headings: the path relative to the workspace for a server, otherwise the path as it was
+    /// typed.
     pub shown: String,
     pub text: String,
 }
 
 impl Side {
-    /// What `arg` stands for. A stage's name wins over a file of that name; `./NAME` is the file.
+    /// Returns the text that an argument names. A server's name has precedence over a file with that name;
+    /// `./NAME` is the file.
     pub fn find(root: Option<&Path>, arg: &str) -> Result<Side> {
         let is_name = is_name(arg);
         if let (true, Some(root)) = (is_name, root)
-            && let Some(side) = Side::stage(root, arg)?
+            && let Some(side) = Side::server(root, arg)?
         {
             return Ok(side);
         }
@@ -77,21 +47,23 @@ impl Side {
         if path.is_dir() {
             let main = path.join("src").join("main.rs");
             if !main.is_file() {
-                bail!("{arg} is a folder without a src/main.rs; {}", stages(root));
+                bail!("{arg} is a folder without a src/main.rs; {}", known_servers(root));
             }
             return Side::read(&main, main.display().to_string());
         }
         if !path.exists() {
-            let stage = if is_name { "stage or " } else { "" };
-            bail!("there is no {stage}file `{arg}`; {}", stages(root));
+            let server = if is_name { "server or " } else { "" };
+            bail!("there is no {server}file `{arg}`; {}", known_servers(root));
         }
         Side::read(path, arg.to_string())
     }
 
-    /// The stage or variation of that name, if there is one.
-    pub fn stage(root: &Path, name: &str) -> Result<Option<Side>> {
-        for folder in ["", "variations/"] {
-            let shown = format!("{folder}{name}/src/main.rs");
+    /// Returns the text of the server with this name, if it exists in the workspace. A server that is not in
+    /// the list of servers is looked for in a folder with its name.
+    pub fn server(root: &Path, name: &str) -> Result<Option<Side>> {
+        let listed = servers::find(name).map(|server| server.source.to_owned());
+        let in_folder = ["", "variations/"].map(|folder| format!("{folder}{name}/src/main.rs"));
+        for shown in listed.into_iter().chain(in_folder) {
             let path = root.join(&shown);
             if path.is_file() {
                 return Side::read(&path, shown).map(Some);
@@ -101,14 +73,14 @@ impl Side {
     }
 
     fn read(path: &Path, shown: String) -> Result<Side> {
-        let bytes = fs::read(path).with_context(|| format!("reading {shown}"))?;
+        let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let Ok(text) = String::from_utf8(bytes) else {
-            bail!("{shown} is not UTF-8 text, so there are no lines to compare");
+            bail!("{shown} is not UTF-8 text, so it has no lines to compare");
         };
         Ok(Side { shown, text })
     }
 
-    /// Whether it is Rust, as far as its name says.
+    /// Reports whether the name of the file is that of a Rust file.
     pub fn is_rust(&self) -> bool {
         Path::new(&self.shown).extension().is_some_and(|extension| extension == "rs")
     }
@@ -118,33 +90,22 @@ fn is_name(arg: &str) -> bool {
     !arg.is_empty() && !arg.starts_with('.') && !arg.contains(['/', '\\', ':'])
 }
 
-/// The folder that holds the stages: that of this program's source, or one above the current folder.
+/// Returns the folder that contains the stages: the workspace in which this program was built, or the current
+/// folder, or a folder that contains it.
 pub fn workspace() -> Option<PathBuf> {
-    let holds_stages = |folder: &&Path| folder.join("echo-uni/src/main.rs").is_file();
-    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).filter(holds_stages);
-    if let Some(root) = built_in {
-        return Some(root.to_path_buf());
-    }
-    env::current_dir().ok()?.ancestors().find(holds_stages).map(Path::to_path_buf)
+    let has_stages =
+        |folder: &&Path| servers::stages().all(|stage| folder.join(stage.source).is_file());
+    let built_in = stages::workspace().filter(|root| has_stages(&root.as_path()));
+    built_in
+        .or_else(|| env::current_dir().ok()?.ancestors().find(has_stages).map(Path::to_path_buf))
 }
 
-/// For a message: which names there are.
-fn stages(root: Option<&Path>) -> String {
+/// Returns the names of the servers, for a message.
+fn known_servers(root: Option<&Path>) -> String {
     let Some(root) = root else {
-        return "and the folder that holds the stages was not found".to_string();
+        return "and the folder that contains the stages was not found".to_string();
     };
-    let mut names = vec!["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"];
-    let variations = variations(root);
-    names.extend(variations.iter().map(String::as_str));
-    format!("the stages are {}", names.join(", "))
-}
-
-fn variations(root: &Path) -> Vec<String> {
-    let folders = fs::read_dir(root.join("variations")).into_iter().flatten().flatten();
-    let mut names: Vec<_> = folders
-        .filter(|folder| folder.path().join("src/main.rs").is_file())
-        .filter_map(|folder| folder.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
+    let exists = |server: &&servers::ServerInfo| root.join(server.source).is_file();
+    let names: Vec<_> = SERVERS.iter().filter(exists).map(|server| server.name).collect();
+    format!("the servers are {}", names.join(", "))
 }

@@ -1,4 +1,4 @@
-//! How much changed, in numbers.
+//! Counts the changed lines, in all and by item.
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ struct Count {
     removed: usize,
 }
 
-/// The items that changed, in the order in which a reader meets the changes.
+/// Returns the items that changed, in the order of the changes.
 fn by_item(lines: &Comparison<'_>) -> Vec<Count> {
     let (old, new) = (items(&lines.old), items(&lines.new));
     let mut counts: Vec<Count> = Vec::new();

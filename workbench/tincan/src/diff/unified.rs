@@ -1,4 +1,4 @@
-//! Lines that went and lines that came, one below the other: what patch(1) reads.
+//! Shows removed lines above added lines, in the format of patch(1).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use super::paint::{Palette, Screen, visible};
 use super::rows::{Row, rows};
 use super::sides::Side;
 use super::words::{self, Span};
-use super::wrap::{Piece, wrap};
+use super::wrap_code::{Piece, wrap_code};
 
 pub fn render(
     [old, new]: [&Side; 2],
@@ -21,8 +21,8 @@ pub fn render(
     screen: &Screen,
     columns: Option<usize>,
 ) -> String {
-    let as_it_is = screen.is_read_by_program();
-    let page = Page { lines, palette: &screen.palette, as_it_is, columns };
+    let is_raw = screen.is_read_by_program();
+    let page = Page { lines, palette: &screen.palette, is_raw, columns };
     let b = page.palette.heading;
     let mut out = format!("{b}--- {}{b:#}\n{b}+++ {}{b:#}\n", file(old), file(new));
     for hunk in lines.hunks(context) {
@@ -31,7 +31,7 @@ pub fn render(
     out
 }
 
-/// A file's name in a heading. A tab ends a name that has blanks in it.
+/// Returns a file's name for a heading, with a tab at its end if it contains blanks.
 fn file(side: &Side) -> String {
     let end = if side.shown.contains(' ') { "\t" } else { "" };
     format!("{}{end}", visible(&side.shown))
@@ -40,8 +40,9 @@ fn file(side: &Side) -> String {
 struct Page<'a> {
     lines: &'a Comparison<'a>,
     palette: &'a Palette,
-    as_it_is: bool,
-    /// How wide a line may be; a longer one is cut, at the end of a word.
+    /// Whether control characters are not escaped.
+    is_raw: bool,
+    /// The width at which lines are wrapped, if they are.
     columns: Option<usize>,
 }
 
@@ -57,8 +58,9 @@ impl Page<'_> {
         if let Some(section) = self.lines.section(old.start) {
             let section = self.text(section);
             let taken = 7 + range(&old).len() + range(&new).len();
-            let rows =
-                self.columns.map(|it| wrap(&words::plain(&section), it.saturating_sub(taken + 2)));
+            let rows = self
+                .columns
+                .map(|it| wrap_code(&words::plain(&section), it.saturating_sub(taken + 2)));
             match rows {
                 Some(rows) if rows.len() > 1 => _ = write!(out, " {}", text(&rows[0])),
                 _ => _ = write!(out, " {section}"),
@@ -70,7 +72,7 @@ impl Page<'_> {
         }
     }
 
-    /// What went comes first, as one block, then what came.
+    /// Writes the removed lines, and then the added lines.
     fn step(&self, out: &mut String, op: &DiffOp) {
         let (old, new) = (&self.lines.old, &self.lines.new);
         let (mut removed, mut added) = (Vec::new(), Vec::new());
@@ -106,7 +108,7 @@ impl Page<'_> {
         style: impl Fn(Span<'_>) -> Style,
     ) {
         let whole = style(Span { text: "", changed: false });
-        let rows = self.columns.map(|columns| wrap(spans, columns.saturating_sub(1)));
+        let rows = self.columns.map(|columns| wrap_code(spans, columns.saturating_sub(1)));
         if let Some(rows) = rows.filter(|rows| rows.len() > 1) {
             for (i, row) in rows.iter().enumerate() {
                 let mark = if i == 0 { mark } else { ' ' };
@@ -136,7 +138,7 @@ impl Page<'_> {
     }
 
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.as_it_is { Cow::Borrowed(text) } else { visible(text) }
+        if self.is_raw { Cow::Borrowed(text) } else { visible(text) }
     }
 }
 
@@ -144,8 +146,8 @@ fn text(pieces: &[Piece]) -> String {
     pieces.iter().map(|piece| piece.text.as_str()).collect()
 }
 
-/// The lines of a file that a hunk covers, as patch(1) counts them: from 1, and an empty range by the
-/// line before it.
+/// Returns the lines of a hunk as patch(1) counts them: from 1; an empty range has the number of the line
+/// before it.
 fn range(lines: &Range<usize>) -> String {
     match lines.len() {
         0 => format!("{},0", lines.start),

@@ -1,15 +1,16 @@
-//! What changed within a line.
+//! Finds the words that changed in a line.
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-/// A part of a line: one that the other line has too, or one that it has not.
+/// A part of a line, which the other line also has, or which has changed.
 #[derive(Clone, Copy)]
 pub struct Span<'a> {
     pub text: &'a str,
     pub changed: bool,
 }
 
-/// Of two lines with less than this in common, in percent, nothing is emphasised: nearly all would be.
+/// The minimum of characters, in percent, that two lines have in common if changed words are marked. With
+/// less in common, nearly all words would be marked.
 const EMPHASIS: usize = 50;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -19,7 +20,7 @@ enum Kind {
     Mark,
 }
 
-/// A line's words, runs of white space, and single other characters.
+/// Returns a line's tokens: words, runs of white space, and other characters one by one.
 pub fn tokens(line: &str) -> Vec<&str> {
     let (mut tokens, mut rest) = (Vec::new(), line);
     while let Some(first) = rest.chars().next() {
@@ -42,13 +43,13 @@ fn kind(c: char) -> Kind {
     }
 }
 
-/// How many characters tokens have, white space left out.
+/// Returns the number of characters of tokens, without white space.
 pub fn weight(tokens: &[&str]) -> usize {
     let solid = tokens.iter().filter(|token| !is_blank(token));
     solid.map(|token| token.chars().count()).sum()
 }
 
-/// How many characters two lines have in common, white space left out.
+/// Returns the number of characters that two lines have in common, without white space.
 pub fn common(old: &[&str], new: &[&str]) -> usize {
     common_by(&capture_diff_slices(Algorithm::Myers, old, new), old)
 }
@@ -58,7 +59,7 @@ fn common_by(ops: &[DiffOp], old: &[&str]) -> usize {
     equal.map(|op| weight(&old[op.old_range()])).sum()
 }
 
-/// The two lines in spans, the changed words marked.
+/// Divides two lines into spans, with the changed words marked.
 pub fn emphasise<'a>(old: &'a str, new: &'a str) -> [Vec<Span<'a>>; 2] {
     let (olds, news) = (tokens(old), tokens(new));
     let ops = capture_diff_slices(Algorithm::Myers, &olds, &news);
@@ -71,11 +72,11 @@ pub fn emphasise<'a>(old: &'a str, new: &'a str) -> [Vec<Span<'a>>; 2] {
         changed[0][op.old_range()].fill(true);
         changed[1][op.new_range()].fill(true);
     }
-    settle([&olds, &news], &mut changed);
+    unmark_blanks([&olds, &news], &mut changed);
     [spans(old, &olds, &changed[0]), spans(new, &news, &changed[1])]
 }
 
-/// A line in which nothing is marked.
+/// Returns a line as one span, which is not marked.
 pub fn plain(text: &str) -> Vec<Span<'_>> {
     vec![Span { text, changed: false }]
 }
@@ -92,9 +93,8 @@ fn spans<'a>(line: &'a str, tokens: &[&str], changed: &[bool]) -> Vec<Span<'a>> 
     spans
 }
 
-/// Marks the white space between two marked words, and no other: but where only white space changed,
-/// that is what there is to see.
-fn settle(tokens: [&[&str]; 2], changed: &mut [Vec<bool>; 2]) {
+/// Unmarks white space, except between two marked words. If only white space changed, it stays marked.
+fn unmark_blanks(tokens: [&[&str]; 2], changed: &mut [Vec<bool>; 2]) {
     let has_changed_word = |(tokens, changed): (&&[&str], &Vec<bool>)| {
         tokens.iter().zip(changed).any(|(token, &changed)| changed && !is_blank(token))
     };

@@ -1,4 +1,4 @@
-//! The scenes of the two echo stages: the same clients, and one that waits or does not.
+//! The scenes of the two echo stages: the same clients, where the second one waits, and where it does not.
 
 use std::time::{Duration, Instant};
 
@@ -7,125 +7,125 @@ use probe::fail;
 use probe::sockdiag::unread_bytes;
 use probe::wire::Heard;
 
-use super::act::{Act, millis};
+use super::demo::{Demo, millis};
 use super::page::Page;
 use crate::stages::Stages;
 
-const CAST: [&str; 2] = ["Ann", "Bob"];
+const CLIENTS: [&str; 2] = ["Ann", "Bob"];
 
-/// How long to look whether Bob is answered, each of three times.
-const LOOK: Duration = Duration::from_millis(300);
+/// How long Bob is observed to get no answer, three times in a row.
+const SILENCE: Duration = Duration::from_millis(300);
 
 pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
-    page.prose(
-        "A server asks the kernel (the operating system) for a listener, the place that \
-         connections come to. echo-uni takes one connection from it, reads until the message is \
-         complete, sends it back, hangs up, and only then takes the next. A zero byte completes a \
-         message. All that is done by one thread, one line of execution. (Two helpers that every \
-         stage has, for its log and for signals, are not counted here.)",
+    page.paragraph(
+        "A server asks the kernel (the operating system) for a listener, to which clients connect. \
+         echo-uni accepts one connection, reads until the message is complete, sends the message \
+         back, closes the connection, and only then accepts the next one. A zero byte completes a \
+         message. One thread, one line of execution, does all of this. (Each stage has two more \
+         threads, for its log and for signals, which are not counted here.)",
     )?;
-    let mut act = Act::open(stages, page, "echo-uni", &CAST)?;
-    ann_begins(&mut act)?;
-    act.threads()?;
-    act.lanes.pause("Bob connects and sends a whole message")?;
+    let mut demo = Demo::start(stages, page, "echo-uni", &CLIENTS)?;
+    ann_begins(&mut demo)?;
+    demo.threads()?;
+    demo.table.pause("Bob connects and sends a whole message")?;
 
-    let bob = act.connect()?;
+    let bob = demo.connect()?;
     let begin = Instant::now();
-    act.send(bob, b"hello\0", "sends \"hello\" and the zero byte")?;
-    act.lanes.show()?;
+    demo.send(bob, b"hello\0", "sends \"hello\" and the zero byte")?;
+    demo.table.print()?;
     for _ in 0..3 {
-        act.expect_silence(bob, LOOK)?;
-        act.lanes.show()?;
+        demo.expect_silence(bob, SILENCE)?;
+        demo.table.print()?;
     }
-    not_in_the_log(&act, bob)?;
-    act.threads()?;
-    let unread = unread_bytes(act.server.addr(), act.addr(bob));
+    expect_not_in_log(&demo, bob)?;
+    demo.threads()?;
+    let unread = unread_bytes(demo.server.addr(), demo.addr(bob));
     let unread = unread.map(|bytes| format!(" with his {bytes} bytes")).unwrap_or_default();
-    act.lanes.prose(&format!(
-        "Bob is connected: the kernel did that. It keeps his connection{unread} in the \
-         listener's backlog, the queue of those whom the server has not taken yet. The server \
-         knows nothing of Bob; it waits for the rest of Ann's message."
+    demo.table.paragraph(&format!(
+        "Bob is connected, because the kernel did that. It keeps his connection{unread} in the \
+         listener's backlog, the queue of connections that the server has not accepted yet. The \
+         server does not know about Bob: it waits for the rest of Ann's message."
     ))?;
-    act.lanes.pause("Ann sends the rest")?;
+    demo.table.pause("Ann sends the rest")?;
 
-    not_in_the_log(&act, bob)?;
-    ann_ends(&mut act, "hello")?;
-    act.lanes.show()?;
-    act.expect(bob, "hello")?;
+    expect_not_in_log(&demo, bob)?;
+    ann_ends(&mut demo, "hello")?;
+    demo.table.print()?;
+    demo.expect(bob, "hello")?;
     let waited = millis(begin);
-    expect_gone(&act, bob)?;
-    act.lanes.prose(&format!(
-        "Bob has waited {waited} ms for a server that had nothing to do. Whoever connects and says \
-         nothing keeps all others waiting."
+    expect_disconnected(&demo, bob)?;
+    demo.table.paragraph(&format!(
+        "Bob has waited {waited} ms for a server that had nothing to do. A client that connects and \
+         sends nothing makes all other clients wait."
     ))
 }
 
 pub fn a_thread_for_each(stages: &Stages, page: &Page) -> Result<()> {
-    page.prose(
+    page.paragraph(
         "echo-multi starts a thread for each client: while one thread waits, the kernel runs the \
-         others. The same clients do the same again. (Its answers say in front whose message it \
-         was.)",
+         others. The same clients do the same again. (This server puts the address of the client in \
+         front of its answer.)",
     )?;
-    let mut act = Act::open(stages, page, "echo-multi", &CAST)?;
-    act.expect_threads(1)?;
-    act.lanes.show()?;
-    let ann = ann_begins(&mut act)?;
-    act.expect_threads(2)?;
-    act.lanes.pause("Bob connects and sends a whole message")?;
+    let mut demo = Demo::start(stages, page, "echo-multi", &CLIENTS)?;
+    demo.expect_threads(1)?;
+    demo.table.print()?;
+    let ann = ann_begins(&mut demo)?;
+    demo.expect_threads(2)?;
+    demo.table.pause("Bob connects and sends a whole message")?;
 
-    let bob = act.connect()?;
-    act.expect_known(bob)?;
-    act.expect_threads(3)?;
-    act.lanes.show()?;
+    let bob = demo.connect()?;
+    demo.expect_accepted(bob)?;
+    demo.expect_threads(3)?;
+    demo.table.print()?;
     let begin = Instant::now();
-    act.send(bob, b"hello\0", "sends \"hello\" and the zero byte")?;
-    let answer = format!("{}: hello", act.addr(bob));
-    act.expect(bob, &answer)?;
+    demo.send(bob, b"hello\0", "sends \"hello\" and the zero byte")?;
+    let answer = format!("{}: hello", demo.addr(bob));
+    demo.expect(bob, &answer)?;
     let waited = millis(begin);
-    expect_gone(&act, bob)?;
-    act.expect_threads(2)?;
-    act.lanes.show()?;
-    // Ann has sent half a message, and nothing can have come back.
-    let heard = act.clients[ann].hear(Duration::from_millis(1))?;
+    expect_disconnected(&demo, bob)?;
+    demo.expect_threads(2)?;
+    demo.table.print()?;
+    // Ann has sent half a message, so there cannot be an answer.
+    let heard = demo.clients[ann].hear(Duration::from_millis(1))?;
     if heard != Heard::Silence {
-        return fail(act.clients[ann].transcript(), "nothing yet", heard);
+        return fail(demo.clients[ann].transcript(), "nothing yet", heard);
     }
-    act.lanes.pause("Ann sends the rest")?;
+    demo.table.pause("Ann sends the rest")?;
 
-    let answer = format!("{}: hello", act.addr(ann));
-    ann_ends(&mut act, &answer)?;
-    act.expect_threads(1)?;
-    act.lanes.prose(&format!(
-        "Bob had his answer within {waited} ms: one thread waited for Ann while another served him. \
-         A silent client costs a thread now, and nobody's time."
+    let answer = format!("{}: hello", demo.addr(ann));
+    ann_ends(&mut demo, &answer)?;
+    demo.expect_threads(1)?;
+    demo.table.paragraph(&format!(
+        "Bob got his answer within {waited} ms: one thread waited for Ann while another served him. \
+         A silent client now costs a thread, but makes no other client wait."
     ))
 }
 
-/// Ann sends half a message, and the server is known to have taken her.
-fn ann_begins(act: &mut Act<'_>) -> Result<usize> {
-    let ann = act.connect()?;
-    act.expect_known(ann)?;
-    act.lanes.show()?;
-    act.send(ann, b"hel", "sends \"hel\"")?;
-    act.lanes.show()?;
+/// Lets Ann send half a message, after the server has accepted her connection.
+fn ann_begins(demo: &mut Demo<'_>) -> Result<usize> {
+    let ann = demo.connect()?;
+    demo.expect_accepted(ann)?;
+    demo.table.print()?;
+    demo.send(ann, b"hel", "sends \"hel\"")?;
+    demo.table.print()?;
     Ok(ann)
 }
 
-fn ann_ends(act: &mut Act<'_>, answer: &str) -> Result<()> {
-    act.send(0, b"lo\0", "sends \"lo\" and the zero byte")?;
-    act.expect(0, answer)?;
-    expect_gone(act, 0)
+fn ann_ends(demo: &mut Demo<'_>, answer: &str) -> Result<()> {
+    demo.send(0, b"lo\0", "sends \"lo\" and the zero byte")?;
+    demo.expect(0, answer)?;
+    expect_disconnected(demo, 0)
 }
 
-fn expect_gone(act: &Act<'_>, who: usize) -> Result<()> {
-    act.expect_log(&format!("Client {} disconnected", act.addr(who)))
+fn expect_disconnected(demo: &Demo<'_>, client: usize) -> Result<()> {
+    demo.expect_log(&format!("Client {} disconnected", demo.addr(client)))
 }
 
-/// The server must not have taken this client yet.
-fn not_in_the_log(act: &Act<'_>, who: usize) -> Result<()> {
-    let addr = act.addr(who).to_string();
-    match act.server.log().count(|line| line.contains(&addr)) {
+/// Expects that the server has not accepted the connection of this client yet.
+fn expect_not_in_log(demo: &Demo<'_>, client: usize) -> Result<()> {
+    let addr = demo.addr(client).to_string();
+    match demo.server.log().count(|line| line.contains(&addr)) {
         0 => Ok(()),
-        _ => fail("read the log while Bob waited", "no word of Bob", act.server.log()),
+        _ => fail("read the log while Bob waited", "no line about Bob", demo.server.log()),
     }
 }

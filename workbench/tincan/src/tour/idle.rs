@@ -1,27 +1,27 @@
-//! The last scene: what clients cost that do nothing, for each stage, measured now.
+//! The last scene: what a client costs that does nothing, measured for each stage.
 
 use anyhow::Result;
 use probe::procfs::Figures;
 use probe::server::Server;
 use probe::wire::{Client, framed};
-use probe::{PATIENCE, wait_until};
+use probe::{PATIENCE, servers, wait_until};
 
-use super::act::{megabytes, memory, settled, threads};
-use super::page::{BOLD, Page, print, styled};
+use super::demo::{megabytes, memory, settled, threads};
+use super::page::Page;
+use crate::output::print_line;
 use crate::stages::Stages;
+use crate::terminal::BOLD;
 
-/// How many clients there are in the end.
+/// The number of clients.
 const CLIENTS: usize = 200;
 
-pub const STAGES: [&str; 5] = ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"];
-
-/// One moment of a server.
-struct Moment {
+/// The threads and the memory of a server at one moment.
+struct Measurement {
     threads: Option<u64>,
     figures: Option<Figures>,
 }
 
-impl Moment {
+impl Measurement {
     fn of(server: &Server) -> Result<Self> {
         let threads = settled(|| threads(server))?;
         Ok(Self { threads, figures: server.figures() })
@@ -32,30 +32,28 @@ impl Moment {
     }
 }
 
-pub fn table(stages: &Stages, page: &Page) -> Result<()> {
-    page.prose(&format!(
+pub fn compare(stages: &Stages, page: &Page) -> Result<()> {
+    page.paragraph(&format!(
         "What does a client cost that does nothing? Each stage gets {CLIENTS} of them. Guess first: \
-         which stage needs most threads, and which most memory? (Memory is what the process occupies \
-         now, called resident.)"
+         which stage needs the most threads, and which the most memory? (Memory is the memory that \
+         the process occupies now, its resident set.)"
     ))?;
     page.pause("measure")?;
-    let heads = ["", "threads", "", "memory", "", ""];
-    styled(BOLD, &row(heads))?;
-    let heads = ["stage", "0 clients", "200 clients", "0 clients", "200 clients", "a client"];
-    styled(BOLD, &row(heads))?;
+    for heads in [
+        ["", "threads", "", "memory", "", ""],
+        ["stage", "0 clients", "200 clients", "0 clients", "200 clients", "a client"],
+    ] {
+        print_line(&format!("{BOLD}{}{BOLD:#}", row(heads)))?;
+    }
     let mut notes = Vec::new();
-    for stage in STAGES {
-        notes.extend(measure(stages, stage)?);
+    for stage in servers::stages() {
+        notes.extend(measure(stages, stage.name)?);
     }
-    if threads_unknown() {
-        notes.push("?: this system does not tell; Linux would.".to_owned());
+    if !cfg!(target_os = "linux") {
+        notes.push("?: this system does not tell; Linux does.".to_owned());
     }
-    print("")?;
-    notes.iter().try_for_each(|note| page.prose(note))
-}
-
-fn threads_unknown() -> bool {
-    !cfg!(target_os = "linux")
+    print_line("")?;
+    notes.iter().try_for_each(|note| page.paragraph(note))
 }
 
 fn row([stage, threads, more_threads, memory, more_memory, each]: [&str; 6]) -> String {
@@ -65,58 +63,60 @@ fn row([stage, threads, more_threads, memory, more_memory, each]: [&str; 6]) -> 
     line.trim_end().to_owned()
 }
 
-/// Prints the row of a stage, and gives a note if not all its clients are taken.
+/// Prints the row of a stage. Returns a note if the stage has not accepted all of its clients.
 fn measure(stages: &Stages, stage: &str) -> Result<Option<String>> {
     let server = stages.start(stage)?;
     warm_up(&server)?;
-    let few = Moment::of(&server)?;
+    let few = Measurement::of(&server)?;
     let mut clients = Vec::new();
     while clients.len() < CLIENTS {
-        // A system may let fewer wait in the backlog.
+        // Some systems have a shorter backlog.
         match Client::connect(server.addr()) {
             Ok(client) => clients.push(client),
             Err(_) => break,
         }
     }
-    let is_taken = |line: &str| line.contains("Connection from ");
-    let taken = || server.log().count(is_taken).saturating_sub(1);
+    let is_accepted = |line: &str| line.contains("Connection from ");
+    // Without the client of the warm-up.
+    let accepted = || server.log().count(is_accepted).saturating_sub(1);
     if stage == "echo-uni" {
-        wait_until(PATIENCE, || Ok(taken() > 0))?;
-        settled(taken)?;
+        wait_until(PATIENCE, || Ok(accepted() > 0))?;
+        settled(accepted)?;
     } else {
-        wait_until(PATIENCE, || Ok(taken() >= clients.len()))?;
+        wait_until(PATIENCE, || Ok(accepted() >= clients.len()))?;
     }
-    let many = Moment::of(&server)?;
+    let many = Measurement::of(&server)?;
     let each = few.figures.zip(many.figures).map(|(few, many)| {
-        many.resident.saturating_sub(few.resident) / u64::try_from(taken()).unwrap_or(1).max(1)
+        many.resident.saturating_sub(few.resident) / u64::try_from(accepted()).unwrap_or(1).max(1)
     });
     let each = match each {
-        Some(_) if taken() < clients.len() => "-".to_owned(),
+        Some(_) if accepted() < clients.len() => "-".to_owned(),
         Some(bytes) => kilobytes(bytes),
         None => "?".to_owned(),
     };
     let (few_memory, many_memory) = (memory(few.figures), memory(many.figures));
     let cells = [stage, &few.threads(), &many.threads(), &few_memory, &many_memory, &each];
-    print(&row(cells))?;
-    let waiting = clients.len() - taken().min(clients.len());
+    print_line(&row(cells))?;
+    let waiting = clients.len() - accepted().min(clients.len());
     let connected = clients.len();
     Ok((waiting > 0 || connected < CLIENTS).then(|| {
         format!(
-            "{stage} has taken {} of its {connected} clients; the other {waiting} wait in the \
-             backlog, which is the kernel's memory and not the server's.",
-            taken(),
+            "{stage} has accepted {} of its {connected} clients; the other {waiting} wait in the \
+             backlog, which is in the kernel's memory and not in the server's.",
+            accepted(),
         )
     }))
 }
 
-/// One client comes and goes, so that what is set up only once is there before it counts.
+/// Lets a client come and go, so that what the server sets up only once does not count as the cost of a
+/// client.
 fn warm_up(server: &Server) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
     client.send(&framed("hi"))?;
     client.frame()?;
-    let gone = format!("Client {} disconnected", client.addr());
+    let disconnected = format!("Client {} disconnected", client.addr());
     drop(client);
-    server.wait_for_log(&gone, |line| line.ends_with(&gone)).map(drop)
+    server.wait_for_log(&disconnected, |line| line.ends_with(&disconnected)).map(drop)
 }
 
 fn kilobytes(bytes: u64) -> String {

@@ -1,109 +1,107 @@
-//! `tincan tour`: starts the stages one after the other, and shows them to a newcomer.
+//! `tincan tour`: starts the stages one after the other, and shows to a newcomer what they do.
 //!
-//! | file | what |
+//! | file | subject |
 //! |---|---|
-//! | `echo.rs`, `chat.rs`, `idle.rs` | the scenes: what is said, done and expected |
-//! | `act.rs` | a stage and its clients, as the scenes use them |
-//! | `lanes.rs`, `page.rs` | what it looks like |
-//! | `leave.rs`, `keys.rs` | ends them, whatever key is pressed |
+//! | `echo.rs`, `chat.rs`, `idle.rs` | the scenes: what clients say and do, and what must happen |
+//! | `demo.rs` | a stage with its clients, for the scenes |
+//! | `table.rs`, `page.rs` | the output |
+//! | `leave.rs`, `keys.rs` | the end of the tour, and the keys |
 //!
-//! What the tables show has happened. What a scene expects is checked, and the tour fails if it is not
-//! so.
+//! The tables show what has happened. A scene checks its expectations, and the tour fails if one is not met.
 
-mod act;
 mod chat;
+mod demo;
 mod echo;
 mod idle;
-pub mod keys;
-mod lanes;
+mod keys;
 mod leave;
 mod page;
+mod table;
 
-use std::io::{self, ErrorKind, IsTerminal as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use page::{BOLD, Page, print, styled, wrap};
-use probe::Failure;
+use page::Page;
+use probe::{Failure, servers};
+use watch::wrap;
 
+use crate::output::print_line;
 use crate::stages::Stages;
+use crate::terminal::{BOLD, cbreak};
 
-/// A walk through the five stages: about three minutes.
+/// Show what the five stages do: about three minutes
 ///
-/// Starts each stage in turn, connects clients to it, and shows what each says and gets, and what the
-/// server does meanwhile. Enter goes on, q or Ctrl-C ends it; nothing is left running.
+/// This starts one stage after the other, connects clients to it, and shows what each client sends and gets,
+/// and what the server does in that time. Enter continues, q or Ctrl-C ends the tour; nothing is left running.
 #[derive(clap::Args)]
-#[command(after_help = "Scenes:\n  \
-    1 echo-uni, 2 echo-multi, 3 chat-threads, 4 chat-poll, 5 chat-async, 6 idle\n\n\
-    Examples:\n  \
-    cargo tincan tour\n  \
-    cargo tincan tour --yes\n  \
-    cargo tincan tour --only chat-threads")]
+#[command(after_help = after_help())]
 pub struct Args {
     /// Do not pause
     #[arg(short, long)]
     yes: bool,
-    /// Show one scene alone, by its number or its name
-    #[arg(long, value_name = "SCENE", value_parser = scene)]
+    /// Show only one scene, given by its number or its name
+    #[arg(long, value_name = "SCENE", value_parser = scene_index)]
     only: Option<usize>,
 }
 
 struct Scene {
     name: &'static str,
     idea: &'static str,
-    /// What to read.
-    file: Option<&'static str>,
-    stages: &'static [&'static str],
-    play: fn(&Stages, &Page) -> Result<()>,
+    run: fn(&Stages, &Page) -> Result<()>,
 }
 
+/// A scene that has the name of a stage is about that stage; the last one is about all stages.
 const SCENES: [Scene; 6] = [
     Scene {
         name: "echo-uni",
         idea: "Block, and serve one client at a time",
-        file: Some("echo-uni/src/main.rs"),
-        stages: &["echo-uni"],
-        play: echo::one_at_a_time,
+        run: echo::one_at_a_time,
     },
-    Scene {
-        name: "echo-multi",
-        idea: "A thread for each client",
-        file: Some("echo-multi/src/main.rs"),
-        stages: &["echo-multi"],
-        play: echo::a_thread_for_each,
-    },
+    Scene { name: "echo-multi", idea: "A thread for each client", run: echo::a_thread_for_each },
     Scene {
         name: "chat-threads",
         idea: "Two threads and a queue for each client, one lock",
-        file: Some("chat-threads/src/main.rs"),
-        stages: &["chat-threads"],
-        play: chat::a_room_of_three,
+        run: chat::threads_that_talk,
     },
-    Scene {
-        name: "chat-poll",
-        idea: "One thread, and readiness",
-        file: Some("chat-poll/src/main.rs"),
-        stages: &["chat-poll"],
-        play: chat::one_loop,
-    },
+    Scene { name: "chat-poll", idea: "One thread, and readiness", run: chat::one_loop },
     Scene {
         name: "chat-async",
-        idea: "Tasks: reads like threads, runs like a loop",
-        file: Some("chat-async/src/main.rs"),
-        stages: &["chat-async"],
-        play: chat::tasks,
+        idea: "Tasks: code like that for threads, run by a few threads",
+        run: chat::tasks,
     },
     Scene {
         name: "idle",
-        idea: "All five, with 200 clients that do nothing",
-        file: None,
-        stages: &idle::STAGES,
-        play: idle::table,
+        idea: "All five stages, with 200 clients that do nothing",
+        run: idle::compare,
     },
 ];
 
-/// The place of a scene that is given by its number or its name.
-fn scene(text: &str) -> Result<usize, String> {
+impl Scene {
+    /// Returns the names of the stages that the scene starts.
+    fn stages(&self) -> Vec<&'static str> {
+        match servers::find(self.name) {
+            Some(stage) => vec![stage.name],
+            None => servers::stages().map(|stage| stage.name).collect(),
+        }
+    }
+}
+
+fn after_help() -> String {
+    let scenes: Vec<_> =
+        SCENES.iter().enumerate().map(|(i, scene)| format!("{} {}", i + 1, scene.name)).collect();
+    format!(
+        "Scenes:\n  {}\n\n\
+         Examples:\n  \
+         cargo tincan tour\n  \
+         cargo tincan tour --yes\n  \
+         cargo tincan tour --only chat-threads",
+        scenes.join(", ")
+    )
+}
+
+/// Returns the index of a scene that is given by its number or its name.
+fn scene_index(text: &str) -> Result<usize, String> {
     let is_it = |(i, scene): (usize, &Scene)| text == scene.name || text == (i + 1).to_string();
     SCENES.iter().enumerate().position(is_it).ok_or_else(|| {
         let names: Vec<_> = SCENES.iter().map(|scene| scene.name).collect();
@@ -112,17 +110,15 @@ fn scene(text: &str) -> Result<usize, String> {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    leave::on_signals().context("could not watch for signals")?;
-    // Where the limit is low, 200 clients are many; if it cannot be raised, the table says so.
+    leave::leave_at_signals().context("cannot handle signals")?;
+    // The last scene has 200 clients. If the limit on descriptors cannot be raised, its table says so.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let is_interactive = io::stdin().is_terminal();
-    let page = Page::new((!args.yes && is_interactive).then(keys::listen));
+    let page = Page::new((!args.yes && is_interactive).then(keys::read_keys));
     let toured = tour(args, &page, is_interactive);
-    keys::put_back();
+    cbreak::leave();
     match toured {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        // Whoever has read enough, as `head` does, has not been failed.
-        Err(err) if is_broken_pipe(&err) => Ok(ExitCode::SUCCESS),
         Err(err) => match err.downcast_ref::<Failure>() {
             Some(failure) => {
                 eprintln!("\nThis is not what was expected:\n{failure}");
@@ -133,75 +129,70 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-fn is_broken_pipe(err: &anyhow::Error) -> bool {
-    err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == ErrorKind::BrokenPipe)
-}
-
 fn tour(args: &Args, page: &Page, is_interactive: bool) -> Result<()> {
     let scenes = match args.only {
         Some(scene) => scene..scene + 1,
         None => 0..SCENES.len(),
     };
     if !args.yes && !is_interactive {
-        print("Standard input is not a terminal: there are no pauses.")?;
+        print_line("Standard input is not a terminal: there are no pauses.")?;
     }
-    print("Builds the servers first, if they have changed.")?;
-    let names: Vec<_> = SCENES[scenes.clone()].iter().flat_map(|scene| scene.stages).collect();
-    let mut names: Vec<_> = names.into_iter().copied().collect();
+    print_line("Builds the servers first, if they have changed.")?;
+    let mut names: Vec<_> = SCENES[scenes.clone()].iter().flat_map(Scene::stages).collect();
     names.sort_unstable();
     names.dedup();
     let stages = Stages::ready(&names)?;
-    introduce(page)?;
-    for number in scenes.clone() {
+    print_introduction(page)?;
+    for number in scenes {
         let scene = &SCENES[number];
         page.pause(&format!("{} of {}: {}", number + 1, SCENES.len(), scene.name))?;
-        head(page, number, scene)?;
-        (scene.play)(&stages, page)?;
+        print_head(page, number, scene)?;
+        (scene.run)(&stages, page)?;
     }
-    if args.only.is_none() { where_next(page) } else { Ok(()) }
+    if args.only.is_none() { print_next_steps(page) } else { Ok(()) }
 }
 
-const WHERE_NEXT: [(&str, &str); 3] = [
+const NEXT_STEPS: [(&str, &str); 3] = [
     ("docs/src/introduction.md", "the book: why each stage is as it is"),
     ("cargo tincan diff echo-uni echo-multi", "what changes from one stage to another"),
-    ("cargo tincan check --help", "judges a server of yours, in any language"),
+    ("cargo tincan check --help", "tests a server of your own, in any language"),
 ];
 
-/// Says where to go on, in two columns.
-fn where_next(page: &Page) -> Result<()> {
+/// Prints what to read and to try next, in two columns.
+fn print_next_steps(page: &Page) -> Result<()> {
     const FIRST: usize = 41;
-    print("Where next:")?;
-    for (what, why) in WHERE_NEXT {
+    print_line("Next steps:")?;
+    for (what, why) in NEXT_STEPS {
         for (i, why) in wrap(why, page.width() - FIRST).iter().enumerate() {
             let what = if i == 0 { what } else { "" };
-            print(&format!("  {what:<0$}{why}", FIRST - 2))?;
+            print_line(&format!("  {what:<0$}{why}", FIRST - 2))?;
         }
     }
     Ok(())
 }
 
-fn introduce(page: &Page) -> Result<()> {
-    print("")?;
-    page.prose(
+fn print_introduction(page: &Page) -> Result<()> {
+    print_line("")?;
+    page.paragraph(
         "Tin Can Chat is one small server, built five times, each time with one thing changed. \
-         This tour starts each in turn, lets clients connect, and shows what happens as it \
-         happens.",
+         This tour starts the five one after the other, connects clients to each, and shows what \
+         happens while it happens.",
     )?;
-    page.prose(
-        "In its tables each client has a column; the last one has the server's log and what is \
-         measured (after =). Where a server writes a client's address, you see the client's name. \
-         Read a row from left to right, then the next: that is the order in time. On the left are \
-         the milliseconds since the scene began.",
+    page.paragraph(
+        "In its tables, each client has a column; the last column has the server's log and \
+         measurements (after =). Names replace the addresses of clients. Read each row from left to \
+         right, then the next row: this is the order in time. On the left are the milliseconds \
+         since the scene began.",
     )
 }
 
-fn head(page: &Page, number: usize, scene: &Scene) -> Result<()> {
+fn print_head(page: &Page, number: usize, scene: &Scene) -> Result<()> {
     let title = format!("── {} of {} · {} ", number + 1, SCENES.len(), scene.name);
     let title = format!("{title:─<width$}", width = page.width());
-    styled(BOLD, &title)?;
-    print(scene.idea)?;
-    if let Some(file) = scene.file {
-        print(&format!("Read: {file}"))?;
+    print_line(&format!("{BOLD}{title}{BOLD:#}"))?;
+    print_line(scene.idea)?;
+    if let Some(stage) = servers::find(scene.name) {
+        print_line(&format!("Read: {}", stage.source))?;
     }
-    print("")
+    print_line("")
 }

@@ -1,4 +1,4 @@
-//! A picture that is drawn in place, again and again, and stays when the program ends.
+//! Draws lines in a terminal again and again in the same place. The last ones stay when the program ends.
 
 use std::env;
 use std::fmt::Write as _;
@@ -9,61 +9,61 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
 
-use crate::tour::keys::mode;
+use crate::terminal::{self, cbreak};
 
-/// A terminal on which lines are drawn over one another.
 pub struct Screen {
-    /// How many lines stand above the cursor.
+    /// The number of lines above the cursor.
     drawn: usize,
     size: (usize, usize),
-    coloured: bool,
+    has_colour: bool,
     quit: Arc<AtomicBool>,
 }
 
 impl Screen {
-    /// The terminal, if standard output is one that can be drawn on.
+    /// Returns the terminal, if standard output is a terminal in which the cursor can move.
     pub fn new() -> Option<Self> {
         let can_move = env::var_os("TERM").is_none_or(|term| term != "dumb");
         (io::stdout().is_terminal() && can_move).then(|| {
-            let coloured = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+            let has_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
             let quit = Arc::new(AtomicBool::new(false));
             if io::stdin().is_terminal() {
-                // What is typed must not stand amid the picture.
-                mode::take();
+                // The keys that are typed do not appear among the lines.
+                cbreak::enter();
                 let pressed = Arc::clone(&quit);
-                std::thread::spawn(move || listen(&pressed));
+                std::thread::spawn(move || read_keys(&pressed));
             }
-            Self { drawn: 0, size: size(), coloured, quit }
+            Self { drawn: 0, size: Self::size(), has_colour, quit }
         })
     }
 
-    /// Columns and rows, as they are now.
+    /// Returns the current columns and rows.
     pub fn size() -> (usize, usize) {
-        size()
+        terminal::size()
     }
 
-    /// Whether the reader has pressed q.
+    /// Reports whether the user has pressed q.
     pub fn is_quit(&self) -> bool {
         self.quit.load(Ordering::Relaxed)
     }
 
-    /// Draws lines in place of those before; no more than there are rows, and none wider.
+    /// Replaces the lines that were drawn before. There may not be more lines than rows, nor wider lines than
+    /// columns.
     pub fn draw(&mut self, lines: &[String]) -> Result<()> {
-        /// Lines are cut where the terminal ends, in case it has just become narrower.
+        /// The terminal cuts long lines: it may have become narrower in the meantime.
         const NO_WRAP: &str = "\x1b[?7l";
-        let size = size();
+        let size = Self::size();
         let mut bytes = NO_WRAP.to_owned();
         if size != self.size {
-            // The terminal may have broken the old lines into others: nobody knows where they are.
+            // The terminal may have wrapped the old lines, so their places are unknown.
             bytes += "\x1b[H\x1b[2J";
             self.size = size;
         } else if self.drawn > 0 {
             let _ = write!(bytes, "\x1b[{}A", self.drawn);
         }
         for line in lines {
-            // Not behind it: in the last column, that would take the last letter away.
+            // Erased before the line is written: in the last column, erasing would remove the last letter.
             bytes += "\x1b[2K";
-            if self.coloured {
+            if self.has_colour {
                 bytes += line;
             } else {
                 bytes += &anstream::adapter::strip_str(line).to_string();
@@ -79,36 +79,29 @@ impl Screen {
         Ok(())
     }
 
-    /// Others may have written to the terminal, or changed its mode: the next picture stands below.
-    pub fn begin_anew(&mut self) {
+    /// Draws below the current lines from now on, after this program was suspended: other programs may have
+    /// written to the terminal, and changed its mode.
+    pub fn restart(&mut self) {
         self.drawn = 0;
         if io::stdin().is_terminal() {
-            mode::take_again();
+            cbreak::enter_again();
         }
     }
 }
 
-/// Long lines go on in the next row again.
+/// The terminal wraps long lines again.
 const WRAP: &str = "\x1b[?7h";
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        mode::put_back();
+        cbreak::leave();
         let _ = io::stdout().write_all(WRAP.as_bytes());
         let _ = io::stdout().flush();
     }
 }
 
-fn size() -> (usize, usize) {
-    let found = terminal_size::terminal_size();
-    let (columns, rows) = found.map_or((80, 24), |(width, height)| (width.0, height.0));
-    // A terminal that says nothing says zero.
-    let known = |number: u16, usual| if number == 0 { usual } else { usize::from(number) };
-    (known(columns, 80), known(rows, 24))
-}
-
-/// Waits for a q.
-fn listen(quit: &AtomicBool) {
+/// Reads the keys, and notes a q.
+fn read_keys(quit: &AtomicBool) {
     const CTRL_D: u8 = 4;
     let mut key = [0];
     loop {

@@ -1,51 +1,51 @@
-//! The file that a drawing is written into: nothing else may be lost for it.
+//! Prepares the file for a picture, so that no other file is overwritten.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use watch::SVG_BEGINS;
+use watch::SVG_START;
 
-/// A place for a drawing; a file that was made for it goes away with this, unless it was drawn into.
+/// A file for a picture. If the file is new, and still empty when this is dropped, it is removed.
 #[derive(Debug)]
-pub struct Place {
-    made: Option<PathBuf>,
+pub struct SvgFile {
+    new: Option<PathBuf>,
 }
 
-impl Drop for Place {
+impl Drop for SvgFile {
     fn drop(&mut self) {
-        let Some(path) = &self.made else { return };
+        let Some(path) = &self.new else { return };
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
-            // An empty file that stays does no harm.
+            // If it cannot be removed, an empty file remains, which does no harm.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Makes sure that a drawing can be written there, before anything is started.
-pub fn make_ready(path: &Path) -> Result<Place, String> {
+/// Makes sure that a picture can be written to this path, or returns the reason why it cannot.
+pub fn prepare(path: &Path) -> Result<SvgFile, String> {
     let shown = path.display();
-    let mut made = None;
+    let mut new = None;
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            return Err(format!("cannot write {shown}: that is a folder; name a file in it"));
+            return Err(format!("cannot write {shown}: this is a folder; name a file in it"));
         }
-        // A device or a pipe holds nothing that could be lost, and opening it may wait for long.
-        Ok(found) if !found.is_file() => return Ok(Place { made }),
-        Ok(_) => match is_ours(path) {
+        // A device or a pipe has no contents to lose, and opening it may block.
+        Ok(found) if !found.is_file() => return Ok(SvgFile { new }),
+        Ok(_) => match is_picture_or_empty(path) {
             Ok(true) => {}
             Ok(false) => {
                 return Err(format!(
-                    "{shown} is there already, and is not a drawing of tincan watch; it is left as \
-                     it is. Name another file for --svg"
+                    "{shown} exists, is not a picture of tincan watch, and is left as it is; name \
+                     another file for --svg"
                 ));
             }
-            Err(err) => return Err(format!("cannot read {shown}, which is there already: {err}")),
+            Err(err) => return Err(format!("{shown} exists, and cannot be read: {err}")),
         },
-        Err(_) => made = Some(path.to_owned()),
+        Err(_) => new = Some(path.to_owned()),
     }
     let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map(|_| Place { made }).map_err(|err| match path.parent() {
+    opened.map(|_| SvgFile { new }).map_err(|err| match path.parent() {
         Some(folder) if err.kind() == ErrorKind::NotFound && !folder.exists() => {
             format!("cannot write {shown}: there is no folder {}", folder.display())
         }
@@ -53,9 +53,8 @@ pub fn make_ready(path: &Path) -> Result<Place, String> {
     })
 }
 
-/// Whether a file is an earlier drawing, or empty.
-fn is_ours(path: &Path) -> std::io::Result<bool> {
+fn is_picture_or_empty(path: &Path) -> std::io::Result<bool> {
     let mut head = Vec::new();
-    File::open(path)?.take(SVG_BEGINS.len() as u64).read_to_end(&mut head)?;
-    Ok(head.is_empty() || head == SVG_BEGINS.as_bytes())
+    File::open(path)?.take(SVG_START.len() as u64).read_to_end(&mut head)?;
+    Ok(head.is_empty() || head == SVG_START.as_bytes())
 }

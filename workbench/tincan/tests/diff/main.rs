@@ -1,5 +1,5 @@
-//! What `tincan diff` shows, of the stages and of small files made in each test.
-// In a test that is what should happen when something fails.
+//! Tests the output of `tincan diff`, of the stages and of small files that each test makes.
+// A test should panic if anything fails.
 #![allow(clippy::unwrap_used)]
 
 #[cfg(target_os = "linux")]
@@ -42,14 +42,31 @@ fn one_stage_is_compared_with_the_one_it_was_made_from() {
 }
 
 #[test]
-fn one_that_was_made_from_nothing_needs_another() {
+fn a_server_that_is_no_copy_is_compared_with_the_one_that_its_header_names() {
+    let said = text(&["web-epoll", "--stat"]);
+    let (first, rest) = said.split_once('\n').unwrap();
+    assert_eq!(first, "web-epoll is compared with chat-poll.");
+    assert!(
+        rest.starts_with("chat-poll/src/main.rs → variations/web-epoll/src/main.rs\n"),
+        "{rest}"
+    );
+    // Its `main` is not the only one of its package.
+    let said = text(&["line-echo", "--stat"]);
+    assert!(said.contains(" → variations/calc/src/bin/line-echo.rs\n"), "{said}");
+}
+
+#[test]
+fn a_first_text_needs_a_second_one() {
     assert_refused(
         &["echo-uni"],
-        &["echo-uni is the first", "cargo tincan diff echo-uni echo-multi"],
+        &["echo-uni is the first stage", "cargo tincan diff echo-uni echo-multi"],
     );
     let files = Files::new(&[("mine.py", "pass\n")]);
     let mine = files.path("mine.py");
-    assert_refused(&[&mine], &["to be compared with", &format!("diff echo-uni {mine}")]);
+    assert_refused(
+        &[&mine],
+        &["has to be compared with something", &format!("diff echo-uni {mine}")],
+    );
 }
 
 #[test]
@@ -184,7 +201,7 @@ struct Lone                      -2
 }
 
 #[test]
-fn side_by_side_pairs_lines_that_are_alike() {
+fn side_by_side_pairs_similar_lines() {
     let old = "fn f() {\n    let a = one();\n    gone();\n    send(a, first);\n}\n";
     let new =
         "fn f() {\n    // Why.\n    let mut b = 1;\n    let a = two();\n    send(a, second);\n}\n";
@@ -203,7 +220,7 @@ fn side_by_side_pairs_lines_that_are_alike() {
 }
 
 #[test]
-fn side_by_side_cuts_lines_by_what_they_take_on_a_screen() {
+fn side_by_side_wraps_lines_by_their_width_on_a_screen() {
     let old = "ｗｉｄｅ ｗｉｄｅ ｗｉｄｅ ｗｉｄｅ\n👩‍🔬e\u{301}👩‍🔬e\u{301}👩‍🔬e\u{301}👩‍🔬e\u{301}👩‍🔬e\u{301}👩‍🔬e\u{301}\n\ttab\x1b[2J\n";
     let new = "    call(argument).and_then(another)\nno end";
     let files = Files::new(&[("a", old), ("b", new)]);
@@ -223,7 +240,7 @@ fn side_by_side_cuts_lines_by_what_they_take_on_a_screen() {
 }
 
 #[test]
-fn side_by_side_leaves_out_what_is_alike() {
+fn side_by_side_leaves_out_equal_lines() {
     let old = (1..=20).map(|n| format!("line {n}\n")).collect::<Vec<_>>().concat();
     let new = old.replace("line 4\n", "line four\n").replace("line 12\n", "line twelve\n");
     let files = Files::new(&[("a", &old), ("b", &new)]);
@@ -231,14 +248,14 @@ fn side_by_side_leaves_out_what_is_alike() {
     let numbers: Vec<_> = page.lines().skip(2).map(|line| line[..2].trim()).collect();
     let shown: Vec<_> = (1..=15).map(|n| n.to_string()).chain(["..".into()]).collect();
     assert_eq!(numbers, shown, "{page}"); // a single line between two changes is not left out
-    assert!(page.ends_with("\n... 5 lines alike\n"), "{page}");
+    assert!(page.ends_with("\n... 5 equal lines\n"), "{page}");
     let args = [&files.path("a"), &files.path("b"), "-y", "--whole"];
     let whole = text(&args);
     assert_eq!(whole.lines().count(), 22, "{whole}");
 }
 
 #[test]
-fn the_words_that_changed_stand_out() {
+fn changed_words_are_marked() {
     let old = "    let a = thread::sleep(pause);\nindented\nkeep the last three words\n\
                remaining differences\nall of this is gone\n";
     let new = "    let a = task::sleep(pause).await;\n  indented\n    keep the last two lines\n\
@@ -284,7 +301,7 @@ fn colour_changes_nothing_else_and_ends_with_each_line() {
 }
 
 #[test]
-fn colour_is_as_the_environment_wants_it() {
+fn colour_follows_the_environment() {
     let coloured = |name: &str, args: &[&str]| {
         let mut command = tincan(&[&["echo-uni", "echo-multi"], args].concat());
         let done = end(command.env(name, "1"));
@@ -296,7 +313,7 @@ fn colour_is_as_the_environment_wants_it() {
 }
 
 #[test]
-fn the_same_text_is_said_to_be_the_same() {
+fn equal_texts_are_reported_as_the_same() {
     let files = Files::new(&[("a", "one\n"), ("b", "one\n")]);
     let (a, b) = (files.path("a"), files.path("b"));
     for layout in ["-u", "-y", "--stat"] {
@@ -305,7 +322,7 @@ fn the_same_text_is_said_to_be_the_same() {
 }
 
 #[test]
-fn a_name_is_a_stage_and_a_path_is_a_file() {
+fn a_name_is_a_server_and_a_path_is_a_file() {
     let files = Files::new(&[("echo-uni", "mine\n"), ("own/src/main.rs", "mine too\n")]);
     let shown = |args: &[&str]| {
         let done = end(tincan(args).current_dir(files.0.path()));
@@ -319,9 +336,9 @@ fn a_name_is_a_stage_and_a_path_is_a_file() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn an_unreadable_text_is_named() {
     let five = "echo-uni, echo-multi, chat-threads, chat-poll, chat-async";
-    assert_refused(&["echo-duo", "echo-uni"], &["no stage or file `echo-duo`", five]);
+    assert_refused(&["echo-duo", "echo-uni"], &["no server or file `echo-duo`", five]);
     assert_refused(&["echo-uni", "no/such.py"], &["no file `no/such.py`", five]);
     let files = Files::new(&[("folder/x", "")]);
     assert_refused(&[&files.path("folder"), "echo-uni"], &["without a src/main.rs"]);
@@ -333,14 +350,14 @@ fn what_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_run_is_like_the_one_before() {
+fn each_run_prints_the_same() {
     for args in [&[][..], &["chat-poll"], &["chat-poll", "-y"], &["chat-poll", "--stat"]] {
         assert_eq!(text(args), text(args));
     }
 }
 
 #[test]
-fn a_reader_who_is_gone_is_no_error() {
+fn a_closed_output_is_not_an_error() {
     for colour in ["always", "never"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -400,7 +417,7 @@ fn patched(old: &str, patch: &str) -> String {
     diffy::apply(old, &diffy::Patch::from_str(patch).unwrap()).unwrap()
 }
 
-/// The fewest lines that can be added and removed, found the slow way.
+/// Returns the fewest lines that can be added and removed, by the longest common subsequence.
 fn fewest(old: &str, new: &str) -> (usize, usize) {
     let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
     let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];

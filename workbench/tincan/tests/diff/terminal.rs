@@ -1,4 +1,4 @@
-//! What a terminal gets: the layout that fits it, colour, and a pager for what is longer.
+//! Tests the output of `tincan diff` in a terminal: a layout that fits, colour, and a pager for long output.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -27,14 +27,14 @@ fn a_wide_terminal_gets_both_sides_and_a_narrow_one_gets_lines() {
 }
 
 #[test]
-fn a_narrow_terminal_gets_no_line_that_it_would_break() {
+fn no_line_is_wider_than_a_narrow_terminal() {
     for columns in [80, 60] {
         for pair in [["echo-multi", "chat-threads"], ["chat-poll", "chat-async"]] {
             let shown =
                 bare(&on_terminal(columns, 50, &[&pair[..], &["--no-pager"]].concat(), &[]));
             let widest = shown.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(widest <= usize::from(columns), "{widest} columns in\n{shown}");
-            // Nothing is lost: all words are there, in their order.
+            // All words are there, in their order.
             let words = |text: &str| text.split_whitespace().collect::<String>();
             let unified = text(&[&pair[..], &["-u"]].concat());
             let code = |text: &str| {
@@ -47,7 +47,7 @@ fn a_narrow_terminal_gets_no_line_that_it_would_break() {
 }
 
 #[test]
-fn a_terminal_gets_colour_unless_it_is_not_wanted() {
+fn a_terminal_gets_colour_unless_it_is_turned_off() {
     let has_colour = |vars: &[(&str, &str)], args: &[&str]| {
         let args = [&["echo-uni", "echo-multi", "--no-pager"], args].concat();
         on_terminal(COLUMNS, 50, &args, vars).contains('\x1b')
@@ -58,7 +58,7 @@ fn a_terminal_gets_colour_unless_it_is_not_wanted() {
 }
 
 #[test]
-fn a_terminal_does_not_obey_what_stands_in_a_file() {
+fn control_characters_of_a_file_are_escaped() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "\x1b]0;title\x07\n").unwrap();
@@ -70,7 +70,7 @@ fn a_terminal_does_not_obey_what_stands_in_a_file() {
 }
 
 #[test]
-fn what_is_longer_than_the_screen_goes_through_the_pager() {
+fn output_longer_than_the_screen_goes_through_the_pager() {
     let folder = tempfile::tempdir().unwrap();
     let got = folder.path().join("got");
     let pager = format!("sh -c 'echo \"$LESS\"; cat >\"$1\"; exit 3' pager '{}'", got.display());
@@ -98,11 +98,11 @@ fn without_a_pager_the_text_is_printed() {
 }
 
 #[test]
-fn a_pager_that_is_left_early_is_no_error() {
+fn a_pager_that_ends_early_is_not_an_error() {
     on_terminal(COLUMNS, 24, &["chat-threads", "chat-poll"], &[("PAGER", "true")]);
 }
 
-/// What `tincan diff` writes to a terminal of that size; it has to end well.
+/// Returns the output of `tincan diff` in a terminal of this size. The exit code must be 0.
 fn on_terminal(columns: u16, rows: u16, args: &[&str], vars: &[(&str, &str)]) -> String {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let screen = openpt(flags).unwrap();
@@ -114,10 +114,10 @@ fn on_terminal(columns: u16, rows: u16, args: &[&str], vars: &[(&str, &str)]) ->
     let mut command = tincan(args);
     command.envs(vars.iter().copied()).env("TERM", "xterm-256color");
     let mut child = command.stdout(terminal).stderr(Stdio::inherit()).spawn().unwrap();
-    drop(command); // and with it the last open end but the child's
+    drop(command); // and with it the last open end except for the child's
     within_time(move || {
         let mut shown = Vec::new();
-        // Once all have closed it, a terminal's other end gives an error, on Linux.
+        // On Linux, reading fails once all processes have closed the other end of the terminal.
         let _ = File::from(screen).read_to_end(&mut shown);
         assert!(child.wait().unwrap().success());
         String::from_utf8(shown).unwrap()

@@ -1,4 +1,4 @@
-//! What the tests of `tincan` share. Each of them uses only a part.
+//! Helpers of the tests of `tincan`. Each test uses only some of them.
 #![allow(dead_code)]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use probe::procfs;
+use probe::{procfs, servers};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -25,12 +25,12 @@ pub fn stderr(output: &Output) -> String {
 pub fn wait_until(mut cond: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !cond() {
-        assert!(Instant::now() < until, "waited in vain");
+        assert!(Instant::now() < until, "the condition did not become true in {PATIENCE:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// What has been printed so far, and a way to wait for more.
+/// The output so far, and a way to wait for more.
 pub type Printed = Arc<(Mutex<Vec<u8>>, Condvar)>;
 
 /// Reads a pipe to its end, in a thread of its own.
@@ -45,7 +45,7 @@ pub fn collect(mut pipe: impl Read + Send + 'static, printed: &Printed) -> JoinH
     })
 }
 
-/// The names of the processes with this mark in their environment (Linux).
+/// Returns the names of the processes with this mark in their environment (Linux).
 pub fn marked(mark: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let has_mark = |path: &Path| {
@@ -56,7 +56,7 @@ pub fn marked(mark: &str) -> Vec<String> {
     processes.filter(|path| has_mark(path)).map(|path| name(&path)).collect()
 }
 
-/// The program of a stage.
+/// Builds the stages, and returns the path of the program of one of them.
 pub fn stage(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -68,16 +68,14 @@ pub fn stage(name: &str) -> PathBuf {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--bins", "--profile", profile, "--target-dir"]);
         cargo.arg(folder.parent().unwrap());
-        cargo.args(
-            ["echo-uni", "echo-multi", "chat-threads", "chat-poll"].map(|it| ["-p", it]).concat(),
-        );
+        cargo.args(servers::stages().flat_map(|stage| ["-p", stage.package]));
         assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
         folder.to_owned()
     });
     folder.join(name)
 }
 
-/// Each tag is closed, and each attribute has a value in quotes.
+/// Expects that each tag is closed, and that each attribute has a value in quotes.
 pub fn expect_well_formed(xml: &str) {
     let mut open = Vec::new();
     for part in xml.split('<').skip(1) {

@@ -1,16 +1,21 @@
-//! A line of text, cut into rows of a width that a terminal would give them.
+//! Wraps lines of code.
+//!
+//! Not with the crate `textwrap`, which wraps prose: a line of code here consists of marked and unmarked
+//! spans, which keep their marks; blanks count, at the beginning of a line and between words; tabs and
+//! control characters are replaced; long names are broken at the marks of the language, such as `.`; and the
+//! rest of a line is indented further than its beginning.
 
 use unicode_width::UnicodeWidthStr as _;
 
 use super::words::Span;
 
-/// How far a tab goes: to the next multiple.
+/// A tab extends to the next multiple of this column.
 const TAB: usize = 4;
 
-/// A continued row begins so much further in than its line.
+/// The additional indentation of all rows of a line but the first.
 const HANGING: usize = 4;
 
-/// What must not be torn: a character, and what combines with it.
+/// A character with the characters that combine with it, which stay together.
 #[derive(Clone)]
 pub struct Piece {
     pub text: String,
@@ -18,18 +23,18 @@ pub struct Piece {
     pub width: usize,
 }
 
-/// The rows of a line, none wider than `columns`. They end at a blank or, where there is none in their
-/// second half, at a mark; inside a word only if that is wider than a row.
-pub fn wrap(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
+/// Returns the rows of a line, which are at most `columns` wide. A row ends at a blank or, if its second half
+/// has none, at a mark; it ends inside a word only if the word is wider than a row.
+pub fn wrap_code(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
     let pieces = pieces(spans);
     let depth = pieces.iter().take_while(|piece| piece.text == " ").count();
     let words = pieces.chunk_by(|a, b| is_in_word(a) && is_in_word(b));
     let longest = words.map(|word| word.iter().map(|piece| piece.width).sum()).max().unwrap_or(0);
-    // Room for the longest word, and for a mark behind it.
+    // The longest word fits into a row, with a mark after it.
     let deepest = (columns / 2).min(columns.saturating_sub(longest + 1));
     let indent = Piece { text: " ".into(), changed: false, width: 1 };
     let indent = vec![indent; (depth + HANGING).min(deepest)];
-    // A deep line is moved to the left if its first word would not fit otherwise.
+    // A line with a deep indentation is moved to the left if its first word would not fit otherwise.
     let first_word: usize =
         pieces[depth..].iter().take_while(|it| is_in_word(it)).map(|it| it.width).sum();
     let excess = (depth + first_word + 1).saturating_sub(columns).min(depth);
@@ -46,7 +51,7 @@ pub fn wrap(spans: &[Span<'_>], columns: usize) -> Vec<Vec<Piece>> {
     }
 }
 
-/// What goes into a row, and what is left; a blank between the two is dropped.
+/// Divides pieces into a row and the rest. A blank between the two is dropped.
 fn split(pieces: &[Piece], columns: usize) -> (&[Piece], &[Piece]) {
     let mut used = 0;
     let fits = pieces.iter().take_while(|piece| {
@@ -57,7 +62,7 @@ fn split(pieces: &[Piece], columns: usize) -> (&[Piece], &[Piece]) {
     if fits == pieces.len() {
         return (pieces, &[]);
     }
-    // A row is not made of the line's own indentation alone.
+    // A row contains more than the line's own indentation.
     let first = pieces.iter().position(|piece| piece.text != " ").unwrap_or(0) + 1;
     let blank = (first..=fits).rev().find(|at| pieces[*at].text == " ");
     let seam = (first..=fits).rev().find(|at| is_seam(&pieces[at - 1], &pieces[*at]));
@@ -71,8 +76,8 @@ fn split(pieces: &[Piece], columns: usize) -> (&[Piece], &[Piece]) {
     }
 }
 
-/// Whether code may be cut between two characters that no blank parts: before a dot, after another
-/// mark, but not between two marks that belong together.
+/// Reports whether code may be broken between two characters without a blank between them: before a dot, or
+/// after another mark, but not between two marks that belong together.
 fn is_seam(before: &Piece, after: &Piece) -> bool {
     match (before.text.as_str(), after.text.as_str()) {
         (".", _) => false,
@@ -83,7 +88,7 @@ fn is_seam(before: &Piece, after: &Piece) -> bool {
     }
 }
 
-/// Whether a piece is part of a name, a number or an ordinary word.
+/// Reports whether a piece is part of a name, a number or a word.
 fn is_in_word(piece: &Piece) -> bool {
     piece.text.starts_with(|c: char| c.is_alphanumeric() || c == '_')
 }
@@ -103,7 +108,7 @@ fn pieces(spans: &[Span<'_>]) -> Vec<Piece> {
     pieces
 }
 
-/// Adds a character, to the last piece if it combines with that; gives the columns it takes.
+/// Adds a character, to the last piece if it combines with it. Returns the additional width.
 fn add(pieces: &mut Vec<Piece>, text: String, changed: bool) -> usize {
     let width = text.width();
     if let Some(last) = pieces.last_mut()
@@ -123,21 +128,23 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use probe::servers;
+
     use super::*;
 
-    /// The text of a row without what it is moved in by.
+    /// Returns the text of a row without its indentation.
     fn text(row: &[Piece]) -> String {
         row.iter().map(|piece| piece.text.as_str()).collect::<String>().trim().to_owned()
     }
 
-    /// At 80 columns, with both sides beside each other and below each other.
+    /// At 80 columns, beside each other and below each other.
     #[test]
     fn no_word_of_the_stages_is_cut() {
-        for stage in ["echo-uni", "echo-multi", "chat-threads", "chat-poll", "chat-async"] {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(stage);
-            let code = fs::read_to_string(file.join("src/main.rs")).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for stage in servers::stages() {
+            let code = fs::read_to_string(root.join(stage.source)).unwrap();
             for (line, columns) in code.lines().flat_map(|line| [(line, 34), (line, 79)]) {
-                let rows = wrap(&super::super::words::plain(line), columns);
+                let rows = wrap_code(&super::super::words::plain(line), columns);
                 let mut rest = line.trim_start();
                 for row in &rows {
                     assert!(row.iter().map(|piece| piece.width).sum::<usize>() <= columns);

@@ -1,0 +1,75 @@
+//! The terminal: its size, its mode, and the styles of text on it.
+
+use anstyle::{AnsiColor, Style};
+
+pub const PLAIN: Style = Style::new();
+pub const BOLD: Style = Style::new().bold();
+pub const DIM: Style = Style::new().dimmed();
+pub const HIGHLIGHT: Style = AnsiColor::Yellow.on_default();
+
+/// Returns the columns and the rows of the terminal, or 80 and 24 if there is none.
+pub fn size() -> (usize, usize) {
+    let found = terminal_size::terminal_size();
+    let (columns, rows) = found.map_or((0, 0), |(width, height)| (width.0, height.0));
+    // A terminal that does not know its size reports zeros.
+    let known = |number: u16, usual| if number == 0 { usual } else { usize::from(number) };
+    (known(columns, 80), known(rows, 24))
+}
+
+/// Cbreak mode: the terminal passes on each key at once, and does not show it. Ctrl-C and similar keys still
+/// cause signals.
+#[cfg(unix)]
+pub mod cbreak {
+    use std::io::stdin;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use rustix::process::getpgrp;
+    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+    use rustix::termios::{tcgetattr, tcgetpgrp, tcsetattr};
+
+    /// The mode that the terminal had before.
+    static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
+
+    fn original() -> MutexGuard<'static, Option<Termios>> {
+        ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves the mode of the terminal, and enters cbreak mode.
+    pub fn enter() {
+        *original() = tcgetattr(stdin()).ok();
+        enter_again();
+    }
+
+    /// Enters cbreak mode again after the shell has changed the mode, which it does when a program is
+    /// suspended. Does nothing if [`enter`] was not called.
+    pub fn enter_again() {
+        if let Some(original) = original().as_ref() {
+            let mut mode = original.clone();
+            mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+            mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+            set(&mode);
+        }
+    }
+
+    /// Restores the mode that [`enter`] has saved.
+    pub fn leave() {
+        if let Some(original) = original().as_ref() {
+            set(original);
+        }
+    }
+
+    fn set(mode: &Termios) {
+        // The kernel would stop a background process that sets the mode of its terminal.
+        if tcgetpgrp(stdin()).map_or(true, |foreground| foreground == getpgrp()) {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, mode);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub mod cbreak {
+    pub fn enter() {}
+    pub fn enter_again() {}
+    pub fn leave() {}
+}
