@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use check::Needs;
-use probe::dialogue::{
-    Client, DEADLINE, End, Server, assert_failed, lines, read_frame, reset, rest,
+use probe::client_process::{
+    ClientExit, ClientProcess, TIMEOUT, TestServer, assert_failed, read_lines, recv_msg,
+    remaining_lines, reset,
 };
 use probe::port::Port;
 
@@ -21,78 +22,78 @@ const CLOSED: &str = "Error: Connection to server closed";
 
 #[test]
 fn it_prints_what_arrives_and_sends_what_is_typed() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &["localhost"]);
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &["localhost"]);
     let mut sock = server.accept();
     // The first message comes in two pieces; the second piece also contains an empty message and two more
     // messages.
     sock.write_all(b"127.0.0.1:50312: w\xc3").unwrap();
     sock.write_all(b"\xb6rld\0\0('127.0.0.1', 50313): one\0server: two\0").unwrap();
-    client.expect("127.0.0.1:50312: wörld");
-    client.expect("('127.0.0.1', 50313): one");
-    client.expect("server: two");
-    client.type_in("hello\n\nfrom a pipe\r\n");
-    assert_eq!(read_frame(&sock), "hello");
-    assert_eq!(read_frame(&sock), "from a pipe");
-    client.type_in("q\nnot this\n");
+    client.expect_line("127.0.0.1:50312: wörld");
+    client.expect_line("('127.0.0.1', 50313): one");
+    client.expect_line("server: two");
+    client.write_stdin("hello\n\nfrom a pipe\r\n");
+    assert_eq!(recv_msg(&sock), "hello");
+    assert_eq!(recv_msg(&sock), "from a pipe");
+    client.write_stdin("q\nnot this\n");
     assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client must have shut down its sending side");
     drop(sock);
-    assert_eq!(client.end(), End { code: Some(0), stdout: vec![], stderr: vec![] });
+    assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr: vec![] });
 }
 
 #[test]
 fn it_prints_the_answers_before_it_exits() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &[]);
-    client.type_in("one\ntwo");
-    client.end_input();
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
+    client.write_stdin("one\ntwo");
+    client.close_stdin();
     let mut sock = server.accept();
-    assert_eq!(read_frame(&sock), "one");
-    assert_eq!(read_frame(&sock), "two");
+    assert_eq!(recv_msg(&sock), "one");
+    assert_eq!(recv_msg(&sock), "two");
     assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client must have shut down its sending side");
     sock.write_all(b"a: one\0a: two\0").unwrap();
     drop(sock);
     let stdout = vec!["a: one".to_owned(), "a: two".to_owned()];
-    assert_eq!(client.end(), End { code: Some(0), stdout, stderr: vec![] });
+    assert_eq!(client.wait(), ClientExit { code: Some(0), stdout, stderr: vec![] });
 }
 
 /// The chapter's Python servers drop a client that shuts down its sending side, together with the
 /// messages that are queued for it. So the client must not shut it down right after the last line.
 #[test]
 fn it_gives_the_server_time_to_answer_before_it_shuts_down_its_sending_side() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &[]);
-    client.type_in("hello\n");
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
+    client.write_stdin("hello\n");
     let mut sock = server.accept();
-    assert_eq!(read_frame(&sock), "hello");
+    assert_eq!(recv_msg(&sock), "hello");
     let start = Instant::now();
-    client.end_input();
+    client.close_stdin();
     assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client must have shut down its sending side");
     assert!(start.elapsed() > Duration::from_millis(150), "{:?}", start.elapsed());
 }
 
 #[test]
 fn it_does_not_wait_long_for_a_server_that_never_closes() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &[]);
-    client.end_input();
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
+    client.close_stdin();
     let _sock = server.accept();
     let start = Instant::now();
-    assert_eq!(client.end(), End { code: Some(0), stdout: vec![], stderr: vec![] });
-    assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+    assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr: vec![] });
+    assert!(start.elapsed() < TIMEOUT / 2, "{:?}", start.elapsed());
 }
 
 #[test]
 fn a_line_that_cannot_be_sent_is_reported_and_the_next_is_sent() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &[]);
-    client.type_in("a\0b\ncaf\u{e9}\n");
-    client.type_in(b"caf\xe9\n");
-    client.type_in(["x".repeat(16 * 1024 + 1).as_str(), "\nfine\n"].concat());
-    client.end_input();
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
+    client.write_stdin("a\0b\ncaf\u{e9}\n");
+    client.write_stdin(b"caf\xe9\n");
+    client.write_stdin(["x".repeat(16 * 1024 + 1).as_str(), "\nfine\n"].concat());
+    client.close_stdin();
     let mut sock = server.accept();
-    assert_eq!(read_frame(&sock), "café");
-    assert_eq!(read_frame(&sock), "fine");
+    assert_eq!(recv_msg(&sock), "café");
+    assert_eq!(recv_msg(&sock), "fine");
     assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client must send nothing more");
     drop(sock);
     let stderr = [
@@ -101,16 +102,16 @@ fn a_line_that_cannot_be_sent_is_reported_and_the_next_is_sent() {
         "Not sent: the message is longer than 16384 bytes",
     ];
     let stderr = stderr.map(str::to_owned).to_vec();
-    assert_eq!(client.end(), End { code: Some(0), stdout: vec![], stderr });
+    assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr });
 }
 
 #[test]
 fn the_longest_relayed_message_is_printed() {
-    let server = Server::taking(1);
-    let client = Client::start(PROGRAM, server.port, &[]);
+    let server = TestServer::accepting(1);
+    let client = ClientProcess::start(PROGRAM, server.port, &[]);
     let longest = format!("[fe80::1%eth0]:50312: {}", "x".repeat(16 * 1024));
     server.accept().write_all(&[longest.as_bytes(), b"\0"].concat()).unwrap();
-    client.expect(&longest);
+    client.expect_line(&longest);
 }
 
 #[test]
@@ -123,11 +124,11 @@ fn it_is_an_error_when_the_server_goes_away() {
             "Error: the server does not speak our protocol: the message is not UTF-8: invalid at byte 3 of 4",
         ),
     ] {
-        let server = Server::taking(1);
+        let server = TestServer::accepting(1);
         // The client's stdin is open and silent; the client must not wait for it.
-        let client = Client::start(PROGRAM, server.port, &[]);
+        let client = ClientProcess::start(PROGRAM, server.port, &[]);
         server.accept().write_all(last_bytes).unwrap();
-        let end = client.end();
+        let end = client.wait();
         assert_failed(&end, message);
         assert_eq!(end.stdout, ["goodbye"]);
     }
@@ -143,46 +144,46 @@ fn a_server_that_closes_first_has_gone_away_even_if_the_input_has_ended() {
         (b"", "Error: Connection to server closed without an answer: does it want --tls?"),
         (b"\x15\x03\x03\0\x02\x02\x0a", "Error: the server speaks TLS: try --tls"),
     ] {
-        let server = Server::taking(1);
-        let mut client = Client::start(PROGRAM, server.port, &[]);
-        client.type_in("hello\n");
+        let server = TestServer::accepting(1);
+        let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
+        client.write_stdin("hello\n");
         let mut sock = server.accept();
-        assert_eq!(read_frame(&sock), "hello");
-        client.end_input();
+        assert_eq!(recv_msg(&sock), "hello");
+        client.close_stdin();
         sock.write_all(last_bytes).unwrap();
         drop(sock);
-        assert_failed(&client.end(), message);
+        assert_failed(&client.wait(), message);
     }
 }
 
 #[test]
 fn an_endless_message_is_an_error() {
-    let server = Server::taking(1);
-    let client = Client::start(PROGRAM, server.port, &[]);
+    let server = TestServer::accepting(1);
+    let client = ClientProcess::start(PROGRAM, server.port, &[]);
     let mut sock = server.accept();
     sock.write_all("x".repeat(20_000).as_bytes()).unwrap();
-    assert_failed(&client.end(), "the message is longer than 16448 bytes");
+    assert_failed(&client.wait(), "the message is longer than 16448 bytes");
 }
 
 #[test]
 fn a_reset_is_an_error() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &[]);
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
     let sock = server.accept();
-    client.type_in("hello\n");
+    client.write_stdin("hello\n");
     // Closing a connection with unread bytes sends a reset.
     assert_eq!(sock.peek(&mut [0]).unwrap(), 1);
     drop(sock);
-    assert_failed(&client.end(), CLOSED);
+    assert_failed(&client.wait(), CLOSED);
 }
 
 #[test]
 fn a_reset_is_explained() {
-    let server = Server::taking(1);
-    let client = Client::start(PROGRAM, server.port, &[]);
+    let server = TestServer::accepting(1);
+    let client = ClientProcess::start(PROGRAM, server.port, &[]);
     reset(server.accept());
     let stderr = vec![format!("{CLOSED}: the server has reset the connection")];
-    assert_eq!(client.end(), End { code: Some(1), stdout: vec![], stderr });
+    assert_eq!(client.wait(), ClientExit { code: Some(1), stdout: vec![], stderr });
 }
 
 #[test]
@@ -192,17 +193,17 @@ fn an_ipv6_address_may_have_brackets() {
         return;
     }
     for host in ["::1", "[::1]"] {
-        let server = Server::taking_on("::1", 1);
-        let mut client = Client::start(PROGRAM, server.port, &[host]);
-        client.type_in("hello\n");
-        assert_eq!(read_frame(&server.accept()), "hello");
+        let server = TestServer::accepting_on("::1", 1);
+        let mut client = ClientProcess::start(PROGRAM, server.port, &[host]);
+        client.write_stdin("hello\n");
+        assert_eq!(recv_msg(&server.accept()), "hello");
     }
 }
 
 #[test]
 fn it_waits_for_a_server_that_does_not_read_and_drops_nothing() {
-    let server = Server::taking(1);
-    let mut client = Client::start(PROGRAM, server.port, &[]);
+    let server = TestServer::accepting(1);
+    let mut client = ClientProcess::start(PROGRAM, server.port, &[]);
     let mut sock = server.accept();
     let line = "x".repeat(16 * 1024);
     let count = 1000;
@@ -219,7 +220,7 @@ fn it_waits_for_a_server_that_does_not_read_and_drops_nothing() {
     while progress.recv_timeout(Duration::from_millis(500)).is_ok() {}
     // Messages that arrive are printed nevertheless.
     sock.write_all(b"still here\0").unwrap();
-    client.expect("still here");
+    client.expect_line("still here");
     let mut received = vec![0; (line.len() + 1) * count];
     sock.read_exact(&mut received).unwrap();
     assert!(
@@ -233,24 +234,24 @@ fn it_waits_for_a_server_that_does_not_read_and_drops_nothing() {
 fn without_a_server_it_prints_one_line_and_exits_with_1() {
     let reserved = Port::reserve().unwrap();
     let port = reserved.number();
-    let end = Client::start(PROGRAM, port, &[]).end();
+    let end = ClientProcess::start(PROGRAM, port, &[]).wait();
     assert_failed(&end, &format!("cannot connect to 127.0.0.1 port {port}: Connection refused"));
 }
 
 #[test]
 fn control_characters_are_escaped_and_a_pipe_gets_no_colours() {
-    let server = Server::taking(1);
-    let client = Client::start(PROGRAM, server.port, &[]);
+    let server = TestServer::accepting(1);
+    let client = ClientProcess::start(PROGRAM, server.port, &[]);
     server
         .accept()
         .write_all("127.0.0.1:50312: \x1b[2Jgone\nover\u{202e}\u{2028}\0".as_bytes())
         .unwrap();
-    client.expect(r"127.0.0.1:50312: \u{1b}[2Jgone\nover\u{202e}\u{2028}");
+    client.expect_line(r"127.0.0.1:50312: \u{1b}[2Jgone\nover\u{202e}\u{2028}");
 }
 
 #[test]
 fn a_closed_stdout_ends_it_without_an_error() {
-    let server = Server::taking(1);
+    let server = TestServer::accepting(1);
     let mut client = Command::new(PROGRAM)
         .args(["--port", &server.port.to_string()])
         .stdin(Stdio::piped())
@@ -261,7 +262,7 @@ fn a_closed_stdout_ends_it_without_an_error() {
     drop(client.stdout.take());
     let mut sock = server.accept();
     sock.write_all(b"one\0").unwrap();
-    assert_eq!(rest(&lines(client.stderr.take().unwrap())), [""; 0]);
+    assert_eq!(remaining_lines(&read_lines(client.stderr.take().unwrap())), [""; 0]);
     assert_eq!(client.wait().unwrap().code(), Some(0));
 }
 

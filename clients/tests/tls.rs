@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use check::Needs;
 use check::interrupted;
-use probe::dialogue::{Client, End, Server, assert_failed, reset};
+use probe::client_process::{ClientExit, ClientProcess, TestServer, assert_failed, reset};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
@@ -131,11 +131,11 @@ impl TlsServer {
 }
 
 /// Starts a client that trusts this CA, and a server with this certificate.
-fn connect(authority: &Authority, args: &[&str], identity: Identity) -> (Client, TlsServer) {
-    let server = Server::taking(1);
+fn connect(authority: &Authority, args: &[&str], identity: Identity) -> (ClientProcess, TlsServer) {
+    let server = TestServer::accepting(1);
     let ca = authority.path();
     let args = [&["--tls", "--ca", ca.to_str().unwrap()], args].concat();
-    let client = Client::start(PROGRAM, server.port, &args);
+    let client = ClientProcess::start(PROGRAM, server.port, &args);
     (client, TlsServer::new(server.accept(), identity))
 }
 
@@ -144,11 +144,11 @@ fn messages_go_both_ways_and_each_side_sends_close_notify() {
     let authority = Authority::named("a CA");
     for host in ["localhost", "127.0.0.1"] {
         let (mut client, mut server) = connect(&authority, &[host], authority.certify(host));
-        client.type_in("hello\n");
+        client.write_stdin("hello\n");
         server.expect("hello");
         server.send("127.0.0.1:50312: hello");
-        client.expect("127.0.0.1:50312: hello");
-        client.end_input();
+        client.expect_line("127.0.0.1:50312: hello");
+        client.close_stdin();
         assert_eq!(
             server.stream().read(&mut [0]).unwrap(),
             0,
@@ -158,7 +158,7 @@ fn messages_go_both_ways_and_each_side_sends_close_notify() {
         server.send_close_notify();
         drop(server);
         let stdout = vec!["127.0.0.1:50313: one more".to_owned()];
-        assert_eq!(client.end(), End { code: Some(0), stdout, stderr: vec![] });
+        assert_eq!(client.wait(), ClientExit { code: Some(0), stdout, stderr: vec![] });
     }
 }
 
@@ -174,13 +174,13 @@ fn an_end_without_close_notify_is_another_error_than_an_end_with_it() {
     ] {
         let (client, mut server) = connect(&authority, &[], authority.certify("127.0.0.1"));
         server.send("goodbye");
-        client.expect("goodbye");
+        client.expect_line("goodbye");
         if has_close_notify {
             server.send_close_notify();
         }
         drop(server);
         let stderr = vec![message.to_owned()];
-        assert_eq!(client.end(), End { code: Some(1), stdout: vec![], stderr });
+        assert_eq!(client.wait(), ClientExit { code: Some(1), stdout: vec![], stderr });
     }
 }
 
@@ -195,19 +195,19 @@ fn interrupted_system_calls_are_called_again() {
     let library = interrupted::library(folder.path()).unwrap();
     let authority = Authority::named("a CA");
     let host = "127.0.0.1";
-    let server = Server::taking(1);
+    let server = TestServer::accepting(1);
     let ca = authority.path();
     let args = ["--tls", "--ca", ca.to_str().unwrap(), host];
     let vars = [("LD_PRELOAD", library.as_str())];
-    let mut client = Client::start_with_vars(PROGRAM, server.port, &args, &vars);
+    let mut client = ClientProcess::start_with_vars(PROGRAM, server.port, &args, &vars);
     let mut server = TlsServer::new(server.accept(), authority.certify(host));
     for _ in 0..3 {
-        client.type_in("hello\n");
+        client.write_stdin("hello\n");
         server.expect("hello");
         server.send("127.0.0.1:50312: hello");
-        client.expect("127.0.0.1:50312: hello");
+        client.expect_line("127.0.0.1:50312: hello");
     }
-    client.end_input();
+    client.close_stdin();
     assert_eq!(
         server.stream().read(&mut [0]).unwrap(),
         0,
@@ -215,7 +215,7 @@ fn interrupted_system_calls_are_called_again() {
     );
     server.send_close_notify();
     drop(server);
-    assert_eq!(client.end(), End { code: Some(0), stdout: vec![], stderr: vec![] });
+    assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr: vec![] });
 }
 
 /// The client refuses each of these servers before it sends what was typed, explains the reason, and sends
@@ -268,11 +268,11 @@ fn a_server_with_a_wrong_certificate_is_refused() {
         (authority.sign(&client_params), for_clients),
     ] {
         let (mut client, mut server) = connect(&authority, &[], identity);
-        client.type_in("a secret\n");
+        client.write_stdin("a secret\n");
         let alert = server.stream().read(&mut [0]).unwrap_err();
         assert!(alert.to_string().contains("alert"), "{alert}");
         let stderr = vec![format!("{REFUSED}{reason}")];
-        assert_eq!(client.end(), End { code: Some(1), stdout: vec![], stderr });
+        assert_eq!(client.wait(), ClientExit { code: Some(1), stdout: vec![], stderr });
     }
 }
 
@@ -298,19 +298,19 @@ fn the_alert_of_a_server_that_refuses_the_client_is_explained() {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![cert], key)
             .unwrap();
-        let server = Server::taking(1);
+        let server = TestServer::accepting(1);
         let ca = authority.path();
         let args = ["--tls", "--ca", ca.to_str().unwrap()];
-        let client = Client::start(PROGRAM, server.port, &args);
+        let client = ClientProcess::start(PROGRAM, server.port, &args);
         let mut server = TlsServer::with_config(server.accept(), config);
         server.stream().read(&mut [0]).unwrap_err();
         // The client reads the alert before the connection closes: only the sending side is shut down, and
         // no unread bytes of the client cause a reset.
         server.sock.shutdown(Shutdown::Write).unwrap();
-        let end = client.end();
+        let end = client.wait();
         assert_eq!(
             end,
-            End { code: Some(1), stdout: vec![], stderr: vec![format!("{start}{reason}")] }
+            ClientExit { code: Some(1), stdout: vec![], stderr: vec![format!("{start}{reason}")] }
         );
     }
 }
@@ -321,7 +321,7 @@ fn a_reset_in_the_handshake_is_explained() {
     let (client, server) = connect(&authority, &[], authority.certify("127.0.0.1"));
     reset(server.sock);
     let reason = "the server has reset the connection: does it speak TLS?";
-    assert_failed(&client.end(), &format!("{REFUSED}{reason}"));
+    assert_failed(&client.wait(), &format!("{REFUSED}{reason}"));
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn a_server_that_does_not_speak_tls_is_refused() {
         server.sock.peek(&mut [0]).unwrap();
         server.sock.write_all(answer).unwrap();
         server.sock.shutdown(Shutdown::Write).unwrap();
-        assert_failed(&client.end(), &format!("{REFUSED}{reason}"));
+        assert_failed(&client.wait(), &format!("{REFUSED}{reason}"));
     }
 }
 
@@ -345,7 +345,7 @@ fn a_server_that_does_not_answer_is_refused_after_ten_seconds() {
     let authority = Authority::named("a CA");
     let (client, _server) = connect(&authority, &[], authority.certify("127.0.0.1"));
     assert_failed(
-        &client.end(),
+        &client.wait(),
         &format!("{REFUSED}no answer within 10s: does the server speak TLS?"),
     );
 }
@@ -388,15 +388,15 @@ fn a_ca_file_that_cannot_be_used_is_an_error_with_its_path_and_the_reason() {
         if let Some(text) = text {
             fs::write(&path, text).unwrap();
         }
-        let server = Server::taking(1);
+        let server = TestServer::accepting(1);
         let args = ["--tls", "--ca", path.to_str().unwrap()];
-        let client = Client::start(PROGRAM, server.port, &args);
-        let end = client.end();
+        let client = ClientProcess::start(PROGRAM, server.port, &args);
+        let end = client.wait();
         assert_failed(&end, &format!("Error: {}: {reason}", path.display()));
         assert!(!end.stderr[0].contains("os error"), "{end:?}");
     }
-    let server = Server::taking(1);
-    let end = Client::start(PROGRAM, server.port, &["--ca", "ca.pem"]).end();
+    let server = TestServer::accepting(1);
+    let end = ClientProcess::start(PROGRAM, server.port, &["--ca", "ca.pem"]).wait();
     assert_eq!(end.code, Some(2), "{end:?}");
 }
 
@@ -409,7 +409,7 @@ fn a_ca_file_may_begin_with_a_byte_order_mark_or_a_comment() {
         let text = fs::read_to_string(authority.path()).unwrap();
         fs::write(authority.path(), format!("{beginning}{text}")).unwrap();
         let (mut client, mut server) = connect(&authority, &[host], authority.certify(host));
-        client.type_in("hello\n");
+        client.write_stdin("hello\n");
         server.expect("hello");
     }
 }

@@ -258,9 +258,9 @@ impl QueueLimit {
         };
         let is_long = state.waiting() > QUEUE_BYTES as u64 || state.entries > QUEUE_ENTRIES;
         let is_blocked = is_over(state.blocked_since, BLOCKED_GRACE);
-        let is_late = is_over(state.oldest.map(|(_, at)| at), WRITE_DEADLINE);
+        let is_timeout = is_over(state.oldest.map(|(_, at)| at), WRITE_DEADLINE);
         let is_undrained = state.waiting() > 0 && is_over(state.closed_at, DRAIN);
-        if (is_long && is_blocked) || is_late || is_undrained {
+        if (is_long && is_blocked) || is_timeout || is_undrained {
             return Err(state.slow_consumer());
         }
         Ok(())

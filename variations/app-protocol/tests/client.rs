@@ -8,19 +8,19 @@ use std::thread;
 
 use app_protocol::{Incoming, Message};
 use check::Needs;
-use probe::PATIENCE;
-use probe::dialogue::{Server, reset};
+use probe::TIMEOUT;
+use probe::client_process::{TestServer, reset};
 use probe::port::Port;
-use probe::server::{Ended, Launch};
+use probe::server::{Exited, Launch};
 use socket2::{Domain, Socket, Type};
 
-fn run(args: &[&str]) -> Ended {
+fn run(args: &[&str]) -> Exited {
     // An error is one line, even if a backtrace is requested.
     let launch = Launch::new(env!("CARGO_BIN_EXE_app-client"), &[]).args(args);
     launch.env("RUST_BACKTRACE", "1").run_to_end().unwrap()
 }
 
-fn ask(addr: SocketAddr, args: &[&str]) -> Ended {
+fn ask(addr: SocketAddr, args: &[&str]) -> Exited {
     let (host, port) = (addr.ip().to_string(), addr.port().to_string());
     run(&[&[host.as_str(), &port], args].concat())
 }
@@ -38,7 +38,7 @@ fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
     let addr = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (sock, _) = listener.accept().unwrap();
-        sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        sock.set_read_timeout(Some(TIMEOUT)).unwrap();
         serve(sock);
     });
     addr
@@ -68,13 +68,13 @@ fn result(text: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_failed(ended: &Ended, reason: &str) {
+fn assert_failed(ended: &Exited, reason: &str) {
     assert_eq!((ended.status.code(), ended.stdout.len()), (Some(1), 0), "{ended}");
     assert!(matches!(&ended.stderr[..], [line] if line.contains(reason)), "no `{reason}`: {ended}");
 }
 
 #[track_caller]
-fn assert_prints(ended: &Ended, expected: &str) {
+fn assert_prints(ended: &Exited, expected: &str) {
     assert_eq!((ended.status.code(), &ended.stdout[..]), (Some(0), &[expected.to_owned()][..]));
     assert!(ended.stderr.is_empty(), "{ended}");
 }
@@ -189,7 +189,7 @@ fn an_ipv6_address_may_have_brackets() {
         eprintln!("skipped: this machine has no IPv6 on the loopback interface");
         return;
     }
-    let server = Server::taking_on("::1", 1);
+    let server = TestServer::accepting_on("::1", 1);
     let port = server.port.to_string();
     thread::spawn(move || {
         let mut sock = server.accept();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use app_protocol::message::{MAX_CONTENT, string_in};
 use app_protocol::{Incoming, Message};
 use probe::server::{Launch, Server};
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, wait_until};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, wait_until};
 
 fn launch(args: &[&str]) -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_app-server"), &[]).args(args)
@@ -30,8 +30,8 @@ fn search(value: &str) -> Vec<u8> {
 /// Receives the whole answer, after which the server must close the connection.
 #[track_caller]
 fn answer(client: &mut Client) -> Message {
-    let (bytes, ending) = client.bytes_to_end().unwrap();
-    assert_eq!(ending, Heard::Eof, "{}", client.transcript());
+    let (bytes, ending) = client.recv_bytes_to_end().unwrap();
+    assert_eq!(ending, Received::Eof, "{}", client.transcript());
     let mut incoming = Incoming::answer();
     let message = incoming.push(&bytes).unwrap();
     message.unwrap_or_else(|| panic!("{}", client.transcript()))
@@ -219,8 +219,8 @@ fn a_wrong_message_is_logged_and_closes_the_connection() {
         // A new server each time: of many similar lines within a second, the log shows only ten.
         let server = start();
         let mut client = connect(&server);
-        client.send_regardless(&bytes);
-        let (answer, _) = client.bytes_to_end().unwrap();
+        client.try_send(&bytes);
+        let (answer, _) = client.recv_bytes_to_end().unwrap();
         assert!(answer.is_empty(), "{}", client.transcript());
         let addr = client.addr();
         drop(client);
@@ -236,8 +236,8 @@ fn many_failures_for_one_reason_do_not_hide_another_reason() {
     let server = start();
     let fails = |bytes: &[u8]| {
         let mut client = connect(&server);
-        client.send_regardless(bytes);
-        client.bytes_to_end().unwrap();
+        client.try_send(bytes);
+        client.recv_bytes_to_end().unwrap();
         client.addr()
     };
     // More than the ten lines a second that the log shows for one reason.
@@ -282,30 +282,29 @@ fn a_client_that_never_completes_its_request_is_disconnected() {
         wait_for_log(&server, client.addr(), why);
     }
     // A byte now and then does not extend the deadline.
-    let mut client = connect(&server).patient(Duration::from_millis(50));
+    let mut client = connect(&server).with_timeout(Duration::from_millis(50));
     let announced = by_hand(
         r#"{"byteorder":"big","content-type":"x","content-encoding":"y","content-length":1000000}"#,
         b"",
     );
-    client.send_regardless(&announced);
-    let closed = wait_until(PATIENCE, || {
-        Ok(!client.send_regardless(b"x")
-            || client.hear(Duration::from_millis(50))? != Heard::Silence)
+    client.try_send(&announced);
+    let closed = wait_until(TIMEOUT, || {
+        Ok(!client.try_send(b"x") || client.recv(Duration::from_millis(50))? != Received::Timeout)
     });
     assert!(closed.unwrap(), "{}", client.transcript());
     wait_for_log(&server, client.addr(), "the content is incomplete: ");
     // The server, which allows only one client, accepts another.
-    let is_free = wait_until(PATIENCE, || {
+    let is_free = wait_until(TIMEOUT, || {
         let mut client = connect(&server);
-        client.send_regardless(&request);
-        Ok(!client.bytes_to_end()?.0.is_empty())
+        client.try_send(&request);
+        Ok(!client.recv_bytes_to_end()?.0.is_empty())
     });
     assert!(is_free.unwrap(), "{}", server.log());
 }
 
 /// Returns a client that does not read its long answer yet, and the text of the answer.
 fn with_a_long_answer(server: &Server) -> (Client, String) {
-    let mut client = Client::connect_narrow(server.addr()).unwrap();
+    let mut client = Client::connect_with_small_buffers(server.addr()).unwrap();
     let value = "v".repeat(1_000_000);
     client.send(&search(&value)).unwrap();
     wait_for_log(server, client.addr(), "text/json: ");
@@ -337,7 +336,7 @@ fn an_answer_is_sent_to_its_end_when_the_server_stops() {
     asking.send(b"\0").unwrap();
     let (mut client, expected) = with_a_long_answer(&server);
     server.signal(probe::server::Signal::TERM).unwrap();
-    client.widen().unwrap();
+    client.enlarge_recv_buffer().unwrap();
     assert_eq!(result(&mut client), expected);
     asking.expect_closed().unwrap();
     server.expect_exit("sent SIGTERM in the middle of an answer").unwrap();
@@ -348,7 +347,7 @@ fn an_announced_content_takes_no_memory_before_it_arrives() {
     const MANY: usize = 200;
     let server = start();
     expect_works(&server);
-    let Some(before) = server.figures() else { return };
+    let Some(before) = server.usage() else { return };
     let announced = by_hand(
         r#"{"byteorder":"big","content-type":"x","content-encoding":"y","content-length":1048576}"#,
         b"x",
@@ -358,7 +357,7 @@ fn an_announced_content_takes_no_memory_before_it_arrives() {
         client.send(&announced).unwrap();
     }
     expect_works(&server);
-    let more = server.figures().unwrap().resident.saturating_sub(before.resident);
+    let more = server.usage().unwrap().resident_bytes.saturating_sub(before.resident_bytes);
     assert!(more < 16 * 1024 * 1024, "{MANY} announcements take {more} bytes");
 }
 

@@ -11,10 +11,10 @@ fn echo(client: &mut Client) -> anyhow::Result<()> {
 }
 
 fn sum(client: &mut Client, answer: &str) -> anyhow::Result<()> {
-    if client.recall::<()>().is_none() {
+    if client.take_state::<()>().is_none() {
         client.expect_bytes(b"<welcome: starting in sum mode>\n")?;
     }
-    client.remember(());
+    client.set_state(());
     client.send(b"5,-9,10\n")?;
     client.expect_bytes(answer.as_bytes())
 }

@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use probe::procfs::Figures;
+use probe::procfs::Usage;
 use probe::server::{Launch, Server};
 use probe::wire::Client;
-use probe::{PATIENCE, wait_until};
+use probe::{TIMEOUT, wait_until};
 
 const WELCOME: &[u8] = b"<welcome: starting in sum mode>\n";
 const PRODUCT_MODE: &[u8] = b"<switching to product mode>\r\n";
@@ -36,13 +36,13 @@ fn exchange(client: &mut Client) {
 
 /// Waits until the server has no more descriptors open than before. Passes if the system does not report
 /// them.
-fn expect_descriptors_of(server: &Server, before: Option<Figures>) {
+fn expect_descriptors_of(server: &Server, before: Option<Usage>) {
     let has_closed_them = || {
-        let Some((now, before)) = server.figures().zip(before) else { return Ok(true) };
+        let Some((now, before)) = server.usage().zip(before) else { return Ok(true) };
         Ok(now.descriptors <= before.descriptors)
     };
-    let is_done = wait_until(PATIENCE, has_closed_them).unwrap();
-    assert!(is_done, "before: {before:?}, now: {:?}", server.figures());
+    let is_done = wait_until(TIMEOUT, has_closed_them).unwrap();
+    assert!(is_done, "before: {before:?}, now: {:?}", server.usage());
 }
 
 /// Returns lines of 64 KiB, each with a different kind of list that takes long to calculate.
@@ -76,7 +76,7 @@ fn while_others_calculate(server: &Server, clients: u32, mut exchange: impl FnMu
                     client.expect_bytes(PRODUCT_MODE).unwrap();
                     for line in lines {
                         client.send(line).unwrap();
-                        let answer = client.line().unwrap();
+                        let answer = client.recv_line().unwrap();
                         assert!(answer.starts_with(b"Product of"));
                     }
                 })
@@ -153,11 +153,11 @@ fn the_server_reads_no_more_lines_from_a_client_that_does_not_read() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other);
-    let before = server.figures();
+    let before = server.usage();
     let digits = "7".repeat(4_000);
     let lines = format!("{digits}\n").repeat(LINES);
     let mut slow = TcpStream::connect(server.addr()).unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut to_server = slow.try_clone().unwrap();
     let accepted = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -180,8 +180,8 @@ fn the_server_reads_no_more_lines_from_a_client_that_does_not_read() {
             }
         }
         assert!(last < lines.len(), "all {last} bytes were accepted, although no answer was read");
-        if let Some((before, now)) = before.zip(server.figures()) {
-            let grown = now.resident.saturating_sub(before.resident);
+        if let Some((before, now)) = before.zip(server.usage()) {
+            let grown = now.resident_bytes.saturating_sub(before.resident_bytes);
             assert!(grown < 4 << 20, "the memory has grown by {grown} bytes");
         }
         let answer = format!("Sum of input integers: '{digits}'\r\n");
@@ -220,7 +220,7 @@ fn a_thousand_clients_in_the_same_threads() {
     let server = start();
     let mut first = connect(&server);
     exchange(&mut first);
-    let alone = server.figures();
+    let alone = server.usage();
     let mut clients: Vec<_> = (0..1_000).map(|_| connect(&server)).collect();
     for client in &mut clients {
         client.send(b"1,2\n").unwrap();
@@ -228,9 +228,9 @@ fn a_thousand_clients_in_the_same_threads() {
     for client in clients.iter_mut().rev() {
         client.expect_bytes(b"Sum of input integers: '3'\r\n").unwrap();
     }
-    if let Some((alone, now)) = alone.zip(server.figures()) {
+    if let Some((alone, now)) = alone.zip(server.usage()) {
         assert_eq!(now.threads, alone.threads);
-        let each = now.resident.saturating_sub(alone.resident) / 1_000;
+        let each = now.resident_bytes.saturating_sub(alone.resident_bytes) / 1_000;
         assert!(each < 4096, "an idle client takes {each} bytes");
     }
     drop(clients);
@@ -243,7 +243,7 @@ fn a_client_that_disconnects_during_a_product_leaves_nothing_behind() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other);
-    let before = server.figures();
+    let before = server.usage();
     for line in long_lines() {
         let mut client = connect(&server);
         client.send(b"product\n").unwrap();

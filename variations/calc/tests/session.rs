@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use probe::PATIENCE;
+use probe::TIMEOUT;
 use probe::server::{Launch, Server};
 use probe::wire::Client;
 use socket2::SockRef;
@@ -98,7 +98,7 @@ fn ctrl_c_in_telnet_loses_no_byte_of_a_line() {
     for Lines { program, welcome, line, answer } in LINES {
         let server = start(program);
         let mut telnet = TcpStream::connect(server.addr()).unwrap();
-        telnet.set_read_timeout(Some(PATIENCE)).unwrap();
+        telnet.set_read_timeout(Some(TIMEOUT)).unwrap();
         let expect = |telnet: &mut TcpStream, expected: &[u8]| {
             let mut received = vec![0; expected.len()];
             telnet.read_exact(&mut received).unwrap_or_else(|err| panic!("{program}: {err}"));
@@ -260,7 +260,7 @@ fn several_lines_in_one_packet_and_one_line_in_many() {
 
         let mut client = connect(&server);
         for byte in &lines[..lines.len() - 1] {
-            if !client.send_regardless(&[*byte]) {
+            if !client.try_send(&[*byte]) {
                 break; // the server has read quit and closed
             }
         }
@@ -312,7 +312,7 @@ fn a_longer_line_is_an_error_and_the_end() {
         }
         // A client that is still sending gets the error too.
         let mut client = connect(&server);
-        client.send_regardless(too_long.repeat(4).as_bytes());
+        client.try_send(too_long.repeat(4).as_bytes());
         client.expect_bytes(b"ERROR. A line has at most 65536 bytes\n").unwrap();
         expect_end(&mut client);
         let is_warning =

@@ -5,7 +5,7 @@
 use probe::procfs;
 use probe::server::{Launch, Server};
 use probe::wire::Client;
-use probe::{PATIENCE, wait_until};
+use probe::{TIMEOUT, wait_until};
 
 const CLIENTS: usize = 100;
 
@@ -23,13 +23,13 @@ fn stacks(server: &Server) -> usize {
 }
 
 fn threads(server: &Server) -> u64 {
-    server.figures().unwrap().threads
+    server.usage().unwrap().threads
 }
 
 /// Waits until the server has this many stacks.
 fn expect_stacks(server: &Server, expected: usize) {
     let mut last = 0;
-    let is_reached = wait_until(PATIENCE, || {
+    let is_reached = wait_until(TIMEOUT, || {
         last = stacks(server);
         Ok(last == expected)
     });
@@ -40,8 +40,8 @@ fn expect_stacks(server: &Server, expected: usize) {
 fn each_client_takes_two_stacks_and_no_thread_of_the_system() {
     let server = Launch::new(env!("CARGO_BIN_EXE_chat-green"), &[]).start().unwrap();
     let mut first = Client::connect(server.addr()).unwrap();
-    first.say("here").unwrap();
-    first.expect(&format!("{}: here", first.addr())).unwrap();
+    first.send_msg("here").unwrap();
+    first.expect_msg(&format!("{}: here", first.addr())).unwrap();
     server.wait_for_log("the message", |line| line.ends_with(": here")).unwrap();
     let stacks_before = stacks(&server);
     let threads_before = threads(&server);

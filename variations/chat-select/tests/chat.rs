@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use check::Needs;
-use probe::dialogue::lines;
+use probe::client_process::read_lines;
 use probe::server::{Launch, Server, Signal};
 use probe::wire::Client;
-use probe::{PATIENCE, fail, wait_until};
+use probe::{TIMEOUT, fail, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 
@@ -31,7 +31,7 @@ fn frame(text: &str) -> Vec<u8> {
 
 /// Receives the next message.
 fn receive(client: &mut Client) -> Result<String> {
-    let bytes = client.take_when("a frame", |bytes| {
+    let bytes = client.recv_when("a frame", |bytes| {
         let len = u32::from_be_bytes(*bytes.first_chunk()?);
         Some(4 + usize::try_from(len).ok()?).filter(|len| *len <= bytes.len())
     })?;
@@ -187,7 +187,7 @@ fn many_failures_for_one_reason_do_not_hide_another_reason() -> Result<()> {
     let fails = |bytes: &[u8]| -> Result<String> {
         let mut client = Client::connect(server.addr())?;
         client.send(bytes)?;
-        client.bytes_to_end()?;
+        client.recv_bytes_to_end()?;
         Ok(client.addr().to_string())
     };
     // More than the ten lines a second that the log shows for one reason.
@@ -207,7 +207,7 @@ fn many_failures_for_one_reason_do_not_hide_another_reason() -> Result<()> {
 fn a_client_that_sends_on_after_an_error_still_receives_the_reason() -> Result<()> {
     let server = start(&[])?;
     let mut client = Client::connect(server.addr())?;
-    client.send_regardless(&frame("hello").repeat(20_000));
+    client.try_send(&frame("hello").repeat(20_000));
     let msg = receive(&mut client)?;
     assert!(msg.starts_with("server: the first message must be"), "{msg}");
     client.expect_eof()
@@ -241,7 +241,7 @@ fn a_client_that_does_not_read_for_a_second_is_disconnected() -> Result<()> {
     const GONE: &str = "(Now hung up: Client from slow@127.0.0.1)";
     let server = start(&["-q"])?;
     let (mut ann, mut bob) = pair(&server)?;
-    let mut slow = Client::connect_narrow(server.addr())?;
+    let mut slow = Client::connect_with_small_buffers(server.addr())?;
     introduce(&mut slow, "slow")?;
     expect(&mut ann, "(Connected: New client (3) from slow@127.0.0.1)")?;
     expect(&mut bob, "(Connected: New client (3) from slow@127.0.0.1)")?;
@@ -265,7 +265,7 @@ fn a_client_that_does_not_read_for_a_second_is_disconnected() -> Result<()> {
 #[test]
 fn queued_messages_are_sent_when_the_server_stops() -> Result<()> {
     let mut server = start(&[])?;
-    let mut late = Client::connect_narrow(server.addr())?;
+    let mut late = Client::connect_with_small_buffers(server.addr())?;
     introduce(&mut late, "late")?;
     let mut ann = join(&server, "ann")?;
     let texts: Vec<_> = (0..150).map(|i| format!("{i} {}", "x".repeat(1000))).collect();
@@ -273,7 +273,7 @@ fn queued_messages_are_sent_when_the_server_stops() -> Result<()> {
         ann.send(&frame(said))?;
     }
     server.wait_for_log("the last message", |line| line.contains(": 149 "))?;
-    late.widen()?; // so that it can receive everything in time
+    late.enlarge_recv_buffer()?; // so that it can receive everything in time
     server.signal(Signal::TERM)?;
     expect(&mut late, "(Connected: New client (2) from ann@127.0.0.1)")?;
     for said in &texts {
@@ -306,14 +306,14 @@ fn a_client_that_select_cannot_watch_is_told_so_and_the_room_goes_on() -> Result
     expect_works(&mut ann, &mut bob)?;
     drop(clients);
     let mut last = None;
-    let is_admitted = wait_until(PATIENCE, || {
+    let is_admitted = wait_until(TIMEOUT, || {
         let mut client = Client::connect(server.addr())?;
         client.send(&frame("NAME: again"))?;
         last = Some(receive(&mut client)?);
         Ok(last.as_deref() == Some("CLIENT: 127.0.0.1"))
     })?;
     assert!(is_admitted, "{last:?}; {addr} was refused before");
-    server.expect_alive("opened more connections than select can watch")
+    server.expect_running("opened more connections than select can watch")
 }
 
 /// A server with a keyboard. (A server of `Launch` has /dev/null as its standard input.)
@@ -337,12 +337,12 @@ fn start_with(stdin: Stdio, shell: &str) -> Result<WithKeyboard> {
     let mut command = Command::new("sh");
     command.args(["-c", shell, PROGRAM, "--name", "server", "--port", "0"]);
     let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let stdout = lines(child.stdout.take().context("no standard output")?);
-    let mut started = WithKeyboard { child, server: Server::elsewhere(([0, 0, 0, 0], 0).into()) };
-    let line = stdout.recv_timeout(PATIENCE)?;
+    let stdout = read_lines(child.stdout.take().context("no standard output")?);
+    let mut started = WithKeyboard { child, server: Server::external(([0, 0, 0, 0], 0).into()) };
+    let line = stdout.recv_timeout(TIMEOUT)?;
     let addr =
         line.strip_prefix("Listening on ").context("not the line with the address")?.parse()?;
-    started.server = Server::elsewhere(addr);
+    started.server = Server::external(addr);
     Ok(started)
 }
 
@@ -359,7 +359,7 @@ fn enter_stops_the_server_and_other_keys_do_not() -> Result<()> {
     bob.expect_eof()?;
     drop((ann, bob));
     let mut status = None;
-    wait_until(PATIENCE, || {
+    wait_until(TIMEOUT, || {
         status = started.child.try_wait()?;
         Ok(status.is_some())
     })?;
@@ -392,10 +392,10 @@ fn the_end_of_the_input_takes_no_processor_time() -> Result<()> {
     let server = start(&[])?;
     let (mut ann, mut bob) = pair(&server)?;
     expect_works(&mut ann, &mut bob)?;
-    let Some(before) = server.figures() else { return Ok(()) }; // not on this system
+    let Some(before) = server.usage() else { return Ok(()) }; // not on this system
     // This sleep waits for no event: it is the time that is measured.
     std::thread::sleep(WATCHED);
-    let cpu = server.figures().context("no figures")?.cpu.saturating_sub(before.cpu);
+    let cpu = server.usage().context("no figures")?.cpu.saturating_sub(before.cpu);
     assert!(cpu < WATCHED / 4, "{cpu:?} of {WATCHED:?}");
     Ok(())
 }

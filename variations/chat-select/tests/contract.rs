@@ -25,7 +25,7 @@ fn main() {
     /// Returns two clients: one that does not read, so that much is queued for it, and one that has sent
     /// the messages.
     fn much_queued(server: &Server) -> anyhow::Result<Vec<Client>> {
-        let mut never = Client::connect_narrow(server.addr())?;
+        let mut never = Client::connect_with_small_buffers(server.addr())?;
         never.send(&frame("NAME: never"))?;
         server.wait_for_log("its name", |line| line.ends_with("NAME: never"))?;
         let mut talker = Client::connect(server.addr())?;

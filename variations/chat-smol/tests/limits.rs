@@ -33,8 +33,8 @@ fn count_threads(server: &Server) -> Threads {
 /// Connects a client, and waits until the server has relayed a message from it.
 fn join(server: &Server) -> Client {
     let mut client = Client::connect(server.addr()).unwrap();
-    client.say("here").unwrap();
-    client.expect(&format!("{}: here", client.addr())).unwrap();
+    client.send_msg("here").unwrap();
+    client.expect_msg(&format!("{}: here", client.addr())).unwrap();
     client
 }
 

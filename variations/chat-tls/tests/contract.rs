@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use check::Profile;
 use check::{OwnServer, test_servers};
 use probe::server::Launch;
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 use probe::wire::Client;
 use rustls::{ClientConnection, Stream, version};
 
@@ -23,7 +23,7 @@ static DEV: LazyLock<PathBuf> =
 
 /// Sends a message and waits until it comes back. The client keeps its TLS state for the next time.
 fn exchange(client: &mut Client) -> Result<()> {
-    let mut tls = match client.recall::<ClientConnection>() {
+    let mut tls = match client.take_state::<ClientConnection>() {
         Some(tls) => tls,
         None => tls_client::session(tls_client::config(&DEV.join("ca.pem"), &[&version::TLS13])?)?,
     };
@@ -32,7 +32,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     stream.write_all(b"hello\0")?;
     stream.flush()?;
     while recv_msg(&mut stream)? != relayed {} // other clients send messages, too
-    client.remember(tls);
+    client.set_state(tls);
     Ok(())
 }
 
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
         fs::set_permissions(file?.path(), fs::Permissions::from_mode(0o644))?;
     }
     let args = Box::leak(Box::new(["--dev-cert", dir]));
-    let tls = Box::leak(Box::new(Tls::trusting(&DEV.join("ca.pem"))?));
+    let tls = Box::leak(Box::new(TlsSettings::with_ca(&DEV.join("ca.pem"))?));
     let server = OwnServer::new(tls_client::PROGRAM, 4040, exchange).args(args);
     let server = server.unfinished(longest_hello);
     // A client that is refused has one second for its handshake. If it speaks plaintext, the connection is

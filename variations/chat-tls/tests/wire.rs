@@ -16,8 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use probe::server::{Launch, Server, Signal};
-use probe::wire::{Client, framed};
-use probe::{PATIENCE, wait_until};
+use probe::wire::{Client, prep_msg};
+use probe::{TIMEOUT, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
@@ -73,7 +73,7 @@ fn join(certs: &Certs, server: &Server) -> Result<TlsClient> {
 /// Sends the same message several times, and waits until all of them have come back.
 fn exchange(client: &mut TlsClient, text: &str, times: usize) -> Result<()> {
     let relayed = format!("{}: {text}", client.sock.addr());
-    client.send(&framed(text).repeat(times))?;
+    client.send(&prep_msg(text).repeat(times))?;
     for _ in 0..times {
         client.expect(&relayed)?;
     }
@@ -90,7 +90,7 @@ fn kilobyte() -> String {
 
 /// Connects a client that has small buffers and reads nothing more once it is in the room.
 fn join_silent(certs: &Certs, server: &Server, ann: &mut TlsClient) -> Result<TlsClient> {
-    let sock = Client::connect_narrow(server.addr())?;
+    let sock = Client::connect_with_small_buffers(server.addr())?;
     let mut silent = TlsClient::new(sock, certs.client_config(&TLS13)?)?;
     exchange(&mut silent, "I will not read", 1)?;
     ann.expect(&format!("{}: I will not read", silent.sock.addr()))?;
@@ -99,9 +99,9 @@ fn join_silent(certs: &Certs, server: &Server, ann: &mut TlsClient) -> Result<Tl
 
 /// Checks that a client gets the message [`MANY`] times, and after that a proper end.
 fn expect_many(late: &mut TlsClient, relayed: &str) -> Result<()> {
-    late.sock.widen()?; // with small buffers, a busy machine might need more than the 3 s
+    late.sock.enlarge_recv_buffer()?; // with small buffers, a busy machine might need more than the 3 s
     let (bytes, end) = late.until_end()?;
-    let is_whole = bytes == framed(relayed).repeat(MANY);
+    let is_whole = bytes == prep_msg(relayed).repeat(MANY);
     assert!(is_whole, "{} bytes: {:?}", bytes.len(), bytes.last_chunk::<40>());
     assert_eq!(end, End::Notified);
     Ok(())
@@ -118,7 +118,7 @@ fn expect_full(certs: &Certs, server: &Server) -> Result<()> {
     let reply = (b"server: full\0".to_vec(), End::Notified);
     let is_refused = || connect(certs, server)?.until_end();
     let was_refused =
-        wait_until(PATIENCE, || Ok(is_refused().is_ok_and(|received| received == reply)))?;
+        wait_until(TIMEOUT, || Ok(is_refused().is_ok_and(|received| received == reply)))?;
     assert!(was_refused, "{}", server.log());
     Ok(())
 }
@@ -126,7 +126,7 @@ fn expect_full(certs: &Certs, server: &Server) -> Result<()> {
 /// Checks that the server does nothing for a second: a loop that does not wait takes all the processor
 /// time that it gets.
 fn expect_idle(server: &Server, situation: &str) {
-    let cpu = || server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
+    let cpu = || server.usage().map_or(Duration::ZERO, |figures| figures.cpu);
     let before = cpu();
     thread::sleep(Duration::from_secs(1)); // the second that is measured
     let used = cpu().saturating_sub(before);
@@ -174,11 +174,11 @@ fn a_slow_reader_is_disconnected_and_no_other_client_waits_for_it() -> Result<()
     exchange(&mut ann, &kilobyte(), MANY)?;
     expect_idle(&server, "a client does not read");
 
-    let before = server.figures().map_or(0, |figures| figures.resident);
+    let before = server.usage().map_or(0, |figures| figures.resident_bytes);
     for _ in 0..100 {
         exchange(&mut ann, &"x".repeat(4000), 30)?; // 12 MB in total
     }
-    let after = server.figures().map_or(0, |figures| figures.resident);
+    let after = server.usage().map_or(0, |figures| figures.resident_bytes);
     let growth = after.saturating_sub(before);
     assert!(growth < MEMORY, "{growth} bytes");
 
@@ -203,7 +203,7 @@ fn a_client_that_breaks_the_protocol_is_told_why_inside_tls() -> Result<()> {
         bob.say("whole")?;
         bob.send(bytes)?;
         let relayed = format!("{}: whole", bob.sock.addr());
-        let expected = [framed(&relayed), framed(&format!("server: {reason}"))].concat();
+        let expected = [prep_msg(&relayed), prep_msg(&format!("server: {reason}"))].concat();
         assert_eq!(bob.until_end()?, (expected, End::Notified));
         ann.expect(&relayed)?;
         wait_for_log_about(&server, &bob.sock, reason)?;
@@ -311,9 +311,9 @@ fn clients_are_not_asked_for_a_certificate_and_lengths_are_not_hidden() -> Resul
     let prefix = ann.sock.addr().to_string().len() + 2;
     for len in [1, 1000] {
         ann.say(&"x".repeat(len))?;
-        let header = bob.sock.take(5)?; // the type, a version, and the length of a record
+        let header = bob.sock.recv_bytes(5)?; // the type, a version, and the length of a record
         let record = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        bob.sock.take(record)?;
+        bob.sock.recv_bytes(record)?;
         // A record also contains the zero byte, the inner type, and the authentication tag (RFC 8446,
         // section 5.2).
         assert_eq!(record, prefix + len + 1 + 1 + 16);
@@ -342,7 +342,7 @@ fn the_log_says_when_close_notify_is_missing() -> Result<()> {
 fn a_client_that_speaks_plaintext_is_disconnected() -> Result<()> {
     let (_certs, server) = start(&[])?;
     let mut plain = Client::connect(server.addr())?;
-    plain.say("hi")?;
+    plain.send_msg("hi")?;
     plain.expect_eof()?;
     wait_for_log_about(&server, &plain, "speaks plaintext, not TLS")?;
     Ok(())
@@ -362,7 +362,7 @@ fn a_handshake_may_take_ten_seconds_and_counts_as_a_client_until_then() -> Resul
         wait_for_log_about(&server, client, "not completed within 10 s")?;
     }
     assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
-    let has_room = wait_until(PATIENCE, || Ok(join(&certs, &server).is_ok()))?;
+    let has_room = wait_until(TIMEOUT, || Ok(join(&certs, &server).is_ok()))?;
     assert!(has_room, "{}", server.log());
     Ok(())
 }

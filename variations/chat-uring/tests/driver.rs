@@ -16,10 +16,10 @@ fn start(args: &[&str]) -> (Server, String) {
     let server = Launch::new(env!("CARGO_BIN_EXE_chat-uring"), &[]).args(args).start().unwrap();
     let mut ann = Client::connect(server.addr()).unwrap();
     let mut bob = Client::connect(server.addr()).unwrap();
-    bob.say("I am here").unwrap();
-    bob.expect(&format!("{}: I am here", bob.addr())).unwrap();
-    ann.say("hello").unwrap();
-    bob.expect(&format!("{}: hello", ann.addr())).unwrap();
+    bob.send_msg("I am here").unwrap();
+    bob.expect_msg(&format!("{}: I am here", bob.addr())).unwrap();
+    ann.send_msg("hello").unwrap();
+    bob.expect_msg(&format!("{}: hello", ann.addr())).unwrap();
     let line = server.wait_for_log("a start", |line| line.contains("Runs on")).unwrap();
     (server, line)
 }

@@ -5,7 +5,7 @@
 
 use probe::server::{Launch, Server};
 use probe::wire::Client;
-use probe::{PATIENCE, wait_until};
+use probe::{TIMEOUT, wait_until};
 use tincanchat::{QUEUE_BYTES, QUEUE_BYTES_HARD, READ_TURN};
 
 /// Runs a test on a server that uses what the system offers, and on a server that uses readiness.
@@ -18,7 +18,7 @@ fn on_both(args: &[&str], test: impl Fn(&Server)) {
 
 /// Waits until the server has accepted a client.
 fn join(mut client: Client) -> Client {
-    client.say("I am here").unwrap();
+    client.send_msg("I am here").unwrap();
     expect_own(&mut client, "I am here");
     client
 }
@@ -26,12 +26,12 @@ fn join(mut client: Client) -> Client {
 /// Waits until a client gets a message that it has sent itself, and skips the messages before it.
 fn expect_own(client: &mut Client, text: &str) {
     let relayed = format!("{}: {text}", client.addr());
-    while client.frame().unwrap() != relayed.as_bytes() {}
+    while client.recv_msg().unwrap() != relayed.as_bytes() {}
 }
 
 /// Returns the resident memory of the server, in bytes.
 fn resident(server: &Server) -> u64 {
-    server.figures().unwrap().resident
+    server.usage().unwrap().resident_bytes
 }
 
 /// Tests the limit that the header of `main.rs` states. A task without a buffer needs memory, too, but less
@@ -46,7 +46,7 @@ fn a_silent_client_has_a_buffer_in_a_read() {
         let _silent: Vec<_> =
             (0..CLIENTS).map(|_| Client::connect(server.addr()).unwrap()).collect();
         let has_grown = || Ok(resident(server) - before > CLIENTS * 2 * SMALL_READ);
-        assert!(wait_until(PATIENCE, has_grown).unwrap(), "{} bytes", resident(server) - before);
+        assert!(wait_until(TIMEOUT, has_grown).unwrap(), "{} bytes", resident(server) - before);
     });
 }
 
@@ -78,14 +78,15 @@ fn queued_messages_are_not_copied_for_each_client() {
     const CLIENTS: u64 = 100;
     on_both(&[], |server| {
         let mut sender = join(Client::connect(server.addr()).unwrap());
-        let _silent: Vec<_> =
-            (0..CLIENTS).map(|_| join(Client::connect_narrow(server.addr()).unwrap())).collect();
+        let _silent: Vec<_> = (0..CLIENTS)
+            .map(|_| join(Client::connect_with_small_buffers(server.addr()).unwrap()))
+            .collect();
         let before = resident(server);
         // As many bytes as may be queued for one client. The small buffers of a narrow connection take some
         // of them.
         let texts = (0..QUEUE_BYTES / 17_000).map(|i| format!("{i:016000}"));
         for text in texts {
-            sender.say(&text).unwrap();
+            sender.send_msg(&text).unwrap();
             expect_own(&mut sender, &text);
         }
         let grown = resident(server) - before;
@@ -99,14 +100,14 @@ fn queued_messages_are_not_copied_for_each_client() {
 #[test]
 fn a_write_that_is_not_complete_does_not_let_the_queue_grow() {
     on_both(&["-q"], |server| {
-        let silent = Client::connect_narrow(server.addr()).unwrap();
+        let silent = Client::connect_with_small_buffers(server.addr()).unwrap();
         let mut sender = join(Client::connect(server.addr()).unwrap());
         let reason = format!("{}: the client does not keep up: ", silent.addr());
         // The text is short, so that a write has been incomplete for a second before the queue reaches the
         // hard limit.
         let text = "x".repeat(100);
         while server.log().count(|line| line.contains(&reason)) == 0 {
-            sender.say(&text).unwrap();
+            sender.send_msg(&text).unwrap();
             expect_own(&mut sender, &text);
         }
         let line = server.wait_for_log(&reason, |line| line.contains(&reason)).unwrap();

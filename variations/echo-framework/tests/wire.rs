@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use probe::server::{Launch, Server, Signal};
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, fail, wait_until};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, fail, wait_until};
 use socket2::SockRef;
 
 /// The longest text of a line.
@@ -64,11 +64,11 @@ fn lines_before_a_half_close_are_answered_also_a_last_line_without_an_end() -> R
         let mut client = Client::connect(server.addr())?;
         client.send(&[&b"a line\n".repeat(5000)[..], last].concat())?;
         client.half_close()?;
-        let (answers, ending) = client.bytes_to_end()?;
+        let (answers, ending) = client.recv_bytes_to_end()?;
         let answer = if last.is_empty() { Vec::new() } else { answer_to(last) };
         assert_eq!(
             (answers, ending),
-            ([answer_to(b"a line\n").repeat(5000), answer].concat(), Heard::Eof)
+            ([answer_to(b"a line\n").repeat(5000), answer].concat(), Received::Eof)
         );
     }
     server.wait_for_log("the last line", |line| line.ends_with(": unended")).map(drop)
@@ -91,8 +91,8 @@ fn a_line_that_is_too_long_ends_the_connection_after_the_answers() -> Result<()>
         }
         client.send(&[b"before\n", &longest[0][..MAX]].concat())?;
         client.send(rest)?;
-        let (answers, ending) = client.bytes_to_end()?;
-        assert_eq!((answers, ending), (answer_to(b"before\n"), Heard::Eof));
+        let (answers, ending) = client.recv_bytes_to_end()?;
+        assert_eq!((answers, ending), (answer_to(b"before\n"), Received::Eof));
         let why = format!("{}: receiving: the line is longer than {MAX} bytes", client.addr());
         server.wait_for_log(&why, |line| line.contains("WARN") && line.ends_with(&why))?;
     }
@@ -129,7 +129,7 @@ fn telnet_commands_and_erased_characters_are_not_part_of_a_line() -> Result<()> 
 fn an_urgent_byte_is_not_part_of_a_line_and_does_not_hide_the_bytes_after_it() -> Result<()> {
     let server = start()?;
     let mut telnet = TcpStream::connect(server.addr())?;
-    telnet.set_read_timeout(Some(PATIENCE))?;
+    telnet.set_read_timeout(Some(TIMEOUT))?;
     telnet.write_all(b"zero\n")?;
     let mut first_answer = [0; 15];
     telnet.read_exact(&mut first_answer)?;
@@ -149,14 +149,15 @@ fn the_server_reads_no_more_from_a_client_that_does_not_read() -> Result<()> {
     const LINES: usize = 40_000;
     let server = start()?;
     let line = [&b"x".repeat(1000)[..], b"\n"].concat();
-    let mut silent = Client::connect_narrow(server.addr())?.patient(Duration::from_secs(2));
+    let mut silent =
+        Client::connect_with_small_buffers(server.addr())?.with_timeout(Duration::from_secs(2));
     // The kernel's buffers fill up, since the server keeps only a few lines in its own memory.
-    let all_accepted = (0..LINES).all(|_| silent.send_regardless(&line));
+    let all_accepted = (0..LINES).all(|_| silent.try_send(&line));
     assert!(!all_accepted, "the server read {LINES} lines of a client that reads no answers");
     let mut other = Client::connect(server.addr())?;
     other.send(b"hello\n")?;
     other.expect_bytes(b"You said: hello\n")?;
-    let resident = server.figures().map_or(0, |it| it.resident);
+    let resident = server.usage().map_or(0, |it| it.resident_bytes);
     assert!(resident < 64 << 20, "the server takes {resident} bytes of memory");
     Ok(())
 }
@@ -175,12 +176,12 @@ fn a_thousand_clients_share_a_few_threads() -> Result<()> {
         client.expect_bytes(b"You said: hello\n")?;
     }
     // Only some systems report the number of threads.
-    let threads = server.figures().map_or(0, |it| it.threads);
+    let threads = server.usage().map_or(0, |it| it.threads);
     let processors = std::thread::available_parallelism()?.get() as u64;
     assert!(threads <= processors + 4, "{threads} threads");
     drop(clients);
     let have_left = || Ok(server.log().count(|line| line.ends_with(" disconnected")) == 1000);
-    if wait_until(PATIENCE, have_left)? {
+    if wait_until(TIMEOUT, have_left)? {
         Ok(())
     } else {
         fail("left", "1000 disconnected", server.log())

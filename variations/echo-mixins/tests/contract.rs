@@ -4,12 +4,12 @@
 fn main() {
     use check::{OwnServer, test_servers};
     use probe::fail;
-    use probe::wire::{Client, Heard, show};
+    use probe::wire::{Client, Received, show};
 
     fn hello(client: &mut Client) -> anyhow::Result<()> {
         client.send(b" hello\r\n")?;
-        let (answer, ending) = client.bytes_to_end()?;
-        if answer.ends_with(b": hello") && ending == Heard::Eof {
+        let (answer, ending) = client.recv_bytes_to_end()?;
+        if answer.ends_with(b": hello") && ending == Received::Eof {
             return Ok(());
         }
         let got = format!("{}, then {ending}", show(&answer));

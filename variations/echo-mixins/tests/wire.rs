@@ -4,8 +4,8 @@
 
 use anyhow::{Context as _, Result};
 use probe::server::{Launch, Server, Signal};
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, fail, procfs, wait_until};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, fail, procfs, wait_until};
 use rustix::process::{Pid, kill_process};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
@@ -14,7 +14,7 @@ fn start(mixin: &str) -> Result<Server> {
     let server = Launch::new(PROGRAM, &[]).args(&["--mixin", mixin, "-v"]).start()?;
     // The process that writes the line on stdout ends.
     let is_alone = || Ok(procfs::children(server.pid().context("no server")?).len() <= 1);
-    assert!(wait_until(PATIENCE, is_alone)?, "the process for stdout has not ended");
+    assert!(wait_until(TIMEOUT, is_alone)?, "the process for stdout has not ended");
     Ok(server)
 }
 
@@ -26,8 +26,8 @@ fn ask(client: &mut Client, bytes: &[u8]) -> Result<(String, Vec<u8>)> {
 }
 
 fn receive_answer(client: &mut Client) -> Result<(String, Vec<u8>)> {
-    let (answer, ending) = client.bytes_to_end()?;
-    assert_eq!(ending, Heard::Eof, "{}", client.transcript());
+    let (answer, ending) = client.recv_bytes_to_end()?;
+    assert_eq!(ending, Received::Eof, "{}", client.transcript());
     let at = answer.windows(2).position(|two| two == b": ").context("no worker in the answer")?;
     let worker = String::from_utf8(answer[..at].to_vec())?;
     let text = answer[at + 2..].to_vec();
@@ -48,7 +48,7 @@ fn connect(server: &Server) -> Result<(Client, u32)> {
     let before = workers(server);
     let client = Client::connect(server.addr())?;
     let mut new = None;
-    wait_until(PATIENCE, || {
+    wait_until(TIMEOUT, || {
         new = workers(server).into_iter().find(|pid| !before.contains(pid));
         Ok(new.is_some())
     })?;
@@ -60,7 +60,7 @@ fn send_signal(pid: u32, signal: Signal) {
 }
 
 fn wait_for_workers(server: &Server, wanted: usize) -> Result<()> {
-    if wait_until(PATIENCE, || Ok(workers(server).len() == wanted))? {
+    if wait_until(TIMEOUT, || Ok(workers(server).len() == wanted))? {
         return Ok(());
     }
     fail("waited", format!("{wanted} workers"), format!("workers {:?}", workers(server)))
@@ -118,7 +118,7 @@ fn a_client_that_leaves_without_a_request_gets_no_answer() -> Result<()> {
         let server = start(mixin)?;
         let mut client = Client::connect(server.addr())?;
         client.half_close()?;
-        assert_eq!(client.bytes_to_end()?, (Vec::new(), Heard::Eof), "{mixin}");
+        assert_eq!(client.recv_bytes_to_end()?, (Vec::new(), Received::Eof), "{mixin}");
     }
     Ok(())
 }
@@ -228,7 +228,7 @@ mod processes {
             send_signal(stopped, Signal::STOP);
             server.signal(how)?;
             server.expect_exit("sent a signal while workers were running")?;
-            assert_eq!(server.survivors(), Vec::<String>::new());
+            assert_eq!(server.leftover_processes(), Vec::<String>::new());
             client.expect_closed()?;
             client_of_stopped.expect_closed()?;
         }
@@ -243,9 +243,9 @@ mod processes {
         server.signal_all(Signal::INT)?;
         server.expect_exit("sent SIGINT to all processes")?;
         client.expect_closed()?;
-        let (_, log) = server.printed()?;
+        let (_, log) = server.output_lines()?;
         assert!(log.iter().any(|line| line.ends_with("Shutting down")), "{log:?}");
-        assert_eq!(server.survivors(), Vec::<String>::new());
+        assert_eq!(server.leftover_processes(), Vec::<String>::new());
         Ok(())
     }
 
@@ -267,9 +267,9 @@ mod processes {
         ask(&mut one, b"hello")?;
         let port = server.addr().port().to_string();
         send_signal(server.pid().unwrap(), Signal::KILL);
-        wait_until(PATIENCE, || Ok(!procfs::is_running(server.pid().unwrap())))?;
+        wait_until(TIMEOUT, || Ok(!procfs::is_running(server.pid().unwrap())))?;
         assert!(procfs::is_running(worker_of_two));
-        Launch::new(PROGRAM, &[]).args(&["--port", &port]).start_as_given().map(drop)
+        Launch::new(PROGRAM, &[]).args(&["--port", &port]).start_without_port().map(drop)
     }
 }
 
@@ -278,21 +278,21 @@ fn the_log_of_a_server_that_is_killed_is_written_to_the_end() -> Result<()> {
     let mut server = start("fork")?;
     ask(&mut Client::connect(server.addr())?, b"hello")?;
     server.signal(Signal::KILL)?;
-    server.wait(PATIENCE)?;
-    let (_, log) = server.printed()?;
+    server.wait(TIMEOUT)?;
+    let (_, log) = server.output_lines()?;
     assert!(log.iter().any(|line| line.ends_with(": hello")), "{log:?}");
     Ok(())
 }
 
 #[test]
 fn a_stderr_that_is_not_read_does_not_delay_the_end() -> Result<()> {
-    let outlet = probe::server::Outlet::Unread;
+    let outlet = probe::server::OutputTo::Unread;
     let mut server = Launch::new(PROGRAM, &[]).args(&["-v"]).stderr(outlet).start()?;
     for _ in 0..1000 {
         ask(&mut Client::connect(server.addr())?, &b"x".repeat(1000))?;
     }
     server.signal(Signal::TERM)?;
     server.expect_exit("filled stderr, sent SIGTERM")?;
-    assert_eq!(server.survivors(), Vec::<String>::new());
+    assert_eq!(server.leftover_processes(), Vec::<String>::new());
     Ok(())
 }

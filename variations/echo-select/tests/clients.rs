@@ -7,20 +7,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use check::Needs;
-use probe::PATIENCE;
+use probe::TIMEOUT;
 use probe::port::Port;
-use probe::server::{Ended, Launch};
+use probe::server::{Exited, Launch};
 
 const MULTICONN: &str = env!("CARGO_BIN_EXE_multiconn-client");
 const ONCE: &str = env!("CARGO_BIN_EXE_echo-once-client");
 const SENT: &[u8] = b"Message 1 from client.Message 2 from client.";
 
-fn run(program: &str, args: &[&str]) -> Ended {
+fn run(program: &str, args: &[&str]) -> Exited {
     // An error is one line, even if a backtrace is requested.
     Launch::new(program, &[]).args(args).env("RUST_BACKTRACE", "1").run_to_end().unwrap()
 }
 
-fn multiconn(addr: SocketAddr, args: &[&str]) -> Ended {
+fn multiconn(addr: SocketAddr, args: &[&str]) -> Exited {
     let (host, port) = (addr.ip().to_string(), addr.port().to_string());
     run(MULTICONN, &[&[host.as_str(), &port], args].concat())
 }
@@ -33,7 +33,7 @@ fn listen() -> (TcpListener, SocketAddr) {
 
 fn accept(listener: &TcpListener) -> TcpStream {
     let (sock, _) = listener.accept().unwrap();
-    sock.set_read_timeout(Some(PATIENCE)).unwrap();
+    sock.set_read_timeout(Some(TIMEOUT)).unwrap();
     sock
 }
 
@@ -45,13 +45,13 @@ fn read_all(mut sock: &TcpStream) {
 }
 
 #[track_caller]
-fn assert_failed(ended: &Ended, reason: &str) {
+fn assert_failed(ended: &Exited, reason: &str) {
     assert_eq!(ended.status.code(), Some(1), "{ended}");
     assert!(matches!(&ended.stderr[..], [line] if line.contains(reason)), "{ended}");
 }
 
 #[track_caller]
-fn assert_printed(ended: &Ended, line: &str) {
+fn assert_printed(ended: &Exited, line: &str) {
     assert!(ended.stdout.iter().any(|it| it == line), "no `{line}`: {ended}");
 }
 
@@ -212,7 +212,7 @@ fn echo_once_server_ends_after_one_client() {
     );
     assert!(ended.stderr.is_empty(), "{ended}");
     server.expect_exit("served one client").unwrap();
-    let (stdout, log) = server.printed().unwrap();
+    let (stdout, log) = server.output_lines().unwrap();
     assert_eq!(stdout, [format!("Listening on {addr}")]);
     let events = ["Connection from ", ": Hello, world", " disconnected"];
     assert_eq!(log.len(), events.len(), "{log:#?}");

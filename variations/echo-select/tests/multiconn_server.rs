@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use probe::server::{Launch, Server};
 use probe::sockdiag::unread_bytes;
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, wait_until};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, wait_until};
 
 fn start() -> Server {
     Launch::new(env!("CARGO_BIN_EXE_multiconn-server"), &[]).start().unwrap()
@@ -46,15 +46,15 @@ fn it_echoes_until_the_client_ends_its_sending_side() {
     let server = start();
     for len in [0, 1, 100_000] {
         // The kernel has room for about half of the longest echo; the rest waits in the server's queue.
-        let mut client = Client::connect_narrow(server.addr()).unwrap();
+        let mut client = Client::connect_with_small_buffers(server.addr()).unwrap();
         let bytes = varied(len);
         client.send(&bytes).unwrap();
         client.half_close().unwrap();
         let unread = || unread_bytes(server.addr(), client.addr()).unwrap_or(0);
-        assert!(wait_until(PATIENCE, || Ok(unread() == 0)).unwrap(), "{} bytes unread", unread());
-        let (echoed, ending) = client.bytes_to_end().unwrap();
+        assert!(wait_until(TIMEOUT, || Ok(unread() == 0)).unwrap(), "{} bytes unread", unread());
+        let (echoed, ending) = client.recv_bytes_to_end().unwrap();
         assert!(echoed == bytes, "{} of {len} bytes came back", echoed.len());
-        assert_eq!(ending, Heard::Eof);
+        assert_eq!(ending, Received::Eof);
         let gone = format!("Client {} disconnected", client.addr());
         server.wait_for_log(&gone, |line| line.ends_with(&gone)).unwrap();
     }
@@ -87,23 +87,23 @@ fn it_does_not_read_from_a_client_that_does_not_read() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other, b"before");
-    let before = server.figures();
-    let mut client = Client::connect_narrow(server.addr()).unwrap().patient(STUCK);
+    let before = server.usage();
+    let mut client = Client::connect_with_small_buffers(server.addr()).unwrap().with_timeout(STUCK);
     let bytes = varied(FLOOD);
     let sent = send_until_refused(&mut client, &bytes);
     assert!(sent < FLOOD, "the server accepted all {sent} bytes of a client that does not read");
-    if let Some((before, after)) = before.zip(server.figures()) {
-        let more = after.resident.saturating_sub(before.resident);
+    if let Some((before, after)) = before.zip(server.usage()) {
+        let more = after.resident_bytes.saturating_sub(before.resident_bytes);
         assert!(more < 2 * 1024 * 1024, "the server takes {more} bytes more");
-        let cpu = server.figures().unwrap().cpu;
+        let cpu = server.usage().unwrap().cpu;
         exchange(&mut other, b"the others do not wait");
-        let busy = server.figures().unwrap().cpu.saturating_sub(cpu);
+        let busy = server.usage().unwrap().cpu.saturating_sub(cpu);
         assert!(busy < Duration::from_secs(1), "{busy:?} of processor time for one exchange");
     }
     exchange(&mut other, b"still there");
     // When the client reads, it gets the whole echo.
-    client.widen().unwrap();
-    let mut client = client.patient(PATIENCE);
+    client.enlarge_recv_buffer().unwrap();
+    let mut client = client.with_timeout(TIMEOUT);
     client.half_close().unwrap();
     let mut echoed = Vec::new();
     client.read_to_end(&mut echoed).unwrap();
@@ -115,7 +115,7 @@ fn it_does_not_read_from_a_client_that_does_not_read() {
 fn a_long_stream_comes_back_through_a_narrow_connection() {
     let server = start();
     // The buffers are small, so that the server can seldom write its whole queue at once.
-    let mut client = Client::connect_narrow(server.addr()).unwrap();
+    let mut client = Client::connect_with_small_buffers(server.addr()).unwrap();
     let bytes = varied(3_000_000);
     let mut sent = 0;
     let mut echoed = 0;
@@ -131,9 +131,9 @@ fn a_long_stream_comes_back_through_a_narrow_connection() {
         }
     }
     client.half_close().unwrap();
-    let (rest, ending) = client.bytes_to_end().unwrap();
+    let (rest, ending) = client.recv_bytes_to_end().unwrap();
     assert!(rest == bytes[echoed..], "wrong after {echoed} bytes");
-    assert_eq!(ending, Heard::Eof);
+    assert_eq!(ending, Received::Eof);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_reset_in_the_middle_of_an_echo_concerns_no_other_client() {
     let server = start();
     let mut other = connect(&server);
     exchange(&mut other, b"before");
-    let mut client = Client::connect_narrow(server.addr()).unwrap().patient(STUCK);
+    let mut client = Client::connect_with_small_buffers(server.addr()).unwrap().with_timeout(STUCK);
     send_until_refused(&mut client, &varied(FLOOD));
     let addr = client.addr();
     client.reset().unwrap();
@@ -165,7 +165,7 @@ fn one_thread_serves_all_clients() {
     for (i, client) in clients.iter_mut().enumerate().rev() {
         client.expect_bytes(format!("{i}\n").as_bytes()).unwrap();
     }
-    if let Some(figures) = server.figures() {
+    if let Some(figures) = server.usage() {
         assert!(
             figures.threads <= 2,
             "more than a thread for the clients and one for the log: {figures:?}"

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use probe::PATIENCE;
+use probe::TIMEOUT;
 use probe::server::{Launch, Server};
 use probe::wire::Client;
 use socket2::SockRef;
@@ -58,7 +58,7 @@ impl Program {
 
     /// Waits until a client receives this text from this sender; ignores other lines.
     fn wait_for(self, client: &mut Client, name: &str, text: &str) -> Result<()> {
-        while client.line()? != self.relayed(name, text) {}
+        while client.recv_line()? != self.relayed(name, text) {}
         Ok(())
     }
 }
@@ -159,7 +159,7 @@ fn ctrl_c_in_telnet_loses_no_byte_of_a_line() -> Result<()> {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
         let mut telnet = TcpStream::connect(server.addr())?;
-        telnet.set_read_timeout(Some(PATIENCE))?;
+        telnet.set_read_timeout(Some(TIMEOUT))?;
         if program.has_names {
             telnet.write_all(b"login ann\r\n")?;
         }
@@ -282,7 +282,7 @@ fn lines_before_a_half_close_are_relayed_to_their_sender_too() -> Result<()> {
 fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()> {
     for program in BOTH {
         let server = program.start()?;
-        let never = program.log_in(Client::connect_narrow(server.addr())?, "never")?;
+        let never = program.log_in(Client::connect_with_small_buffers(server.addr())?, "never")?;
         let addr = never.addr();
         let mut bob = program.join(&server, "bob")?;
         let mut is_told = false;
@@ -298,7 +298,7 @@ fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()>
             talker.send(&program.line(&text).repeat(20))?;
             talker.send(&program.line("done"))?;
             let done = program.relayed(&format!("talker{n}"), "done");
-            while bob.line().map(|line| {
+            while bob.recv_line().map(|line| {
                 is_told |= line == b"never has left the room.\r\n";
                 line != done
             })? {}
@@ -311,7 +311,7 @@ fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()>
             line.ends_with(&format!("Client {addr} disconnected"))
         })?;
         while program.has_names && !is_told {
-            is_told = bob.line()? == b"never has left the room.\r\n";
+            is_told = bob.recv_line()? == b"never has left the room.\r\n";
         }
     }
     Ok(())
@@ -323,7 +323,8 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
     use probe::server::Signal;
     for program in BOTH {
         let mut server = program.start()?;
-        let mut late = program.log_in(Client::connect_narrow(server.addr())?, "late")?;
+        let mut late =
+            program.log_in(Client::connect_with_small_buffers(server.addr())?, "late")?;
         let mut ann = program.join(&server, "ann")?;
         let text = "q".repeat(2000);
         for _ in 0..80 {
@@ -334,9 +335,9 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
         }
         server.signal(Signal::TERM)?;
         ann.expect_eof()?; // ann has received everything, so she is disconnected
-        late.widen()?;
-        let (bytes, end) = late.bytes_to_end()?;
-        assert_eq!(end, probe::wire::Heard::Eof);
+        late.enlarge_recv_buffer()?;
+        let (bytes, end) = late.recv_bytes_to_end()?;
+        assert_eq!(end, probe::wire::Received::Eof);
         let count = bytes.windows(2000).filter(|it| *it == text.as_bytes()).count();
         assert_eq!(count, 80);
         server.expect_exit("sent SIGTERM with much queued")?;
@@ -354,7 +355,7 @@ fn the_kernel_probes_idle_clients() -> Result<()> {
         let port = |port: u16| format!(":{port:04X}");
         let ends = [port(server.addr().port()), port(idle.addr().port())];
         let mut timer = String::new();
-        let has_timer = probe::wait_until(PATIENCE, || {
+        let has_timer = probe::wait_until(TIMEOUT, || {
             let table = std::fs::read_to_string("/proc/net/tcp")?;
             let fields =
                 |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

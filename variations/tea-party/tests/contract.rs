@@ -16,22 +16,22 @@ fn new_word() -> String {
 
 /// Waits until a client receives this line; ignores the lines of other clients.
 fn wait_for(client: &mut Client, line: &str) -> anyhow::Result<()> {
-    while client.line()? != format!("{line}\r\n").into_bytes() {}
+    while client.recv_line()? != format!("{line}\r\n").into_bytes() {}
     Ok(())
 }
 
 fn simple_chat(client: &mut Client) -> anyhow::Result<()> {
-    if client.recall::<()>().is_none() {
+    if client.take_state::<()>().is_none() {
         client.expect_bytes(b"Welcome to TestChat\r\n")?;
     }
-    client.remember(());
+    client.set_state(());
     let word = new_word();
     client.send(&line(&word))?;
     wait_for(client, &word)
 }
 
 fn tea_party(client: &mut Client) -> anyhow::Result<()> {
-    let name = if let Some(name) = client.recall::<String>() {
+    let name = if let Some(name) = client.take_state::<String>() {
         name
     } else {
         client.expect_bytes(b"Welcome to TestChat\r\n")?;
@@ -42,7 +42,7 @@ fn tea_party(client: &mut Client) -> anyhow::Result<()> {
     let word = new_word();
     client.send(&line(&format!("say {word}")))?;
     wait_for(client, &format!("{name}: {word}"))?;
-    client.remember(name);
+    client.set_state(name);
     Ok(())
 }
 
@@ -52,7 +52,7 @@ fn line(text: &str) -> Vec<u8> {
 
 /// Connects a client that does not read, and three others, which send many lines.
 fn much_queued(server: &Server, first: &str, say: &str) -> anyhow::Result<Vec<Client>> {
-    let mut clients = vec![Client::connect_narrow(server.addr())?];
+    let mut clients = vec![Client::connect_with_small_buffers(server.addr())?];
     for _ in 0..3 {
         clients.push(Client::connect(server.addr())?);
     }

@@ -429,7 +429,7 @@ fn help_lists_every_command() -> Result<()> {
     let mut ann = join(&server, "ann")?;
     ask(&mut ann, "help", &["The following commands are known:"])?;
     for word in ["login", "say", "tell", "look", "who", "rooms", "join", "help", "logout"] {
-        let line = String::from_utf8(ann.line()?)?;
+        let line = String::from_utf8(ann.recv_line()?)?;
         assert!(line.starts_with(&format!("  {word} ")) && line.ends_with("\r\n"), "{line:?}");
     }
     expect(&mut ann, "A / before each is allowed.")?;

@@ -355,15 +355,15 @@ impl Client {
             self.start_closing(Closing::at_once(), Err(err));
             return true;
         }
-        let is_late = self.send_queue.is_empty() && self.is_late(timeout);
-        if is_late {
+        let is_timeout = self.send_queue.is_empty() && self.is_timeout(timeout);
+        if is_timeout {
             self.handle_timeout(date);
         }
-        is_late
+        is_timeout
     }
 
     /// Reports whether the input that the server waits for is late.
-    fn is_late(&self, timeout: Duration) -> bool {
+    fn is_timeout(&self, timeout: Duration) -> bool {
         let waited = self.waiting_since.elapsed();
         let Some(last_answer_at) = self.last_answer_at else {
             return waited >= timeout; // the next request, or the rest of its head, is late

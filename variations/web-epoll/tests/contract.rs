@@ -5,7 +5,7 @@ fn main() {
     use check::{OwnServer, test_servers};
     use probe::server::Server;
     use probe::wire::Client;
-    use probe::{PATIENCE, wait_until};
+    use probe::{TIMEOUT, wait_until};
 
     /// The longest head, as in `http.rs`.
     const MAX_HEAD: usize = 16 * 1024;
@@ -15,7 +15,7 @@ fn main() {
     fn hello(client: &mut Client) -> anyhow::Result<()> {
         client.send(REQUEST)?;
         client.expect_bytes(b"HTTP/1.1 200 OK\r\n")?;
-        client.take_when("the end of a head", |bytes| {
+        client.recv_when("the end of a head", |bytes| {
             bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
         })?;
         client.expect_bytes(b"Hello from Epoll Server!")
@@ -23,11 +23,11 @@ fn main() {
 
     /// Connects a client that sends many requests and reads no answer.
     fn much_queued(server: &Server) -> anyhow::Result<Vec<Client>> {
-        let mut never = Client::connect_narrow(server.addr())?;
+        let mut never = Client::connect_with_small_buffers(server.addr())?;
         never.send(&REQUEST.repeat(3000))?;
         // The kernel's buffers have no room for that many answers, so the server keeps some in its queue.
         let has_answered = || Ok(server.log().count(|line| line.ends_with("GET / 200")) >= 700);
-        anyhow::ensure!(wait_until(PATIENCE, has_answered)?, "too few answers\n{}", server.log());
+        anyhow::ensure!(wait_until(TIMEOUT, has_answered)?, "too few answers\n{}", server.log());
         Ok(vec![never])
     }
 

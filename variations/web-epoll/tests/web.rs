@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use probe::server::{Launch, Server, Signal};
 use probe::wire::Client;
-use probe::{PATIENCE, fail, wait_until};
+use probe::{TIMEOUT, fail, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_web-epoll");
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -41,7 +41,7 @@ impl Answer {
 
 /// Receives the next answer. The answer to a HEAD request has no body.
 fn answer(client: &mut Client, has_body: bool) -> Result<Answer> {
-    let head = client.take_when("the head of an answer", |bytes| {
+    let head = client.recv_when("the head of an answer", |bytes| {
         bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
     })?;
     let head = String::from_utf8(head)?;
@@ -57,7 +57,7 @@ fn answer(client: &mut Client, has_body: bool) -> Result<Answer> {
     let mut answer = Answer { code, fields, body: String::new() };
     let len = answer.field("Content-Length").context("a length")?.parse()?;
     if has_body {
-        answer.body = String::from_utf8(client.take(len)?)?;
+        answer.body = String::from_utf8(client.recv_bytes(len)?)?;
     }
     Ok(answer)
 }
@@ -107,7 +107,7 @@ fn the_date_changes() -> Result<()> {
     let server = start(&[])?;
     let mut client = ask(&server, GET)?;
     let first = expect(&mut client, 200)?.field("Date").map(str::to_owned);
-    let has_changed = wait_until(PATIENCE, || {
+    let has_changed = wait_until(TIMEOUT, || {
         client.send(GET.as_bytes())?;
         Ok(expect(&mut client, 200)?.field("Date").map(str::to_owned) != first)
     })?;
@@ -188,7 +188,7 @@ fn requests_may_be_cut_anywhere() -> Result<()> {
 fn thousands_of_requests_are_answered_although_the_client_reads_slowly() -> Result<()> {
     const COUNT: usize = 3000;
     let server = start(&["-q"])?;
-    let mut client = Client::connect_narrow(server.addr())?;
+    let mut client = Client::connect_with_small_buffers(server.addr())?;
     client.send(&GET.repeat(COUNT).into_bytes())?;
     client.half_close()?;
     for _ in 0..COUNT {
@@ -350,7 +350,7 @@ fn heads_have_limits_of_size_and_count() -> Result<()> {
         (format!("GET / HTTP/1.1\r\n{}", "b".repeat(16 * 1024)), 431),
     ] {
         let mut client = Client::connect(server.addr())?;
-        client.send_regardless(request.as_bytes());
+        client.try_send(request.as_bytes());
         let got = expect(&mut client, code)?;
         assert!(!got.is_kept());
         client.expect_closed()?;
@@ -362,7 +362,7 @@ fn heads_have_limits_of_size_and_count() -> Result<()> {
 fn a_head_that_takes_too_long_is_answered_with_408_and_others_do_not_wait() -> Result<()> {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let server = start(&["--timeout", "2"])?;
-    let mut slow = Client::connect(server.addr())?.patient(Duration::from_secs(1));
+    let mut slow = Client::connect(server.addr())?.with_timeout(Duration::from_secs(1));
     let start_time = Instant::now();
     let mut bytes = GET.bytes();
     let got = loop {
@@ -370,13 +370,13 @@ fn a_head_that_takes_too_long_is_answered_with_408_and_others_do_not_wait() -> R
         expect(&mut ask(&server, GET)?, 200)?;
         match expect(&mut slow, 408) {
             Ok(got) => break got,
-            Err(_) if start_time.elapsed() < PATIENCE => {} // no answer yet, after one second
+            Err(_) if start_time.elapsed() < TIMEOUT => {} // no answer yet, after one second
             Err(err) => return Err(err),
         }
     };
     assert!(start_time.elapsed() >= TIMEOUT, "after {:?}", start_time.elapsed());
     assert!(!got.is_kept());
-    slow.patient(PATIENCE).expect_eof()
+    slow.with_timeout(TIMEOUT).expect_eof()
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn an_idle_connection_is_closed_without_an_answer() -> Result<()> {
     }
     // Empty lines are not the beginning of a request.
     let mut dribbles = Client::connect(server.addr())?;
-    let has_ended = wait_until(PATIENCE, || Ok(!dribbles.send_regardless(b"\r\n")))?;
+    let has_ended = wait_until(TIMEOUT, || Ok(!dribbles.try_send(b"\r\n")))?;
     assert!(has_ended);
     Ok(())
 }
@@ -482,9 +482,9 @@ fn the_rest_of_a_connection_is_not_read_forever() -> Result<()> {
     }
     let is_its_end = |line: &str| line.ends_with(&format!("Client {addr} disconnected"));
     let (mut is_cut, mut has_stopped) = (false, false);
-    wait_until(2 * PATIENCE, || {
+    wait_until(2 * TIMEOUT, || {
         has_stopped |= server.log().count(is_its_end) > 0;
-        is_cut |= !endless.send_regardless(&[b'x'; 100]);
+        is_cut |= !endless.try_send(&[b'x'; 100]);
         Ok(is_cut && has_stopped)
     })?;
     assert!(has_stopped && is_cut, "stopped: {has_stopped}, cut: {is_cut}");
@@ -494,8 +494,8 @@ fn the_rest_of_a_connection_is_not_read_forever() -> Result<()> {
 #[test]
 fn a_client_that_does_not_read_is_disconnected_and_takes_little_memory() -> Result<()> {
     let server = start(&["-q"])?;
-    let mut never = Client::connect_narrow(server.addr())?;
-    never.send_regardless(GET.repeat(5000).as_bytes());
+    let mut never = Client::connect_with_small_buffers(server.addr())?;
+    never.try_send(GET.repeat(5000).as_bytes());
     expect(&mut ask(&server, GET)?, 200)?;
     let is_warning = |line: &str| line.contains("does not keep up");
     let line = server.wait_for_log("how much was queued", is_warning)?;
@@ -506,7 +506,7 @@ fn a_client_that_does_not_read_is_disconnected_and_takes_little_memory() -> Resu
 
 #[test]
 fn the_server_goes_on_after_it_had_no_descriptors_left() -> Result<()> {
-    let launch = Launch::new(PROGRAM, &[]).args(&["--max-clients", "2000"]).descriptors(40);
+    let launch = Launch::new(PROGRAM, &[]).args(&["--max-clients", "2000"]).descriptor_limit(40);
     let server = launch.start()?;
     let clients: Vec<_> = (0..60).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
     server.wait_for_log("a lack of descriptors", |line| line.contains("trying again"))?;
@@ -534,11 +534,11 @@ fn answers_contain_nothing_that_was_sent_and_the_log_escapes_it() -> Result<()> 
 fn queued_answers_are_delivered_when_the_server_stops() -> Result<()> {
     const COUNT: usize = 700;
     let mut server = start(&["-v"])?;
-    let mut late = Client::connect_narrow(server.addr())?;
+    let mut late = Client::connect_with_small_buffers(server.addr())?;
     late.send(GET.repeat(COUNT).as_bytes())?;
     let has_answered = || Ok(server.log().count(|line| line.ends_with("GET / 200")) == COUNT);
-    assert!(wait_until(PATIENCE, has_answered)?);
-    late.widen()?;
+    assert!(wait_until(TIMEOUT, has_answered)?);
+    late.enlarge_recv_buffer()?;
     server.signal(Signal::TERM)?;
     for _ in 0..COUNT {
         expect(&mut late, 200)?;

@@ -9,22 +9,22 @@ use anyhow::{Result, bail};
 use crate::log_events as events;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::{Finding, OwnServer, Profile, ServerUnderTest, Serves, Source};
-use probe::server::{Ended, Launch, Lines, Server};
+use probe::server::{Exited, Launch, OutputLines, Server};
 use probe::sockdiag::unread_bytes;
-use probe::tape::Tape;
-use probe::tls::Tls;
-use probe::wire::{Client, Heard, framed};
-use probe::{Failure, Said, fail_late, wait_until};
-use watch::{Recording, Whom};
+use probe::tape::Record;
+use probe::tls::TlsSettings;
+use probe::wire::{Client, Received, prep_msg};
+use probe::{Description, Failure, fail_timeout, wait_until};
+use watch::{Processes, Recording};
 
 /// What one check works with: the server to start, and a record of what happens.
 #[derive(Debug)]
 pub struct Bench {
     server: ServerUnderTest,
-    tape: Tape,
+    tape: Record,
     chance: RefCell<fastrand::Rng>,
     story: RefCell<Option<String>>,
-    printed: RefCell<Vec<(Lines, Lines)>>,
+    printed: RefCell<Vec<(OutputLines, OutputLines)>>,
     survivors: RefCell<Vec<String>>,
     /// A library that is loaded into its servers before their own.
     preloaded: RefCell<Option<String>>,
@@ -42,7 +42,7 @@ impl Bench {
         Self {
             chance: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
             server,
-            tape: Tape::default(),
+            tape: Record::default(),
             story: RefCell::default(),
             printed: RefCell::default(),
             survivors: RefCell::default(),
@@ -97,7 +97,7 @@ impl Bench {
 
     /// Makes the bytes that bring a text into the log.
     pub(crate) fn text_in_log(&self) -> Option<fn(&str) -> Vec<u8>> {
-        self.own().map_or(Some(framed), |it| it.text)
+        self.own().map_or(Some(prep_msg), |it| it.text)
     }
 
     /// Whether a client that is silent makes the others wait.
@@ -119,7 +119,7 @@ impl Bench {
 
     /// A newcomer's whole request: a message that is answered.
     pub(super) fn request(&self, text: &str) -> Vec<u8> {
-        self.first_exchange().map_or_else(|| framed(text), |it| (it.request)())
+        self.first_exchange().map_or_else(|| prep_msg(text), |it| (it.request)())
     }
 
     /// A message that has begun and not ended.
@@ -146,8 +146,8 @@ impl Bench {
             None => bail!("there is no command"),
         };
         let server = match &self.server.source {
-            Source::Running(addr) => return Ok(Server::elsewhere(*addr)),
-            Source::Command(words) => prepared(words)?.start_anything()?,
+            Source::Running(addr) => return Ok(Server::external(*addr)),
+            Source::Command(words) => prepared(words)?.start_any()?,
             Source::Own(words) => prepared(words)?.start()?,
         };
         Ok(self.remember(server))
@@ -156,7 +156,7 @@ impl Bench {
     fn remember(&self, server: Server) -> Server {
         self.printed.borrow_mut().push((server.stdout().clone(), server.log().clone()));
         if let (true, Some(pid)) = (self.watches, server.pid()) {
-            *self.recording.borrow_mut() = Recording::begin(Whom::Group(pid));
+            *self.recording.borrow_mut() = Recording::begin(Processes::Group(pid));
         }
         server
     }
@@ -168,23 +168,23 @@ impl Bench {
 
     /// Such a client that has shaken no hands, where there is TLS.
     pub fn connect_bare(&self, server: &Server) -> Result<Client> {
-        Ok(Client::connect(server.addr())?.on_tape(&self.tape).patient(self.patience()))
+        Ok(Client::connect(server.addr())?.record_in(&self.tape).with_timeout(self.patience()))
     }
 
     /// Such a client with little room for what it does not read.
     pub fn connect_narrow(&self, server: &Server) -> Result<Client> {
-        let client = Client::connect_narrow(server.addr())?;
-        self.ready(client.on_tape(&self.tape).patient(self.patience()))
+        let client = Client::connect_with_small_buffers(server.addr())?;
+        self.ready(client.record_in(&self.tape).with_timeout(self.patience()))
     }
 
     /// A client of which there are too many to be told of.
     pub fn connect_untold(&self, server: &Server) -> Result<Client> {
-        self.ready(Client::connect(server.addr())?.patient(self.patience()))
+        self.ready(Client::connect(server.addr())?.with_timeout(self.patience()))
     }
 
     fn ready(&self, client: Client) -> Result<Client> {
         match &self.server.tls {
-            Some(tls) => client.inside(tls),
+            Some(tls) => client.start_tls(tls),
             None => Ok(client),
         }
     }
@@ -197,7 +197,10 @@ impl Bench {
 
     /// What a bare client begins with: a handshake, or a message.
     pub(super) fn beginning(&self) -> Result<Vec<u8>> {
-        self.server.tls.as_ref().map_or_else(|| Ok(self.one_and_a_half()), Tls::hello)
+        self.server
+            .tls
+            .as_ref()
+            .map_or_else(|| Ok(self.one_and_a_half()), TlsSettings::client_hello)
     }
 
     /// A whole message, and one that has begun.
@@ -242,22 +245,22 @@ impl Bench {
 
     /// Starts what was prepared with a port of its own.
     pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_as_given()?))
+        Ok(self.remember(launch.start_without_port()?))
     }
 
     /// Starts what was prepared with a port of its own; returns how it ended if it ends instead.
-    pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Ended>> {
-        Ok(launch.start_or_end()?.map(|server| self.remember(server)))
+    pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Exited>> {
+        Ok(launch.start_or_exit()?.map(|server| self.remember(server)))
     }
 
     /// Starts what was prepared so that it cannot say where it listens.
     pub fn run_unheard(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_unheard()?))
+        Ok(self.remember(launch.start_with_unread_stdout()?))
     }
 
     /// Notes what a server has left behind.
     pub fn note_survivors(&self, server: &Server) {
-        self.survivors.borrow_mut().extend(server.survivors());
+        self.survivors.borrow_mut().extend(server.leftover_processes());
     }
 
     /// What servers have left behind.
@@ -274,7 +277,7 @@ impl Bench {
         }
         let mut output = String::new();
         for (stdout, log) in self.printed.borrow().iter() {
-            output += &Lines::marked(stdout, log);
+            output += &OutputLines::labelled(stdout, log);
         }
         let threads = self.threads();
         Finding { failure, picture: self.tape.picture(), threads, output }
@@ -308,7 +311,7 @@ impl Bench {
         if let Some(protocol) = self.protocol() {
             return (protocol.exchange)(client);
         }
-        client.say(text)?;
+        client.send_msg(text)?;
         self.expect_answer(client, text)
     }
 
@@ -317,10 +320,12 @@ impl Bench {
     pub fn expect_own(&self, client: &mut Client, text: &str) -> Result<()> {
         let answer = self.answer(client.addr(), text);
         loop {
-            match client.hear(client.patience())? {
-                Heard::Frame(frame) if frame == answer.as_bytes() => return Ok(()),
-                Heard::Frame(frame) if self.is_of_another(&frame, client) => {}
-                other => return Err(client.failure(Said::bytes(framed(&answer), ""), other)),
+            match client.recv(client.timeout())? {
+                Received::Msg(frame) if frame == answer.as_bytes() => return Ok(()),
+                Received::Msg(frame) if self.is_of_another(&frame, client) => {}
+                other => {
+                    return Err(client.failure(Description::bytes(prep_msg(&answer), ""), other));
+                }
             }
         }
     }
@@ -349,12 +354,12 @@ impl Bench {
         if let Some(protocol) = self.protocol() {
             return (protocol.exchange)(client);
         }
-        client.say(text)?;
+        client.send_msg(text)?;
         if self.profile().is_echo() {
             return self.expect_answer(client, text);
         }
         let answer = self.answer(client.addr(), text).into_bytes();
-        while client.frame()? != answer {}
+        while client.recv_msg()? != answer {}
         Ok(())
     }
 
@@ -365,11 +370,11 @@ impl Bench {
             if let Some(protocol) = self.protocol() {
                 return Ok((protocol.exchange)(&mut client).is_ok());
             }
-            client.send_regardless(b"again\0");
+            client.try_send(b"again\0");
             let answer = self.answer(client.addr(), "again").into_bytes();
-            Ok(client.hear(self.patience())? == Heard::Frame(answer))
+            Ok(client.recv(self.patience())? == Received::Msg(answer))
         })?;
-        if done { Ok(()) } else { fail_late("tried again and again", "to be served", "never") }
+        if done { Ok(()) } else { fail_timeout("tried again and again", "to be served", "never") }
     }
 
     /// A client that the server of this project knows of: a chat has relayed a word of it, an echo
@@ -387,10 +392,10 @@ impl Bench {
     /// Lets a client send what is wrong, and leave.
     pub fn misbehave(&self, server: &Server) -> Result<()> {
         let mut bad = Client::connect(server.addr())?;
-        bad.send_regardless(b"\xff\0");
+        bad.try_send(b"\xff\0");
         // What is wrong in a protocol of its own, and what comes of it, is not known here.
         if self.own().is_none() {
-            bad.rest()?;
+            bad.recv_msgs_to_end()?;
         }
         Ok(())
     }
@@ -400,11 +405,11 @@ impl Bench {
 /// tells.
 pub fn wait_until_read(client: &Client) -> Result<()> {
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
-    if wait_until(client.patience(), || Ok(unread() == 0))? {
+    if wait_until(client.timeout(), || Ok(unread() == 0))? {
         return Ok(());
     }
     let got = format!("{} bytes are still unread", unread());
-    fail_late(client.transcript(), "the server reads what it was sent", got)
+    fail_timeout(client.transcript(), "the server reads what it was sent", got)
 }
 
 /// Does something while the server stands still, so that it finds all of it at once; where a server
@@ -483,13 +488,13 @@ impl<'a> Room<'a> {
 
     /// One says something, and all hear it next.
     pub fn say(&mut self, who: usize, text: &str) -> Result<()> {
-        self.members[who].say(text)?;
+        self.members[who].send_msg(text)?;
         self.hear(&self.bench.said(self.members[who].addr(), text))
     }
 
     /// All members hear this next.
     pub fn hear(&mut self, text: &str) -> Result<()> {
-        self.members.iter_mut().try_for_each(|member| member.expect(text))
+        self.members.iter_mut().try_for_each(|member| member.expect_msg(text))
     }
 
     /// One says many things of one kind, a few at a time, and all hear each.
@@ -501,9 +506,9 @@ impl<'a> Room<'a> {
         let mut left = times;
         while left > 0 {
             let now = left.min(batch);
-            self.members[who].send(&framed(text).repeat(now))?;
+            self.members[who].send(&prep_msg(text).repeat(now))?;
             for member in &mut self.members {
-                (0..now).try_for_each(|_| member.expect(&relay))?;
+                (0..now).try_for_each(|_| member.expect_msg(&relay))?;
             }
             left -= now;
         }

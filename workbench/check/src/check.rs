@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use probe::Failure;
-use probe::server::NotStarted;
-use probe::tls::Tls;
+use probe::server::StartError;
+use probe::tls::TlsSettings;
 
 use crate::profile::{CHATS, TIN_CANS};
 use crate::{Bench, Needs, OwnServer, Profile, ServerUnderTest, Serves};
@@ -191,7 +191,7 @@ pub enum Verdict {
     /// The check could not find out, and why.
     Undecided(String),
     /// The server did not start.
-    NotStarted(NotStarted),
+    NotStarted(StartError),
 }
 
 /// A failure, with what happened around it.
@@ -262,7 +262,7 @@ impl Check {
     /// Why it makes no sense with what is between such a server and its clients.
     #[must_use]
     pub fn is_senseless(&self, server: &ServerUnderTest) -> Option<&'static str> {
-        let ends_both = server.tls.as_ref().is_some_and(Tls::ends_both);
+        let ends_both = server.tls.as_ref().is_some_and(TlsSettings::ends_both_directions);
         (self.needs == Needs::HalfClose && ends_both).then_some(
             "in TLS 1.2, who reads close_notify ends both directions at once, what is queued \
              included (RFC 5246 section 7.2.1)",
@@ -305,7 +305,7 @@ impl Check {
             (Err(err), _) => match err.downcast::<Failure>() {
                 Ok(_) if asked == Asked::Limit => Verdict::Passed,
                 Ok(failure) => Verdict::Failed(bench.finding(failure)),
-                Err(err) => match err.downcast::<NotStarted>() {
+                Err(err) => match err.downcast::<StartError>() {
                     Ok(not_started) => Verdict::NotStarted(not_started),
                     Err(err) => Verdict::Undecided(format!("{err:#}")),
                 },

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 
-use probe::server::{Lines, Server};
-use probe::{PATIENCE, fail, wait_until};
+use probe::server::{OutputLines, Server};
+use probe::{TIMEOUT, fail, wait_until};
 
 /// Whether a line reports an event: its text ends the line and does not begin inside a word.
 pub fn reports(line: &str, event: &str) -> bool {
@@ -33,13 +33,13 @@ pub fn wait_for(server: &Server, event: &str) -> Result<()> {
 }
 
 /// How many lines report an event.
-pub fn count(log: &Lines, event: &str) -> usize {
+pub fn count(log: &OutputLines, event: &str) -> usize {
     log.count(|line| reports(line, event))
 }
 
 /// The log must have one line for the event, or get one, and no more so far.
-pub fn expect_once(log: &Lines, event: &str) -> Result<()> {
-    log.wait_for(PATIENCE, |line| reports(line, event));
+pub fn expect_once(log: &OutputLines, event: &str) -> Result<()> {
+    log.wait_for(TIMEOUT, |line| reports(line, event));
     match count(log, event) {
         1 => Ok(()),
         n => fail("read the log", format!("one line `{event}`"), format!("{n} of\n{log}")),
@@ -54,7 +54,7 @@ pub fn expect_all_left_but(server: &Server, stay: usize) -> Result<()> {
         let left = log.count(|line| line.contains("Client ") && line.ends_with(" disconnected"));
         (came, left)
     };
-    if wait_until(PATIENCE, || Ok(gone().0 == gone().1 + stay))? {
+    if wait_until(TIMEOUT, || Ok(gone().0 == gone().1 + stay))? {
         return Ok(());
     }
     let (came, left) = gone();

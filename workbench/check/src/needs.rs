@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;
 
-use probe::server::{BE_USER, DROP_LOW_PORTS};
+use probe::server::{AS_USER, WITHOUT_LOW_PORTS};
 
 use crate::mutants;
 use crate::server_under_test::Source;
@@ -69,7 +69,7 @@ fn can_be_another_user() -> bool {
     let user = ["--reuid=65534", "--regid=65534"];
     let program = std::env::current_exe().unwrap_or_default();
     let test = ["test", "-x", &program.to_string_lossy()].map(ToOwned::to_owned);
-    let words: Vec<_> = BE_USER.split(' ').chain(user).map(ToOwned::to_owned).chain(test).collect();
+    let words: Vec<_> = AS_USER.split(' ').chain(user).map(ToOwned::to_owned).chain(test).collect();
     succeeds(&["prlimit", "true"]) && succeeds(&words)
 }
 
@@ -83,7 +83,7 @@ fn succeeds<S: AsRef<OsStr>>(words: &[S]) -> bool {
 fn can_drop_low_ports() -> bool {
     let first_for_all = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let is_reserved = first_for_all.is_ok_and(|port| port.trim().parse().is_ok_and(|n: u16| n > 1));
-    let mut words = DROP_LOW_PORTS.split(' ').chain(["true"]);
+    let mut words = WITHOUT_LOW_PORTS.split(' ').chain(["true"]);
     let dropped = words.next().map(|setpriv| Command::new(setpriv).args(words).status());
     is_reserved && matches!(dropped, Some(Ok(status)) if status.success())
 }

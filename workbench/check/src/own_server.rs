@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use probe::server::Server;
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 use probe::wire::Client;
 
 use crate::Profile;
@@ -54,7 +54,7 @@ pub struct OwnServer {
     /// As what it has to climb the ladder, too.
     pub profile: Option<Profile>,
     /// How the clients of the ladder speak TLS with it, if they do.
-    pub tls: Option<&'static Tls>,
+    pub tls: Option<&'static TlsSettings>,
 }
 
 impl OwnServer {
@@ -154,7 +154,7 @@ impl OwnServer {
 
     /// The same, where the clients of the ladder are inside TLS.
     #[must_use]
-    pub const fn inside(mut self, tls: &'static Tls) -> Self {
+    pub const fn inside(mut self, tls: &'static TlsSettings) -> Self {
         self.tls = Some(tls);
         self
     }

@@ -8,7 +8,7 @@ use probe::wire::Client;
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     /// Says something and receives the right answer, whatever other clients have said before. A client that
-    /// stays connected can do it again; what it must know then, it [remembers](Client::remember).
+    /// stays connected can do it again; what it must know then, it [remembers](Client::set_state).
     pub exchange: fn(&mut Client) -> Result<()>,
     /// Whether an exchange ends the connection. The exchange itself checks that it does.
     pub ends_connection: bool,
@@ -45,10 +45,10 @@ impl FirstExchange {
 
     /// Sends the rest of a request; reports whether it was answered. If not, the connection has ended.
     pub(crate) fn served_or_refused(&self, client: &mut Client, rest: &[u8]) -> Result<bool> {
-        client.send_regardless(rest);
+        client.try_send(rest);
         let Err(err) = (self.answer)(client) else { return Ok(true) };
         // Nothing came except the end.
-        let is_refusal = |failure: &Failure| !failure.is_late && failure.got.bytes.is_none();
+        let is_refusal = |failure: &Failure| !failure.is_timeout && failure.got.bytes.is_none();
         match err.downcast_ref::<Failure>() {
             Some(failure) if is_refusal(failure) => Ok(false),
             _ => Err(err),

@@ -11,7 +11,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
 use super::{Asked, Check, Finding, Outcome, Profile, Report, TABLE, Theme};
-use probe::Said;
+use probe::Description;
 use probe::wire::show_text;
 
 /// How a report is written.
@@ -226,9 +226,9 @@ fn indented(text: &str) -> String {
 }
 
 /// Both in words, or as text and in hexadecimal, with a mark where they begin to differ.
-fn compared(expected: &Said, got: &Said) -> (String, String) {
+fn compared(expected: &Description, got: &Description) -> (String, String) {
     let (Some(wanted), Some(came)) = (&expected.bytes, &got.bytes) else {
-        let alone = |said: &Said| match &said.bytes {
+        let alone = |said: &Description| match &said.bytes {
             Some(bytes) => in_window(bytes, 0, None) + &words(said),
             None => said.text.clone(),
         };
@@ -241,7 +241,7 @@ fn compared(expected: &Said, got: &Said) -> (String, String) {
     )
 }
 
-fn words(said: &Said) -> String {
+fn words(said: &Description) -> String {
     if said.text.is_empty() { String::new() } else { format!("({})\n", said.text) }
 }
 
@@ -329,7 +329,7 @@ fn as_json(report: &Report, call: &Invocation) -> Value {
 }
 
 fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value {
-    let said = |said: &Said| {
+    let said = |said: &Description| {
         let hex = said.bytes.as_ref().map(|bytes| hex(bytes).concat());
         json!({ "text": said.to_string(), "hex": hex })
     };
@@ -472,7 +472,7 @@ mod tests {
     #[test]
     fn bytes_are_marked_where_they_begin_to_differ() {
         let (expected, got) =
-            (Said::bytes(b"hello\0".to_vec(), ""), Said::bytes(b"hx\0".to_vec(), ""));
+            (Description::bytes(b"hello\0".to_vec(), ""), Description::bytes(b"hx\0".to_vec(), ""));
         let (expected, got) = compared(&expected, &got);
         assert_eq!(expected, "\"hello␀\"\n 68 65 6c 6c 6f 00\n");
         assert_eq!(got, "\"hx␀\"\n  ^ byte 2\n 68 78 00\n    ^^\n");
@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn the_mark_counts_characters_in_the_text_and_bytes_in_hexadecimal() {
-        let (a, b) = (Said::bytes("€a\0".into(), ""), Said::bytes("€b\0".into(), ""));
+        let (a, b) = (Description::bytes("€a\0".into(), ""), Description::bytes("€b\0".into(), ""));
         let (_, got) = compared(&a, &b);
         assert_eq!(got, "\"€b␀\"\n  ^ byte 4\n e2 82 ac 62 00\n          ^^\n");
     }
@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn of_long_bytes_a_part_is_shown() {
         let (a, b) = (vec![b'x'; 100], [&[b'x'; 60][..], b"y"].concat());
-        let (expected, got) = compared(&Said::bytes(a, ""), &Said::bytes(b, ""));
+        let (expected, got) = compared(&Description::bytes(a, ""), &Description::bytes(b, ""));
         assert!(expected.starts_with("…\"xxxxxxxxxxxxxxxxxxxxxxxx\"…   100 bytes\n"), "{expected}");
         assert!(got.contains("\"xxxxxxxxxxxxxxxxy\""), "{got}");
         assert!(got.ends_with("^^\n"), "{got}");

@@ -8,8 +8,8 @@ use crate::{
     Asked, Check, Finding, Naming, Profile, ServerUnderTest, Source, TABLE, Theme, Verdict,
 };
 use probe::Failure;
-use probe::server::{NotStarted, end_escaped};
-use probe::tls::Tls;
+use probe::server::{StartError, end_orphans};
+use probe::tls::TlsSettings;
 use watch::is_possible;
 
 /// The result of one check.
@@ -93,13 +93,13 @@ pub enum Event<'a> {
 ///
 /// # Errors
 ///
-/// Returns [`NotStarted`] if the server did not start, at the first check or at a later one.
+/// Returns [`StartError`] if the server did not start, at the first check or at a later one.
 pub fn run_checks(
     mut server: ServerUnderTest,
     wanted: impl Fn(&Check) -> bool,
     tries: u8,
     mut tell: impl FnMut(Event<'_>),
-) -> Result<Report, NotStarted> {
+) -> Result<Report, StartError> {
     let begin = Instant::now();
     let mut notes = Vec::new();
     let mut measured = round_trip(&server)?;
@@ -119,7 +119,7 @@ pub fn run_checks(
         run.run_after_dependencies(check, &rows)?;
     }
     let Run { mut done, mut notes, server, .. } = run;
-    notes.extend(server.tls.iter().flat_map(Tls::notes));
+    notes.extend(server.tls.iter().flat_map(TlsSettings::notes));
     let rows = rows
         .into_iter()
         .filter_map(|check| done.remove(check.id).map(|(it, took)| (*check, it, took)))
@@ -150,7 +150,7 @@ const PAIRED: &str = "it writes a client's address as Python prints a pair, ('12
 
 /// Returns the median time of a few exchanges, or the bytes of a wrong answer (none if there was no
 /// answer).
-fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, NotStarted> {
+fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, StartError> {
     const EXCHANGES: usize = 5;
     let bench = Bench::new(server.clone(), "round-trip");
     let measured = (|| {
@@ -165,7 +165,7 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Not
         times.sort_unstable();
         anyhow::Ok(times[EXCHANGES / 2])
     })();
-    match measured.map_err(anyhow::Error::downcast::<NotStarted>) {
+    match measured.map_err(anyhow::Error::downcast::<StartError>) {
         Ok(time) => Ok(Ok(time)),
         Err(Ok(not_started)) => Err(not_started),
         // The checks will report that it does not answer as it should.
@@ -182,7 +182,7 @@ pub const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 /// Returns how long to wait for what must happen: much longer than an exchange takes.
 fn patience(round_trip: Option<Duration>, at_least: Duration) -> Duration {
     let scaled = round_trip.unwrap_or_default() * 1000;
-    scaled.clamp(at_least, at_least.max(probe::PATIENCE))
+    scaled.clamp(at_least, at_least.max(probe::TIMEOUT))
 }
 
 /// A run that has not ended.
@@ -200,7 +200,7 @@ impl Run<'_> {
         &mut self,
         check: &Check,
         rows: &[&'static Check],
-    ) -> Result<(), NotStarted> {
+    ) -> Result<(), StartError> {
         if self.done.contains_key(check.id) {
             return Ok(());
         }
@@ -233,12 +233,12 @@ impl Run<'_> {
     }
 
     /// Runs a check, and again as long as it is late and tries are left.
-    fn run_until_decided(&mut self, check: &Check) -> Result<Outcome, NotStarted> {
+    fn run_until_decided(&mut self, check: &Check) -> Result<Outcome, StartError> {
         let mut late = Vec::new();
         for tried in 1..=self.tries {
             let mut left = Vec::new();
             let verdict = check.judge(&self.server, &mut left);
-            left.extend(end_escaped());
+            left.extend(end_orphans());
             for process in left {
                 self.notes
                     .push(format!("{}: the server left a process behind: {process}", check.id));
@@ -250,7 +250,7 @@ impl Run<'_> {
                 Verdict::Passed => {
                     return Ok(Outcome::Undecided(disagreement(&late, tried)));
                 }
-                Verdict::Failed(finding) if finding.failure.is_late => late.push(finding),
+                Verdict::Failed(finding) if finding.failure.is_timeout => late.push(finding),
                 Verdict::Failed(finding) => return Ok(self.failed(check, finding)),
             }
         }
@@ -270,7 +270,7 @@ impl Run<'_> {
                 finding.threads = again.threads;
             }
             // The first run has noted the processes that this server leaves behind.
-            let _ = end_escaped();
+            let _ = end_orphans();
         }
         Outcome::Failed(Box::new(finding))
     }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use probe::PATIENCE;
-use probe::tls::Tls;
+use probe::TIMEOUT;
+use probe::tls::TlsSettings;
 
 use crate::{OwnServer, Profile};
 
@@ -59,7 +59,7 @@ pub struct ServerUnderTest {
     /// How long to wait for what must happen, at least: where exchanges take long, it is longer.
     pub patience: Duration,
     /// How clients speak TLS with it, if they do.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsSettings>,
 }
 
 impl ServerUnderTest {
@@ -67,7 +67,7 @@ impl ServerUnderTest {
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
         let source = Source::Own(vec![program.as_ref().into()]);
         let naming = Naming::default();
-        Self { profile, source, naming, own: None, seed: 0, patience: PATIENCE, tls: None }
+        Self { profile, source, naming, own: None, seed: 0, patience: TIMEOUT, tls: None }
     }
 
     /// Returns a server of this project that is not a stage.

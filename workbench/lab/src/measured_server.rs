@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::load::Load;
 use super::process::Process;
 use super::protocol::Protocol;
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 
 /// A server that runs and is measured.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ impl MeasuredServer {
     }
 
     /// Returns the TLS settings of its clients, if they use TLS.
-    pub fn tls(&self) -> Result<Option<Tls>> {
+    pub fn tls(&self) -> Result<Option<TlsSettings>> {
         self.protocol.tls()
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 
 /// What a server does with a message, and in which form it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Protocol {
     }
 
     /// Returns the TLS settings of a client, if the protocol is inside TLS.
-    pub fn tls(self) -> Result<Option<Tls>> {
-        (self == Self::TinCanTls).then(Tls::trusting_anybody).transpose()
+    pub fn tls(self) -> Result<Option<TlsSettings>> {
+        (self == Self::TinCanTls).then(TlsSettings::with_any_certificate).transpose()
     }
 
     /// Returns the bytes that a client sends first to receive messages.

@@ -235,11 +235,11 @@ fn start_and_measure(
         MeasuredServer { addr: server.addr(), protocol: spec.protocol, process: Some(process) };
     let figures = (experiment.measure)(&measured, case, settings);
     let ended = server.wait(Duration::ZERO)?;
-    let output = ended.map(|_| server.output());
+    let output = ended.map(|_| server.last_output());
     drop(server);
     drop(nats);
     // Ends processes of the server that have left its group, too.
-    let _names = server::end_escaped();
+    let _names = server::end_orphans();
     let (Some(status), Some(output)) = (ended, output) else { return figures };
     let last = output.lines().last().map(|line| format!(", {line}")).unwrap_or_default();
     let fault = format!("the server ended during the run ({status}{last})");

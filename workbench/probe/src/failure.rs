@@ -8,25 +8,25 @@ pub struct Failure {
     /// The actions of the check.
     pub did: String,
     /// The outcome that the rule requires.
-    pub expected: Said,
+    pub expected: Description,
     /// The outcome that the check observed.
-    pub got: Said,
+    pub got: Description,
     /// Whether something did not happen in time: the cause may also be a slow machine.
-    pub is_late: bool,
+    pub is_timeout: bool,
     /// The likely mistake in the server, where the outcome shows more than that the check failed.
     pub likely: Option<&'static str>,
 }
 
 /// An outcome, required or observed: words, or bytes with a remark.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct Description {
     /// The words, or the remark about the bytes, which may be empty.
     pub text: String,
     /// The bytes as they are on the wire.
     pub bytes: Option<Vec<u8>>,
 }
 
-impl Said {
+impl Description {
     /// Returns bytes with a remark about them.
     #[must_use]
     pub fn bytes(bytes: Vec<u8>, text: impl fmt::Display) -> Self {
@@ -35,12 +35,12 @@ impl Said {
 
     /// Returns words without bytes.
     #[must_use]
-    pub fn words(text: impl fmt::Display) -> Self {
+    pub fn text(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), bytes: None }
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = &self.bytes else { return f.write_str(&self.text) };
         f.write_str(&show(bytes))?;
@@ -70,14 +70,14 @@ impl Failure {
         expected: impl fmt::Display,
         got: impl fmt::Display,
     ) -> Self {
-        let (expected, got) = (Said::words(expected), Said::words(got));
-        Self { did: did.to_string(), expected, got, is_late: false, likely: None }
+        let (expected, got) = (Description::text(expected), Description::text(got));
+        Self { did: did.to_string(), expected, got, is_timeout: false, likely: None }
     }
 
     /// Marks the failure as one where something did not happen in time.
     #[must_use]
-    pub fn late(mut self) -> Self {
-        self.is_late = true;
+    pub fn timed_out(mut self) -> Self {
+        self.is_timeout = true;
         self
     }
 }
@@ -92,12 +92,12 @@ pub fn fail<T>(
 }
 
 /// Returns a [`Failure`] as an error, marked as one where something did not happen in time.
-pub fn fail_late<T>(
+pub fn fail_timeout<T>(
     did: impl fmt::Display,
     expected: impl fmt::Display,
     got: impl fmt::Display,
 ) -> anyhow::Result<T> {
-    Err(Failure::new(did, expected, got).late().into())
+    Err(Failure::new(did, expected, got).timed_out().into())
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn bytes_come_before_the_remark() {
-        let said = Said::bytes(b"a\0".to_vec(), "then the end");
+        let said = Description::bytes(b"a\0".to_vec(), "then the end");
         assert_eq!(said.to_string(), "\"a␀\" [61 00], then the end");
     }
 }

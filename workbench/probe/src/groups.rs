@@ -13,7 +13,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 
 use crate::linux::procfs;
-use crate::wait::{PATIENCE, wait_until};
+use crate::wait::{TIMEOUT, wait_until};
 
 /// The groups that were started and have not ended. A group starts and ends while this is locked.
 static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -44,7 +44,10 @@ fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 ///
 /// `begin` returned this error.
-pub fn enter<T>(begin: impl FnOnce() -> Result<T>, group: impl FnOnce(&T) -> u32) -> Result<T> {
+pub fn start_tracked<T>(
+    begin: impl FnOnce() -> Result<T>,
+    group: impl FnOnce(&T) -> u32,
+) -> Result<T> {
     // The lock is held while `begin` runs, so that no process starts while `end_all` goes through the list.
     let mut live = lock(&LIVE);
     let started = begin()?;
@@ -59,7 +62,7 @@ pub(crate) fn mark(command: &mut Command) {
 }
 
 /// Removes a group that has ended from the list.
-pub fn strike(group: u32) {
+pub fn untrack(group: u32) {
     remove(group, &mut lock(&LIVE));
 }
 
@@ -95,7 +98,7 @@ pub(crate) fn end(child: &mut Child) {
     drop(live);
     // A process of the group may hold the port as long as it lives.
     let is_gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
-    let _ = wait_until(PATIENCE, is_gone);
+    let _ = wait_until(TIMEOUT, is_gone);
     lock(&ENDED).push(group);
 }
 
@@ -112,7 +115,7 @@ pub fn end_all() -> impl Sized {
     live
 }
 
-/// Sets the pipe to a watchdog, which is a process that runs [`watch_over`].
+/// Sets the pipe to a watchdog, which is a process that runs [`run_watchdog`].
 ///
 /// Whenever the list of live groups changes, a line is written to the pipe: a word that identifies this process,
 /// and the numbers of the groups.
@@ -141,7 +144,7 @@ fn tell_watchdog(live: &[u32]) {
 /// # Errors
 ///
 /// `input` could not be read.
-pub fn watch_over(input: impl BufRead) -> Result<()> {
+pub fn run_watchdog(input: impl BufRead) -> Result<()> {
     let line = last_line(input)?;
     let (owner, groups) = line.split_once(' ').unwrap_or((&line, ""));
     groups.split(' ').filter_map(|group| group.parse().ok()).for_each(kill_group);
@@ -165,10 +168,10 @@ fn last_line(mut input: impl BufRead) -> Result<String> {
 }
 
 /// Makes this process the parent of all processes that its servers leave behind (Linux), so that
-/// [`end_escaped`] finds them.
+/// [`end_orphans`] finds them.
 ///
 /// After this call, this process may have no other children than its servers, and only one thread may start
-/// them and call [`end_escaped`].
+/// them and call [`end_orphans`].
 pub fn adopt_orphans() {
     ADOPTS_ORPHANS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
@@ -179,7 +182,7 @@ pub fn adopt_orphans() {
 /// Kills the processes that a server left behind outside its process group, and returns their numbers and
 /// names (Linux, after [`adopt_orphans`]).
 #[must_use]
-pub fn end_escaped() -> Vec<String> {
+pub fn end_orphans() -> Vec<String> {
     let mut escaped = Vec::new();
     // Without `adopt_orphans`, a child of this process may be one that another thread is just starting.
     if !ADOPTS_ORPHANS.load(Ordering::Relaxed) {
@@ -264,7 +267,7 @@ mod tests {
         let owner = format!("test-of-{}", *OWNER);
         let (mut named, mut unnamed) = (sleep("another")?, sleep(&owner)?);
         let mut foreign = sleep("another")?;
-        watch_over(format!("{owner} {}\n", named.id()).as_bytes())?;
+        run_watchdog(format!("{owner} {}\n", named.id()).as_bytes())?;
         assert_eq!(named.wait()?.signal(), KILLED);
         assert_eq!(unnamed.wait()?.signal(), KILLED);
         assert!(foreign.try_wait()?.is_none());

@@ -5,10 +5,10 @@
 //! | start, signal and end a server; read its output | [`server`] |
 //! | reserve a port for a server that has to be given one | [`port`] |
 //! | send and receive raw bytes as a client | [`wire`]; with TLS: [`tls`]; a record of it: [`tape`] |
-//! | test a client program, as its user and as its server | [`dialogue`] |
+//! | test a client program, as its user and as its server | [`client_process`] |
 //! | get information about processes and sockets (Linux) | [`linux`] |
-//! | describe a failure in three parts | [`Failure`], [`fail`], [`fail_late`] |
-//! | wait for a condition, at most for a given time | [`wait_until`], [`PATIENCE`] |
+//! | describe a failure in three parts | [`Failure`], [`fail`], [`fail_timeout`] |
+//! | wait for a condition, at most for a given time | [`wait_until`], [`TIMEOUT`] |
 //! | skip a test, but not on the CI machine | [`skip`] |
 //! | put text into HTML and SVG | [`markup`] |
 //! | list the servers of this project | [`servers`] |
@@ -17,7 +17,7 @@
 //! deadline that is far longer than a loaded machine needs.
 #![warn(missing_docs)]
 
-pub mod dialogue;
+pub mod client_process;
 mod failure;
 mod groups;
 pub mod linux;
@@ -32,7 +32,7 @@ pub mod tls;
 mod wait;
 pub mod wire;
 
-pub use failure::{Failure, Said, fail, fail_late};
+pub use failure::{Description, Failure, fail, fail_timeout};
 pub use linux::{procfs, sockdiag};
 pub use skip::skip;
-pub use wait::{PATIENCE, wait_until};
+pub use wait::{TIMEOUT, wait_until};

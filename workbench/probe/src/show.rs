@@ -13,7 +13,7 @@ const MAX_BYTES_IN_HEX: usize = 24;
 /// These are the control characters (C0, DEL and C1), the characters with Unicode's property
 /// `Bidi_Control`, which reorder a line, and the separators of lines and paragraphs.
 #[must_use]
-pub fn is_obeyed(ch: char) -> bool {
+pub fn is_terminal_control(ch: char) -> bool {
     let is_bidi_control = matches!(ch,
         '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     ch.is_control() || is_bidi_control || matches!(ch, '\u{2028}'..='\u{2029}')
@@ -26,7 +26,7 @@ pub fn show_text(bytes: &[u8]) -> String {
     for ch in String::from_utf8_lossy(bytes).chars() {
         match ch {
             '\0' => shown.push('␀'),
-            ch if is_obeyed(ch) => shown.extend(ch.escape_default()),
+            ch if is_terminal_control(ch) => shown.extend(ch.escape_default()),
             ch => shown.push(ch),
         }
     }

@@ -43,7 +43,7 @@ struct Step {
 
 /// A record that several clients write to; a clone is the same record.
 #[derive(Clone, Debug, Default)]
-pub struct Tape(Arc<Mutex<State>>);
+pub struct Record(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -55,7 +55,7 @@ struct State {
     dropped: usize,
 }
 
-impl Tape {
+impl Record {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_record_keeps_the_last_steps() {
-        let tape = Tape::default();
+        let tape = Record::default();
         let client = tape.add_client();
         for i in 0..MAX_STEPS + 3 {
             tape.add_step(client, StepKind::Sent, i.to_string().as_bytes());
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_picture_has_a_column_for_each_client() {
-        let tape = Tape::default();
+        let tape = Record::default();
         let (a, b) = (tape.add_client(), tape.add_client());
         tape.add_step(a, StepKind::Sent, b"hi\0");
         tape.add_step(b, StepKind::Received, b"A: ");

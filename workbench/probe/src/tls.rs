@@ -21,7 +21,7 @@ pub const SERVER_NAME: &str = "localhost";
 
 /// The TLS settings of the clients of one server: TLS 1.3 or 1.2, and a full handshake for each connection.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct TlsSettings {
     config: Arc<ClientConfig>,
     /// Which certificates are accepted, for the notes on the server.
     trust: String,
@@ -37,9 +37,9 @@ struct Seen {
     cuts_off: bool,
 }
 
-impl Tls {
+impl TlsSettings {
     /// Accepts a certificate for [`SERVER_NAME`] that a CA in this file has signed.
-    pub fn trusting(ca: &Path) -> Result<Self> {
+    pub fn with_ca(ca: &Path) -> Result<Self> {
         let shown = ca.display();
         let text = fs::read(ca).with_context(|| format!("cannot read {shown}"))?;
         let mut roots = RootCertStore::empty();
@@ -57,7 +57,7 @@ impl Tls {
     }
 
     /// Accepts any certificate.
-    pub fn trusting_anybody() -> Result<Self> {
+    pub fn with_any_certificate() -> Result<Self> {
         let trust = "nobody looked at its certificate (with --ca FILE, it has to be signed by a CA \
                      in FILE)";
         Self::with(Arc::new(AcceptAny), trust.to_owned())
@@ -75,15 +75,15 @@ impl Tls {
     }
 
     /// Returns the first bytes that a client sends.
-    pub fn hello(&self) -> Result<Vec<u8>> {
+    pub fn client_hello(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        Session::begin(self)?.flush(&mut bytes)?;
+        TlsSession::new(self)?.flush(&mut bytes)?;
         Ok(bytes)
     }
 
     /// Reports whether the end of one direction also ends the other one, as in TLS 1.2 (RFC 5246, 7.2.1).
     #[must_use]
-    pub fn ends_both(&self) -> bool {
+    pub fn ends_both_directions(&self) -> bool {
         self.seen().version == Some(ProtocolVersion::TLSv1_2)
     }
 
@@ -157,15 +157,15 @@ impl ServerCertVerifier for AcceptAny {
 /// The TLS of one connection, without the socket: the caller passes in the bytes that came from the socket,
 /// and [`flush`](Self::flush) writes the bytes that go to it.
 #[derive(Debug)]
-pub struct Session {
+pub struct TlsSession {
     conn: ClientConnection,
     seen: Arc<Mutex<Seen>>,
     has_close_notify: bool,
 }
 
-impl Session {
+impl TlsSession {
     /// Begins a session; nothing is sent before the first [`flush`](Self::flush).
-    pub fn begin(tls: &Tls) -> Result<Self> {
+    pub fn new(tls: &TlsSettings) -> Result<Self> {
         let name = ServerName::try_from(SERVER_NAME)?;
         let conn = ClientConnection::new(Arc::clone(&tls.config), name)?;
         Ok(Self { conn, seen: Arc::clone(&tls.seen), has_close_notify: false })
@@ -176,14 +176,14 @@ impl Session {
     /// # Errors
     ///
     /// The handshake failed, or the server sent data at once, before the client sent any.
-    pub fn shake(tls: &Tls, sock: &mut (impl Read + Write)) -> Result<Self> {
-        let mut session = Self::begin(tls)?;
+    pub fn handshake(tls: &TlsSettings, sock: &mut (impl Read + Write)) -> Result<Self> {
+        let mut session = Self::new(tls)?;
         let (mut encrypted, mut plain) = ([0; 4096], Vec::new());
         while session.is_handshaking() {
             session.flush(sock)?;
             match sock.read(&mut encrypted)? {
                 0 => bail!("the server ended the connection during the TLS handshake"),
-                n => session.take_in(&encrypted[..n], &mut plain)?,
+                n => session.decrypt(&encrypted[..n], &mut plain)?,
             }
         }
         session.flush(sock)?;
@@ -207,7 +207,7 @@ impl Session {
     }
 
     /// Decrypts bytes that came from the socket, and appends their data to `plain`.
-    pub fn take_in(
+    pub fn decrypt(
         &mut self,
         mut encrypted: &[u8],
         plain: &mut Vec<u8>,
@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// Encrypts bytes, as many as the buffers have room for, and returns their number.
-    pub fn put(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn encrypt(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.conn.writer().write(bytes)
     }
 
@@ -258,12 +258,12 @@ impl Session {
 
     /// Reports whether encrypted bytes wait to be written.
     #[must_use]
-    pub fn has_to_flush(&self) -> bool {
+    pub fn wants_write(&self) -> bool {
         self.conn.wants_write()
     }
 
     /// Puts `close_notify` behind the data: the client will send nothing more.
-    pub fn notify(&mut self) {
+    pub fn close_notify(&mut self) {
         self.conn.send_close_notify();
     }
 

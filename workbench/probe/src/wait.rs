@@ -4,7 +4,7 @@ use anyhow::Result;
 
 /// How long to wait for something that has to happen. A loaded machine needs far less, so only a server that
 /// never does it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often a condition is checked when nothing signals its change.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);

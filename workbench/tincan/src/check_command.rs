@@ -12,7 +12,7 @@ use check::{
 };
 use indicatif::ProgressBar;
 use probe::server;
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 
 use crate::output::print;
 
@@ -158,10 +158,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     check(subject, &call, args.format, wanted, tries).map(ExitCode::from)
 }
 
-fn tls(args: &Args) -> Result<Option<Tls>> {
+fn tls(args: &Args) -> Result<Option<TlsSettings>> {
     match &args.ca {
-        Some(ca) => Tls::trusting(ca).map(Some),
-        None => args.tls.then(Tls::trusting_anybody).transpose(),
+        Some(ca) => TlsSettings::with_ca(ca).map(Some),
+        None => args.tls.then(TlsSettings::with_any_certificate).transpose(),
     }
 }
 

@@ -168,7 +168,7 @@ pub fn start_watchdog() {
 /// Runs the watchdog, or its short-lived parent, which detaches it.
 pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
     if is_alone {
-        server::watch_over(std::io::stdin().lock())?;
+        server::run_watchdog(std::io::stdin().lock())?;
     } else {
         watchdog(&["--alone"], Stdio::inherit())?;
     }

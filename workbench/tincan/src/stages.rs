@@ -81,11 +81,12 @@ pub fn build(target: &Path, profile: &OsStr, packages: &[&str]) -> Result<()> {
     command.args(packages.iter().flat_map(|name| ["-p", name])).stdin(Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let Ok(mut child) = server::enter(|| Ok(command.spawn()?), std::process::Child::id) else {
+    let Ok(mut child) = server::start_tracked(|| Ok(command.spawn()?), std::process::Child::id)
+    else {
         return Ok(());
     };
     let status = child.wait();
-    server::strike(child.id());
+    server::untrack(child.id());
     if status?.success() { Ok(()) } else { bail!("cannot build the servers") }
 }
 
@@ -102,7 +103,7 @@ pub fn dies_with_us(launch: Launch) -> Launch {
         return launch;
     }
     let own = std::process::id().to_string();
-    launch.through(&["/proc/self/exe", "child-of", &own, "--"])
+    launch.with_wrapper(&["/proc/self/exe", "child-of", &own, "--"])
 }
 
 /// Starts a program that ends when another process does (`tour` and `lab` start servers with it)

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use probe::server::{self, Launch, NotStarted, Outlet, Server};
+use probe::server::{self, Launch, OutputTo, Server, StartError};
 use probe::{procfs, servers};
 use watch::is_possible;
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(_) => None,
         None => match start(&args.command) {
             Ok(server) => Some(server),
-            Err(err) if err.is::<NotStarted>() => {
+            Err(err) if err.is::<StartError>() => {
                 eprintln!("tincan: {err:#}");
                 for hint in hints(&args.command) {
                     eprintln!("{hint}");
@@ -81,7 +81,10 @@ fn start(command: &[OsString]) -> Result<Server> {
     let (program, args) = command.split_first().context("there is no command")?;
     start_watchdog();
     server::adopt_orphans();
-    Launch::new(program, args).stdout(Outlet::LastLines).stderr(Outlet::LastLines).start_at_once()
+    Launch::new(program, args)
+        .stdout(OutputTo::CollectedLast)
+        .stderr(OutputTo::CollectedLast)
+        .start_without_waiting()
 }
 
 /// Returns hints on a command that could not be started.

@@ -24,7 +24,7 @@ use memchr::memmem;
 use probe::server::{Launch, Server, Signal};
 use probe::tls::Tls;
 use probe::wire::Client;
-use probe::{PATIENCE, skip, wait_until};
+use probe::{TIMEOUT, skip, wait_until};
 use serde_json::json;
 use tincanchat::{FrameError, error_reply};
 
@@ -104,7 +104,7 @@ fn judge(mut server: Server, talk: impl FnOnce(&Server) -> Result<()>) -> Result
 /// connection has ended.
 fn connect(server: &Server) -> Result<Client> {
     let mut admitted = None;
-    wait_until(PATIENCE, || {
+    wait_until(TIMEOUT, || {
         let client = Client::connect(server.addr())?;
         let admission = format!("Connection from {}", client.addr());
         let refusal = format!("{}: refused", client.addr());

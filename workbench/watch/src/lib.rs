@@ -31,7 +31,7 @@ mod wrap;
 pub use lanes::{Cell, Lane, Lanes};
 pub use legend::Legend;
 pub use page::{Caption, SVG_START};
-pub use probe::procfs::Whom;
+pub use probe::procfs::Processes;
 pub use record::Recording;
 pub use sample::{INTERVAL, Sampler, Visibility, is_possible};
 pub use state::State;

@@ -7,7 +7,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use crate::lanes::Lanes;
 use crate::sample::{Sampler, is_possible};
 use crate::text::{Span, View, draw};
-use probe::procfs::Whom;
+use probe::procfs::Processes;
 
 /// A recording of what the threads of a server do, from its start until it is ended.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Recording {
 impl Recording {
     /// Starts to sample. Returns nothing on a system that does not tell what threads do.
     #[must_use]
-    pub fn begin(whom: Whom) -> Option<Self> {
+    pub fn begin(whom: Processes) -> Option<Self> {
         is_possible().then(|| {
             let has_ended = Arc::new(AtomicBool::new(false));
             let end = Arc::clone(&has_ended);

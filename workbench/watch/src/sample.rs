@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::doing::{Doing, Peers, Ran, in_kernel, in_syscall, ran, stat};
 use crate::lanes::{Cell, Lanes};
 use crate::state::{self, State};
-use probe::procfs::{self, Whom};
+use probe::procfs::{self, Processes};
 
 /// The time between two samples, unless a sample takes long.
 pub const INTERVAL: Duration = Duration::from_millis(20);
@@ -42,7 +42,7 @@ pub fn is_possible() -> bool {
 /// Samples the threads of a server again and again.
 #[derive(Debug)]
 pub struct Sampler {
-    whom: Whom,
+    whom: Processes,
     begin: Instant,
     processes: Vec<u32>,
     processes_at: Option<Instant>,
@@ -68,7 +68,7 @@ struct Thread {
 impl Sampler {
     /// Returns a sampler, which has not sampled yet.
     #[must_use]
-    pub fn new(whom: Whom) -> Self {
+    pub fn new(whom: Processes) -> Self {
         Self {
             whom,
             begin: Instant::now(),
@@ -89,11 +89,11 @@ impl Sampler {
         let at = begin - self.begin;
         self.rounds += 1;
         if self.processes_at.is_none_or(|it| begin - it >= PROCESSES_INTERVAL) {
-            self.processes = procfs::family(self.whom);
+            self.processes = procfs::with_descendants(self.whom);
             self.processes_at = Some(begin);
         }
         for pid in self.processes.clone() {
-            for tid in procfs::threads(pid) {
+            for tid in procfs::thread_limit(pid) {
                 self.sample_thread(pid, tid, at, lanes);
             }
         }

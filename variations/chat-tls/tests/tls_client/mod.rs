@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::{fs, mem};
 
 use anyhow::{Result, bail, ensure};
-use probe::wire::{Client, framed};
+use probe::wire::{Client, prep_msg};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream, SupportedProtocolVersion};
@@ -79,7 +79,7 @@ impl TlsClient {
 
     /// Sends a message.
     pub fn say(&mut self, text: &str) -> Result<()> {
-        self.send(&framed(text))
+        self.send(&prep_msg(text))
     }
 
     /// Receives the next message.

@@ -49,7 +49,7 @@ fn survives(bench: &Bench, breaks: impl Fn(&Server) -> Result<()>) -> Result<()>
     }
     breaks(&server)?;
     bench.expect_works(&server)?;
-    server.expect_alive("let clients break their connections")?;
+    server.expect_running("let clients break their connections")?;
     events::expect_all_left_but(&server, witness.iter().len())?;
     match witness {
         Some(mut witness) => bench.exchange_amid_others(&mut witness, "I was here before"),

@@ -8,8 +8,8 @@ use super::framing::or_silent;
 use crate::bench::{Room, while_stopped};
 use crate::check::CHAT_ROW;
 use crate::{Bench, Check};
-use probe::wire::{Client, Heard, framed};
-use probe::{Failure, Said, fail_late, wait_until};
+use probe::wire::{Client, Received, prep_msg};
+use probe::{Description, Failure, fail_timeout, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
@@ -114,12 +114,12 @@ fn silent_listener(bench: &Bench, room: &mut Room<'_>) -> Result<()> {
     let mut listener = bench.connect(&room.server)?;
     let is_in = wait_until(bench.patience(), || {
         room.say(0, "anybody new?")?;
-        Ok(listener.hear(bench.patience() / 20)? != Heard::Silence)
+        Ok(listener.recv(bench.patience() / 20)? != Received::Timeout)
     })?;
     if is_in {
         return Ok(());
     }
-    fail_late(listener.transcript(), "it hears A, although it has said nothing", "nothing")
+    fail_timeout(listener.transcript(), "it hears A, although it has said nothing", "nothing")
 }
 
 pub(super) fn order_of_each(bench: &Bench) -> Result<()> {
@@ -128,7 +128,7 @@ pub(super) fn order_of_each(bench: &Bench) -> Result<()> {
     bench.did(format!("A sent {MESSAGES} numbered messages, as fast as it could"));
     let addr = room.members[0].addr();
     for i in 0..MESSAGES {
-        room.members[0].say(&format!("number {i}"))?;
+        room.members[0].send_msg(&format!("number {i}"))?;
     }
     (0..MESSAGES).try_for_each(|i| room.hear(&bench.said(addr, &format!("number {i}"))))?;
     bench.did("after these, B spoke: nothing may come a second time");
@@ -145,13 +145,13 @@ pub(super) fn one_order(bench: &Bench) -> Result<()> {
     for (i, other) in heard.iter().enumerate().skip(1) {
         if let Some(at) = (0..other.len()).find(|at| heard[0][*at] != other[*at]) {
             let of = |name: &str, frame: &[u8]| {
-                Said::bytes(with_zero(frame), format!("which is message {at} for {name}"))
+                Description::bytes(with_zero(frame), format!("which is message {at} for {name}"))
             };
             return Err(Failure {
                 did: String::new(),
                 expected: of("A", &heard[0][at]),
                 got: of(&room.members[i].name(), &other[at]),
-                is_late: false,
+                is_timeout: false,
                 likely: None,
             }
             .into());
@@ -171,10 +171,10 @@ const A_ROUND: usize = 100;
 fn talk(member: &mut Client, talkers: usize, rounds: usize) -> Result<Vec<Vec<u8>>> {
     let mut heard = Vec::new();
     for round in 0..rounds {
-        let texts = (0..A_ROUND).map(|i| framed(&(round * A_ROUND + i).to_string()));
+        let texts = (0..A_ROUND).map(|i| prep_msg(&(round * A_ROUND + i).to_string()));
         member.send(&texts.collect::<Vec<_>>().concat())?;
         for _ in 0..talkers * A_ROUND {
-            heard.push(member.frame()?);
+            heard.push(member.recv_msg()?);
         }
     }
     Ok(heard)
@@ -203,8 +203,8 @@ pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
     bench.did("A and B talked; then C came and said \"hello\", which it must hear first");
     let mut newcomer = bench.connect(&room.server)?;
     let hello = bench.said(newcomer.addr(), "hello");
-    newcomer.say("hello")?;
-    newcomer.expect(&hello)?;
+    newcomer.send_msg("hello")?;
+    newcomer.expect_msg(&hello)?;
     room.hear(&hello)?;
     room.members.push(newcomer);
     bench.did("A spoke after C had come");
@@ -220,7 +220,7 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
         room.join_one()?;
         let mut leaver = room.members.remove(room.members.len() - 2);
         let text = format!("while number {i} leaves");
-        let bytes = framed(&text).repeat(20);
+        let bytes = prep_msg(&text).repeat(20);
         let Room { server, members, .. } = &mut room;
         let act = || {
             members[0].send(&bytes)?;
@@ -252,11 +252,11 @@ pub(super) fn whole_frames(bench: &Bench) -> Result<()> {
             "{WRITERS} clients sent messages of {len} bytes at once, each of one letter"
         ));
         at_once(&mut room.members, |member| {
-            let message = framed(&letter_of(&member.name()).repeat(len));
+            let message = prep_msg(&letter_of(&member.name()).repeat(len));
             for _ in 0..rounds {
                 member.send(&message.repeat(at_once_each))?;
                 for _ in 0..WRITERS * at_once_each {
-                    expect_whole(&names, &member.frame()?, len)?;
+                    expect_whole(&names, &member.recv_msg()?, len)?;
                 }
             }
             Ok(())
@@ -275,17 +275,17 @@ fn expect_whole(names: &[String], frame: &[u8], len: usize) -> Result<()> {
     let name = names.iter().find(|name| text.starts_with(&format!("{name}: ")));
     let letter = |name: &String| text[name.len() + 2..].chars().next();
     let Some((name, letter)) = name.and_then(|name| Some((name, letter(name)?))) else {
-        let expected = Said::words(format!("`ADDR: ` and {len} times one letter"));
+        let expected = Description::text(format!("`ADDR: ` and {len} times one letter"));
         return Err(unlike(expected, frame));
     };
     let whole = format!("{name}: {}", letter.to_string().repeat(len));
     if text == whole {
         return Ok(());
     }
-    Err(unlike(Said::bytes(framed(&whole), ""), frame))
+    Err(unlike(Description::bytes(prep_msg(&whole), ""), frame))
 }
 
-fn unlike(expected: Said, frame: &[u8]) -> anyhow::Error {
-    let got = Said::bytes(with_zero(frame), "");
-    Failure { did: String::new(), expected, got, is_late: false, likely: None }.into()
+fn unlike(expected: Description, frame: &[u8]) -> anyhow::Error {
+    let got = Description::bytes(with_zero(frame), "");
+    Failure { did: String::new(), expected, got, is_timeout: false, likely: None }.into()
 }

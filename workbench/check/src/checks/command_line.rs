@@ -11,9 +11,9 @@ use crate::log_events::expect_once;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Needs, Serves, Theme};
 use probe::port::Port;
-use probe::server::{Ended, Launch};
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, fail, wait_until};
+use probe::server::{Exited, Launch};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     ours("cli-port-zero", Theme::CommandLine, STAGES, port_zero, "§1: `0` lets the system pick.")
@@ -169,7 +169,7 @@ pub(super) fn host_default(bench: &Bench) -> Result<()> {
 
 /// Nothing may listen there.
 fn refused_at(addr: SocketAddr) -> Result<()> {
-    match TcpStream::connect_timeout(&addr, PATIENCE) {
+    match TcpStream::connect_timeout(&addr, TIMEOUT) {
         // A port that nothing listens on may be connected to itself (RFC 9293, simultaneous open).
         Ok(stream) if stream.local_addr()? != addr => {
             fail(format!("connected to {addr}"), "to be refused", "a connection")
@@ -202,15 +202,15 @@ pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
     if bench.own().is_some() {
         return bench.exchange(&mut client, "over IPv4");
     }
-    client.say("over IPv4")?;
+    client.send_msg("over IPv4")?;
     let SocketAddr::V4(v4) = client.addr() else {
         return fail("connected over IPv4", "an IPv4 address", client.addr());
     };
     // A dual-stack socket sees IPv4 clients at addresses such as ::ffff:127.0.0.1.
     let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
     let answers = [client.addr(), mapped].map(|addr| bench.answer(addr, "over IPv4"));
-    let heard = client.hear(PATIENCE)?;
-    if answers.iter().any(|answer| heard == Heard::Frame(answer.clone().into_bytes())) {
+    let heard = client.recv(TIMEOUT)?;
+    if answers.iter().any(|answer| heard == Received::Msg(answer.clone().into_bytes())) {
         return Ok(());
     }
     fail(client.transcript(), format!("one of {answers:?}"), heard)
@@ -339,7 +339,7 @@ pub(super) fn version(bench: &Bench) -> Result<()> {
     }
 }
 
-fn printed_well(bench: &Bench, flag: &str) -> Result<Ended> {
+fn printed_well(bench: &Bench, flag: &str) -> Result<Exited> {
     let ended = bench.launch(&[flag]).run_to_end()?;
     if ended.status.code() == Some(0) && ended.stderr.is_empty() {
         return Ok(ended);
@@ -357,7 +357,7 @@ pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
     bench.misbehave(&server)?;
     server.signal(probe::server::Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
-    let stdout = server.printed()?.0;
+    let stdout = server.output_lines()?.0;
     let line = format!("Listening on {}", server.addr());
     if stdout == [line.clone()] {
         return Ok(());

@@ -10,8 +10,8 @@ use crate::profile::{ANY, SEVERAL};
 use crate::protocol::FirstExchange;
 use crate::{Bench, Check, Needs, Profile, Theme};
 use probe::server::Server;
-use probe::wire::{Client, Heard};
-use probe::{fail, fail_late, sockdiag, wait_until};
+use probe::wire::{Client, Received};
+use probe::{fail, fail_timeout, sockdiag, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
@@ -142,7 +142,7 @@ pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     bench.did("A sent half a message, and the rest after B had been served");
     silent.send(b"age\0")?;
     let answer = bench.answer(silent.addr(), "half a message").into_bytes();
-    while silent.frame()? != answer {}
+    while silent.recv_msg()? != answer {}
     if bench.is_inside_tls() { no_handshake(bench, &server) } else { Ok(()) }
 }
 
@@ -151,7 +151,7 @@ fn no_handshake(bench: &Bench, server: &Server) -> Result<()> {
     bench.did("a client connected and began no handshake; another came and sent a message");
     let _silent = bench.connect_bare(server)?;
     let other = || bench.exchange_amid_others(&mut bench.connect(server)?, "hello");
-    framing::guessed(other(), |failure| failure.is_late.then_some(ONE_HANDSHAKE_AT_A_TIME))
+    framing::guessed(other(), |failure| failure.is_timeout.then_some(ONE_HANDSHAKE_AT_A_TIME))
 }
 
 const ONE_HANDSHAKE_AT_A_TIME: &str = "The server does the handshake of one client before it accepts \
@@ -186,7 +186,7 @@ pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
 pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
     let refused = crowd(bench, &server, 1100)?;
-    server.expect_alive("")?;
+    server.expect_running("")?;
     // One thread for each has its limit, and whoever is past it must be told, not left to wait.
     let all = [Profile::ChatPoll, Profile::ChatAsync, Profile::EchoSelect];
     let may_refuse = !all.contains(&bench.profile());
@@ -201,7 +201,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     bench.did(format!("{size} clients connected and stayed; each sent a message"));
     let mut clients = Vec::new();
     for _ in 0..size {
-        clients.push(bench.connect(server)?.patient(4 * bench.patience()));
+        clients.push(bench.connect(server)?.with_timeout(4 * bench.patience()));
     }
     if let Some(first) = bench.first_exchange() {
         return all_amid_requests(bench, clients, first);
@@ -212,7 +212,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     }
     if !bench.profile().one_at_a_time() {
         for client in &mut clients {
-            client.send_regardless(b"from the cro");
+            client.try_send(b"from the cro");
         }
         bench.did(format!(
             "{size} clients stayed amid their messages; then, from the last to \
@@ -222,7 +222,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     let mut refused = 0;
     if bench.profile().one_at_a_time() {
         for client in &mut clients {
-            client.send_regardless(b"from the crowd\0");
+            client.try_send(b"from the crowd\0");
         }
     } else {
         // The last come is the first served: all the others are still amid their messages then.
@@ -230,7 +230,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     }
     // Whoever has been served leaves: a server may wait for that before it serves the next.
     for mut client in clients {
-        client.send_regardless(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
+        client.try_send(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
     }
     Ok(refused)
@@ -243,7 +243,7 @@ fn all_amid_requests(
 ) -> Result<usize> {
     let (begun, rest) = first.halves();
     for client in &mut clients {
-        client.send_regardless(&begun);
+        client.try_send(&begun);
     }
     bench.did(format!(
         "{} clients stayed amid their requests; then, from the last to the first, each sent the \
@@ -277,18 +277,18 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     let first = clients[0].addr();
     let mut waiting: Vec<_> = (0..size).collect();
     let mut refused = Vec::new();
-    let patience = clients[0].patience();
+    let patience = clients[0].timeout();
     let all_in = wait_until(patience, || {
-        clients[0].say("anybody there?")?;
+        clients[0].send_msg("anybody there?")?;
         let mut still = Vec::new();
         for i in std::mem::take(&mut waiting) {
             // Whoever is not in yet hears a later one.
             let within = if i == 0 { patience } else { std::time::Duration::ZERO };
-            match clients[i].hear(within)? {
-                Heard::Frame(frame) if frame.starts_with(b"server: ") => refused.push(i),
-                Heard::Frame(_) => {}
-                Heard::Silence => still.push(i),
-                Heard::Eof | Heard::Reset => refused.push(i),
+            match clients[i].recv(within)? {
+                Received::Msg(frame) if frame.starts_with(b"server: ") => refused.push(i),
+                Received::Msg(_) => {}
+                Received::Timeout => still.push(i),
+                Received::Eof | Received::Reset => refused.push(i),
             }
         }
         waiting = still;
@@ -296,7 +296,7 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     })?;
     if !all_in {
         let got = format!("{} hear nothing and are not refused", waiting.len());
-        return fail_late("", "each of them hears A, or is refused", got);
+        return fail_timeout("", "each of them hears A, or is refused", got);
     }
     refused.sort_unstable();
     for i in refused.iter().rev() {
@@ -304,10 +304,10 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     }
     bench.did(format!("{size} clients connected and stayed; A spoke to all"));
     let Some(speaker) = clients.first_mut() else { return Ok(size) };
-    speaker.say("to everybody")?;
+    speaker.send_msg("to everybody")?;
     let last = bench.said(first, "to everybody").into_bytes();
     for client in clients {
-        while client.frame()? != last {}
+        while client.recv_msg()? != last {}
     }
     Ok(refused.len())
 }
@@ -317,7 +317,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
     let server = bench.serve()?;
     bench.expect_works(&server)?;
     let threads = || {
-        let figures = server.figures().context("the system does not tell about the server")?;
+        let figures = server.usage().context("the system does not tell about the server")?;
         anyhow::Ok(figures.threads)
     };
     let before = threads()?;

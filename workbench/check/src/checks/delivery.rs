@@ -13,8 +13,8 @@ use crate::check::ours;
 use crate::log_events::said;
 use crate::profile::CHAT_STAGES;
 use crate::{Bench, Check, Profile, Theme};
-use probe::wire::{Client, Heard, framed, show};
-use probe::{PATIENCE, fail, wait_until};
+use probe::wire::{Client, Received, prep_msg, show};
+use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -63,24 +63,24 @@ pub(super) fn others_only(bench: &Bench) -> Result<()> {
     let mut third = Client::connect(server.addr())?;
     meet(&mut [&mut first, &mut second, &mut third])?;
     for text in ["one", "two"] {
-        first.say(text)?;
-        second.expect(&said(first.addr(), text))?;
-        third.expect(&said(first.addr(), text))?;
+        first.send_msg(text)?;
+        second.expect_msg(&said(first.addr(), text))?;
+        third.expect_msg(&said(first.addr(), text))?;
     }
-    second.say("the first hears this, and nothing of its own before")?;
+    second.send_msg("the first hears this, and nothing of its own before")?;
     let answer = said(second.addr(), "the first hears this, and nothing of its own before");
-    first.expect(&answer)?;
-    third.expect(&answer)
+    first.expect_msg(&answer)?;
+    third.expect_msg(&answer)
 }
 
 /// Waits until each hears each of the others, where nobody hears itself: all are in by then.
 fn meet(clients: &mut [&mut Client]) -> Result<()> {
     let mut heard = HashMap::new();
-    let met = wait_until(PATIENCE, || {
-        clients.iter_mut().try_for_each(|client| client.say("anybody there?"))?;
+    let met = wait_until(TIMEOUT, || {
+        clients.iter_mut().try_for_each(|client| client.send_msg("anybody there?"))?;
         for client in clients.iter_mut() {
             let heard: &mut usize = heard.entry(client.addr()).or_default();
-            while matches!(client.hear(LISTEN)?, Heard::Frame(_)) {
+            while matches!(client.recv(LISTEN)?, Received::Msg(_)) {
                 *heard += 1;
             }
         }
@@ -96,7 +96,7 @@ pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 3)?;
     let addr = room.members[0].addr();
     let texts: Vec<_> = (0..1000).map(|i| format!("message {i}")).collect();
-    let bytes: Vec<_> = texts.iter().map(|text| framed(text)).collect();
+    let bytes: Vec<_> = texts.iter().map(|text| prep_msg(text)).collect();
     room.members[0].send(&bytes.concat())?;
     texts.iter().try_for_each(|text| room.hear(&said(addr, text)))?;
     room.say(1, "and nothing twice")
@@ -106,7 +106,7 @@ pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
     // A server raises this limit by itself when it starts.
     let launch = bench.launch(&[]);
-    let launch = if cfg!(unix) { launch.descriptors_at_first(256) } else { launch };
+    let launch = if cfg!(unix) { launch.soft_descriptor_limit(256) } else { launch };
     let server = bench.run(launch)?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
@@ -114,21 +114,21 @@ pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
     }
     wait_until_all_are_in(&mut clients)?;
     let last = said(clients[7].addr(), "to a thousand");
-    clients[7].say("to a thousand")?;
+    clients[7].send_msg("to a thousand")?;
     clients.iter_mut().try_for_each(|client| hear_up_to(client, &last))
 }
 
 /// The first says something again and again until everyone has heard something.
 fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
     let mut heard = vec![false; clients.len()];
-    let all_in = wait_until(PATIENCE, || {
-        clients[0].say("anybody there?")?;
+    let all_in = wait_until(TIMEOUT, || {
+        clients[0].send_msg("anybody there?")?;
         let addr = clients[0].addr();
-        clients[0].expect(&said(addr, "anybody there?"))?;
+        clients[0].expect_msg(&said(addr, "anybody there?"))?;
         heard[0] = true;
         for (client, heard) in clients.iter_mut().zip(&mut heard).skip(1) {
             if !*heard {
-                *heard = matches!(client.hear(Duration::ZERO)?, Heard::Frame(_));
+                *heard = matches!(client.recv(Duration::ZERO)?, Received::Msg(_));
             }
         }
         Ok(heard.iter().all(|heard| *heard))
@@ -141,7 +141,7 @@ fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
 /// Skips what was said to find out who is there.
 fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
     loop {
-        let frame = client.frame()?;
+        let frame = client.recv_msg()?;
         if frame == last.as_bytes() {
             return Ok(());
         }
@@ -166,13 +166,13 @@ pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
     for _ in 0..TRIES {
         let mut speaker = Client::connect(server.addr())?;
         let mut newcomer = Client::connect(server.addr())?;
-        speaker.say("first")?;
-        speaker.expect(&said(speaker.addr(), "first"))?;
-        newcomer.say("second")?;
+        speaker.send_msg("first")?;
+        speaker.expect_msg(&said(speaker.addr(), "first"))?;
+        newcomer.send_msg("second")?;
         let second = said(newcomer.addr(), "second");
         let first = said(speaker.addr(), "first");
-        match newcomer.frame()? {
-            frame if frame == first.as_bytes() => newcomer.expect(&second)?,
+        match newcomer.recv_msg()? {
+            frame if frame == first.as_bytes() => newcomer.expect_msg(&second)?,
             frame if frame == second.as_bytes() => missed += 1,
             frame => {
                 return fail(newcomer.transcript(), format!("{first} or {second}"), show(&frame));
@@ -236,7 +236,7 @@ fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over:
             continue;
         };
         connections.fetch_add(1, Ordering::Relaxed);
-        if client.send_regardless(b"x\0half") && is_reset {
+        if client.try_send(b"x\0half") && is_reset {
             let _ = client.reset();
         }
     }
@@ -252,18 +252,18 @@ fn hear_during_churn(
     connections: &AtomicUsize,
 ) -> Result<usize> {
     const BEGUN: usize = 500;
-    if !wait_until(PATIENCE, || Ok(connections.load(Ordering::Relaxed) >= BEGUN))? {
+    if !wait_until(TIMEOUT, || Ok(connections.load(Ordering::Relaxed) >= BEGUN))? {
         let came = connections.load(Ordering::Relaxed);
         return fail("let clients connect and leave", format!("{BEGUN} of them come"), came);
     }
     connections.store(0, Ordering::Relaxed);
     let speaker = room.members[1].addr();
     for i in 0..messages {
-        room.members[1].say(&format!("message {i}"))?;
+        room.members[1].send_msg(&format!("message {i}"))?;
     }
     for i in 0..messages {
         let expected = said(speaker, &format!("message {i}"));
-        while room.members[0].frame()? != expected.as_bytes() {} // the others' words come between
+        while room.members[0].recv_msg()? != expected.as_bytes() {} // the others' words come between
     }
     Ok(messages)
 }

@@ -11,9 +11,9 @@ use crate::log_events::{self as events, came, left, said};
 use crate::profile::ECHO_STAGES;
 use crate::{Bench, Check, Profile, Theme};
 use probe::fail;
-use probe::wire::{Client, Heard};
+use probe::wire::{Client, Received};
 #[cfg(target_os = "linux")]
-use probe::{PATIENCE, wait_until};
+use probe::{TIMEOUT, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -119,10 +119,10 @@ fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
     let mut first = bench.known_client(&server)?;
     let mut second = Client::connect(server.addr())?;
     let mut third = Client::connect(server.addr())?;
-    second.say("second")?;
-    third.say("third")?;
-    let early = second.hear(Duration::from_millis(300))?;
-    if early != Heard::Silence {
+    second.send_msg("second")?;
+    third.send_msg("third")?;
+    let early = second.recv(Duration::from_millis(300))?;
+    if early != Received::Timeout {
         return fail(second.transcript(), "nothing while the first client is silent", early);
     }
     bench.exchange(&mut first, "first")?;
@@ -157,18 +157,18 @@ pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
     /// What a server may start for itself only when it is needed.
     const SLACK: u64 = 2;
     let server = bench.start(&[])?;
-    let threads = || server.figures().map(|it| it.threads).context("the server is gone");
+    let threads = || server.usage().map(|it| it.threads).context("the server is gone");
     let before = threads()?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(bench.known_client(&server)?);
     }
-    if !wait_until(PATIENCE, || Ok(threads()? >= before + CLIENTS))? {
+    if !wait_until(TIMEOUT, || Ok(threads()? >= before + CLIENTS))? {
         let expected = format!("{CLIENTS} threads more than {before}");
         return fail(format!("connected {CLIENTS} silent clients"), expected, threads()?);
     }
     clients.iter_mut().try_for_each(|client| bench.exchange(client, "done"))?;
-    if wait_until(PATIENCE, || Ok(threads()? <= before + SLACK))? {
+    if wait_until(TIMEOUT, || Ok(threads()? <= before + SLACK))? {
         return Ok(());
     }
     fail("served them all", format!("at most {} threads", before + SLACK), threads()?)

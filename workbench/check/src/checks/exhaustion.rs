@@ -10,7 +10,7 @@ use crate::profile::SEVERAL_STAGES;
 use crate::{Bench, Check, Serves, Theme};
 use probe::server::Server;
 use probe::wire::Client;
-use probe::{PATIENCE, fail, wait_until};
+use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
@@ -35,7 +35,7 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     if bench.own().is_some_and(|it| it.has_processes) {
         return limit_sinks_and_rises(bench);
     }
-    let launch = bench.launch(&["--max-clients", "2000"]).descriptors(DESCRIPTORS);
+    let launch = bench.launch(&["--max-clients", "2000"]).descriptor_limit(DESCRIPTORS);
     let mut server = bench.run(launch)?;
     let mut inside = Vec::new();
     for _ in 0..3 {
@@ -45,7 +45,7 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     let crowd: Vec<_> =
         (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
     let told = || Ok(warnings(&server) > before);
-    if !wait_until(PATIENCE, told)? {
+    if !wait_until(TIMEOUT, told)? {
         let expected = "a warning that there are no descriptors left";
         return fail(format!("{CROWD} clients, {DESCRIPTORS} descriptors"), expected, server.log());
     }
@@ -55,7 +55,7 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     drop(crowd);
     bench.expect_works(&server)?;
     inside_goes_on(bench, &mut inside)?;
-    server.expect_alive("let descriptors run out and come back")
+    server.expect_running("let descriptors run out and come back")
 }
 
 /// The same for a server whose clients cost it no descriptors, because each has a process: the limit
@@ -73,7 +73,7 @@ fn limit_sinks_and_rises(bench: &Bench) -> Result<()> {
     set_descriptors(&server, Some(all))?;
     bench.exchange_amid_others(&mut waiting, "waited")?;
     inside_goes_on(bench, &mut inside)?;
-    server.expect_alive("let descriptors run out and come back")
+    server.expect_running("let descriptors run out and come back")
 }
 
 /// Lets clients come when there is no descriptor left, until one has to wait; gives the limit that was.
@@ -89,7 +89,7 @@ fn first_that_waits(bench: &Bench, server: &Server) -> Result<(u64, Client)> {
         let client = bench.connect(server)?;
         let came = events::came(client.addr());
         let is_decided = || warnings(server) > before || events::count(server.log(), &came) > 0;
-        wait_until(PATIENCE, || Ok(is_decided()))?;
+        wait_until(TIMEOUT, || Ok(is_decided()))?;
         if warnings(server) > before {
             return Ok((all, client));
         }
@@ -129,7 +129,7 @@ fn inside_goes_on(bench: &Bench, inside: &mut Vec<Client>) -> Result<()> {
 /// For two seconds the server must hardly use the processor and hardly log anything.
 fn stays_calm(server: &Server) -> Result<()> {
     const WATCHED: Duration = Duration::from_secs(2);
-    let cpu = || server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
+    let cpu = || server.usage().map_or(Duration::ZERO, |figures| figures.cpu);
     let (begin, cpu_before, lines_before) = (Instant::now(), cpu(), warnings(server));
     // Nothing is waited for: this is the time that is measured.
     std::thread::sleep(WATCHED);

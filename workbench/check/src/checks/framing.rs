@@ -9,9 +9,9 @@ use crate::profile::{ANY, CHATS};
 use crate::protocol::FirstExchange;
 use crate::{Bench, Check, Needs};
 use probe::server::Server;
-use probe::tls::Tls;
-use probe::wire::{Client, Heard, framed};
-use probe::{Failure, Said, fail_late};
+use probe::tls::TlsSettings;
+use probe::wire::{Client, Received, prep_msg};
+use probe::{Description, Failure, fail_timeout};
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
@@ -209,7 +209,7 @@ pub(super) fn one(bench: &Bench) -> Result<()> {
     let done = guessed(bench.exchange(&mut bench.connect(&server)?, "hello"), guess);
     done.map_err(|err| match err.downcast::<Failure>() {
         // Whatever speaks TLS says at once that it does not understand.
-        Ok(failure) if !failure.is_late && speaks_tls(bench) => {
+        Ok(failure) if !failure.is_timeout && speaks_tls(bench) => {
             Failure { likely: Some(SPEAKS_TLS), ..failure }.into()
         }
         Ok(failure) => failure.into(),
@@ -228,9 +228,9 @@ fn speaks_tls(bench: &Bench) -> bool {
     const SERVER_HELLO: u8 = 2;
     let first = || {
         let server = bench.serve()?;
-        let mut client = Client::connect(server.addr())?.patient(bench.patience());
-        client.send(&Tls::trusting_anybody()?.hello()?)?;
-        client.take(6)
+        let mut client = Client::connect(server.addr())?.with_timeout(bench.patience());
+        client.send(&TlsSettings::with_any_certificate()?.client_hello()?)?;
+        client.recv_bytes(6)
     };
     let is_answer =
         |bytes: Vec<u8>| matches!(bytes[..], [ALERT, ..] | [HANDSHAKE, _, _, _, _, SERVER_HELLO]);
@@ -253,7 +253,7 @@ pub(crate) fn guessed(
 /// Explains a failure in which nothing came, in a check whose hint is about what comes.
 pub(crate) fn or_silent(done: Result<()>) -> Result<()> {
     guessed(done, |failure| {
-        (failure.is_late && failure.got.bytes.is_none()).then_some(
+        (failure.is_timeout && failure.got.bytes.is_none()).then_some(
             "A message was lost, or it still waits in the server: for a lock, for another client, for \
              more bytes.",
         )
@@ -264,7 +264,7 @@ pub(crate) fn or_silent(done: Result<()>) -> Result<()> {
 fn guess(failure: &Failure) -> Option<&'static str> {
     let Failure { expected, got, .. } = failure;
     let (Some(wanted), came) = (&expected.bytes, &got.bytes) else {
-        return Some(if failure.is_late {
+        return Some(if failure.is_timeout {
             "The answer is right, but the server does not close the connection behind it. In this \
              echo, a connection is for one message."
         } else {
@@ -273,7 +273,7 @@ fn guess(failure: &Failure) -> Option<&'static str> {
         });
     };
     let Some(came) = came else {
-        return Some(match (failure.is_late, got.text.as_str()) {
+        return Some(match (failure.is_timeout, got.text.as_str()) {
             (true, _) => {
                 "The server does not answer. Does it wait for a line end, or for the end of the \
                  connection? A message ends with a ␀, and nothing else follows. Does it flush what \
@@ -336,7 +336,7 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
     for text in texts {
         bench.did(format!("A sent \"{text}␀\" when it had got the answers to all before"));
         guessed(bench.exchange(&mut client, text), |failure| {
-            let has_ended = failure.got.bytes.is_none() && !failure.is_late;
+            let has_ended = failure.got.bytes.is_none() && !failure.is_timeout;
             has_ended.then_some(
                 "The connection ends after the first answer. In a chat, clients stay. Is it an echo \
                  server?",
@@ -349,14 +349,14 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
 pub(super) fn bytewise(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     bench.did("A sent \"hello␀\" a byte at a time, each byte when the one before had been read");
-    let frame = framed("hello");
+    let frame = prep_msg("hello");
     in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
     for at in 1..frame.len() {
         bench.did(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
         in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
     }
     let text = "some messages come in three pieces of any length";
-    let frame = framed(text);
+    let frame = prep_msg(text);
     for _ in 0..5 {
         let mut cuts = [1 + bench.chance(frame.len() - 1), 1 + bench.chance(frame.len() - 1)];
         cuts.sort_unstable();
@@ -373,7 +373,7 @@ fn in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Re
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         wait_until_read(&client)?;
         // A server that answers too early may have closed already: that shows in its answer.
-        if !client.send_regardless(piece) {
+        if !client.try_send(piece) {
             break;
         }
     }
@@ -399,18 +399,18 @@ pub(super) fn one_write(bench: &Bench) -> Result<()> {
     client.send(b"one\0two\0three\0fo")?;
     expect_in_any_order(bench, &mut client, &["one", "two", "three"])?;
     client.send(b"ur\0")?;
-    client.expect(&bench.said(client.addr(), "four"))
+    client.expect_msg(&bench.said(client.addr(), "four"))
 }
 
 /// The order has a check of its own.
 fn expect_in_any_order(bench: &Bench, client: &mut Client, texts: &[&str]) -> Result<()> {
     let mut missing: Vec<_> = texts.iter().map(|text| bench.answer(client.addr(), text)).collect();
     while let Some(next) = missing.first() {
-        let heard = client.hear(client.patience())?;
-        let is_it = |text: &String| matches!(&heard, Heard::Frame(it) if it == text.as_bytes());
+        let heard = client.recv(client.timeout())?;
+        let is_it = |text: &String| matches!(&heard, Received::Msg(it) if it == text.as_bytes());
         match missing.iter().position(is_it) {
             Some(at) => _ = missing.remove(at),
-            None => return Err(client.failure(Said::bytes(framed(next), ""), heard)),
+            None => return Err(client.failure(Description::bytes(prep_msg(next), ""), heard)),
         }
     }
     Ok(())
@@ -419,7 +419,7 @@ fn expect_in_any_order(bench: &Bench, client: &mut Client, texts: &[&str]) -> Re
 pub(super) fn torn_character(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     for text in ["a🥫b", "¢", "€"] {
-        let frame = framed(text);
+        let frame = prep_msg(text);
         for at in 1..frame.len() {
             let (first, second) = frame.split_at(at);
             bench.did(format!("a client sent \"{text}␀\" in two pieces, the first of {at} bytes"));
@@ -441,9 +441,9 @@ pub(super) fn empty(bench: &Bench) -> Result<()> {
     }
     bench.did("A sent \"␀␀first␀\", and then \"␀second␀\": three empty messages, two that are not");
     client.send(b"\0\0first\0")?;
-    client.expect(&bench.said(client.addr(), "first"))?;
+    client.expect_msg(&bench.said(client.addr(), "first"))?;
     client.send(b"\0second\0")?;
-    client.expect(&bench.said(client.addr(), "second"))
+    client.expect_msg(&bench.said(client.addr(), "second"))
 }
 
 pub(super) fn long(bench: &Bench) -> Result<()> {
@@ -465,14 +465,14 @@ pub(super) fn half_close(bench: &Bench) -> Result<()> {
     }
     bench.did("A sent \"last words␀\" and closed its sending side; it went on reading");
     let mut client = bench.connect(&server)?;
-    client.say("last words")?;
+    client.send_msg("last words")?;
     client.half_close()?;
     bench.expect_own(&mut client, "last words")?;
     client.expect_eof()?;
     bench.did("a client sent \"all at once␀\" and the end, and the server found both in one go");
     let mut client = bench.connect(&server)?;
     while_stopped(&server, || {
-        client.say("all at once")?;
+        client.send_msg("all at once")?;
         client.half_close()
     })?;
     bench.expect_own(&mut client, "all at once")?;
@@ -504,7 +504,7 @@ fn half_close_and_read_later(bench: &Bench, server: &Server) -> Result<()> {
     bench.did("a client sent 120 messages of 1 KB and the end, and read the answers only then");
     client.half_close()?;
     _ = wait_until_read(&client);
-    client.widen()?;
+    client.enlarge_recv_buffer()?;
     (0..slow_readers::PAUSED)
         .try_for_each(|i| bench.expect_own(&mut client, &slow_readers::numbered(i)))?;
     client.expect_eof()
@@ -525,9 +525,9 @@ pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
         let shown = probe::wire::show(bytes);
         bench.did(format!("a client sent bytes that are not UTF-8: {shown}"));
         let mut client = bench.connect(&server)?;
-        client.send_regardless(bytes);
+        client.try_send(bytes);
         guessed(expect_turned_away(bench, &mut client), |failure| {
-            (failure.is_late && failure.got.bytes.is_none()).then_some(
+            (failure.is_timeout && failure.got.bytes.is_none()).then_some(
                 "Nothing was sent, and the connection stays open: the error ended what served this \
                  client, but nobody closed its socket.",
             )
@@ -550,11 +550,14 @@ fn witness(bench: &Bench, server: &Server) -> Result<Option<Client>> {
 /// The connection must end; before that, a chat may tell why, in a message of its own.
 fn expect_turned_away(bench: &Bench, client: &mut Client) -> Result<()> {
     loop {
-        match client.hear(bench.patience())? {
-            Heard::Eof | Heard::Reset => return Ok(()),
-            Heard::Frame(frame) if bench.profile().is_chat() && frame.starts_with(b"server: ") => {}
-            Heard::Frame(frame) if bench.is_of_another(&frame, client) => {}
-            other => return Err(client.failure(Said::words("the end of the connection"), other)),
+        match client.recv(bench.patience())? {
+            Received::Eof | Received::Reset => return Ok(()),
+            Received::Msg(frame) if bench.profile().is_chat() && frame.starts_with(b"server: ") => {
+            }
+            Received::Msg(frame) if bench.is_of_another(&frame, client) => {}
+            other => {
+                return Err(client.failure(Description::text("the end of the connection"), other));
+            }
         }
     }
 }
@@ -565,7 +568,7 @@ fn expect_undisturbed(bench: &Bench, server: &Server, witness: Option<&mut Clien
     bench.exchange(witness, "still here")?;
     let mut newcomer = bench.connect(server)?;
     bench.exchange_amid_others(&mut newcomer, "new here")?;
-    witness.expect(&bench.said(newcomer.addr(), "new here"))
+    witness.expect_msg(&bench.said(newcomer.addr(), "new here"))
 }
 
 /// Checks that what a client sends after a protocol error goes to nobody, in the same write as the error
@@ -578,15 +581,15 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
     let mut witness = bench.connect(&server)?;
     bench.exchange(&mut witness, "I was here before")?;
     let mut expect_undisturbed = || {
-        witness.say("still here")?;
-        witness.expect(&bench.said(witness.addr(), "still here"))
+        witness.send_msg("still here")?;
+        witness.expect_msg(&bench.said(witness.addr(), "still here"))
     };
     for (bad, what) in [(&b"\xff"[..], "not UTF-8"), (&too_long, "16,385 bytes long")] {
         bench.did(format!(
             "a client sent a message that is {what}, and \"after it␀\" in the same write; A spoke then"
         ));
         let mut client = bench.connect(&server)?;
-        client.send_regardless(&[bad, b"\0after it\0"].concat());
+        client.try_send(&[bad, b"\0after it\0"].concat());
         expect_turned_away(bench, &mut client)?;
         expect_undisturbed()?;
         bench.did(format!(
@@ -595,7 +598,7 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
         ));
         for _ in 0..TIMES {
             // The server may have closed the connection already, or may leave these bytes unread.
-            if !client.send_regardless(b"later\0") || wait_until_read(&client).is_err() {
+            if !client.try_send(b"later\0") || wait_until_read(&client).is_err() {
                 break;
             }
             expect_undisturbed()?;
@@ -612,9 +615,9 @@ pub(super) fn endless(bench: &Bench) -> Result<()> {
     let mut witness = witness(bench, &server)?;
     bench.did(format!("A sent a message without an end, up to {} MiB of \"x\"", MOST >> 20));
     let mut client = bench.connect(&server)?;
-    if !client.send_while_open(&[b'x'; PIECE], MOST / PIECE)? {
+    if !client.send_until_closed(&[b'x'; PIECE], MOST / PIECE)? {
         let expected = "the server closes the connection, once it has more than 16,384 bytes";
-        return fail_late(client.transcript(), expected, "it has taken all and waits for more");
+        return fail_timeout(client.transcript(), expected, "it has taken all and waits for more");
     }
     expect_undisturbed(bench, &server, witness.as_mut())
 }

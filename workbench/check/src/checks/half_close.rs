@@ -11,7 +11,7 @@ use crate::log_events::{self as events, left, said};
 use crate::profile::CHAT_STAGES;
 use crate::{Bench, Check, Theme};
 use probe::fail;
-use probe::wire::{Client, Heard};
+use probe::wire::{Client, Received};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -77,7 +77,7 @@ pub(super) fn half_close_relayed(bench: &Bench) -> Result<()> {
     leaver.send(b"one\0two\0last words\0unfinished")?;
     leaver.half_close()?;
     for text in ["one", "two", "last words"] {
-        leaver.expect(&said(addr, text))?;
+        leaver.expect_msg(&said(addr, text))?;
         room.hear(&said(addr, text))?;
     }
     leaver.expect_eof()?;
@@ -107,16 +107,16 @@ pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
     // Only a server that knows of the half-close can have dropped something for it.
     wait_until_read(&leaver)?;
     // Piece by piece a busy machine might need more than the 3 s.
-    leaver.widen()?;
+    leaver.enlarge_recv_buffer()?;
     expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), POURED)?;
     room.say(1, "the others stay")
 }
 
 /// All of it must come, then the end.
 pub(super) fn expect_delivered(client: &mut Client, relay: &str, times: usize) -> Result<()> {
-    let (frames, ending) = client.rest()?;
+    let (frames, ending) = client.recv_msgs_to_end()?;
     let right = frames.iter().filter(|frame| **frame == relay.as_bytes()).count();
-    if (frames.len(), right, &ending) == (times, times, &Heard::Eof) {
+    if (frames.len(), right, &ending) == (times, times, &Received::Eof) {
         return Ok(());
     }
     let got = format!("{right} of {} messages, then {ending}", frames.len());
@@ -143,20 +143,20 @@ pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 5)?;
     let Some(mut stayer) = room.members.pop() else { return Ok(()) };
     for leaver in &mut room.members {
-        leaver.say("bye")?;
+        leaver.send_msg("bye")?;
         leaver.half_close()?;
     }
     for leaver in &mut room.members {
         let bye = said(leaver.addr(), "bye");
-        let (frames, ending) = leaver.rest()?;
-        if ending != Heard::Eof || !frames.contains(&bye.into_bytes()) {
+        let (frames, ending) = leaver.recv_msgs_to_end()?;
+        if ending != Received::Eof || !frames.contains(&bye.into_bytes()) {
             let got = format!("{} messages, then {ending}", frames.len());
             return fail(leaver.transcript(), "its own bye, then the end", got);
         }
     }
     let mut byes = HashSet::new();
     for _ in &room.members {
-        byes.insert(stayer.frame()?);
+        byes.insert(stayer.recv_msg()?);
     }
     let all = room.members.iter().map(|leaver| said(leaver.addr(), "bye").into_bytes()).collect();
     if byes != all {

@@ -11,7 +11,7 @@ use crate::profile::{CHAT_STAGES, SEVERAL_STAGES};
 use crate::{Bench, Check, Profile, Serves, Theme};
 use probe::fail;
 use probe::server::Server;
-use probe::wire::{Client, Heard};
+use probe::wire::{Client, Received};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -47,9 +47,9 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
     for speaks in [false, true] {
         let mut third = Client::connect(room.server.addr())?;
         if speaks {
-            third.send_regardless(b"let me in\0");
+            third.try_send(b"let me in\0");
         }
-        third.expect("server: full")?;
+        third.expect_msg("server: full")?;
         third.expect_closed()?;
     }
     room.server.wait_for_log("a warning", is_warning)?;
@@ -57,20 +57,20 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
     room.say(1, "neither of them")?;
     drop(room.members.remove(0));
     let newcomer = served_again(&room)?;
-    room.members[0].expect(&events::said(newcomer.addr(), "again"))?;
+    room.members[0].expect_msg(&events::said(newcomer.addr(), "again"))?;
     room.members.push(newcomer);
     room.say(0, "two again")?;
-    Client::connect(room.server.addr())?.expect("server: full")
+    Client::connect(room.server.addr())?.expect_msg("server: full")
 }
 
 /// Tries until the place of the one who left is free.
 fn served_again(room: &Room<'_>) -> Result<Client> {
     let mut served = None;
-    probe::wait_until(probe::PATIENCE, || {
+    probe::wait_until(probe::TIMEOUT, || {
         let mut client = Client::connect(room.server.addr())?;
-        client.send_regardless(b"again\0");
+        client.try_send(b"again\0");
         let relay = events::said(client.addr(), "again").into_bytes();
-        if client.hear(probe::PATIENCE)? == Heard::Frame(relay) {
+        if client.recv(probe::TIMEOUT)? == Received::Msg(relay) {
             served = Some(client);
         }
         Ok(served.is_some())
@@ -125,14 +125,14 @@ const FLOOD: u64 = 1500;
 
 fn refused(server: &Server, knock: &[u8]) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
-    client.send_regardless(knock);
-    client.rest().map(drop)
+    client.try_send(knock);
+    client.recv_msgs_to_end().map(drop)
 }
 
 /// Is refused now and then until the log has told of the whole flood: by a line each, or counted.
 fn wait_for_count(server: &Server, knock: &[u8], before: usize) -> Result<u64> {
     let mut times = FLOOD;
-    let all_told = probe::wait_until(probe::PATIENCE, || {
+    let all_told = probe::wait_until(probe::TIMEOUT, || {
         let (lines, counted) = told(server, before);
         if lines + counted < FLOOD {
             refused(server, knock)?;

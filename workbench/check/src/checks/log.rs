@@ -9,7 +9,7 @@ use crate::profile::{CHAT_STAGES, SEVERAL_STAGES, STAGES};
 use crate::{Bench, Check, Serves, Theme};
 use probe::fail;
 use probe::server::Server;
-use probe::wire::{Client, Heard, framed, is_obeyed};
+use probe::wire::{Client, Received, is_terminal_control, prep_msg};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -157,10 +157,10 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let mut client = Client::connect(server.addr())?;
     let addr = client.addr();
-    client.send(&framed("pipelined").repeat(MESSAGES))?;
+    client.send(&prep_msg("pipelined").repeat(MESSAGES))?;
     let relayed = if bench.profile().is_chat() { MESSAGES } else { 1 };
     let answer = bench.answer(addr, "pipelined");
-    (0..relayed).try_for_each(|_| client.expect(&answer))?;
+    (0..relayed).try_for_each(|_| client.expect_msg(&answer))?;
     drop(client);
     events::wait_for(&server, &left(addr))?;
     let lines = count(server.log(), &said(addr, "pipelined"));
@@ -174,11 +174,11 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
 
 /// Returns all characters that a message can hold and a log cannot, and the tab.
 pub(super) fn controls() -> String {
-    ('\u{1}'..='\u{ffff}').filter(|ch| is_obeyed(*ch)).collect()
+    ('\u{1}'..='\u{ffff}').filter(|ch| is_terminal_control(*ch)).collect()
 }
 
 pub(super) fn is_forbidden(ch: char) -> bool {
-    is_obeyed(ch) && ch != '\t'
+    is_terminal_control(ch) && ch != '\t'
 }
 
 pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
@@ -212,8 +212,8 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
     let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX);
     for bytes in [b"\x1b[31m\r\xff\0".as_slice(), too_long.as_bytes()] {
         let mut client = Client::connect(server.addr())?;
-        client.send_regardless(bytes);
-        client.rest()?;
+        client.try_send(bytes);
+        client.recv_msgs_to_end()?;
         events::wait_for(&server, &left(client.addr()))?;
     }
     let mut unfinished = Client::connect(server.addr())?;
@@ -241,8 +241,8 @@ fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
         bench.exchange(&mut client, "unheard-of")?;
     }
     let mut bad = Client::connect(server.addr())?;
-    bad.send_regardless(b"\xff\0");
-    bad.rest()?;
+    bad.try_send(b"\xff\0");
+    bad.recv_msgs_to_end()?;
     // That a warning came through shows that this is a quiet log and not a dead one.
     server.wait_for_log("a warning about bad text", |line| {
         events::is_warning(line) && line.contains(&bad.addr().to_string())
@@ -307,8 +307,8 @@ pub(super) fn each_reason_apart(bench: &Bench) -> Result<()> {
 
 fn misbehaves(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
     let mut client = Client::connect(server.addr())?;
-    client.send_regardless(bytes);
-    client.rest()?;
+    client.try_send(bytes);
+    client.recv_msgs_to_end()?;
     Ok(client.addr())
 }
 
@@ -322,7 +322,7 @@ fn told_of(server: &Server, addr: std::net::SocketAddr, what: &str) -> Result<()
 fn whole_log(mut server: Server) -> Result<Vec<String>> {
     server.signal(probe::server::Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
-    Ok(server.printed()?.1)
+    Ok(server.output_lines()?.1)
 }
 
 #[cfg(not(unix))]
@@ -400,7 +400,7 @@ fn garbage_escaped(bench: &Bench) -> Result<()> {
     let server = bench.run(bench.launch(&["-v"]))?;
     for garbage in [controls().into_bytes(), [b"\x1b[2J\xff", controls().as_bytes()].concat()] {
         let mut client = Client::connect(server.addr())?;
-        client.send_regardless(&garbage);
+        client.try_send(&garbage);
         let addr = client.addr();
         drop(client);
         events::wait_for(&server, &left(addr))?;
@@ -428,7 +428,7 @@ fn says(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
     let mut client = Client::connect(server.addr())?;
     client.send(bytes)?;
     // A server may have ended the connection already.
-    let _ = client.half_close().and_then(|()| client.bytes_to_end());
+    let _ = client.half_close().and_then(|()| client.recv_bytes_to_end());
     let addr = client.addr();
     drop(client);
     events::wait_for(server, &left(addr))?;
@@ -460,7 +460,7 @@ fn refusal_alone_told(bench: &Bench) -> Result<()> {
 fn no_events(server: &Server, with: &str) -> Result<()> {
     let inside = Client::connect(server.addr())?;
     let mut refused = Client::connect(server.addr())?;
-    if !matches!(refused.bytes_to_end()?.1, Heard::Eof | Heard::Reset) {
+    if !matches!(refused.recv_bytes_to_end()?.1, Received::Eof | Received::Reset) {
         return fail(refused.transcript(), "to be refused", "a place");
     }
     let addr = refused.addr().to_string();

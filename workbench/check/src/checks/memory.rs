@@ -100,7 +100,7 @@ fn within(
 }
 
 fn resident(server: &Server) -> Result<u64> {
-    Ok(server.figures().context("the server is gone")?.resident)
+    Ok(server.usage().context("the server is gone")?.resident_bytes)
 }
 
 fn mib(bytes: u64) -> u64 {

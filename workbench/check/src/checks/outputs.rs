@@ -13,7 +13,7 @@ use crate::profile::STAGES;
 use crate::{Bench, Check, Serves, Theme};
 #[cfg(target_os = "linux")]
 use probe::fail;
-use probe::server::{Outlet, Server};
+use probe::server::{OutputTo, Server};
 use probe::wire::Client;
 
 pub(crate) const ROWS: &[Check] = &[
@@ -74,25 +74,25 @@ const MANY: usize = 30_000;
 
 #[cfg(unix)]
 pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
-    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(Outlet::Closed))?, FEW)?;
-    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(Outlet::ReaderGone))?, FEW)
+    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(OutputTo::Closed))?, FEW)?;
+    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(OutputTo::ReaderClosed))?, FEW)
 }
 
 #[cfg(unix)]
 pub(super) fn stderr_closed(bench: &Bench) -> Result<()> {
-    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(Outlet::Closed))?, FEW)?;
-    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(Outlet::ReaderGone))?, FEW)?;
-    let both = bench.launch(&[]).stdout(Outlet::Closed).stderr(Outlet::Closed);
+    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(OutputTo::Closed))?, FEW)?;
+    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(OutputTo::ReaderClosed))?, FEW)?;
+    let both = bench.launch(&[]).stdout(OutputTo::Closed).stderr(OutputTo::Closed);
     goes_on(bench, bench.run_unheard(both)?, FEW)
 }
 
 pub(super) fn stderr_unread(bench: &Bench) -> Result<()> {
-    goes_on(bench, bench.run(bench.launch(&[]).stderr(Outlet::Unread))?, MANY)
+    goes_on(bench, bench.run(bench.launch(&[]).stderr(OutputTo::Unread))?, MANY)
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn disk_full(bench: &Bench) -> Result<()> {
-    let full = || Outlet::File("/dev/full".into());
+    let full = || OutputTo::File("/dev/full".into());
     goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(full()))?, FEW)?;
     goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(full()))?, FEW)?;
     let both = bench.launch(&[]).stdout(full()).stderr(full());
@@ -132,8 +132,8 @@ fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
 
 /// Returns the pipe as a file, because one that is opened anew makes its writers wait.
 #[cfg(target_os = "linux")]
-fn outlet(pipe: &PipeWriter) -> Outlet {
-    Outlet::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())
+fn outlet(pipe: &PipeWriter) -> OutputTo {
+    OutputTo::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())
 }
 
 /// Reads until the end of the stream, or until the patience is over.
@@ -141,7 +141,7 @@ fn outlet(pipe: &PipeWriter) -> Outlet {
 fn read_what_comes(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
     rustix::io::ioctl_fionbio(&reader, true)?;
     let mut bytes = Vec::new();
-    probe::wait_until(probe::PATIENCE, || match reader.read_to_end(&mut bytes) {
+    probe::wait_until(probe::TIMEOUT, || match reader.read_to_end(&mut bytes) {
         Err(err) if err.kind() != ErrorKind::WouldBlock => Err(err.into()),
         _ => Ok(bytes.ends_with(end)),
     })?;

@@ -9,7 +9,7 @@ use crate::profile::{CHAT_STAGES, STAGES};
 use crate::{Bench, Check, Theme};
 use probe::fail;
 use probe::server::Server;
-use probe::wire::{Client, Heard, framed, show};
+use probe::wire::{Client, Received, prep_msg, show};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -100,8 +100,8 @@ pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
         return bench.expect_answer(&mut client, "first");
     }
     let addr = client.addr();
-    client.expect(&said(addr, "first"))?;
-    client.expect(&said(addr, "second"))?;
+    client.expect_msg(&said(addr, "first"))?;
+    client.expect_msg(&said(addr, "second"))?;
     bench.exchange(&mut client, "third")?;
     drop(client);
     events::wait_for(&server, &events::left(addr))?;
@@ -121,7 +121,7 @@ pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
 pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     for text in ["x".repeat(MAX + 1), "é".repeat(MAX / 2) + "x", "x".repeat(1 << 20)] {
-        refused(bench, &server, &framed(&text), TOO_LONG)?;
+        refused(bench, &server, &prep_msg(&text), TOO_LONG)?;
     }
     bench.expect_works(&server)
 }
@@ -154,7 +154,7 @@ const BAD_UTF8: &[&str] = &["UTF-8", "utf-8", "UTF8", "utf8"];
 /// without an answer; and say in the log whom and why.
 fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
-    client.send_regardless(bytes);
+    client.try_send(bytes);
     if bench.profile().is_chat() {
         expect_told(&mut client)?;
         client.expect_eof()?;
@@ -178,7 +178,7 @@ fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result
 
 /// The next message must be the server's own word.
 pub(super) fn expect_told(client: &mut Client) -> Result<()> {
-    let frame = client.frame()?;
+    let frame = client.recv_msg()?;
     let is_reason = frame.strip_prefix(b"server: ").is_some_and(|why| !why.is_empty());
     if is_reason && str::from_utf8(&frame).is_ok() {
         return Ok(());
@@ -205,7 +205,7 @@ pub(super) fn good_before_bad(bench: &Bench) -> Result<()> {
 fn good_before_bad_in_chat(bench: &Bench, bytes: &[u8]) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let addr = room.members[0].addr();
-    room.members[0].send_regardless(bytes);
+    room.members[0].try_send(bytes);
     room.hear(&said(addr, "one"))?;
     room.hear(&said(addr, "two"))?;
     let mut bad = room.members.remove(0);
@@ -253,14 +253,14 @@ fn heard_for(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> Re
     let ends = cut.iter().copied().chain([stream.len()]);
     let mut begin = 0;
     for end in ends {
-        client.send_regardless(&stream[begin..end]);
+        client.try_send(&stream[begin..end]);
         wait_until_read(&client)?;
         begin = end;
     }
     // The server may have closed the connection already.
     let _ = client.half_close();
-    let (frames, ending) = client.rest()?;
-    if bench.profile().is_chat() && ending != Heard::Eof {
+    let (frames, ending) = client.recv_msgs_to_end()?;
+    if bench.profile().is_chat() && ending != Received::Eof {
         return fail(client.transcript(), "the end of the stream", ending);
     }
     let text = |frame: Vec<u8>| String::from_utf8_lossy(&frame).into_owned();
@@ -275,10 +275,10 @@ pub(super) fn reason_survives_a_talker(bench: &Bench) -> Result<()> {
     for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX + 1]] {
         let mut at_once = Client::connect(server.addr())?;
         // No more than the kernel takes at once: a write that fails would hide a reset from the read.
-        at_once.send_regardless(&[&bad[..], &much[..300_000]].concat());
+        at_once.try_send(&[&bad[..], &much[..300_000]].concat());
         let mut later = Client::connect(server.addr())?;
         later.send(&bad)?;
-        later.send_regardless(&much);
+        later.try_send(&much);
         for client in [&mut at_once, &mut later] {
             expect_told(client)?;
             client.expect_eof()?;
@@ -312,7 +312,7 @@ pub(super) fn unfinished_not_relayed(bench: &Bench) -> Result<()> {
     room.members[0].send(b"whole\0par")?;
     let mut leaver = room.members.remove(0);
     room.hear(&said(leaver.addr(), "whole"))?;
-    leaver.expect(&said(leaver.addr(), "whole"))?;
+    leaver.expect_msg(&said(leaver.addr(), "whole"))?;
     let addr = leaver.addr();
     drop(leaver);
     events::wait_for(&room.server, &events::left(addr))?;

@@ -12,8 +12,8 @@ use crate::log_events::{self as events, said};
 use crate::profile::CHAT_STAGES;
 use crate::{Bench, Check, Theme};
 use probe::server::Server;
-use probe::wire::{Client, framed, show};
-use probe::{Failure, PATIENCE, fail, wait_until};
+use probe::wire::{Client, prep_msg, show};
+use probe::{Failure, TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     ours(
@@ -93,16 +93,16 @@ pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
     let wide = Client::connect(room.server.addr())?;
     room.join(wide)?;
     silent.extend(room.members.pop());
-    let before = room.server.figures().map_or(0, |figures| figures.resident);
+    let before = room.server.usage().map_or(0, |figures| figures.resident_bytes);
     room.pour(0, &"x".repeat(4000), 5000)?;
-    let grown = room.server.figures().map_or(0, |it| it.resident.saturating_sub(before));
+    let grown = room.server.usage().map_or(0, |it| it.resident_bytes.saturating_sub(before));
     if grown > GROWTH {
         let expected = format!("memory grows by less than {GROWTH} bytes");
         return fail("said 20 MB to 3 who read and 4 who do not", expected, grown);
     }
     for mut client in silent {
         expect_cut_off(&room.server, client.addr())?;
-        client.rest()?;
+        client.recv_msgs_to_end()?;
     }
     room.say(1, "business as usual")
 }
@@ -135,7 +135,7 @@ pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
             room.members.iter_mut().map(|member| scope.spawn(move || hear(member))).collect();
         let cut_off = talk_until_cut_off(server, talker);
         // The others hear this last, whatever came of the talker.
-        Client::connect(server.addr())?.say("enough")?;
+        Client::connect(server.addr())?.send_msg("enough")?;
         cut_off?;
         threads
             .into_iter()
@@ -146,9 +146,9 @@ pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
 fn talk_until_cut_off(server: &Server, mut talker: Client) -> Result<()> {
     let (addr, begin) = (talker.addr(), Instant::now());
     let mut numbers = 0..;
-    wait_until(PATIENCE, || {
+    wait_until(TIMEOUT, || {
         for i in numbers.by_ref().take(50) {
-            talker.send_regardless(&framed(&format!("{i:6} {}", "y".repeat(1000))));
+            talker.try_send(&prep_msg(&format!("{i:6} {}", "y".repeat(1000))));
         }
         Ok(events::count(server.log(), &events::left(addr)) > 0)
     })?;
@@ -164,7 +164,7 @@ fn talk_until_cut_off(server: &Server, mut talker: Client) -> Result<()> {
 /// What the talker said must come in order and without a gap, up to where it was cut off.
 fn hear_numbers(member: &mut Client, talker: SocketAddr) -> Result<()> {
     for i in 0.. {
-        let frame = member.frame()?;
+        let frame = member.recv_msg()?;
         if frame.ends_with(b": enough") && i > 0 {
             return Ok(());
         }
@@ -200,7 +200,7 @@ pub(super) fn late_reader_kept(bench: &Bench) -> Result<()> {
     for _ in 0..5 {
         room.pour(0, &"z".repeat(1000), 130)?;
         let relay = said(addr, &"z".repeat(1000));
-        (0..130).try_for_each(|_| late.expect(&relay))?;
+        (0..130).try_for_each(|_| late.expect_msg(&relay))?;
     }
     room.join(late)?;
     room.say(2, "still here")
@@ -215,7 +215,8 @@ pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     let relay = said(addr, "x");
     let relay = relay.as_str();
     thread::scope(|scope| {
-        let hear_all = |member: &mut Client| (0..MESSAGES).try_for_each(|_| member.expect(relay));
+        let hear_all =
+            |member: &mut Client| (0..MESSAGES).try_for_each(|_| member.expect_msg(relay));
         let threads: Vec<_> =
             room.members.iter_mut().map(|member| scope.spawn(move || hear_all(member))).collect();
         threads
@@ -231,7 +232,7 @@ pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
     let text = "w".repeat(16_000);
     let addr = room.members[0].addr();
     for _ in 0..4 {
-        room.members[0].send(&framed(&text).repeat(60))?;
+        room.members[0].send(&prep_msg(&text).repeat(60))?;
         (0..60).try_for_each(|_| room.hear(&said(addr, &text)))?;
     }
     Ok(())
@@ -250,15 +251,15 @@ pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
         let mut reader = room.join_narrow()?;
         // The pause begins when the reader's window is full, which is soon after the first message.
         let begin = Instant::now();
-        room.members[0].send(&framed(&text).repeat(MESSAGES))?;
+        room.members[0].send(&prep_msg(&text).repeat(MESSAGES))?;
         let relay = said(room.members[0].addr(), &text);
         // The reader does not read until the others have all of it: the rest waits in the server.
         (0..MESSAGES).try_for_each(|_| room.hear(&relay))?;
         thread::sleep(PAUSE);
-        reader.widen()?;
-        match (0..MESSAGES).try_for_each(|_| reader.expect(&relay)) {
+        reader.enlarge_recv_buffer()?;
+        match (0..MESSAGES).try_for_each(|_| reader.expect_msg(&relay)) {
             Ok(()) => return room.say(1, "all still here"),
-            Err(err) if begin.elapsed() <= SHORT || is_late(&err) => return Err(err),
+            Err(err) if begin.elapsed() <= SHORT || is_timeout(&err) => return Err(err),
             Err(_) => {} // the machine is busy, and the pause may have been too long
         }
     }
@@ -266,8 +267,8 @@ pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
 }
 
 /// Reports whether a client waited in vain, and was not cut off.
-fn is_late(err: &anyhow::Error) -> bool {
-    err.downcast_ref::<Failure>().is_some_and(|failure| failure.is_late)
+fn is_timeout(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<Failure>().is_some_and(|failure| failure.is_timeout)
 }
 
 /// Checks that no client is late while the server is suspended, because it then offers them nothing.
@@ -284,7 +285,7 @@ pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
         Ok(())
     })?;
     let relay = said(room.members[0].addr(), &text);
-    (0..130).try_for_each(|_| reader.expect(&relay))?;
+    (0..130).try_for_each(|_| reader.expect_msg(&relay))?;
     room.join(reader)?;
     room.say(2, "still here")
 }

@@ -10,8 +10,8 @@ use crate::log_events::is_warning;
 use crate::profile::{SEVERAL_STAGES, STAGES};
 use crate::{Bench, Check, Needs, Profile, Serves, Theme};
 use probe::server::{Launch, Server};
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, fail, wait_until};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
@@ -81,7 +81,7 @@ fn most_threads() -> Result<u64> {
 /// Checks that a server with few threads either says why it cannot start, or goes on when clients come.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
-        let launch = bench.launch(&["--port", "0"]).threads(limit, new_user());
+        let launch = bench.launch(&["--port", "0"]).thread_limit(limit, new_user());
         let did = format!("started the server where its user may have {limit} threads");
         bench.did(did.clone());
         match start(bench, launch)? {
@@ -91,10 +91,10 @@ pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
                 // A runtime may start a thread only for the first client, and the server may then crash.
                 for _ in 0..3 {
                     let mut client = Client::connect(server.addr())?;
-                    client.send_regardless(HELLO);
+                    client.try_send(HELLO);
                     end(&mut client)?;
                 }
-                server.expect_alive(&did)?;
+                server.expect_running(&did)?;
             }
         }
     }
@@ -121,7 +121,7 @@ const HELLO: &[u8] = b"hello\0\r\n\r\n";
 /// Ends a connection that the server may have ended already; the server must end it, too.
 fn end(client: &mut Client) -> Result<()> {
     if client.half_close().is_ok() {
-        client.bytes_to_end()?;
+        client.recv_bytes_to_end()?;
     }
     Ok(())
 }
@@ -136,7 +136,7 @@ pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
     let mut clients: Vec<_> =
         (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
     let came = || Ok(server.log().count(|line| line.contains("Connection from ")) == CROWD);
-    if !wait_until(PATIENCE, came)? {
+    if !wait_until(TIMEOUT, came)? {
         return fail(did, format!("{CROWD} lines `Connection from ADDR`"), server.log());
     }
     let most = 11 * (begin.elapsed().as_secs() + 2);
@@ -157,7 +157,8 @@ pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
     // A server with tasks keeps all its clients: they need no threads.
     let mut closed = 0;
     for client in &mut clients {
-        closed += usize::from(matches!(client.hear(Duration::ZERO)?, Heard::Eof | Heard::Reset));
+        closed +=
+            usize::from(matches!(client.recv(Duration::ZERO)?, Received::Eof | Received::Reset));
     }
     let has_threads = matches!(bench.profile(), Profile::EchoMulti | Profile::ChatThreads)
         || bench.own().is_some_and(|it| it.has_processes);
@@ -166,14 +167,14 @@ pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
         return fail(did, "a warning `cannot start a …` with the address of a client", got);
     }
     drop(clients);
-    server.expect_alive("let threads run out")
+    server.expect_running("let threads run out")
 }
 
 /// Starts the server with room for its own threads, and one more, which writes the log.
 fn start_with_log(bench: &Bench) -> Result<Server> {
     let most = most_threads()?;
     for limit in 1..=most {
-        let launch = |limit| bench.launch(&["--port", "0"]).threads(limit, new_user());
+        let launch = |limit| bench.launch(&["--port", "0"]).thread_limit(limit, new_user());
         if start(bench, launch(limit))?.is_some() {
             return bench.run_as_given(launch(limit + 1));
         }
@@ -186,18 +187,18 @@ pub(super) fn little_address_space(bench: &Bench) -> Result<()> {
     for mib in SPACES {
         let did = format!("{SQUEEZED} clients came where there are {mib} MiB of address space");
         bench.did(did.clone());
-        let launch = bench.launch(&["--port", "0"]).address_space(mib << 20);
+        let launch = bench.launch(&["--port", "0"]).address_space_limit(mib << 20);
         let Some(mut server) = start(bench, launch)? else { continue };
         let mut clients = Vec::new();
         for _ in 0..SQUEEZED {
             let mut client = Client::connect(server.addr())?;
-            client.send_regardless(HELLO);
+            client.try_send(HELLO);
             clients.push(client);
         }
         for client in &mut clients {
             end(client)?;
         }
-        server.expect_alive(&did)?;
+        server.expect_running(&did)?;
     }
     Ok(())
 }

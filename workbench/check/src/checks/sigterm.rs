@@ -9,8 +9,8 @@ use crate::check::{CHAT_ROW, TIN_CAN_ROW};
 use crate::profile::ANY;
 use crate::{Bench, Check, Needs, Theme};
 use probe::server::{Server, Signal};
-use probe::wire::{Client, Heard};
-use probe::{Said, fail, fail_late, sockdiag, wait_until};
+use probe::wire::{Client, Received};
+use probe::{Description, fail, fail_timeout, sockdiag, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
@@ -78,16 +78,16 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     room.server.signal(Signal::TERM)?;
     // A server that does not care for its queues has time to end, and one that does, enough to send.
     room.server.wait(Duration::from_secs(1))?;
-    late.widen()?;
+    late.enlarge_recv_buffer()?;
     let relay = bench.said(room.members[0].addr(), &text).into_bytes();
-    let late = late.patient(at_most(bench));
+    let late = late.with_timeout(at_most(bench));
     expect_all(late, &relay)
 }
 
 fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
     for i in 0..QUEUED {
-        match late.hear(late.patience())? {
-            Heard::Frame(frame) if frame == relay => {}
+        match late.recv(late.timeout())? {
+            Received::Msg(frame) if frame == relay => {}
             other => {
                 let expected = format!("all {QUEUED} messages, then the end");
                 let came = format!("{i} messages, then {other}");
@@ -95,11 +95,11 @@ fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
             }
         }
     }
-    match late.hear(late.patience())? {
+    match late.recv(late.timeout())? {
         // That the end comes, too, is the next check's.
-        Heard::Eof | Heard::Reset | Heard::Silence => Ok(()),
-        other @ Heard::Frame(_) => {
-            Err(late.failure(Said::words("the end of the connection"), other))
+        Received::Eof | Received::Reset | Received::Timeout => Ok(()),
+        other @ Received::Msg(_) => {
+            Err(late.failure(Description::text("the end of the connection"), other))
         }
     }
 }
@@ -120,9 +120,12 @@ pub(super) fn port_closes(bench: &Bench) -> Result<()> {
     let got = match (ended, is_open(&server)) {
         (false, true) => "the server still runs, and its port is open".to_owned(),
         (false, false) => "its port is closed, but the server still runs".to_owned(),
-        _ => format!("the port is still open: it left {} behind", server.survivors().join(", ")),
+        _ => format!(
+            "the port is still open: it left {} behind",
+            server.leftover_processes().join(", ")
+        ),
     };
-    fail_late("", "the server ends within 3 s, and its port is closed", got)
+    fail_timeout("", "the server ends within 3 s, and its port is closed", got)
 }
 
 fn is_open(server: &Server) -> bool {
@@ -135,7 +138,7 @@ fn is_open(server: &Server) -> bool {
 /// Whoever was connected must not be left to wait.
 fn expect_end(bench: &Bench, mut client: Client) -> Result<()> {
     let ended = wait_until(bench.patience(), || {
-        Ok(matches!(client.hear(bench.patience())?, Heard::Eof | Heard::Reset))
+        Ok(matches!(client.recv(bench.patience())?, Received::Eof | Received::Reset))
     })?;
-    if ended { Ok(()) } else { fail_late("", "A's connection ends", "it is still open") }
+    if ended { Ok(()) } else { fail_timeout("", "A's connection ends", "it is still open") }
 }

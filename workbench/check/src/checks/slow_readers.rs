@@ -84,7 +84,7 @@ pub(super) fn pause(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     let mut client = pausing(bench, &server)?;
     bench.did("A sent 120 messages of 1 KB, and read the answers only then");
-    client.widen()?;
+    client.enlarge_recv_buffer()?;
     (0..PAUSED).try_for_each(|i| bench.expect_own(&mut client, &numbered(i)))
 }
 
@@ -96,7 +96,7 @@ pub(super) fn pausing(bench: &Bench, server: &Server) -> Result<Client> {
     let mut client = bench.connect_narrow(server)?;
     bench.did("A sent 120 messages of 1 KB, and did not read meanwhile");
     for i in 0..PAUSED {
-        client.say(&numbered(i))?;
+        client.send_msg(&numbered(i))?;
     }
     // A server that waits for this client to read may read on only then: that is another check's.
     _ = wait_until_read(&client);
@@ -124,8 +124,8 @@ pub(super) fn memory_bounded(bench: &Bench) -> Result<()> {
     let (mut room, _silent) = room_with_silent(bench)?;
     bench.did("C and D were in the room and never read; A said 16 MB, again and again");
     let resident = |room: &Room<'_>| {
-        let figures = room.server.figures().context("the system does not tell about the server")?;
-        anyhow::Ok(usize::try_from(figures.resident)?)
+        let figures = room.server.usage().context("the system does not tell about the server")?;
+        anyhow::Ok(usize::try_from(figures.resident_bytes)?)
     };
     room.pour(0, &text(), POURED / TEXT_BYTES)?;
     let first = resident(&room)?;

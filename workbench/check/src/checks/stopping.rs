@@ -13,7 +13,7 @@ use crate::profile::{CHAT_STAGES, STAGES};
 use crate::{Bench, Check, Needs, Serves, Theme};
 use probe::port::Port;
 use probe::server::{Server, Signal};
-use probe::wire::{Client, Heard};
+use probe::wire::{Client, Received};
 use probe::{fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
@@ -176,7 +176,7 @@ pub(super) fn with_silent_clients(bench: &Bench) -> Result<()> {
 
 /// The connection must have an end; in a chat, what others said may come before.
 fn expect_ended(client: &mut Client) -> Result<()> {
-    client.rest().map(drop)
+    client.recv_msgs_to_end().map(drop)
 }
 
 pub(super) fn members_see_the_end(bench: &Bench) -> Result<()> {
@@ -247,7 +247,7 @@ pub(super) fn non_reader_cannot_hold(bench: &Bench) -> Result<()> {
     room.server.signal(Signal::TERM)?;
     room.server.expect_exit("sent SIGTERM with much queued for one that never reads")?;
     let took = begin.elapsed();
-    let (_, log) = room.server.printed()?;
+    let (_, log) = room.server.output_lines()?;
     if let Some(line) = log.iter().find(|line| line.contains("panicked")) {
         return fail("sent SIGTERM, with one that never reads", "no panic in the log", line);
     }
@@ -271,8 +271,8 @@ fn is_served(server: &Server) -> bool {
     let Ok(mut client) = Client::connect(server.addr()) else {
         return false;
     };
-    client.send_regardless(b"am I late?\0");
-    matches!(client.hear(Duration::from_millis(300)), Ok(Heard::Frame(frame)) if frame.ends_with(b"late?"))
+    client.try_send(b"am I late?\0");
+    matches!(client.recv(Duration::from_millis(300)), Ok(Received::Msg(frame)) if frame.ends_with(b"late?"))
 }
 
 pub(super) fn second_signal(bench: &Bench) -> Result<()> {
@@ -283,7 +283,7 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
             room.server.signal(first)?;
             room.server.signal(second)?;
             // How it ends is its own affair, as long as it does.
-            let ended = room.server.wait(probe::PATIENCE)?;
+            let ended = room.server.wait(probe::TIMEOUT)?;
             let took = begin.elapsed();
             if ended.is_some() { Ok(took) } else { fail("sent two signals", "an end", "none") }
         })?;
@@ -303,10 +303,10 @@ pub(super) fn two_signals(bench: &Bench) -> Result<()> {
         let begin = Instant::now();
         server.signal(Signal::TERM)?;
         if held_by.is_some() {
-            server.expect_alive("sent one signal, with clients that hold the server")?;
+            server.expect_running("sent one signal, with clients that hold the server")?;
         }
         server.signal(Signal::INT)?;
-        match server.wait(probe::PATIENCE)? {
+        match server.wait(probe::TIMEOUT)? {
             Some(_) => Ok(begin.elapsed()),
             None => fail("sent two signals", "an end", "none"),
         }
@@ -322,11 +322,11 @@ pub(super) fn rests_meanwhile(bench: &Bench) -> Result<()> {
     for _ in 0..4 {
         clients.push(bench.known_client(&server)?);
     }
-    let cpu = |server: &Server| server.figures().map_or(Duration::ZERO, |figures| figures.cpu);
+    let cpu = |server: &Server| server.usage().map_or(Duration::ZERO, |figures| figures.cpu);
     let before = cpu(&server);
     server.signal(Signal::TERM)?;
     let mut used = Duration::ZERO;
-    let ended = wait_until(probe::PATIENCE, || {
+    let ended = wait_until(probe::TIMEOUT, || {
         used = used.max(cpu(&server).saturating_sub(before));
         Ok(server.wait(Duration::ZERO)?.is_some())
     })?;
@@ -354,7 +354,7 @@ pub(super) fn amid_a_conversation(bench: &Bench) -> Result<()> {
     let begin = Instant::now();
     server.signal(Signal::TERM)?;
     for client in &mut clients {
-        client.send_regardless(b"and on\0");
+        client.try_send(b"and on\0");
     }
     server.expect_exit("sent SIGTERM amid a conversation")?;
     if begin.elapsed() < AT_MOST {

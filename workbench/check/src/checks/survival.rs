@@ -8,10 +8,10 @@ use crate::check::{TIN_CAN_ROW, ours};
 use crate::log_events as events;
 use crate::profile::{ANY, STAGES};
 use crate::{Bench, Check, Needs, Ours, Serves, Theme};
-use probe::procfs::Figures;
+use probe::procfs::Usage;
 use probe::server::Server;
-use probe::wire::{Client, Heard};
-use probe::{fail, fail_late, wait_until};
+use probe::wire::{Client, Received};
+use probe::{fail, fail_timeout, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
@@ -129,7 +129,7 @@ fn survives(
     }
     bench.did(story);
     breaks(server)?;
-    server.expect_alive(story)?;
+    server.expect_running(story)?;
     bench.did(format!("{story}; then another client came"));
     bench.expect_works(server)?;
     let Some(mut witness) = witness else { return Ok(()) };
@@ -206,7 +206,7 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
         if first.is_some() || bench.is_inside_tls() {
             // A server that has closed already has shown that in its own check.
             _ = if bench.is_inside_tls() && i % 2 == 0 {
-                client.cut_off()
+                client.close_without_notify()
             } else {
                 client.half_close()
             };
@@ -215,7 +215,7 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
     }
     for mut client in leavers {
         // A server that does not see the end is found to be busy below.
-        if client.bytes_to_end().is_err() {
+        if client.recv_bytes_to_end().is_err() {
             break;
         }
     }
@@ -228,7 +228,7 @@ pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
         return bench.expect_works(&server);
     }
     let got = format!("it is busy all the time, for {:.1} s now", bench.patience().as_secs_f64());
-    fail_late("", "the server rests, as nobody is there", got)
+    fail_timeout("", "the server rests, as nobody is there", got)
 }
 
 pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
@@ -237,7 +237,7 @@ pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
     survives(bench, &mut server, "100 clients in a row reset their connections", |server| {
         for _ in 0..100 {
             let mut client = bench.connect(server)?;
-            client.send_regardless(&bytes[..bench.chance(bytes.len() + 1)]);
+            client.try_send(&bytes[..bench.chance(bytes.len() + 1)]);
             client.reset()?;
         }
         Ok(())
@@ -266,7 +266,7 @@ pub(crate) fn thousand_cycles(bench: &Bench) -> Result<()> {
     let first = before;
     let mut now = after;
     for _ in 0..8 {
-        if now.resident.saturating_sub(before.resident) < CYCLE_BYTES * 1000 / 2 {
+        if now.resident_bytes.saturating_sub(before.resident_bytes) < CYCLE_BYTES * 1000 / 2 {
             return Ok(());
         }
         before = now;
@@ -276,8 +276,8 @@ pub(crate) fn thousand_cycles(bench: &Bench) -> Result<()> {
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let did = bench.story().unwrap_or_default();
     bench.did(format!("{did}; then 1,000 more, again and again"));
-    let expected = format!("memory back at {}, or growing no more", mib(first.resident));
-    fail("", expected, format!("{}, and it grows each time", mib(now.resident)))
+    let expected = format!("memory back at {}, or growing no more", mib(first.resident_bytes));
+    fail("", expected, format!("{}, and it grows each time", mib(now.resident_bytes)))
 }
 
 /// What each client of a cycle says, in bytes.
@@ -292,16 +292,16 @@ fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
         let mut client = bench.connect_untold(server)?;
         if i % 5 == 4 {
             // One that leaves amid its message.
-            client.send_regardless(&bench.unfinished());
+            client.try_send(&bench.unfinished());
             continue;
         }
         let text = format!("{i:5}{}", "c".repeat(usize::try_from(CYCLE_BYTES)? - 5));
         guessed(bench.exchange_amid_others(&mut client, &text), |failure| {
-            (!failure.is_late && failure.got.bytes.is_none()).then_some(GAVE_UP)
+            (!failure.is_timeout && failure.got.bytes.is_none()).then_some(GAVE_UP)
         })?;
         match bench.chance(4) {
             0 => client.reset()?,
-            1 => _ = client.send_regardless(&bench.unfinished()),
+            1 => _ = client.try_send(&bench.unfinished()),
             2 => _ = client.half_close(),
             _ => {}
         }
@@ -310,30 +310,31 @@ fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
 }
 
 /// The server's figures, as soon as they are as wished, or else when there is no more time.
-fn settled(bench: &Bench, server: &Server, wished: impl Fn(&Figures) -> bool) -> Result<Figures> {
-    let mut now = server.figures().context("the system does not tell what the server uses")?;
+fn settled(bench: &Bench, server: &Server, wished: impl Fn(&Usage) -> bool) -> Result<Usage> {
+    let mut now = server.usage().context("the system does not tell what the server uses")?;
     wait_until(bench.patience(), || {
-        now = server.figures().context("the server is gone")?;
+        now = server.usage().context("the server is gone")?;
         Ok(wished(&now))
     })?;
     Ok(now)
 }
 
 fn left_behind(what: &str, before: u64, after: u64) -> Result<()> {
-    fail_late("", format!("about {before} {what}, as before"), format!("{after} {what}"))
+    fail_timeout("", format!("about {before} {what}, as before"), format!("{after} {what}"))
 }
 
 /// Whether a client is served: its message answered, or the connection ended.
 pub(super) fn served_or_refused(bench: &Bench, client: &mut Client, text: &str) -> Result<bool> {
     let answer = bench.answer(client.addr(), text).into_bytes();
     loop {
-        match client.hear(client.patience())? {
-            Heard::Frame(frame) if frame == answer => return Ok(true),
-            Heard::Frame(_) => {}
-            Heard::Eof | Heard::Reset => return Ok(false),
-            Heard::Silence => {
-                let expected = probe::Said::words("an answer, or else the end of the connection");
-                return Err(client.failure(expected, Heard::Silence));
+        match client.recv(client.timeout())? {
+            Received::Msg(frame) if frame == answer => return Ok(true),
+            Received::Msg(_) => {}
+            Received::Eof | Received::Reset => return Ok(false),
+            Received::Timeout => {
+                let expected =
+                    probe::Description::text("an answer, or else the end of the connection");
+                return Err(client.failure(expected, Received::Timeout));
             }
         }
     }
@@ -360,17 +361,17 @@ fn garbage(bench: &Bench) -> Result<()> {
     for garbage in GARBAGE {
         for leaves in [Leaves::AtOnce, Leaves::Gently, Leaves::ByReset] {
             let mut client = Client::connect(server.addr())?;
-            client.send_regardless(garbage);
+            client.try_send(garbage);
             match leaves {
                 Leaves::AtOnce => drop(client),
                 Leaves::ByReset => client.reset()?,
                 // The server may have closed already.
-                Leaves::Gently => _ = client.half_close().and_then(|()| client.bytes_to_end()),
+                Leaves::Gently => _ = client.half_close().and_then(|()| client.recv_bytes_to_end()),
             }
         }
         bench.expect_works(&server)?;
     }
-    server.expect_alive("sent garbage")?;
+    server.expect_running("sent garbage")?;
     events::expect_all_left_but(&server, witness.iter().len())?;
     match witness {
         Some(mut witness) => bench.exchange_amid_others(&mut witness, "undisturbed"),

@@ -16,8 +16,8 @@ use crate::log_events as events;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Profile, Theme};
 use probe::server::{Server, Signal};
-use probe::wire::{Client, Heard};
-use probe::{PATIENCE, fail, wait_until};
+use probe::wire::{Client, Received};
+use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
@@ -338,7 +338,7 @@ pub(super) fn one_after_the_other(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut first = bench.known_client(&traced.server)?;
     let mut second = Client::connect(traced.server.addr())?;
-    second.say("I was waiting")?;
+    second.send_msg("I was waiting")?;
     bench.exchange(&mut first, "at last")?;
     bench.expect_answer(&mut second, "I was waiting")?;
     let trace = traced.end(Signal::TERM)?;
@@ -362,14 +362,14 @@ pub(super) fn killed(bench: &Bench) -> Result<()> {
             }
             let enough = 300 * round + bench.chance(1000);
             let told = || Ok(fs::read_to_string(&path)?.matches("\"ph\"").count() > enough);
-            let has_grown = wait_until(PATIENCE, told);
+            let has_grown = wait_until(TIMEOUT, told);
             server.signal(Signal::KILL)?;
             match has_grown? {
                 true => Ok(()),
                 false => fail("talked and talked", "the trace to grow", "it did not"),
             }
         })?;
-        traced.server.wait(PATIENCE)?;
+        traced.server.wait(TIMEOUT)?;
         let trace = traced.read()?;
         trace.spans("main", "", "accept")?;
         let all = trace.spans.len();
@@ -384,8 +384,8 @@ pub(super) fn killed(bench: &Bench) -> Result<()> {
 fn talk(server: SocketAddr) -> Result<()> {
     let mut client = Client::connect(server)?;
     for _ in 0..10 {
-        client.say("talking")?;
-        if !matches!(client.hear(PATIENCE)?, Heard::Frame(_)) {
+        client.send_msg("talking")?;
+        if !matches!(client.recv(TIMEOUT)?, Received::Msg(_)) {
             break;
         }
     }
@@ -412,7 +412,7 @@ pub(super) fn two_servers(bench: &Bench) -> Result<()> {
     refuses_to_start(&second, &reason)?;
     let size = || fs::metadata(&path).map(|about| about.len());
     let small = size()?;
-    let has_grown = wait_until(PATIENCE, || {
+    let has_grown = wait_until(TIMEOUT, || {
         bench.expect_works(&traced.server)?;
         Ok(size()? > small)
     })?;
@@ -441,7 +441,7 @@ pub(super) fn something_else(bench: &Bench) -> Result<()> {
         let mut server = bench.start(&["--trace", &path])?;
         bench.expect_works(&server)?;
         server.signal(signal)?;
-        server.wait(PATIENCE)?;
+        server.wait(TIMEOUT)?;
         let text = fs::read_to_string(&path)?;
         Trace::parse(&text)?;
         let processes = text.matches("\"process_name\"").count();

@@ -9,7 +9,7 @@ use crate::protocol::{FirstExchange, Protocol};
 use crate::{Bench, Check, Profile};
 use probe::server::Server;
 use probe::wire::{Client, show};
-use probe::{Failure, Said, fail};
+use probe::{Description, Failure, fail};
 
 const FIRST: FirstExchange = FirstExchange { request, answer };
 
@@ -55,8 +55,8 @@ fn search(value: &str) -> Vec<u8> {
 
 /// Takes a whole message, and then the end: its header, and its content.
 fn take_message(client: &mut Client) -> Result<(Map<String, Value>, Vec<u8>)> {
-    let len = client.take(2)?;
-    let header = client.take(usize::from(len[0]) << 8 | usize::from(len[1]))?;
+    let len = client.recv_bytes(2)?;
+    let header = client.recv_bytes(usize::from(len[0]) << 8 | usize::from(len[1]))?;
     let Ok(Value::Object(fields)) = serde_json::from_slice(&header) else {
         return fail(client.transcript(), "a header that is a JSON object", show(&header));
     };
@@ -64,7 +64,7 @@ fn take_message(client: &mut Client) -> Result<(Map<String, Value>, Vec<u8>)> {
     let Some(len) = len.and_then(|it| usize::try_from(it).ok()) else {
         return fail(client.transcript(), "a header with `content-length`", show(&header));
     };
-    let content = client.take(len)?;
+    let content = client.recv_bytes(len)?;
     client.expect_eof()?;
     Ok((fields, content))
 }
@@ -256,7 +256,7 @@ fn in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         wait_until_read(&client)?;
         // A server that gives up too early shows that in its answer.
-        if !client.send_regardless(piece) {
+        if !client.try_send(piece) {
             break;
         }
     }
@@ -297,12 +297,12 @@ fn expect_first_ten(client: &mut Client, request: &[u8]) -> Result<()> {
     if content == expected {
         return Ok(());
     }
-    unlike(client, Said::bytes(expected, "the content"), content)
+    unlike(client, Description::bytes(expected, "the content"), content)
 }
 
-fn unlike(client: &Client, expected: Said, got: Vec<u8>) -> Result<()> {
-    let (did, got) = (client.transcript(), Said::bytes(got, ""));
-    Err(Failure { did, expected, got, is_late: false, likely: None }.into())
+fn unlike(client: &Client, expected: Description, got: Vec<u8>) -> Result<()> {
+    let (did, got) = (client.transcript(), Description::bytes(got, ""));
+    Err(Failure { did, expected, got, is_timeout: false, likely: None }.into())
 }
 
 /// Each of these must end its connection without an answer, and nobody else may notice.
@@ -314,10 +314,10 @@ fn turned_away(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
         let mut witness = bench.connect(&server)?;
         witness.send(&first)?;
         let mut client = bench.connect(&server)?;
-        client.send_regardless(request);
-        let (came, _) = client.bytes_to_end()?;
+        client.try_send(request);
+        let (came, _) = client.recv_bytes_to_end()?;
         if !came.is_empty() {
-            let expected = Said::words("the end of the connection, and nothing before it");
+            let expected = Description::text("the end of the connection, and nothing before it");
             return unlike(&client, expected, came);
         }
         bench.did(format!("a client sent {what}; then the other one sent the rest of its own"));

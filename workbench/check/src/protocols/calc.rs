@@ -7,9 +7,9 @@ use crate::check::TIN_CAN_ROW;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::{Bench, Check, Profile};
-use probe::Said;
+use probe::Description;
 use probe::server::Server;
-use probe::wire::{Client, Heard};
+use probe::wire::{Client, Received};
 
 pub(crate) const PROTOCOL: Protocol =
     Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
@@ -31,10 +31,10 @@ fn request() -> Vec<u8> {
 }
 
 fn answer(client: &mut Client) -> Result<()> {
-    if client.recall::<Welcomed>().is_none() {
+    if client.take_state::<Welcomed>().is_none() {
         client.expect_bytes(WELCOME)?;
     }
-    client.remember(Welcomed);
+    client.set_state(Welcomed);
     expect_result(client, "Sum", "6")
 }
 
@@ -336,13 +336,13 @@ fn too_long(bench: &Bench) -> Result<()> {
             MAX_LINE_LEN + 2
         ));
         let mut client = connect(bench, &server)?;
-        client.send_regardless(&[&b"1".repeat(MAX_LINE_LEN + 2), tail].concat());
+        client.try_send(&[&b"1".repeat(MAX_LINE_LEN + 2), tail].concat());
         client.expect_bytes(FIRST)?;
-        client.line()?;
-        match client.hear(bench.patience())? {
-            Heard::Eof => {}
+        client.recv_line()?;
+        match client.recv(bench.patience())? {
+            Received::Eof => {}
             other => {
-                let expected = Said::words("the end of the stream behind the error");
+                let expected = Description::text("the end of the stream behind the error");
                 return Err(client.failure(expected, other));
             }
         }

@@ -8,7 +8,7 @@ use crate::protocol::{FirstExchange, Protocol};
 use crate::{Bench, Check, Profile};
 use probe::server::Server;
 use probe::wire::{Client, show};
-use probe::{Failure, Said, fail};
+use probe::{Description, Failure, fail};
 
 pub(crate) const PROTOCOL: Protocol =
     Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
@@ -29,11 +29,11 @@ fn text(client: &mut Client) -> Result<Vec<u8>> {
         let end = usize::try_from(len).ok()?.checked_add(4)?;
         (bytes.len() >= end).then_some(end)
     };
-    Ok(client.take_when("a frame", whole)?.split_off(4))
+    Ok(client.recv_when("a frame", whole)?.split_off(4))
 }
 
 /// The next text for which this holds, after whatever others have said, come and gone.
-fn hear(client: &mut Client, expected: Said, is_it: impl Fn(&[u8]) -> bool) -> Result<()> {
+fn hear(client: &mut Client, expected: Description, is_it: impl Fn(&[u8]) -> bool) -> Result<()> {
     loop {
         let text = text(client)?;
         if is_it(&text) {
@@ -42,12 +42,12 @@ fn hear(client: &mut Client, expected: Said, is_it: impl Fn(&[u8]) -> bool) -> R
         if !text.starts_with(b"(") && !text.starts_with(b"#") {
             // Words alone: that there is no room is a refusal, as the end of the connection is.
             let got = if text.starts_with(b"server: full") {
-                Said::words(show(&text))
+                Description::text(show(&text))
             } else {
-                Said::bytes(frame(&String::from_utf8_lossy(&text)), "")
+                Description::bytes(frame(&String::from_utf8_lossy(&text)), "")
             };
             let did = client.transcript();
-            return Err(Failure { did, expected, got, is_late: false, likely: None }.into());
+            return Err(Failure { did, expected, got, is_timeout: false, likely: None }.into());
         }
     }
 }
@@ -58,25 +58,25 @@ fn request() -> Vec<u8> {
 
 fn answer(client: &mut Client) -> Result<()> {
     let expected = format!("CLIENT: {}", client.addr().ip());
-    hear(client, Said::bytes(frame(&expected), ""), |text| text == expected.as_bytes())?;
-    client.remember(Named);
+    hear(client, Description::bytes(frame(&expected), ""), |text| text == expected.as_bytes())?;
+    client.set_state(Named);
     Ok(())
 }
 
 /// Says its name, or lets another one come and must hear of it: nobody hears what it says itself.
 fn exchange(client: &mut Client) -> Result<()> {
-    if client.recall::<Named>().is_none() {
+    if client.take_state::<Named>().is_none() {
         client.send(&request())?;
         return answer(client);
     }
-    client.remember(Named);
-    let mut other = Client::connect(client.server())?.patient(client.patience());
+    client.set_state(Named);
+    let mut other = Client::connect(client.server())?.with_timeout(client.timeout());
     let name = format!("guest-{}", other.addr().port());
     other.send(&frame(&format!("NAME: {name}")))?;
     answer(&mut other)?;
     let end = format!(") from {name}@{}", client.addr().ip());
     let expected = format!("(Connected: New client (…{end})");
-    hear(client, Said::words(expected), |text| {
+    hear(client, Description::text(expected), |text| {
         text.starts_with(b"(Connected: New client (")
             && text.strip_suffix(b")").is_some_and(|it| it.ends_with(end.as_bytes()))
     })
@@ -304,7 +304,7 @@ fn leaving(bench: &Bench) -> Result<()> {
             "reset its connection" => bob.reset()?,
             _ => {
                 bob.half_close()?;
-                bob.bytes_to_end()?;
+                bob.recv_bytes_to_end()?;
             }
         }
         expect(&mut ann, &left(&name))?;
@@ -409,7 +409,7 @@ fn absurd(bench: &Bench) -> Result<()> {
 
 /// The connection must end; before that, one frame may tell why.
 fn expect_turned_away(client: &mut Client) -> Result<()> {
-    let (told, _) = client.bytes_to_end()?;
+    let (told, _) = client.recv_bytes_to_end()?;
     let text = told.get(4..).unwrap_or_default();
     if told.is_empty()
         || (text.starts_with(b"server: ") && told == frame(&String::from_utf8_lossy(text)))

@@ -183,7 +183,7 @@ fn last_bytes(bench: &Bench) -> Result<()> {
     client.half_close()?;
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
     wait_until(SEEN, || Ok(unread() == 0))?;
-    client.widen()?;
+    client.enlarge_recv_buffer()?;
     bytes.chunks(20_000).try_for_each(|piece| client.expect_bytes(piece))?;
     client.expect_eof()
 }
@@ -216,7 +216,7 @@ fn nobody_waits(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     let mut other = bench.connect(&server)?;
     exchange(&mut other)?;
-    let mut never = bench.connect_narrow(&server)?.patient(STUCK);
+    let mut never = bench.connect_narrow(&server)?.with_timeout(STUCK);
     bench
         .did("A sent as much as there was room for and read nothing; B, there before, and C spoke");
     stuff(&mut never, FLOOD)?;
@@ -229,12 +229,12 @@ fn memory_bounded(bench: &Bench) -> Result<()> {
     const SLACK: u64 = 8 << 20;
     let server = bench.serve()?;
     bench.expect_works(&server)?;
-    let figures = || server.figures().context("the system does not tell what the server uses");
-    let before = figures()?.resident;
-    let mut never = bench.connect_narrow(&server)?.patient(STUCK);
+    let figures = || server.usage().context("the system does not tell what the server uses");
+    let before = figures()?.resident_bytes;
+    let mut never = bench.connect_narrow(&server)?.with_timeout(STUCK);
     bench.did("A sent as much as there was room for, up to 32 MiB, and read nothing");
     let sent = stuff(&mut never, FLOOD)?;
-    let more = figures()?.resident.saturating_sub(before);
+    let more = figures()?.resident_bytes.saturating_sub(before);
     if sent < FLOOD && more < SLACK {
         return bench.expect_works(&server);
     }

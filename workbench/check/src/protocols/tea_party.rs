@@ -9,7 +9,7 @@ use crate::protocol::{FirstExchange, Protocol};
 use crate::{Bench, Check, Profile};
 use probe::server::Server;
 use probe::wire::Client;
-use probe::{Failure, Said};
+use probe::{Description, Failure};
 
 pub(crate) const PROTOCOL: Protocol =
     Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
@@ -35,7 +35,7 @@ fn answer(client: &mut Client) -> Result<()> {
 
 /// Logs in, unless it has, and says something, which it must hear.
 fn exchange(client: &mut Client) -> Result<()> {
-    let name = if let Some(LoggedIn(name)) = client.recall() {
+    let name = if let Some(LoggedIn(name)) = client.take_state() {
         name
     } else {
         let name = format!("guest-{}", client.addr().port());
@@ -45,7 +45,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     };
     say(client, "say hello")?;
     hear_own(client, &format!("{name}: hello"))?;
-    client.remember(LoggedIn(name));
+    client.set_state(LoggedIn(name));
     Ok(())
 }
 
@@ -53,15 +53,15 @@ fn exchange(client: &mut Client) -> Result<()> {
 fn hear_own(client: &mut Client, wanted: &str) -> Result<()> {
     let wanted = format!("{wanted}\r\n").into_bytes();
     loop {
-        let line = client.line()?;
+        let line = client.recv_line()?;
         if line == wanted {
             return Ok(());
         }
         let ends = [&b": hello\r\n"[..], b" has entered the room.\r\n", b" has left the room.\r\n"];
         if !line.starts_with(b"guest-") || !ends.iter().any(|end| line.ends_with(end)) {
-            let (did, got) = (client.transcript(), Said::bytes(line, ""));
-            let expected = Said::bytes(wanted, "");
-            return Err(Failure { did, expected, got, is_late: false, likely: None }.into());
+            let (did, got) = (client.transcript(), Description::bytes(line, ""));
+            let expected = Description::bytes(wanted, "");
+            return Err(Failure { did, expected, got, is_timeout: false, likely: None }.into());
         }
     }
 }
@@ -218,7 +218,7 @@ fn expect_taken(client: &mut Client, name: &str) -> Result<()> {
 /// What a client hears of its end is asked in a row of its own.
 fn log_out(mut client: Client) -> Result<()> {
     say(&mut client, "logout")?;
-    client.bytes_to_end()?;
+    client.recv_bytes_to_end()?;
     Ok(())
 }
 
@@ -389,7 +389,7 @@ fn cut(bench: &Bench) -> Result<()> {
     let mut bob = connect(bench, &server)?;
     bob.send(b"login bob\r\nsay hello, and goodbye\r\nlogout\r\n")?;
     expect(&mut bob, "bob: hello, and goodbye")?;
-    bob.bytes_to_end()?;
+    bob.recv_bytes_to_end()?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use super::super::case::{Case, grouped};
 use super::super::experiment::{Chart, Column, Experiment, Mark, Settings};
 use super::super::figures::Figures;
-use super::super::load::{PATIENCE, connect_with_tls, raise_descriptor_limit};
+use super::super::load::{TIMEOUT, connect_with_tls, raise_descriptor_limit};
 use super::super::measured_server::MeasuredServer;
 use super::super::process::Process;
 use super::super::units::Unit;
@@ -121,7 +121,7 @@ fn connect_and_leave(server: &MeasuredServer, visits: usize) -> Result<()> {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         } else {
             if let Some(mut session) = session {
-                session.notify();
+                session.close_notify();
                 session.flush(&mut stream)?;
             }
             stream.shutdown(Shutdown::Write)?;
@@ -137,12 +137,10 @@ fn connect_and_leave(server: &MeasuredServer, visits: usize) -> Result<()> {
 }
 
 fn wait_for_close(mut stream: TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     match io::copy(&mut stream, &mut io::sink()) {
         Err(e) if e.kind() != ErrorKind::ConnectionReset => Err(e).with_context(|| {
-            format!(
-                "the server did not close the connection of a client that left for {PATIENCE:?}"
-            )
+            format!("the server did not close the connection of a client that left for {TIMEOUT:?}")
         }),
         _ => Ok(()),
     }

@@ -17,7 +17,7 @@ use super::super::measurement::{Measurement, add_comparison};
 use super::super::process::own_cpu_seconds;
 use super::super::protocol::Protocol;
 use super::super::units::Unit;
-use probe::tls::{self, Tls};
+use probe::tls::{self, TlsSettings};
 
 /// The server whose cost is subtracted from the cost of the others.
 const BASELINE: &str = "echo-uni";
@@ -186,7 +186,7 @@ fn run_sessions(server: &MeasuredServer, at_once: usize, time: Duration) -> Resu
 /// A session that has not ended.
 struct EchoSession {
     stream: TcpStream,
-    tls: Option<Box<tls::Session>>,
+    tls: Option<Box<tls::TlsSession>>,
     is_sent: bool,
     answer: Vec<u8>,
     begun: Instant,
@@ -199,14 +199,14 @@ enum State {
 }
 
 impl EchoSession {
-    fn begin(addr: SocketAddr, tls: Option<&Tls>, poll: &Poll, nth: usize) -> Result<Self> {
+    fn begin(addr: SocketAddr, tls: Option<&TlsSettings>, poll: &Poll, nth: usize) -> Result<Self> {
         let begun = Instant::now();
         let stream =
             TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
-        let mut tls = tls.map(tls::Session::begin).transpose()?.map(Box::new);
+        let mut tls = tls.map(tls::TlsSession::new).transpose()?.map(Box::new);
         if let Some(tls) = &mut tls {
             // Sent when the handshake is complete.
-            tls.put(MESSAGE)?;
+            tls.encrypt(MESSAGE)?;
         }
         let mut session = Self { stream, tls, is_sent: false, answer: Vec::new(), begun };
         // On loopback the connection is usually established by now, so no event is needed to send.
@@ -272,7 +272,7 @@ impl EchoSession {
             self.answer.extend_from_slice(received);
             return true;
         };
-        let taken = tls.take_in(received, &mut self.answer);
+        let taken = tls.decrypt(received, &mut self.answer);
         // A handshake is small enough for the socket's buffer; the next read finds a broken connection.
         let _ = tls.flush(&mut self.stream);
         taken.is_ok()
@@ -281,7 +281,7 @@ impl EchoSession {
     /// Announces the end, where the protocol has an announcement.
     fn end(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.notify();
+            tls.close_notify();
             let _ = tls.flush(&mut self.stream);
         }
     }

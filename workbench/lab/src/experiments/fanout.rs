@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::super::case::Case;
 use super::super::experiment::{Chart, Column, Experiment, LoadOption, Mark, Settings};
 use super::super::figures::Figures;
-use super::super::load::{LoadGenerator, PATIENCE};
+use super::super::load::{LoadGenerator, TIMEOUT};
 use super::super::measured_server::MeasuredServer;
 use super::super::measurement::{Measurement, add_comparison};
 use super::super::protocol::Protocol;
@@ -113,8 +113,8 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
     let before = generator.counters(server.process);
     generator.send_closed_loop(window, settings.time(Duration::from_millis(600)))?;
     generator.counters(server.process).add_since(&before, &mut figures);
-    generator.wait_for_copies(PATIENCE / 2)?;
-    generator.finish_after(PATIENCE / 2, &mut figures);
+    generator.wait_for_copies(TIMEOUT / 2)?;
+    generator.finish_after(TIMEOUT / 2, &mut figures);
     Ok(figures)
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::super::case::Case;
 use super::super::experiment::{Chart, Column, Experiment, LoadOption, Mark, Settings};
 use super::super::figures::Figures;
-use super::super::load::{LoadGenerator, PATIENCE};
+use super::super::load::{LoadGenerator, TIMEOUT};
 use super::super::measured_server::MeasuredServer;
 use super::super::protocol::Protocol;
 use super::super::units::Unit;
@@ -84,7 +84,7 @@ fn measure(server: &MeasuredServer, case: &Case, _settings: &Settings) -> Result
             break;
         }
         let taken = now.0.saturating_sub(descriptors_before);
-        ensure!(start.elapsed() < PATIENCE, "the server took {taken} of {clients} clients");
+        ensure!(start.elapsed() < TIMEOUT, "the server took {taken} of {clients} clients");
         let refused = generator.count_refused()?;
         ensure!(refused == 0, "the server refused {refused} of {clients} clients");
         before = now;

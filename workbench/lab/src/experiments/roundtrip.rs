@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::super::case::Case;
 use super::super::experiment::{Chart, Column, Experiment, LoadOption, PERCENTILES, Settings};
 use super::super::figures::{Figures, Latencies};
-use super::super::load::{LoadGenerator, PATIENCE};
+use super::super::load::{LoadGenerator, TIMEOUT};
 use super::super::measured_server::MeasuredServer;
 use super::super::protocol::Protocol;
 use super::super::units::Unit;
@@ -117,7 +117,7 @@ fn round_trip(generator: &mut LoadGenerator, own: usize) -> Result<Option<Durati
         if time.is_none() && generator.received_by(own) == sent {
             time = Some(start.elapsed());
         }
-        if generator.disconnected() > 0 || start.elapsed() > PATIENCE {
+        if generator.disconnected() > 0 || start.elapsed() > TIMEOUT {
             return Ok(None);
         }
     }

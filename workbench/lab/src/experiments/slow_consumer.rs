@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use super::super::case::{Case, grouped};
 use super::super::experiment::{Chart, Column, Experiment, LoadOption, Mark, Settings};
 use super::super::figures::{Figures, Latencies, Series};
-use super::super::load::{DelayRecorder, LoadGenerator, PATIENCE, Schedule};
+use super::super::load::{DelayRecorder, LoadGenerator, Schedule, TIMEOUT};
 use super::super::measured_server::MeasuredServer;
 use super::super::measurement::Measurement;
 use super::super::process::Process;
@@ -143,10 +143,10 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
 fn connect_slow_consumer(server: &MeasuredServer) -> Result<Socket> {
     let mut socket = Socket::new(Domain::for_address(server.addr), Type::STREAM, None)?;
     socket.set_recv_buffer_size(4096)?;
-    socket.connect_timeout(&server.addr.into(), PATIENCE)?;
+    socket.connect_timeout(&server.addr.into(), TIMEOUT)?;
     if let Some(tls) = server.tls()? {
-        socket.set_read_timeout(Some(PATIENCE))?;
-        tls::Session::shake(&tls, &mut socket)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        tls::TlsSession::handshake(&tls, &mut socket)?;
     }
     // A few bytes, for which there is room.
     (&socket).write_all(server.protocol.receiver_greeting())?;

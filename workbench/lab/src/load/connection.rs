@@ -7,17 +7,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use mio::net::TcpStream;
 
-use probe::tls::{Session, Tls};
+use probe::tls::{TlsSession, TlsSettings};
 
 /// How long the generator waits for a connection, or for a server that does not answer.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Descriptors that an experiment needs in addition to one for each client.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Connects to a server, which has to take the connection within [`PATIENCE`].
+/// Connects to a server, which has to take the connection within [`TIMEOUT`].
 pub fn connect(addr: SocketAddr) -> io::Result<StdTcpStream> {
-    let stream = StdTcpStream::connect_timeout(&addr, PATIENCE)?;
+    let stream = StdTcpStream::connect_timeout(&addr, TIMEOUT)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -25,12 +25,12 @@ pub fn connect(addr: SocketAddr) -> io::Result<StdTcpStream> {
 /// Connects to a server, and does the handshake if the server uses TLS.
 pub fn connect_with_tls(
     addr: SocketAddr,
-    tls: Option<&Tls>,
-) -> Result<(StdTcpStream, Option<Box<Session>>)> {
+    tls: Option<&TlsSettings>,
+) -> Result<(StdTcpStream, Option<Box<TlsSession>>)> {
     let mut stream = connect(addr)?;
     let Some(tls) = tls else { return Ok((stream, None)) };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let session = Session::shake(tls, &mut stream)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let session = TlsSession::handshake(tls, &mut stream)?;
     Ok((stream, Some(Box::new(session))))
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     pub stream: TcpStream,
     /// Whether the server has closed it.
     pub is_closed: bool,
-    pub tls: Option<Box<Session>>,
+    pub tls: Option<Box<TlsSession>>,
 }
 
 impl Connection {
@@ -56,7 +56,7 @@ impl Connection {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.write(bytes) };
         tls.flush(&mut self.stream)?;
-        let len = tls.put(bytes)?;
+        let len = tls.encrypt(bytes)?;
         // Bytes that the kernel does not take now are sent before anything else the next time.
         match tls.flush(&mut self.stream) {
             Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
@@ -73,6 +73,6 @@ impl Connection {
 
     /// Reports whether the kernel has not yet taken everything that was written.
     pub fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.has_to_flush())
+        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 }

@@ -15,13 +15,13 @@ use mio::{Events, Interest, Poll, Token};
 use super::super::figures::Figures;
 use super::super::process::Process;
 use super::super::protocol::Protocol;
-use super::connection::{Connection, PATIENCE, connect_with_tls, raise_descriptor_limit};
+use super::connection::{Connection, TIMEOUT, connect_with_tls, raise_descriptor_limit};
 use super::counters::{Counters, Received};
 use super::deliveries::{DeliveryCheck, copies};
 use super::message::{MIN_TEXT, MessageFormat, text_of};
 use super::schedule::{DelayRecorder, Schedule};
 use super::sender::Sender;
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 
 /// The size of the read buffer. Large, so that a busy connection needs few system calls; small enough
 /// for the second-level cache, in which the bytes are compared.
@@ -56,7 +56,7 @@ pub struct LoadGenerator {
     events: Events,
     buf: Vec<u8>,
     /// The TLS settings, and the text that the last read has brought inside TLS.
-    tls: Option<Tls>,
+    tls: Option<TlsSettings>,
     plain: Vec<u8>,
     protocol: Protocol,
     /// The first `readers` connections receive. Connections that only send stand after them.
@@ -131,7 +131,7 @@ impl LoadGenerator {
             }
             thread::sleep(pause);
             let (connected, all) = (nth + 1, load.clients);
-            let limit = 2 * PATIENCE;
+            let limit = 2 * TIMEOUT;
             ensure!(
                 start.elapsed() < limit,
                 "{connected} of {all} clients could connect within {limit:?}"
@@ -188,7 +188,7 @@ impl LoadGenerator {
             }
             let (lost, all) = (self.disconnected(), self.readers);
             ensure!(lost == 0, "the server took {} of {all} clients", all - lost);
-            ensure!(start.elapsed() < PATIENCE, "{waiting} of {all} clients received no message");
+            ensure!(start.elapsed() < TIMEOUT, "{waiting} of {all} clients received no message");
         };
         if let Some(head) = protocol.received_before(text_len) {
             return Ok(head.into_bytes());
@@ -228,7 +228,7 @@ impl LoadGenerator {
                     if let Some(tls) = &mut conn.tls {
                         self.plain.clear();
                         // Bytes that are not TLS end the connection.
-                        conn.is_closed |= tls.take_in(data, &mut self.plain).is_err();
+                        conn.is_closed |= tls.decrypt(data, &mut self.plain).is_err();
                         data = &self.plain;
                     }
                     self.received.bytes += data.len() as u64;
@@ -310,7 +310,7 @@ impl LoadGenerator {
         sender.write_all_at_once(format!("{before}{text}").as_bytes())?;
         loop {
             let waiting = self.last.iter().filter(|last| !last.ends_with(text.as_bytes())).count();
-            if waiting == 0 || start.elapsed() > PATIENCE {
+            if waiting == 0 || start.elapsed() > TIMEOUT {
                 return Ok((start.elapsed(), waiting));
             }
             self.turn(Duration::from_millis(20))?;
@@ -355,7 +355,7 @@ impl LoadGenerator {
                 progress = Instant::now();
             }
             ensure!(self.disconnected() < self.readers, "the server disconnected all clients");
-            ensure!(progress.elapsed() < PATIENCE, "no copy was delivered for {PATIENCE:?}");
+            ensure!(progress.elapsed() < TIMEOUT, "no copy was delivered for {TIMEOUT:?}");
         }
         Ok(())
     }

@@ -21,6 +21,6 @@ mod schedule;
 mod sender;
 mod stream_check;
 
-pub use connection::{PATIENCE, connect, connect_with_tls, raise_descriptor_limit};
+pub use connection::{TIMEOUT, connect, connect_with_tls, raise_descriptor_limit};
 pub use generator::{Load, LoadGenerator};
 pub use schedule::{DelayRecorder, Schedule};

@@ -23,7 +23,7 @@ const GAP: usize = 2;
 /// The length of a line of prose; longer lines are hard to read.
 const PROSE: usize = 100;
 
-/// Returns the figures of one experiment as text, with escape sequences that an [`anstream`] writes or
+/// Returns the figures of one experiment as text, with escape sequences that an `anstream` writes or
 /// removes: for each case a line for each server, and below it the remarks. In a narrow terminal the spreads
 /// are left out, from the right; in an even narrower one, columns continue below.
 #[must_use]

@@ -9,15 +9,15 @@ use anyhow::{Context as _, Result};
 use super::super::origin::Origin;
 use super::super::protocol::Protocol;
 use super::spec::ServerSpec;
-use probe::Said;
+use probe::Description;
 use probe::server::Launch;
-use probe::wire::{Client, Heard, framed};
+use probe::wire::{Client, Received, prep_msg};
 
 /// Describes a server of the user. Starts it once to find out which protocol it speaks.
 ///
 /// # Errors
 ///
-/// [`NotStarted`](probe::server::NotStarted), or an answer that neither an echo server nor a chat server
+/// [`StartError`](probe::server::StartError), or an answer that neither an echo server nor a chat server
 /// gives.
 pub fn own_server(
     name: &str,
@@ -27,7 +27,7 @@ pub fn own_server(
 ) -> Result<ServerSpec> {
     let (program, args) = command.split_first().context("there is no command")?;
     let launch = wrap(Launch::new(program, args));
-    let server = launch.start_anything()?;
+    let server = launch.start_any()?;
     let protocol = recognize(server.addr()).with_context(|| {
         format!("{name}, `{shown}`, is neither an echo server nor a chat server")
     })?;
@@ -38,27 +38,27 @@ pub fn own_server(
 /// server, which answers again.
 pub fn recognize(addr: SocketAddr) -> Result<Protocol> {
     const LIMIT: Duration = Duration::from_secs(5);
-    let mut client = Client::connect(addr)?.patient(LIMIT);
-    let is_answer = |heard: &Heard, text: &str| match heard {
-        Heard::Frame(answer) => {
+    let mut client = Client::connect(addr)?.with_timeout(LIMIT);
+    let is_answer = |heard: &Received, text: &str| match heard {
+        Received::Msg(answer) => {
             let answer = String::from_utf8_lossy(answer);
             answer == text || answer.ends_with(&format!(": {text}"))
         }
         _ => false,
     };
-    client.send(&framed("hello"))?;
-    let heard = client.hear(LIMIT)?;
+    client.send(&prep_msg("hello"))?;
+    let heard = client.recv(LIMIT)?;
     if !is_answer(&heard, "hello") {
-        return Err(client.failure(Said::words("`hello␀` or `ADDR: hello␀`"), heard));
+        return Err(client.failure(Description::text("`hello␀` or `ADDR: hello␀`"), heard));
     }
     // A server that has closed the connection may reset it now.
-    client.send_regardless(&framed("again"));
-    match client.hear(LIMIT)? {
-        Heard::Eof | Heard::Reset => Ok(Protocol::Echo),
+    client.try_send(&prep_msg("again"));
+    match client.recv(LIMIT)? {
+        Received::Eof | Received::Reset => Ok(Protocol::Echo),
         heard if is_answer(&heard, "again") => Ok(Protocol::TinCan),
         heard => {
             let expected = "the end of the connection, or `again␀`, or `ADDR: again␀`";
-            Err(client.failure(Said::words(expected), heard))
+            Err(client.failure(Description::text(expected), heard))
         }
     }
 }

@@ -94,7 +94,7 @@ impl ServerSpec {
         }
         let server = match self.origin {
             Origin::Ours => launch.start(),
-            Origin::Mine | Origin::Peer => launch.start_anything(),
+            Origin::Mine | Origin::Peer => launch.start_any(),
         };
         Ok((server?, nats))
     }

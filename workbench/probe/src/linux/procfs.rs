@@ -6,26 +6,26 @@ use std::time::Duration;
 
 /// The resources that a process uses at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figures {
+pub struct Usage {
     /// The number of its threads.
     pub threads: u64,
     /// The number of its open descriptors.
     pub descriptors: u64,
     /// Its resident memory in bytes.
-    pub resident: u64,
+    pub resident_bytes: u64,
     /// The processor time that it has used since its start, in user mode and in the kernel.
     pub cpu: Duration,
 }
 
 /// Returns the resources that a process uses, if it runs.
 #[must_use]
-pub fn figures(pid: u32) -> Option<Figures> {
+pub fn usage(pid: u32) -> Option<Usage> {
     let status = read(format!("/proc/{pid}/status"))?;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-    Some(Figures {
+    Some(Usage {
         threads: field(&status, "Threads:")?.parse().ok()?,
         descriptors: u64::try_from(descriptors).ok()?,
-        resident: field(&status, "VmRSS:")?.parse::<u64>().ok()? * 1024,
+        resident_bytes: field(&status, "VmRSS:")?.parse::<u64>().ok()? * 1024,
         cpu: cpu(pid)?,
     })
 }
@@ -33,20 +33,20 @@ pub fn figures(pid: u32) -> Option<Figures> {
 /// Returns the sum of the resources that the processes of a group use: a server may have a process for each
 /// client.
 #[must_use]
-pub fn group_figures(group: u32) -> Option<Figures> {
+pub fn group_figures(group: u32) -> Option<Usage> {
     let mut sum = None;
     for pid in group_members(group) {
         // A process that has ended in the meantime is left out. A zombie still counts as a thread.
-        let Some(one) = figures(pid).or_else(|| zombie_figures(pid)) else { continue };
-        let total = sum.get_or_insert(Figures {
+        let Some(one) = usage(pid).or_else(|| zombie_figures(pid)) else { continue };
+        let total = sum.get_or_insert(Usage {
             threads: 0,
             descriptors: 0,
-            resident: 0,
+            resident_bytes: 0,
             cpu: Duration::ZERO,
         });
         total.threads += one.threads;
         total.descriptors += one.descriptors;
-        total.resident += one.resident;
+        total.resident_bytes += one.resident_bytes;
         total.cpu += one.cpu;
     }
     sum
@@ -72,10 +72,10 @@ pub fn is_running(pid: u32) -> bool {
 }
 
 /// Returns the resources of a zombie, which is a process that has ended, but was not waited for.
-fn zombie_figures(pid: u32) -> Option<Figures> {
+fn zombie_figures(pid: u32) -> Option<Usage> {
     let status = read(format!("/proc/{pid}/status"))?;
     (field(&status, "State:")? == "Z").then_some(())?;
-    Some(Figures { threads: 1, descriptors: 0, resident: 0, cpu: cpu(pid)? })
+    Some(Usage { threads: 1, descriptors: 0, resident_bytes: 0, cpu: cpu(pid)? })
 }
 
 /// Returns the processes of a group, zombies included.
@@ -130,9 +130,9 @@ pub fn group(pid: u32) -> Option<u32> {
     u32::try_from(stat_field(pid, GROUP)?).ok()
 }
 
-/// The processes with which a [`family`] begins.
+/// The processes with which a [`with_descendants`] begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub enum Processes {
     /// All processes of a group.
     Group(u32),
     /// One process.
@@ -144,7 +144,7 @@ pub enum Whom {
 /// Returns these processes and all their descendants. The process that `whom` names comes first, or the first
 /// process of the group that it names.
 #[must_use]
-pub fn family(whom: Whom) -> Vec<u32> {
+pub fn with_descendants(whom: Processes) -> Vec<u32> {
     let parent_and_group = |pid: u32| {
         let stat = read(format!("/proc/{pid}/stat"))?;
         let (_, fields) = stat.rsplit_once(')')?;
@@ -159,9 +159,9 @@ pub fn family(whom: Whom) -> Vec<u32> {
     while std::mem::take(&mut more) {
         others.retain(|&(pid, parent, group)| {
             let is_chosen = match whom {
-                Whom::Group(it) => group == it,
-                Whom::Process(it) => pid == it,
-                Whom::Children(it) => parent == it,
+                Processes::Group(it) => group == it,
+                Processes::Process(it) => pid == it,
+                Processes::Children(it) => parent == it,
             };
             let is_member = is_chosen || family.contains(&parent);
             if is_member {
@@ -171,14 +171,14 @@ pub fn family(whom: Whom) -> Vec<u32> {
             !is_member
         });
     }
-    let (Whom::Group(first) | Whom::Process(first) | Whom::Children(first)) = whom;
+    let (Processes::Group(first) | Processes::Process(first) | Processes::Children(first)) = whom;
     family.sort_by_key(|pid| *pid != first);
     family
 }
 
 /// Returns the ids of a process's threads.
 #[must_use]
-pub fn threads(pid: u32) -> Vec<u32> {
+pub fn thread_limit(pid: u32) -> Vec<u32> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
@@ -295,10 +295,10 @@ mod tests {
 
     #[test]
     fn own_figures_are_plausible() -> Result<()> {
-        let figures = figures(std::process::id()).context("no figures")?;
+        let figures = usage(std::process::id()).context("no figures")?;
         assert!(figures.threads >= 1);
         assert!(figures.descriptors >= 3);
-        assert!(figures.resident > 100_000);
+        assert!(figures.resident_bytes > 100_000);
         Ok(())
     }
 }

@@ -5,19 +5,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::listening::is_taken;
-use super::outlet::Outlet;
+use super::outlet::OutputTo;
 use super::running::Server;
 use crate::groups;
 use crate::port::Port;
-use crate::{PATIENCE, fail};
+use crate::{TIMEOUT, fail};
 
 /// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
-pub const DROP_LOW_PORTS: &str =
+pub const WITHOUT_LOW_PORTS: &str =
     "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
 
 /// Runs the command that follows as another user, with the options that have to be added: `--reuid` and
 /// `--regid`.
-pub const BE_USER: &str = "setpriv --clear-groups";
+pub const AS_USER: &str = "setpriv --clear-groups";
 
 /// How to start a server: its command, its environment, its limits, and where its output goes.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub struct Launch {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
-    stdout: Outlet,
-    stderr: Outlet,
+    stdout: OutputTo,
+    stderr: OutputTo,
     /// Shell commands that set the limits before the program starts.
     limits: Vec<String>,
 }
@@ -41,8 +41,8 @@ impl Launch {
             program: program.as_ref().to_owned(),
             args: args.to_vec(),
             env: Vec::new(),
-            stdout: Outlet::Collected,
-            stderr: Outlet::Collected,
+            stdout: OutputTo::Collected,
+            stderr: OutputTo::Collected,
             limits: Vec::new(),
         }
     }
@@ -57,7 +57,7 @@ impl Launch {
     /// Puts these words before the program's name, so that another program starts it. Failures do not show
     /// them.
     #[must_use]
-    pub fn through(mut self, words: &[&str]) -> Self {
+    pub fn with_wrapper(mut self, words: &[&str]) -> Self {
         self.through = words.iter().map(OsString::from).collect();
         self
     }
@@ -71,35 +71,35 @@ impl Launch {
 
     /// Sets where standard output goes.
     #[must_use]
-    pub fn stdout(mut self, outlet: Outlet) -> Self {
+    pub fn stdout(mut self, outlet: OutputTo) -> Self {
         self.stdout = outlet;
         self
     }
 
     /// Sets where standard error goes.
     #[must_use]
-    pub fn stderr(mut self, outlet: Outlet) -> Self {
+    pub fn stderr(mut self, outlet: OutputTo) -> Self {
         self.stderr = outlet;
         self
     }
 
     /// Limits the number of descriptors of the server; the server cannot raise the limit (Unix).
     #[must_use]
-    pub fn descriptors(mut self, limit: u64) -> Self {
+    pub fn descriptor_limit(mut self, limit: u64) -> Self {
         self.limits.push(format!("ulimit -n {limit}"));
         self
     }
 
     /// Limits the number of descriptors of the server; the server can raise the limit (Unix).
     #[must_use]
-    pub fn descriptors_at_first(mut self, limit: u64) -> Self {
+    pub fn soft_descriptor_limit(mut self, limit: u64) -> Self {
         self.limits.push(format!("ulimit -S -n {limit}"));
         self
     }
 
     /// Limits the address space of the server to this number of bytes (Linux, with prlimit(1)).
     #[must_use]
-    pub fn address_space(mut self, bytes: u64) -> Self {
+    pub fn address_space_limit(mut self, bytes: u64) -> Self {
         self.limits.push(format!("set -- prlimit --as={bytes} \"$@\""));
         self
     }
@@ -107,9 +107,9 @@ impl Launch {
     /// Runs the server as another user, and limits the number of that user's threads and processes (Linux, as
     /// root, with prlimit(1) and setpriv(1)).
     #[must_use]
-    pub fn threads(mut self, limit: u64, user: u32) -> Self {
+    pub fn thread_limit(mut self, limit: u64, user: u32) -> Self {
         self.limits.push(format!(
-            "set -- prlimit --nproc={limit} {BE_USER} --reuid={user} --regid={user} \"$@\""
+            "set -- prlimit --nproc={limit} {AS_USER} --reuid={user} --regid={user} \"$@\""
         ));
         self
     }
@@ -117,7 +117,7 @@ impl Launch {
     /// Runs the server without root's privilege to listen on the low ports (Linux, with setpriv(1)).
     #[must_use]
     pub fn without_low_ports(mut self) -> Self {
-        self.limits.push(format!("set -- {DROP_LOW_PORTS} \"$@\""));
+        self.limits.push(format!("set -- {WITHOUT_LOW_PORTS} \"$@\""));
         self
     }
 
@@ -128,7 +128,7 @@ impl Launch {
     ///
     /// The program cannot be run, or its first line is another one.
     pub fn start(self) -> Result<Server> {
-        self.args(&["--port", "0"]).start_as_given()
+        self.args(&["--port", "0"]).start_without_port()
     }
 
     /// Starts the server without further arguments, and waits for its line `Listening on ADDR`.
@@ -136,7 +136,7 @@ impl Launch {
     /// # Errors
     ///
     /// The program cannot be run, or its first line is another one.
-    pub fn start_as_given(self) -> Result<Server> {
+    pub fn start_without_port(self) -> Result<Server> {
         let mut server = self.spawn()?;
         if !server.wait_for_addr() {
             let line = server.stdout().so_far().into_iter().next();
@@ -152,7 +152,7 @@ impl Launch {
     /// # Errors
     ///
     /// The program cannot be run, or it prints another line and does not end.
-    pub fn start_or_end(self) -> Result<Result<Server, Ended>> {
+    pub fn start_or_exit(self) -> Result<Result<Server, Exited>> {
         let mut server = self.spawn()?;
         if server.wait_for_addr() { Ok(Ok(server)) } else { Ok(Err(self.wait_for_end(server)?)) }
     }
@@ -166,8 +166,8 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`]: the program cannot be run, ends, or does not listen after ten seconds.
-    pub fn start_anything(&self) -> Result<Server> {
+    /// [`StartError`]: the program cannot be run, ends, or does not listen after ten seconds.
+    pub fn start_any(&self) -> Result<Server> {
         const TRIES: usize = 3;
         let mut tries = 0;
         loop {
@@ -179,18 +179,18 @@ impl Launch {
             server.wait_for_output()?;
             // A program that does not reserve its ports may have taken this one in the meantime.
             if tries == TRIES || !(server.says_port_is_taken() || is_taken(number)) {
-                return Err(NotStarted::new(self, reason, Some(server.output())).into());
+                return Err(StartError::new(self, reason, Some(server.last_output())).into());
             }
         }
     }
 
     /// Starts a program of any kind, and does not wait. `{host}` and `{port}` in the command are replaced as
-    /// in [`Self::start_anything`].
+    /// in [`Self::start_any`].
     ///
     /// # Errors
     ///
-    /// [`NotStarted`]: the program cannot be run.
-    pub fn start_at_once(&self) -> Result<Server> {
+    /// [`StartError`]: the program cannot be run.
+    pub fn start_without_waiting(&self) -> Result<Server> {
         self.spawn_on(Port::reserve()?)
     }
 
@@ -198,9 +198,9 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], as from [`Self::start_anything`].
-    pub fn start_unheard(self) -> Result<Server> {
-        self.args(&["--port", "{port}"]).start_anything()
+    /// [`StartError`], as from [`Self::start_any`].
+    pub fn start_with_unread_stdout(self) -> Result<Server> {
+        self.args(&["--port", "{port}"]).start_any()
     }
 
     /// Runs a program that has to end by itself, and waits for its end.
@@ -208,23 +208,23 @@ impl Launch {
     /// # Errors
     ///
     /// The program cannot be run, or does not end.
-    pub fn run_to_end(self) -> Result<Ended> {
+    pub fn run_to_end(self) -> Result<Exited> {
         let server = self.spawn()?;
         self.wait_for_end(server)
     }
 
-    fn wait_for_end(&self, mut server: Server) -> Result<Ended> {
-        let Some(status) = server.wait(PATIENCE)? else {
+    fn wait_for_end(&self, mut server: Server) -> Result<Exited> {
+        let Some(status) = server.wait(TIMEOUT)? else {
             let got = format!("it still runs; its log\n{}", server.log());
             return fail(format!("ran {self}"), "its end", got);
         };
-        let (stdout, stderr) = server.printed()?;
-        Ok(Ended { status, stdout, stderr })
+        let (stdout, stderr) = server.output_lines()?;
+        Ok(Exited { status, stdout, stderr })
     }
 
     fn spawn_on(&self, port: Port) -> Result<Server> {
         let started = self.clone().with_addr("127.0.0.1", port.number()).spawn();
-        let mut server = started.map_err(|err| NotStarted::new(self, format!("{err:#}"), None))?;
+        let mut server = started.map_err(|err| StartError::new(self, format!("{err:#}"), None))?;
         server.keep_port(port);
         Ok(server)
     }
@@ -253,15 +253,15 @@ impl Launch {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let begin = || command.spawn().context("there is no such program, or it cannot be run");
-        let child = groups::enter(begin, Child::id)?;
+        let child = groups::start_tracked(begin, Child::id)?;
         Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
     }
 
     /// Returns the command; if there are limits or closed descriptors, it is a shell that sets them.
     fn command(&self) -> Result<Command> {
         let mut script = self.limits.clone();
-        let redirection = |outlet: &Outlet, closing| {
-            if *outlet == Outlet::Closed { closing } else { "" }
+        let redirection = |outlet: &OutputTo, closing| {
+            if *outlet == OutputTo::Closed { closing } else { "" }
         };
         let closing =
             [redirection(&self.stdout, " >&-"), redirection(&self.stderr, " 2>&-")].concat();
@@ -299,7 +299,7 @@ impl fmt::Display for Launch {
 
 /// How a program ended, and everything that it printed.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct Exited {
     /// The exit status.
     pub status: ExitStatus,
     /// The lines on standard output.
@@ -308,7 +308,7 @@ pub struct Ended {
     pub stderr: Vec<String>,
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for Exited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { status, stdout, stderr } = self;
         write!(f, "{status}\nstdout {stdout:#?}\nstderr {stderr:#?}")
@@ -317,7 +317,7 @@ impl fmt::Display for Ended {
 
 /// The error of a server that could not be started, or that does not listen.
 #[derive(Clone, Debug)]
-pub struct NotStarted {
+pub struct StartError {
     command: String,
     reason: String,
     /// The program's output, if it could be run.
@@ -325,14 +325,14 @@ pub struct NotStarted {
     has_port_placeholder: bool,
 }
 
-impl NotStarted {
+impl StartError {
     fn new(launch: &Launch, reason: String, output: Option<String>) -> Self {
         let has_port_placeholder = launch.has_port_placeholder();
         Self { command: launch.to_string(), reason, output, has_port_placeholder }
     }
 }
 
-impl fmt::Display for NotStarted {
+impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "could not start `{}`: {}", self.command, self.reason)?;
         match self.output.as_deref() {
@@ -351,4 +351,4 @@ impl fmt::Display for NotStarted {
     }
 }
 
-impl std::error::Error for NotStarted {}
+impl std::error::Error for StartError {}

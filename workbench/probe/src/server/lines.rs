@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::show::is_obeyed;
-use crate::{PATIENCE, fail, wait_until};
+use crate::show::is_terminal_control;
+use crate::{TIMEOUT, fail, wait_until};
 
 /// The lines that a program has printed so far on standard output or standard error, which a thread collects
 /// while the program runs. A clone is the same collection.
 #[derive(Clone, Debug, Default)]
-pub struct Lines(Arc<Shared>);
+pub struct OutputLines(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -35,7 +35,7 @@ struct Kept {
     bytes_of_a_line: usize,
 }
 
-impl Lines {
+impl OutputLines {
     /// Collects all lines.
     pub(super) fn collect(pipe: impl Read + Send + 'static) -> Self {
         Self::collect_kept(pipe, Kept { lines: usize::MAX, bytes_of_a_line: usize::MAX })
@@ -103,7 +103,7 @@ impl Lines {
     /// Returns the last lines of both outputs of a program as text, with `stdout| ` or `stderr| ` before each
     /// line.
     #[must_use]
-    pub fn marked(stdout: &Self, stderr: &Self) -> String {
+    pub fn labelled(stdout: &Self, stderr: &Self) -> String {
         let marked = |mark: &str, lines: &Self| {
             let lines = lines.to_string();
             lines.lines().flat_map(|line| [mark, "| ", line, "\n"]).collect::<String>()
@@ -147,7 +147,7 @@ impl Lines {
     ///
     /// The output does not end: the program, or a process that it has started, still runs.
     pub fn all(&self) -> Result<Vec<String>> {
-        if !wait_until(PATIENCE, || Ok(self.is_complete()))? {
+        if !wait_until(TIMEOUT, || Ok(self.is_complete()))? {
             return fail("waited for the end of the server's output", "the end", self);
         }
         Ok(self.so_far())
@@ -155,7 +155,7 @@ impl Lines {
 }
 
 /// Shows the last lines.
-impl fmt::Display for Lines {
+impl fmt::Display for OutputLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MAX_LINES: usize = 15;
         const MAX_CHARS: usize = 160;
@@ -166,7 +166,7 @@ impl fmt::Display for Lines {
         for line in lines.iter().skip(lines.len().saturating_sub(MAX_LINES)) {
             // The line may contain text that a client has sent.
             let shown = line.chars().take(MAX_CHARS).map(|ch| match ch {
-                ch if is_obeyed(ch) && ch != '\t' => ch.escape_default().to_string(),
+                ch if is_terminal_control(ch) && ch != '\t' => ch.escape_default().to_string(),
                 ch => ch.to_string(),
             });
             writeln!(f, "{}", shown.collect::<String>())?;
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn all_lines_are_collected() -> Result<()> {
-        let lines = Lines::collect(&b"one\n\ntwo\nthree"[..]);
+        let lines = OutputLines::collect(&b"one\n\ntwo\nthree"[..]);
         assert_eq!(lines.all()?, ["one", "", "two", "three"]);
         Ok(())
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_collected_and_long_ones_are_shortened() -> Result<()> {
         let text = format!("{}{}\n", "line\n".repeat(150), "x".repeat(20_000));
-        let lines = Lines::collect_last(std::io::Cursor::new(text)).all()?;
+        let lines = OutputLines::collect_last(std::io::Cursor::new(text)).all()?;
         assert_eq!(lines.len(), 100);
         assert_eq!(lines[99], "x".repeat(1000));
         Ok(())

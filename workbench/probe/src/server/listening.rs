@@ -8,7 +8,7 @@ use crate::linux::sockdiag::{self, Listener};
 /// Returns the addresses at which processes listen, as a client on this machine reaches them, IPv4 first.
 /// The list is empty where the system does not show them.
 #[must_use]
-pub fn listening(processes: &[u32]) -> Vec<SocketAddr> {
+pub fn listening_addrs(processes: &[u32]) -> Vec<SocketAddr> {
     let own = procfs::sockets(processes);
     let all = sockdiag::listeners().unwrap_or_default();
     let mut found: Vec<_> =

@@ -9,11 +9,11 @@ mod running;
 #[cfg(unix)]
 pub use rustix::process::Signal;
 
-pub use self::launch::{BE_USER, DROP_LOW_PORTS, Ended, Launch, NotStarted};
-pub use self::lines::Lines;
-pub use self::listening::listening;
-pub use self::outlet::Outlet;
+pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_LOW_PORTS};
+pub use self::lines::OutputLines;
+pub use self::listening::listening_addrs;
+pub use self::outlet::OutputTo;
 pub use self::running::Server;
 pub use crate::groups::{
-    adopt_orphans, end_all, end_escaped, enter, set_watchdog, strike, watch_over,
+    adopt_orphans, end_all, end_orphans, run_watchdog, set_watchdog, start_tracked, untrack,
 };

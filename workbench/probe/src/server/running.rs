@@ -9,23 +9,23 @@ use anyhow::{Context, Result, bail};
 #[cfg(unix)]
 use rustix::process::Signal;
 
-use super::lines::Lines;
+use super::lines::OutputLines;
 use super::listening::{is_taken, reachable, server_addr};
-use super::outlet::Outlet;
-use crate::linux::procfs::{self, Figures};
+use super::outlet::OutputTo;
+use crate::linux::procfs::{self, Usage};
 use crate::linux::sockdiag;
 use crate::port::Port;
-use crate::{PATIENCE, fail, groups, wait_until};
+use crate::{TIMEOUT, fail, groups, wait_until};
 
 /// A server that runs: a child process in a process group of its own, which is ended when this value is
-/// dropped; or a server that was started elsewhere.
+/// dropped; or a server that was started external.
 pub struct Server {
     child: Option<Child>,
     addr: SocketAddr,
     /// The port that the server was told to take, reserved until it has ended.
     port: Option<Port>,
-    stdout: Lines,
-    log: Lines,
+    stdout: OutputLines,
+    log: OutputLines,
     /// The server's command.
     name: String,
     /// Pipes that have to stay open although they are not read.
@@ -39,10 +39,10 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Returns a server that was started elsewhere and listens at this address.
+    /// Returns a server that was started external and listens at this address.
     #[must_use]
-    pub fn elsewhere(addr: SocketAddr) -> Self {
-        let (stdout, log) = (Lines::default(), Lines::default());
+    pub fn external(addr: SocketAddr) -> Self {
+        let (stdout, log) = (OutputLines::default(), OutputLines::default());
         let name = "a server".to_owned();
         Self { child: None, addr, port: None, stdout, log, name, _unread: Vec::new() }
     }
@@ -52,8 +52,8 @@ impl Server {
     pub(super) fn started(
         mut child: Child,
         name: String,
-        stdout: &Outlet,
-        stderr: &Outlet,
+        stdout: &OutputTo,
+        stderr: &OutputTo,
     ) -> Self {
         let (stdout, unread_stdout) = stdout.collect(child.stdout.take());
         let (log, unread_stderr) = stderr.collect(child.stderr.take());
@@ -121,7 +121,7 @@ impl Server {
     /// Waits for the first line on standard output, and reports whether it is `Listening on ADDR`; notes the
     /// address.
     pub(super) fn wait_for_addr(&mut self) -> bool {
-        let line = self.stdout.wait_for(PATIENCE, |_| true);
+        let line = self.stdout.wait_for(TIMEOUT, |_| true);
         let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else { return false };
         self.addr = addr;
@@ -139,19 +139,19 @@ impl Server {
     /// Windows.
     pub(super) fn says_port_is_taken(&self) -> bool {
         const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
-        let output = self.output();
+        let output = self.last_output();
         WORDS.iter().any(|words| output.contains(words))
     }
 
     /// Returns the last lines of both outputs as text, with `stdout| ` or `stderr| ` before each line.
     #[must_use]
-    pub fn output(&self) -> String {
-        Lines::marked(&self.stdout, &self.log)
+    pub fn last_output(&self) -> String {
+        OutputLines::labelled(&self.stdout, &self.log)
     }
 
     /// Returns the lines on standard output, as far as they are collected.
     #[must_use]
-    pub fn stdout(&self) -> &Lines {
+    pub fn stdout(&self) -> &OutputLines {
         &self.stdout
     }
 
@@ -163,7 +163,7 @@ impl Server {
 
     /// Returns the numbers and names of the processes that the server left behind in its group (Linux).
     #[must_use]
-    pub fn survivors(&self) -> Vec<String> {
+    pub fn leftover_processes(&self) -> Vec<String> {
         let Some(leader) = self.pid() else { return Vec::new() };
         let left = procfs::group_members(leader).into_iter().filter(|pid| *pid != leader);
         left.map(|pid| format!("{pid} ({})", procfs::name(pid).unwrap_or_default())).collect()
@@ -189,7 +189,7 @@ impl Server {
     /// Sends SIGTERM to the server and to the processes of its group, and waits for the server's end, at most
     /// `within`.
     #[cfg(unix)]
-    pub fn end_gently(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+    pub fn terminate(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
         // This fails if the processes have ended already.
         let _ = rustix::process::kill_process_group(self.signalled_pid()?, Signal::TERM);
         self.wait(within)
@@ -198,7 +198,7 @@ impl Server {
     /// Returns the exit status if the server has ended. Without signals, nothing asks the server to end; it
     /// is killed when this value is dropped.
     #[cfg(not(unix))]
-    pub fn end_gently(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
+    pub fn terminate(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
         self.try_wait()
     }
 
@@ -213,7 +213,7 @@ impl Server {
     #[cfg(unix)]
     fn wait_until_signal_taken(&self) -> Result<()> {
         let is_taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
-        wait_until(PATIENCE, || Ok(is_taken())).map(drop)
+        wait_until(TIMEOUT, || Ok(is_taken())).map(drop)
     }
 
     /// Returns the address at which the server listens.
@@ -223,7 +223,7 @@ impl Server {
     }
 
     /// Returns the server's process id, which is also the number of its group; `None` for a server that was
-    /// started elsewhere.
+    /// started external.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -231,13 +231,13 @@ impl Server {
 
     /// Returns the lines on standard error, as far as they are collected.
     #[must_use]
-    pub fn log(&self) -> &Lines {
+    pub fn log(&self) -> &OutputLines {
         &self.log
     }
 
     /// Waits for a log line. A failure calls the line `what`.
     pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        match self.log.wait_for(PATIENCE, wanted) {
+        match self.log.wait_for(TIMEOUT, wanted) {
             Some(line) => Ok(line),
             None => fail("waited for a line in the log", what, &self.log),
         }
@@ -245,7 +245,7 @@ impl Server {
 
     /// Returns the resources that the processes of the server's group use now, if the system shows them.
     #[must_use]
-    pub fn figures(&self) -> Option<Figures> {
+    pub fn usage(&self) -> Option<Usage> {
         procfs::group_figures(self.pid()?)
     }
 
@@ -270,7 +270,7 @@ impl Server {
     /// check `did` this.
     pub fn expect_exit(&mut self, did: &str) -> Result<Duration> {
         let begin = Instant::now();
-        match self.wait(PATIENCE)? {
+        match self.wait(TIMEOUT)? {
             Some(status) if status.code() == Some(0) => Ok(begin.elapsed()),
             Some(status) => fail(did, "exit code 0", format!("{status}; its log\n{}", self.log)),
             None => fail(did, "its end", format!("it still runs; its log\n{}", self.log)),
@@ -278,7 +278,7 @@ impl Server {
     }
 
     /// Returns a failure if the server has ended. The failure says that the check `did` this.
-    pub fn expect_alive(&mut self, did: &str) -> Result<()> {
+    pub fn expect_running(&mut self, did: &str) -> Result<()> {
         match self.try_wait()? {
             None => Ok(()),
             Some(status) => fail(did, "the server goes on", format!("{status}\n{}", self.log)),
@@ -286,7 +286,7 @@ impl Server {
     }
 
     /// Waits for the end of the server's output, and returns all lines on standard output and in the log.
-    pub fn printed(&self) -> Result<(Vec<String>, Vec<String>)> {
+    pub fn output_lines(&self) -> Result<(Vec<String>, Vec<String>)> {
         Ok((self.stdout.all()?, self.log.all()?))
     }
 }

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use socket2::Socket;
 
 use super::connection::{Connection, ReadOutcome, is_timeout};
-use super::heard::{Heard, framed};
-use super::record::Record;
-use crate::tape::Tape;
-use crate::tls::Tls;
-use crate::{PATIENCE, fail_late};
+use super::heard::{Received, prep_msg};
+use super::record::ClientRecord;
+use crate::tape::Record;
+use crate::tls::TlsSettings;
+use crate::{TIMEOUT, fail_timeout};
 
 /// The receive buffer of a client with small buffers, in bytes.
 const SMALL_RECV_BUFFER: usize = 4096;
@@ -26,13 +26,13 @@ const LARGE_RECV_BUFFER: usize = 1 << 20;
 
 /// A client of a server under test: one connection.
 ///
-/// The methods `expect…`, `frame`, `take…`, `line`, `rest` and `bytes_to_end` receive bytes that have to come.
-/// They wait for [`patience`](Self::patience), and return a [`Failure`](crate::Failure) if something else
+/// The methods `expect…`, `frame`, `take…`, `line`, `rest` and `recv_bytes_to_end` receive bytes that have to come.
+/// They wait for [`timeout`](Self::timeout), and return a [`Failure`](crate::Failure) if something else
 /// comes.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
-    record: Record,
+    record: ClientRecord,
     /// `received[taken..]` has arrived and was not returned to the caller yet.
     received: Vec<u8>,
     taken: usize,
@@ -46,11 +46,11 @@ impl Client {
         Self::connect_with(server, |_| Ok(()))
     }
 
-    /// Connects with small buffers: few bytes fit between server and client, on Linux about 50 KB, elsewhere
+    /// Connects with small buffers: few bytes fit between server and client, on Linux about 50 KB, external
     /// as many as the smallest receive buffer allows.
     ///
     /// Bytes that such a client does not read wait in the server's own queue, not in the kernel.
-    pub fn connect_narrow(server: SocketAddr) -> Result<Self> {
+    pub fn connect_with_small_buffers(server: SocketAddr) -> Result<Self> {
         Self::connect_with(server, |socket| {
             #[cfg(target_os = "linux")]
             socket.set_tcp_mss(SMALL_SEGMENT)?;
@@ -63,14 +63,14 @@ impl Client {
         configure: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> Result<Self> {
         let connection = Connection::open(server, configure)?;
-        let record = Record::new(connection.local_addr()?, server);
+        let record = ClientRecord::new(connection.local_addr()?, server);
         let received = Vec::new();
-        Ok(Self { connection, record, received, taken: 0, patience: PATIENCE, memory: None })
+        Ok(Self { connection, record, received, taken: 0, patience: TIMEOUT, memory: None })
     }
 
     /// Records the steps of this client in a tape that other clients write to, too.
     #[must_use]
-    pub fn on_tape(mut self, tape: &Tape) -> Self {
+    pub fn record_in(mut self, tape: &Record) -> Self {
         self.record.move_to(tape);
         self.record.note("connected");
         self
@@ -78,7 +78,7 @@ impl Client {
 
     /// Sets how long the methods that receive wait, and how long a write may wait.
     #[must_use]
-    pub fn patient(mut self, patience: Duration) -> Self {
+    pub fn with_timeout(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self.connection.set_write_timeout(patience);
         self
@@ -87,7 +87,7 @@ impl Client {
     /// Does a TLS handshake: from now on, the bytes that this client sends and receives are inside TLS.
     ///
     /// It is not an error here if the server ends the connection: a full server may do so.
-    pub fn inside(mut self, tls: &Tls) -> Result<Self> {
+    pub fn start_tls(mut self, tls: &TlsSettings) -> Result<Self> {
         self.connection.start_tls(tls, self.patience, &mut self.received, &self.record)?;
         Ok(self)
     }
@@ -100,7 +100,7 @@ impl Client {
 
     /// Returns how long the methods that receive wait.
     #[must_use]
-    pub fn patience(&self) -> Duration {
+    pub fn timeout(&self) -> Duration {
         self.patience
     }
 
@@ -136,7 +136,7 @@ impl Client {
 
     /// Sends bytes until all are sent or the server takes no more, and reports whether all were sent. It is
     /// not an error that the server takes no more.
-    pub fn send_regardless(&mut self, bytes: &[u8]) -> bool {
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.record.sent(bytes);
         let sent = self.connection.write_all(bytes);
         if let Err(err) = &sent {
@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// Sends the same bytes `times` times, or until the connection ends, and reports whether it has ended.
-    pub fn send_while_open(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
+    pub fn send_until_closed(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
         self.record.sent(&bytes.repeat(times));
         for i in 0..times {
             match self.connection.write_all(bytes) {
@@ -154,7 +154,7 @@ impl Client {
                 Err(err) if is_timeout(&err) => {
                     let got =
                         format!("it takes no more after {} bytes, and waits", i * bytes.len());
-                    return fail_late(self.transcript(), "it takes all, or closes", got);
+                    return fail_timeout(self.transcript(), "it takes all, or closes", got);
                 }
                 Err(err) => {
                     self.record.note(&err.to_string());
@@ -163,20 +163,20 @@ impl Client {
             }
         }
         // The kernel may have accepted the last bytes although the server has closed the connection.
-        Ok(self.hear(self.patience)? != Heard::Silence)
+        Ok(self.recv(self.patience)? != Received::Timeout)
     }
 
     /// Sends a message: its text and a zero byte.
-    pub fn say(&mut self, text: &str) -> Result<()> {
-        self.send(&framed(text))
+    pub fn send_msg(&mut self, text: &str) -> Result<()> {
+        self.send(&prep_msg(text))
     }
 
     /// Waits for the next message or for the end of the connection, at most `within`.
-    pub fn hear(&mut self, within: Duration) -> Result<Heard> {
+    pub fn recv(&mut self, within: Duration) -> Result<Received> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(frame) = self.take_frame() {
-                return Ok(Heard::Frame(frame));
+                return Ok(Received::Msg(frame));
             }
             if let Some(heard) = self.read_until(deadline)? {
                 return Ok(heard);
@@ -185,12 +185,12 @@ impl Client {
     }
 
     /// Keeps a value for a later exchange with this client: a session's number, for example.
-    pub fn remember<T: Send + 'static>(&mut self, value: T) {
+    pub fn set_state<T: Send + 'static>(&mut self, value: T) {
         self.memory = Some(Box::new(value));
     }
 
     /// Takes out the value that was kept, if it is of this type.
-    pub fn recall<T: 'static>(&mut self) -> Option<T> {
+    pub fn take_state<T: 'static>(&mut self) -> Option<T> {
         let kept = self.memory.take()?.downcast();
         kept.map(|value| *value).map_err(|other| self.memory = Some(other)).ok()
     }
@@ -202,7 +202,7 @@ impl Client {
     }
 
     /// Closes the sending side, and with TLS does not send `close_notify` before.
-    pub fn cut_off(&mut self) -> Result<()> {
+    pub fn close_without_notify(&mut self) -> Result<()> {
         let without = if self.connection.is_tls() { " without close_notify" } else { "" };
         self.record.note(&format!("closed the sending side{without}"));
         self.connection.shutdown_write().context("could not close the sending side")
@@ -216,7 +216,7 @@ impl Client {
 
     /// Enlarges the receive buffer of a client with small buffers, so that it can read the server's queue
     /// quickly.
-    pub fn widen(&self) -> Result<()> {
+    pub fn enlarge_recv_buffer(&self) -> Result<()> {
         Ok(self.connection.set_recv_buffer_size(LARGE_RECV_BUFFER)?)
     }
 
@@ -241,13 +241,13 @@ impl Client {
 
     /// Waits for more bytes. If no more will come, returns the reason: the connection has ended, or the
     /// deadline has passed.
-    pub(super) fn read_until(&mut self, deadline: Instant) -> Result<Option<Heard>> {
+    pub(super) fn read_until(&mut self, deadline: Instant) -> Result<Option<Received>> {
         self.received.drain(..self.taken);
         self.taken = 0;
         Ok(match self.connection.read(deadline, &mut self.received, &self.record)? {
             ReadOutcome::Progress => None,
-            ReadOutcome::Timeout => Some(Heard::Silence),
-            ReadOutcome::Ended(end) => Some(end.into()),
+            ReadOutcome::Timeout => Some(Received::Timeout),
+            ReadOutcome::Exited(end) => Some(end.into()),
         })
     }
 
@@ -264,10 +264,10 @@ impl Read for Client {
         let deadline = Instant::now() + self.patience;
         while self.pending().is_empty() {
             match self.read_until(deadline).map_err(io::Error::other)? {
-                None | Some(Heard::Frame(_)) => {}
-                Some(Heard::Eof) => return Ok(0),
-                Some(Heard::Reset) => return Err(ErrorKind::ConnectionReset.into()),
-                Some(Heard::Silence) => return Err(ErrorKind::TimedOut.into()),
+                None | Some(Received::Msg(_)) => {}
+                Some(Received::Eof) => return Ok(0),
+                Some(Received::Reset) => return Err(ErrorKind::ConnectionReset.into()),
+                Some(Received::Timeout) => return Err(ErrorKind::TimedOut.into()),
             }
         }
         let len = into.len().min(self.pending().len());

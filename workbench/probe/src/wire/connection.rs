@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::record::Record;
-use crate::tls::{self, Session, Tls};
-use crate::{Failure, PATIENCE, Said, fail};
+use super::record::ClientRecord;
+use crate::tls::{self, TlsSession, TlsSettings};
+use crate::{Description, Failure, TIMEOUT, fail};
 
 /// How long the shortest read waits: a socket does not accept a timeout of zero.
 const SHORTEST_READ: Duration = Duration::from_millis(1);
@@ -23,7 +23,7 @@ pub(super) struct Connection {
 /// The TLS of a connection.
 #[derive(Debug)]
 struct TlsLayer {
-    session: Session,
+    session: TlsSession,
     /// Whether the handshake was completed.
     is_established: bool,
     /// How the connection ended, if it has ended: nothing is sent or read after that.
@@ -56,7 +56,7 @@ pub(super) enum ReadOutcome {
     /// Nothing arrived in time.
     Timeout,
     /// The connection has ended.
-    Ended(End),
+    Exited(End),
 }
 
 impl Connection {
@@ -68,12 +68,12 @@ impl Connection {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
         configure(&socket)?;
         socket
-            .connect_timeout(&server.into(), PATIENCE)
+            .connect_timeout(&server.into(), TIMEOUT)
             .or_else(|err| fail(format!("connected to {server}"), "a connection", err))?;
         let sock = TcpStream::from(socket);
         // Each piece that a check sends has to leave as a piece of its own.
         sock.set_nodelay(true)?;
-        sock.set_write_timeout(Some(PATIENCE))?;
+        sock.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self { sock, tls: None })
     }
 
@@ -98,19 +98,19 @@ impl Connection {
     /// It is not an error here if the server ends the connection: a full server may do so.
     pub(super) fn start_tls(
         &mut self,
-        tls: &Tls,
+        tls: &TlsSettings,
         timeout: Duration,
         received: &mut Vec<u8>,
-        record: &Record,
+        record: &ClientRecord,
     ) -> Result<()> {
-        let session = Session::begin(tls)?;
+        let session = TlsSession::new(tls)?;
         self.tls = Some(Box::new(TlsLayer { session, is_established: false, end: None }));
         let deadline = Instant::now() + timeout;
         while self.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
             match self.read(deadline, received, record)? {
                 ReadOutcome::Progress => {}
                 ReadOutcome::Timeout => return Err(self.handshake_failure(None, record)),
-                ReadOutcome::Ended(_) => return Ok(()),
+                ReadOutcome::Exited(_) => return Ok(()),
             }
         }
         // Sends the last part of the handshake. If the server is gone already, the next read reports that.
@@ -133,21 +133,21 @@ impl Connection {
     }
 
     /// Returns the failure of a handshake in which the connection ended, or in which nothing came.
-    fn handshake_failure(&self, end: Option<End>, record: &Record) -> anyhow::Error {
+    fn handshake_failure(&self, end: Option<End>, record: &ClientRecord) -> anyhow::Error {
         // If another client's handshake was completed, the server does speak TLS.
         let has_spoken_tls = self.tls.as_ref().is_some_and(|tls| tls.session.server_speaks_tls());
         Failure {
             did: record.transcript(),
-            expected: Said::words(HANDSHAKE),
-            got: end.map_or_else(|| Said::words("nothing"), Said::words),
-            is_late: end.is_none(),
+            expected: Description::text(HANDSHAKE),
+            got: end.map_or_else(|| Description::text("nothing"), Description::text),
+            is_timeout: end.is_none(),
             likely: (!has_spoken_tls).then_some(NO_TLS),
         }
         .into()
     }
 
     /// Returns the failure of a write that returned this error.
-    pub(super) fn write_failure(&self, err: &io::Error, record: &Record) -> anyhow::Error {
+    pub(super) fn write_failure(&self, err: &io::Error, record: &ClientRecord) -> anyhow::Error {
         let unfinished = self.tls.as_ref().filter(|tls| !tls.is_established);
         match unfinished.and_then(|tls| tls.end) {
             Some(end) => self.handshake_failure(Some(end), record),
@@ -170,7 +170,7 @@ impl Connection {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.flush_tls()?; // an earlier call may have failed before it had sent everything
         let Some(tls) = &mut self.tls else { return self.sock.write(bytes) };
-        let len = tls.session.put(bytes)?;
+        let len = tls.session.encrypt(bytes)?;
         self.flush_tls()?;
         Ok(len)
     }
@@ -189,7 +189,7 @@ impl Connection {
         &mut self,
         deadline: Instant,
         received: &mut Vec<u8>,
-        record: &Record,
+        record: &ClientRecord,
     ) -> Result<ReadOutcome> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -205,10 +205,10 @@ impl Connection {
         &mut self,
         timeout: Duration,
         received: &mut Vec<u8>,
-        record: &Record,
+        record: &ClientRecord,
     ) -> Result<ReadOutcome> {
         if let Some(end) = self.tls.as_ref().and_then(|tls| tls.end) {
-            return Ok(ReadOutcome::Ended(end));
+            return Ok(ReadOutcome::Exited(end));
         }
         if self.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
             // If this fails, the read reports why.
@@ -235,11 +235,11 @@ impl Connection {
         &mut self,
         encrypted: &[u8],
         received: &mut Vec<u8>,
-        record: &Record,
+        record: &ClientRecord,
     ) -> Result<ReadOutcome> {
         let Some(tls) = &mut self.tls else { return Ok(ReadOutcome::Progress) };
         let (len_before, was_closing) = (received.len(), tls.session.has_close_notify());
-        let taken = tls.session.take_in(encrypted, received);
+        let taken = tls.session.decrypt(encrypted, received);
         let is_closing = tls.session.has_close_notify();
         if received.len() > len_before {
             record.received(&received[len_before..]);
@@ -261,37 +261,42 @@ impl Connection {
     }
 
     /// Returns the failure for a TLS error that these bytes caused.
-    fn tls_failure(&self, encrypted: &[u8], err: &rustls::Error, record: &Record) -> anyhow::Error {
+    fn tls_failure(
+        &self,
+        encrypted: &[u8],
+        err: &rustls::Error,
+        record: &ClientRecord,
+    ) -> anyhow::Error {
         let (expected, got, likely) = match err {
             rustls::Error::InvalidMessage(_) => {
                 let likely = if self.is_established() { BROKEN_TLS } else { PLAINTEXT };
-                ("TLS", Said::bytes(encrypted.to_vec(), "which is not TLS"), likely)
+                ("TLS", Description::bytes(encrypted.to_vec(), "which is not TLS"), likely)
             }
             rustls::Error::AlertReceived(alert) => {
-                (HANDSHAKE, Said::words(format!("the TLS alert {alert:?}")), CLIENT_REFUSED)
+                (HANDSHAKE, Description::text(format!("the TLS alert {alert:?}")), CLIENT_REFUSED)
             }
             rustls::Error::InvalidCertificate(_) => (
                 "a certificate that the client trusts",
-                Said::words(tls::explained(err)),
+                Description::text(tls::explained(err)),
                 UNTRUSTED,
             ),
-            _ => ("TLS", Said::words(err), BROKEN_TLS),
+            _ => ("TLS", Description::text(err), BROKEN_TLS),
         };
         Failure {
             did: record.transcript(),
-            expected: Said::words(expected),
+            expected: Description::text(expected),
             got,
-            is_late: false,
+            is_timeout: false,
             likely: Some(likely),
         }
         .into()
     }
 
     /// Records how the connection ended.
-    fn ended(&mut self, end: End, record: &Record) -> ReadOutcome {
+    fn ended(&mut self, end: End, record: &ClientRecord) -> ReadOutcome {
         let Some(tls) = &mut self.tls else {
             record.note(&end.to_string());
-            return ReadOutcome::Ended(end);
+            return ReadOutcome::Exited(end);
         };
         let has_notify = tls.session.has_close_notify();
         let is_cut_off = end == End::Eof && tls.is_established && !has_notify;
@@ -299,7 +304,7 @@ impl Connection {
         // After close_notify, no data is missing, even if the connection is then reset.
         let end = if has_notify { End::Eof } else { end };
         tls.end = Some(end);
-        ReadOutcome::Ended(end)
+        ReadOutcome::Exited(end)
     }
 
     /// If the stream ended without `close_notify`, notes that for the report on the server.
@@ -312,7 +317,7 @@ impl Connection {
     /// Closes the sending side; with TLS, sends `close_notify` before.
     pub(super) fn half_close(&mut self) -> Result<()> {
         if let Some(tls) = &mut self.tls {
-            tls.session.notify();
+            tls.session.close_notify();
             self.flush_tls().context("could not send close_notify")?;
         }
         self.shutdown_write().context("could not close the sending side")
@@ -338,7 +343,7 @@ impl Drop for Connection {
         {
             // Dropping must not wait for a server that does not read.
             let _ = self.sock.set_nonblocking(true);
-            tls.session.notify();
+            tls.session.close_notify();
             let _ = tls.session.flush(&mut self.sock);
         }
     }

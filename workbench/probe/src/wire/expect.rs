@@ -5,92 +5,92 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::client::Client;
-use super::heard::{Heard, framed};
-use crate::{Failure, Said, fail_late};
+use super::heard::{Received, prep_msg};
+use crate::{Description, Failure, fail_timeout};
 
 /// How many bytes a failure shows behind the length of the expected bytes.
 const EXTRA_BYTES_SHOWN: usize = 64;
 
 impl Client {
     /// Receives the next message. Returns a failure if anything else comes.
-    pub fn frame(&mut self) -> Result<Vec<u8>> {
-        match self.hear(self.patience())? {
-            Heard::Frame(frame) => Ok(frame),
-            other => Err(self.failure(Said::words("a message"), other)),
+    pub fn recv_msg(&mut self) -> Result<Vec<u8>> {
+        match self.recv(self.timeout())? {
+            Received::Msg(frame) => Ok(frame),
+            other => Err(self.failure(Description::text("a message"), other)),
         }
     }
 
     /// Receives this message. Returns a failure if anything else comes.
-    pub fn expect(&mut self, text: &str) -> Result<()> {
-        let heard = self.hear(self.patience())?;
-        if heard == Heard::Frame(text.as_bytes().to_vec()) {
+    pub fn expect_msg(&mut self, text: &str) -> Result<()> {
+        let heard = self.recv(self.timeout())?;
+        if heard == Received::Msg(text.as_bytes().to_vec()) {
             return Ok(());
         }
-        Err(self.failure(Said::bytes(framed(text), ""), heard))
+        Err(self.failure(Description::bytes(prep_msg(text), ""), heard))
     }
 
     /// Waits for the end of the stream, in good order. Returns a failure if bytes come before it.
     pub fn expect_eof(&mut self) -> Result<()> {
-        let heard = self.hear(self.patience())?;
-        if heard == Heard::Eof && self.pending().is_empty() {
+        let heard = self.recv(self.timeout())?;
+        if heard == Received::Eof && self.pending().is_empty() {
             self.check_close_notify();
             return Ok(());
         }
-        Err(self.failure(Said::words("the end of the stream and nothing before it"), heard))
+        Err(self.failure(Description::text("the end of the stream and nothing before it"), heard))
     }
 
     /// Waits for the end of the connection, in good order or with a reset. Returns a failure if a message
     /// comes before it.
     pub fn expect_closed(&mut self) -> Result<()> {
-        match self.hear(self.patience())? {
-            Heard::Eof | Heard::Reset => Ok(()),
-            other => Err(self.failure(Said::words("the end of the connection"), other)),
+        match self.recv(self.timeout())? {
+            Received::Eof | Received::Reset => Ok(()),
+            other => Err(self.failure(Description::text("the end of the connection"), other)),
         }
     }
 
     /// Returns the failure of a client that expected one thing and received another. It also shows the bytes
     /// that came without a zero byte after them.
     #[must_use]
-    pub fn failure(&self, expected: Said, heard: Heard) -> anyhow::Error {
-        let is_late = heard == Heard::Silence;
-        if is_late {
+    pub fn failure(&self, expected: Description, heard: Received) -> anyhow::Error {
+        let is_timeout = heard == Received::Timeout;
+        if is_timeout {
             self.note("(nothing came)");
         }
         let got = match (heard, self.pending()) {
-            (Heard::Frame(frame), _) => Said::bytes([&frame[..], &[0]].concat(), ""),
-            (Heard::Silence, []) => {
-                Said::words(format!("nothing for {:.1} s", self.patience().as_secs_f64()))
+            (Received::Msg(frame), _) => Description::bytes([&frame[..], &[0]].concat(), ""),
+            (Received::Timeout, []) => {
+                Description::text(format!("nothing for {:.1} s", self.timeout().as_secs_f64()))
             }
-            (end, []) => Said::words(end),
-            (end, rest) => Said::bytes(rest.to_vec(), format!("no ␀, and then {end}")),
+            (end, []) => Description::text(end),
+            (end, rest) => Description::bytes(rest.to_vec(), format!("no ␀, and then {end}")),
         };
-        self.failure_in_parts(expected, got, is_late)
+        self.failure_in_parts(expected, got, is_timeout)
     }
 
     /// Receives exactly `len` bytes.
-    pub fn take(&mut self, len: usize) -> Result<Vec<u8>> {
-        self.take_when(&format!("{len} bytes"), |bytes| (bytes.len() >= len).then_some(len))
+    pub fn recv_bytes(&mut self, len: usize) -> Result<Vec<u8>> {
+        self.recv_when(&format!("{len} bytes"), |bytes| (bytes.len() >= len).then_some(len))
     }
 
     /// Receives a line, and returns it with its LF.
-    pub fn line(&mut self) -> Result<Vec<u8>> {
-        self.take_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
+    pub fn recv_line(&mut self) -> Result<Vec<u8>> {
+        self.recv_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
     }
 
     /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the
     /// unit is complete. A failure calls the unit `what`.
-    pub fn take_when(
+    pub fn recv_when(
         &mut self,
         what: &str,
         len: impl Fn(&[u8]) -> Option<usize>,
     ) -> Result<Vec<u8>> {
-        let deadline = Instant::now() + self.patience();
+        let deadline = Instant::now() + self.timeout();
         loop {
             if let Some(len) = len(self.pending()) {
                 return Ok(self.take_pending(len));
             }
             if let Some(end) = self.read_until(deadline)? {
-                return Err(self.bytes_failure(Said::words(what), &end));
+                return Err(self.bytes_failure(Description::text(what), &end));
             }
         }
     }
@@ -102,7 +102,7 @@ impl Client {
 
     /// Receives one of these sequences of bytes. A failure shows the sequence that matches longest.
     pub fn expect_one_of(&mut self, expected: &[&[u8]]) -> Result<()> {
-        let deadline = Instant::now() + self.patience();
+        let deadline = Instant::now() + self.timeout();
         loop {
             let came = self.pending();
             if let Some(bytes) = expected.iter().find(|bytes| came.starts_with(bytes)) {
@@ -114,10 +114,10 @@ impl Client {
             let longest = expected.iter().map(|bytes| matching(bytes)).max().unwrap_or_default();
             let nearest = expected.iter().find(|bytes| matching(bytes) == longest);
             let nearest = nearest.map_or(&[][..], |bytes| bytes);
-            let expected = Said::bytes(nearest.to_vec(), "");
+            let expected = Description::bytes(nearest.to_vec(), "");
             if longest < came.len() {
                 let got = came[..came.len().min(nearest.len() + EXTRA_BYTES_SHOWN)].to_vec();
-                return Err(self.failure_in_parts(expected, Said::bytes(got, ""), false));
+                return Err(self.failure_in_parts(expected, Description::bytes(got, ""), false));
             }
             if let Some(end) = self.read_until(deadline)? {
                 return Err(self.bytes_failure(expected, &end));
@@ -127,16 +127,16 @@ impl Client {
 
     /// Receives all bytes to the end of the connection, and returns them and how the connection ended.
     /// Returns a failure if nothing more comes, but the connection does not end.
-    pub fn bytes_to_end(&mut self) -> Result<(Vec<u8>, Heard)> {
+    pub fn recv_bytes_to_end(&mut self) -> Result<(Vec<u8>, Received)> {
         let mut bytes = Vec::new();
         loop {
-            let outcome = self.read_until(Instant::now() + self.patience())?;
+            let outcome = self.read_until(Instant::now() + self.timeout())?;
             bytes.append(&mut self.take_pending(self.pending().len()));
             match outcome {
                 None => {}
-                Some(Heard::Silence) => {
-                    let got = got_bytes(&bytes, &Heard::Silence);
-                    return Err(self.failure_in_parts(Said::words("an end"), got, true));
+                Some(Received::Timeout) => {
+                    let got = got_bytes(&bytes, &Received::Timeout);
+                    return Err(self.failure_in_parts(Description::text("an end"), got, true));
                 }
                 Some(end) => return Ok((bytes, end)),
             }
@@ -145,32 +145,39 @@ impl Client {
 
     /// Receives all messages to the end of the connection, and returns them and how the connection ended.
     /// Returns a failure if nothing more comes, but the connection does not end.
-    pub fn rest(&mut self) -> Result<(Vec<Vec<u8>>, Heard)> {
+    pub fn recv_msgs_to_end(&mut self) -> Result<(Vec<Vec<u8>>, Received)> {
         let mut frames = Vec::new();
         loop {
-            match self.hear(self.patience())? {
-                Heard::Frame(frame) => frames.push(frame),
-                Heard::Silence => return fail_late(self.transcript(), "an end", "nothing more"),
+            match self.recv(self.timeout())? {
+                Received::Msg(frame) => frames.push(frame),
+                Received::Timeout => {
+                    return fail_timeout(self.transcript(), "an end", "nothing more");
+                }
                 end => return Ok((frames, end)),
             }
         }
     }
 
     /// Returns a failure of a client that expected bytes without a zero byte to end them.
-    fn bytes_failure(&self, expected: Said, end: &Heard) -> anyhow::Error {
+    fn bytes_failure(&self, expected: Description, end: &Received) -> anyhow::Error {
         let got = got_bytes(self.pending(), end);
-        self.failure_in_parts(expected, got, *end == Heard::Silence)
+        self.failure_in_parts(expected, got, *end == Received::Timeout)
     }
 
-    fn failure_in_parts(&self, expected: Said, got: Said, is_late: bool) -> anyhow::Error {
-        Failure { did: self.transcript(), expected, got, is_late, likely: None }.into()
+    fn failure_in_parts(
+        &self,
+        expected: Description,
+        got: Description,
+        is_timeout: bool,
+    ) -> anyhow::Error {
+        Failure { did: self.transcript(), expected, got, is_timeout, likely: None }.into()
     }
 }
 
 /// Describes bytes that came, and why no more came.
-fn got_bytes(bytes: &[u8], end: &Heard) -> Said {
+fn got_bytes(bytes: &[u8], end: &Received) -> Description {
     match bytes {
-        [] => Said::words(end),
-        bytes => Said::bytes(bytes.to_vec(), format!("and then {end}")),
+        [] => Description::text(end),
+        bytes => Description::bytes(bytes.to_vec(), format!("and then {end}")),
     }
 }

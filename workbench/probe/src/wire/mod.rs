@@ -8,5 +8,5 @@ mod heard;
 mod record;
 
 pub use self::client::Client;
-pub use self::heard::{Heard, framed};
-pub use crate::show::{is_obeyed, show, show_text};
+pub use self::heard::{Received, prep_msg};
+pub use crate::show::{is_terminal_control, show, show_text};

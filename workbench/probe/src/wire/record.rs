@@ -1,11 +1,11 @@
 use std::net::SocketAddr;
 
-use crate::tape::{StepKind, Tape, client_name};
+use crate::tape::{Record, StepKind, client_name};
 
-/// A client's part of a [`Tape`].
+/// A client's part of a [`Record`].
 #[derive(Debug)]
-pub(super) struct Record {
-    tape: Tape,
+pub(super) struct ClientRecord {
+    tape: Record,
     /// The client's number in the tape.
     client: usize,
     /// The client's own address.
@@ -13,15 +13,15 @@ pub(super) struct Record {
     pub(super) server: SocketAddr,
 }
 
-impl Record {
+impl ClientRecord {
     /// Creates a record in a tape of its own.
     pub(super) fn new(addr: SocketAddr, server: SocketAddr) -> Self {
-        let tape = Tape::default();
+        let tape = Record::default();
         Self { client: tape.add_client(), tape, addr, server }
     }
 
     /// Continues in a tape that other clients write to, too.
-    pub(super) fn move_to(&mut self, tape: &Tape) {
+    pub(super) fn move_to(&mut self, tape: &Record) {
         self.tape = tape.clone();
         self.client = tape.add_client();
     }

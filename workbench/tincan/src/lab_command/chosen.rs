@@ -145,7 +145,7 @@ pub fn recognize_all(mine: &[OwnServer]) -> Result<Vec<ServerSpec>> {
         |it: &OwnServer| lab::own_server(&it.name, &it.command, &it.shown, dies_with_us);
     let servers = mine.iter().map(recognize).collect();
     // Ends processes that have left the group of their server.
-    let _names = server::end_escaped();
+    let _names = server::end_orphans();
     servers
 }
 

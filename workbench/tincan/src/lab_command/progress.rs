@@ -9,7 +9,7 @@ use lab::{Step, table};
 
 use crate::output::print;
 
-/// A bar on a terminal, lines elsewhere.
+/// A bar on a terminal, lines external.
 pub struct Progress {
     bar: Option<ProgressBar>,
     total: usize,

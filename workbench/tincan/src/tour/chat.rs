@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use probe::fail;
-use probe::wire::{Client, Heard, framed, show};
+use probe::wire::{Client, Received, prep_msg, show};
 
 use super::demo::{Demo, megabytes, memory, millis};
 use super::page::Page;
@@ -51,14 +51,14 @@ pub fn threads_that_talk(stages: &Stages, page: &Page) -> Result<()> {
 fn speak_at_once(demo: &mut Demo<'_>) -> Result<()> {
     const TEXTS: [&str; 3] = ["one", "two", "three"];
     for (client, text) in TEXTS.iter().enumerate() {
-        demo.send(client, &framed(text), &format!("says {text}"))?;
+        demo.send(client, &prep_msg(text), &format!("says {text}"))?;
     }
     for (client, text) in TEXTS.iter().enumerate() {
         demo.expect_log(&format!("{}: {text}", demo.addr(client)))?;
     }
     demo.table.print()?;
     for _ in TEXTS {
-        let first = demo.clients[0].frame()?;
+        let first = demo.clients[0].recv_msg()?;
         let text = String::from_utf8_lossy(&first).into_owned();
         demo.table.add(0, format!("gets {text}"));
         (1..3).try_for_each(|client| demo.expect(client, &text))?;
@@ -70,21 +70,22 @@ fn speak_at_once(demo: &mut Demo<'_>) -> Result<()> {
 /// Lets Ann send until the server disconnects Cy, who does not read. Bob must get all messages during that
 /// time.
 fn slow_consumer(demo: &mut Demo<'_>) -> Result<()> {
-    let before = demo.server.figures();
+    let before = demo.server.usage();
     let (sent, slowest) = send_until_disconnected(demo)?;
     let cy = demo.addr(2);
     demo.expect_log(&format!("Client {cy} disconnected"))?;
     demo.table.print()?;
-    let (frames, end) = demo.clients.remove(2).rest()?;
-    let end = if end == Heard::Eof { "the end" } else { "a reset" };
+    let (frames, end) = demo.clients.remove(2).recv_msgs_to_end()?;
+    let end = if end == Received::Eof { "the end" } else { "a reset" };
     let received: usize = frames.iter().map(|frame| frame.len() + 1).sum();
     let received = megabytes(u64::try_from(received)?);
     demo.table.add(2, format!("reads {received}, and then {end}"));
     demo.table.print()?;
     demo.say(1, "still here")?;
     demo.expect_threads(5)?;
-    let grown = demo.server.figures().zip(before);
-    let grown = grown.map(|(now, then)| megabytes(now.resident.saturating_sub(then.resident)));
+    let grown = demo.server.usage().zip(before);
+    let grown =
+        grown.map(|(now, then)| megabytes(now.resident_bytes.saturating_sub(then.resident_bytes)));
     let grown = grown
         .map(|grown| format!(" Since Cy stopped reading, its memory has grown by {grown}."))
         .unwrap_or_default();
@@ -105,7 +106,7 @@ fn send_until_disconnected(demo: &mut Demo<'_>) -> Result<(u64, u128)> {
     const BATCH: usize = 8;
     let text = "x".repeat(16_000);
     let relayed = format!("{}: {text}", demo.addr(0)).into_bytes();
-    let batch = framed(&text).repeat(BATCH);
+    let batch = prep_msg(&text).repeat(BATCH);
     let cy = demo.addr(2).to_string();
     let is_warning = |line: &str| line.contains("WARN") && line.contains(&cy);
     let (mut sent, mut slowest, mut shown_at) = (0, 1, 1_000_000);
@@ -134,13 +135,13 @@ fn show_progress(demo: &mut Demo<'_>, sent: u64) -> Result<()> {
     demo.table.add(0, format!("has sent {}", megabytes(sent)));
     demo.table.add(1, "got all of it");
     demo.table.highlight(2, "reads nothing");
-    let memory = memory(demo.server.figures());
+    let memory = memory(demo.server.usage());
     demo.table.add(demo.table.server(), format!("= {memory} of memory"));
     demo.table.print()
 }
 
 fn expect_frame(client: &mut Client, expected: &[u8]) -> Result<()> {
-    let frame = client.frame()?;
+    let frame = client.recv_msg()?;
     if frame == expected {
         return Ok(());
     }
@@ -219,7 +220,7 @@ fn guests_join(demo: &mut Demo<'_>) -> Result<()> {
     demo.table.add(2, "each guest says hi");
     for guest in 3..demo.clients.len() {
         let relayed = format!("{}: hi", demo.addr(guest)).into_bytes();
-        demo.clients[guest].say("hi")?;
+        demo.clients[guest].send_msg("hi")?;
         read_until(&mut demo.clients[guest], &relayed)?;
     }
     for guest in 3..demo.clients.len() {
@@ -232,7 +233,7 @@ fn guests_join(demo: &mut Demo<'_>) -> Result<()> {
 /// yet.
 fn all_get(demo: &mut Demo<'_>, text: &str) -> Result<()> {
     let relayed = format!("{}: {text}", demo.addr(0));
-    demo.send(0, &framed(text), &format!("says {text}"))?;
+    demo.send(0, &prep_msg(text), &format!("says {text}"))?;
     demo.expect_log(&relayed)?;
     demo.table.print()?;
     for client in &mut demo.clients {
@@ -246,6 +247,6 @@ fn all_get(demo: &mut Demo<'_>, text: &str) -> Result<()> {
 }
 
 fn read_until(client: &mut Client, expected: &[u8]) -> Result<()> {
-    while client.frame()? != expected {}
+    while client.recv_msg()? != expected {}
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use probe::procfs::{self, Figures};
+use probe::procfs::{self, Usage};
 use probe::server::Server;
-use probe::wire::{Client, Heard, framed, show};
-use probe::{PATIENCE, fail, wait_until};
+use probe::wire::{Client, Received, prep_msg, show};
+use probe::{TIMEOUT, fail, wait_until};
 
 use super::page::Page;
 use super::table::Table;
@@ -70,7 +70,7 @@ impl<'a> Demo<'a> {
 
     /// Expects that this is the next message that a client gets.
     pub fn expect(&mut self, client: usize, text: &str) -> Result<()> {
-        let got = self.clients[client].frame()?;
+        let got = self.clients[client].recv_msg()?;
         self.table.add(client, format!("gets {}", String::from_utf8_lossy(&got)));
         if got == text.as_bytes() {
             return Ok(());
@@ -80,8 +80,8 @@ impl<'a> Demo<'a> {
 
     /// Expects that a client gets nothing for this time, and shows that it waits.
     pub fn expect_silence(&mut self, client: usize, time: Duration) -> Result<()> {
-        let heard = self.clients[client].hear(time)?;
-        if heard == Heard::Silence {
+        let heard = self.clients[client].recv(time)?;
+        if heard == Received::Timeout {
             self.table.highlight(client, "waits");
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl<'a> Demo<'a> {
 
     /// Lets a client of a chat say something, and expects that all clients get it next.
     pub fn say(&mut self, client: usize, text: &str) -> Result<()> {
-        self.send(client, &framed(text), &format!("says {text}"))?;
+        self.send(client, &prep_msg(text), &format!("says {text}"))?;
         let relayed = format!("{}: {text}", self.addr(client));
         self.expect_log(&relayed)?;
         for receiver in 0..self.clients.len() {
@@ -113,7 +113,7 @@ impl<'a> Demo<'a> {
     /// Expects that the server has this number of threads, if the system tells, and shows it.
     pub fn expect_threads(&mut self, expected: u64) -> Result<()> {
         let mut count = None;
-        wait_until(PATIENCE, || {
+        wait_until(TIMEOUT, || {
             count = threads(&self.server);
             Ok(count.is_none_or(|count| count == expected))
         })?;
@@ -159,7 +159,7 @@ pub fn settled<T: PartialEq>(look: impl Fn() -> T) -> Result<T> {
     const TIMES: u32 = 20;
     let (mut last, mut times) = (look(), 0);
     // If the value never settles, the last one counts.
-    wait_until(PATIENCE / 10, || {
+    wait_until(TIMEOUT / 10, || {
         let next = look();
         times = if next == last { times + 1 } else { 0 };
         last = next;
@@ -169,8 +169,8 @@ pub fn settled<T: PartialEq>(look: impl Fn() -> T) -> Result<T> {
 }
 
 /// Returns the memory that a server occupies, as a text.
-pub fn memory(figures: Option<Figures>) -> String {
-    figures.map_or_else(|| "?".to_owned(), |figures| megabytes(figures.resident))
+pub fn memory(figures: Option<Usage>) -> String {
+    figures.map_or_else(|| "?".to_owned(), |figures| megabytes(figures.resident_bytes))
 }
 
 /// Returns a number of bytes in megabytes, with one decimal.

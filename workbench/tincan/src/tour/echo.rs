@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use probe::fail;
 use probe::sockdiag::unread_bytes;
-use probe::wire::Heard;
+use probe::wire::Received;
 
 use super::demo::{Demo, millis};
 use super::page::Page;
@@ -86,8 +86,8 @@ pub fn a_thread_for_each(stages: &Stages, page: &Page) -> Result<()> {
     demo.expect_threads(2)?;
     demo.table.print()?;
     // Ann has sent half a message, so there cannot be an answer.
-    let heard = demo.clients[ann].hear(Duration::from_millis(1))?;
-    if heard != Heard::Silence {
+    let heard = demo.clients[ann].recv(Duration::from_millis(1))?;
+    if heard != Received::Timeout {
         return fail(demo.clients[ann].transcript(), "nothing yet", heard);
     }
     demo.table.pause("Ann sends the rest")?;

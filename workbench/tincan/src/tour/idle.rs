@@ -1,10 +1,10 @@
 //! The last scene: what a client costs that does nothing, measured for each stage.
 
 use anyhow::Result;
-use probe::procfs::Figures;
+use probe::procfs::Usage;
 use probe::server::Server;
-use probe::wire::{Client, framed};
-use probe::{PATIENCE, servers, wait_until};
+use probe::wire::{Client, prep_msg};
+use probe::{TIMEOUT, servers, wait_until};
 
 use super::demo::{megabytes, memory, settled, threads};
 use super::page::Page;
@@ -18,13 +18,13 @@ const CLIENTS: usize = 200;
 /// The threads and the memory of a server at one moment.
 struct Measurement {
     threads: Option<u64>,
-    figures: Option<Figures>,
+    figures: Option<Usage>,
 }
 
 impl Measurement {
     fn of(server: &Server) -> Result<Self> {
         let threads = settled(|| threads(server))?;
-        Ok(Self { threads, figures: server.figures() })
+        Ok(Self { threads, figures: server.usage() })
     }
 
     fn threads(&self) -> String {
@@ -80,14 +80,15 @@ fn measure(stages: &Stages, stage: &str) -> Result<Option<String>> {
     // Without the client of the warm-up.
     let accepted = || server.log().count(is_accepted).saturating_sub(1);
     if stage == "echo-uni" {
-        wait_until(PATIENCE, || Ok(accepted() > 0))?;
+        wait_until(TIMEOUT, || Ok(accepted() > 0))?;
         settled(accepted)?;
     } else {
-        wait_until(PATIENCE, || Ok(accepted() >= clients.len()))?;
+        wait_until(TIMEOUT, || Ok(accepted() >= clients.len()))?;
     }
     let many = Measurement::of(&server)?;
     let each = few.figures.zip(many.figures).map(|(few, many)| {
-        many.resident.saturating_sub(few.resident) / u64::try_from(accepted()).unwrap_or(1).max(1)
+        many.resident_bytes.saturating_sub(few.resident_bytes)
+            / u64::try_from(accepted()).unwrap_or(1).max(1)
     });
     let each = match each {
         Some(_) if accepted() < clients.len() => "-".to_owned(),
@@ -112,8 +113,8 @@ fn measure(stages: &Stages, stage: &str) -> Result<Option<String>> {
 /// client.
 fn warm_up(server: &Server) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
-    client.send(&framed("hi"))?;
-    client.frame()?;
+    client.send(&prep_msg("hi"))?;
+    client.recv_msg()?;
     let disconnected = format!("Client {} disconnected", client.addr());
     drop(client);
     server.wait_for_log(&disconnected, |line| line.ends_with(&disconnected)).map(drop)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anstyle::Style;
 use anyhow::Result;
-use probe::server::Lines;
+use probe::server::OutputLines;
 use unicode_width::UnicodeWidthStr as _;
 use watch::wrap;
 
@@ -34,7 +34,7 @@ struct Event {
 pub struct Table<'a> {
     pub page: &'a Page,
     heads: Vec<&'static str>,
-    log: Lines,
+    log: OutputLines,
     /// The number of lines of the log that have become events.
     log_read: usize,
     /// The addresses of clients, with their names.
@@ -47,7 +47,7 @@ pub struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// Makes a table for these clients and for a server with this log.
-    pub fn new(page: &'a Page, clients: &[&'static str], log: Lines) -> Self {
+    pub fn new(page: &'a Page, clients: &[&'static str], log: OutputLines) -> Self {
         let heads = clients.iter().copied().chain(["server"]).collect();
         let (names, events) = (Vec::new(), Vec::new());
         Self { page, heads, log, log_read: 0, names, began: time_of_day(), events }

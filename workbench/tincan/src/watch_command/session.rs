@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use probe::procfs;
 use probe::server::{self, Server};
 use probe::wire::show_text;
-use watch::{Caption, Whom, svg};
+use watch::{Caption, Processes, svg};
 
 use super::args::Args;
 use super::screen::Screen;
@@ -57,11 +57,12 @@ impl<'a> Session<'a> {
         let (whom, name) = match args.pid {
             Some(pid) => {
                 let name = show_text(procfs::name(pid).unwrap_or_default().as_bytes());
-                (Whom::Process(pid), format!("{name} (process {pid})"))
+                (Processes::Process(pid), format!("{name} (process {pid})"))
             }
-            None => {
-                (Whom::Children(std::process::id()), show_text(quoted(&args.command).as_bytes()))
-            }
+            None => (
+                Processes::Children(std::process::id()),
+                show_text(quoted(&args.command).as_bytes()),
+            ),
         };
         let screen = Screen::new();
         if screen.is_none() {
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
     }
 
     fn printed(&self) -> String {
-        self.server.as_ref().map(Server::output).unwrap_or_default()
+        self.server.as_ref().map(Server::last_output).unwrap_or_default()
     }
 
     fn draw(&mut self) -> Result<()> {
@@ -167,7 +168,7 @@ impl<'a> Session<'a> {
             lines.push(self.write_svg(path)?);
         }
         drop(self.server.take());
-        for process in server::end_escaped() {
+        for process in server::end_orphans() {
             lines.push(format!("A process that the server had left behind was killed: {process}"));
         }
         print(format!("{}\n", lines.join("\n")).as_bytes())
@@ -178,7 +179,7 @@ impl<'a> Session<'a> {
         let Some(server) = &mut self.server else {
             return Ok(self.args.pid.map(|pid| format!("Process {pid} is still running.")));
         };
-        let what = match server.end_gently(TIMEOUT)? {
+        let what = match server.terminate(TIMEOUT)? {
             Some(status) => format!("and ended: {status}."),
             None => format!("did not end within {} s, and was killed.", TIMEOUT.as_secs()),
         };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use probe::{procfs, server};
-use watch::{Lanes, Sampler, Whom};
+use watch::{Lanes, Processes, Sampler};
 
 /// The time between two searches for the addresses on which the server listens.
 const ADDRS_INTERVAL: Duration = Duration::from_millis(250);
@@ -23,7 +23,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn new(whom: Whom, name: String) -> Self {
+    pub fn new(whom: Processes, name: String) -> Self {
         let (addrs, addrs_at, cpu) = (Vec::new(), None, Vec::new());
         let (sampler, lanes) = (Sampler::new(whom), Lanes::default());
         Self { name, sampler, lanes, addrs, addrs_at, cpu }
@@ -47,7 +47,7 @@ impl Watched {
             return false;
         }
         self.addrs_at = Some(Instant::now());
-        let found = server::listening(self.sampler.processes());
+        let found = server::listening_addrs(self.sampler.processes());
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         let are_new = !found.is_empty() && found != self.addrs;
         self.addrs = found;

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use probe::PATIENCE;
+use probe::TIMEOUT;
 use unicode_width::UnicodeWidthStr as _;
 
 const PAIRS: [[&str; 2]; 4] = [
@@ -387,7 +387,7 @@ fn end(command: &mut Command) -> Output {
 fn within_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     thread::spawn(move || done.send(work()));
-    result.recv_timeout(PATIENCE).expect("tincan diff should have ended")
+    result.recv_timeout(TIMEOUT).expect("tincan diff should have ended")
 }
 
 fn text(args: &[&str]) -> String {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use probe::{procfs, servers};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -23,9 +23,9 @@ pub fn stderr(output: &Output) -> String {
 }
 
 pub fn wait_until(mut cond: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !cond() {
-        assert!(Instant::now() < until, "the condition did not become true in {PATIENCE:?}");
+        assert!(Instant::now() < until, "the condition did not become true in {TIMEOUT:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! ```no_run
 //! use std::io::Write;
-//! use probe::dialogue::{Client, Server, read_frame};
+//! use probe::client_process::{ClientProcess, TestServer, recv_msg};
 //!
 //! # let program = "chat-client";
-//! let server = Server::taking(1);
-//! let mut client = Client::start(program, server.port, &[]);
-//! client.type_in("hello\n");
+//! let server = TestServer::accepting(1);
+//! let mut client = ClientProcess::start(program, server.port, &[]);
+//! client.write_stdin("hello\n");
 //! let mut sock = server.accept();
-//! assert_eq!(read_frame(&sock), "hello");
+//! assert_eq!(recv_msg(&sock), "hello");
 //! sock.write_all(b"127.0.0.1:50312: hello\0").unwrap();
-//! client.expect("127.0.0.1:50312: hello");
+//! client.expect_line("127.0.0.1:50312: hello");
 //! ```
 //!
 //! Every function panics if something else happens than expected, so it is of use only in tests.
@@ -28,27 +28,27 @@ use std::time::Duration;
 use socket2::SockRef;
 
 /// How long each step may take before the test fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server that only accepts connections; the test does the rest.
 #[derive(Debug)]
-pub struct Server {
+pub struct TestServer {
     /// The port at which it listens.
     pub port: u16,
     socks: Receiver<TcpStream>,
 }
 
-impl Server {
+impl TestServer {
     /// Listens on the loopback interface for `count` connections. When the test gets the last of them, the
     /// server does not listen any more.
     #[must_use]
-    pub fn taking(count: usize) -> Self {
-        Self::taking_on("127.0.0.1", count)
+    pub fn accepting(count: usize) -> Self {
+        Self::accepting_on("127.0.0.1", count)
     }
 
-    /// Listens on another address of this machine, as [`taking`](Self::taking) does.
+    /// Listens on another address of this machine, as [`accepting`](Self::accepting) does.
     #[must_use]
-    pub fn taking_on(ip: &str, count: usize) -> Self {
+    pub fn accepting_on(ip: &str, count: usize) -> Self {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, socks) = mpsc::channel();
@@ -63,12 +63,12 @@ impl Server {
         Self { port, socks }
     }
 
-    /// Waits for the next connection. Reading from it also fails after [`DEADLINE`].
+    /// Waits for the next connection. Reading from it also fails after [`TIMEOUT`].
     #[must_use]
     #[track_caller]
     pub fn accept(&self) -> TcpStream {
-        let sock = self.socks.recv_timeout(DEADLINE).expect("no client connected");
-        sock.set_read_timeout(Some(DEADLINE)).unwrap();
+        let sock = self.socks.recv_timeout(TIMEOUT).expect("no client connected");
+        sock.set_read_timeout(Some(TIMEOUT)).unwrap();
         sock
     }
 }
@@ -76,7 +76,7 @@ impl Server {
 /// Reads a message and its zero byte, and returns the message.
 #[allow(clippy::must_use_candidate)]
 #[track_caller]
-pub fn read_frame(mut sock: &TcpStream) -> String {
+pub fn recv_msg(mut sock: &TcpStream) -> String {
     let mut msg = Vec::new();
     let mut byte = [0];
     loop {
@@ -90,9 +90,9 @@ pub fn read_frame(mut sock: &TcpStream) -> String {
 
 /// A client program that runs, with pipes; it is killed when this value is dropped.
 #[derive(Debug)]
-pub struct Client {
+pub struct ClientProcess {
     child: Child,
-    /// Its standard input, until [`end_input`](Self::end_input) closes it.
+    /// Its standard input, until [`close_stdin`](Self::close_stdin) closes it.
     pub stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
@@ -100,7 +100,7 @@ pub struct Client {
 
 /// How a client ended, and the lines that it printed and the test has not read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct End {
+pub struct ClientExit {
     /// The exit code, unless a signal ended the client.
     pub code: Option<i32>,
     /// The lines on stdout.
@@ -109,7 +109,7 @@ pub struct End {
     pub stderr: Vec<String>,
 }
 
-impl Client {
+impl ClientProcess {
     /// Starts the program with `--port` and this port, and with further arguments.
     #[must_use]
     pub fn start(program: impl AsRef<Path>, port: u16, args: &[&str]) -> Self {
@@ -136,38 +136,38 @@ impl Client {
             .spawn()
             .unwrap();
         let stdin = child.stdin.take();
-        let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
+        let stdout = read_lines(child.stdout.take().unwrap());
+        let stderr = read_lines(child.stderr.take().unwrap());
         Self { child, stdin, stdout, stderr }
     }
 
     /// Writes to the client's stdin.
-    pub fn type_in(&mut self, text: impl AsRef<[u8]>) {
+    pub fn write_stdin(&mut self, text: impl AsRef<[u8]>) {
         self.stdin.as_mut().unwrap().write_all(text.as_ref()).unwrap();
     }
 
     /// Waits for the next line on the client's stdout, which must be `expected`.
     #[track_caller]
-    pub fn expect(&self, expected: &str) {
-        let line = self.stdout.recv_timeout(DEADLINE);
+    pub fn expect_line(&self, expected: &str) {
+        let line = self.stdout.recv_timeout(TIMEOUT);
         assert_eq!(line.as_deref(), Ok(expected));
     }
 
     /// Closes the client's stdin.
-    pub fn end_input(&mut self) {
+    pub fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
     /// Waits for the client's end. This does not close its stdin.
     #[must_use]
-    pub fn end(mut self) -> End {
-        let stdout = rest(&self.stdout);
-        let stderr = rest(&self.stderr);
-        End { code: self.child.wait().unwrap().code(), stdout, stderr }
+    pub fn wait(mut self) -> ClientExit {
+        let stdout = remaining_lines(&self.stdout);
+        let stderr = remaining_lines(&self.stderr);
+        ClientExit { code: self.child.wait().unwrap().code(), stdout, stderr }
     }
 }
 
-impl Drop for Client {
+impl Drop for ClientProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -175,7 +175,7 @@ impl Drop for Client {
 }
 
 /// Reads the lines of a pipe in a thread, and sends each line when it is complete.
-pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+pub fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines() {
@@ -187,10 +187,10 @@ pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 
 /// Waits for the end of the lines, and returns all that were not received yet.
 #[must_use]
-pub fn rest(lines: &Receiver<String>) -> Vec<String> {
+pub fn remaining_lines(lines: &Receiver<String>) -> Vec<String> {
     let mut rest = Vec::new();
     loop {
-        match lines.recv_timeout(DEADLINE) {
+        match lines.recv_timeout(TIMEOUT) {
             Ok(line) => rest.push(line),
             Err(RecvTimeoutError::Disconnected) => return rest,
             Err(RecvTimeoutError::Timeout) => {
@@ -202,7 +202,7 @@ pub fn rest(lines: &Receiver<String>) -> Vec<String> {
 
 /// Checks that the exit code is 1 and that stderr is one line, which contains these words.
 #[track_caller]
-pub fn assert_failed(end: &End, words: &str) {
+pub fn assert_failed(end: &ClientExit, words: &str) {
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(matches!(&end.stderr[..], [line] if line.contains(words)), "{end:?}");
 }
