@@ -41,7 +41,7 @@ pub mod cbreak {
     }
 
     /// Enters cbreak mode again after the shell has changed the mode, which it does when a program is
-    /// suspended. Does nothing if [`start_tracked`] was not called.
+    /// suspended. Does nothing if [`enter`] was not called.
     pub fn enter_again() {
         if let Some(original) = original().as_ref() {
             let mut mode = original.clone();
@@ -52,7 +52,7 @@ pub mod cbreak {
         }
     }
 
-    /// Restores the mode that [`start_tracked`] has saved.
+    /// Restores the mode that [`enter`] has saved.
     pub fn leave() {
         if let Some(original) = original().as_ref() {
             set(original);
