@@ -28,7 +28,9 @@ pub mod servers;
 mod show;
 mod skip;
 pub mod tape;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub mod tls;
+mod tls_error;
 mod wait;
 pub mod wire;
 

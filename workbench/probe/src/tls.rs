@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use crate::tls_error::TlsError;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -207,25 +208,19 @@ impl TlsSession {
     }
 
     /// Decrypts bytes that came from the socket, and appends their data to `plain`.
-    pub fn decrypt(
-        &mut self,
-        mut encrypted: &[u8],
-        plain: &mut Vec<u8>,
-    ) -> Result<(), rustls::Error> {
+    pub fn decrypt(&mut self, mut encrypted: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        let other = |err: io::Error| TlsError::Other(err.to_string());
         while !encrypted.is_empty() && !self.has_close_notify {
             // There is room in the buffers of rustls: each turn of this loop empties them.
-            self.conn
-                .read_tls(&mut encrypted)
-                .map_err(|err| rustls::Error::General(err.to_string()))?;
+            self.conn.read_tls(&mut encrypted).map_err(other)?;
             let was_handshaking = self.conn.is_handshaking();
-            let state = self.conn.process_new_packets()?;
+            let state = self.conn.process_new_packets().map_err(|err| tls_error(&err))?;
             if was_handshaking && !self.conn.is_handshaking() {
                 self.seen().version = self.conn.protocol_version();
             }
             let before = plain.len();
             plain.resize(before + state.plaintext_bytes_to_read(), 0);
-            let read = self.conn.reader().read_exact(&mut plain[before..]);
-            read.map_err(|err| rustls::Error::General(err.to_string()))?;
+            self.conn.reader().read_exact(&mut plain[before..]).map_err(other)?;
             self.has_close_notify = state.peer_has_closed();
         }
         Ok(())
@@ -272,11 +267,15 @@ impl TlsSession {
     }
 }
 
-/// Returns the text of a TLS error. For a certificate that is not accepted, the text contains the reason.
-#[must_use]
-pub(crate) fn explained(err: &rustls::Error) -> String {
+/// Tells the kinds of errors apart. For a certificate that is not trusted, the text contains the reason.
+fn tls_error(err: &rustls::Error) -> TlsError {
     use rustls::CertificateError as Cert;
-    let rustls::Error::InvalidCertificate(reason) = err else { return err.to_string() };
+    let reason = match err {
+        rustls::Error::InvalidMessage(_) => return TlsError::NotTls,
+        rustls::Error::AlertReceived(alert) => return TlsError::Alert(format!("{alert:?}")),
+        rustls::Error::InvalidCertificate(reason) => reason,
+        err => return TlsError::Other(err.to_string()),
+    };
     let why = match reason {
         // The second variant means a CA of the same name with another key.
         Cert::UnknownIssuer | Cert::BadSignature => {
@@ -288,5 +287,5 @@ pub(crate) fn explained(err: &rustls::Error) -> String {
         }
         reason => reason.to_string(),
     };
-    format!("a certificate that does not do: {why}")
+    TlsError::Certificate(format!("a certificate that does not do: {why}"))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::record::ClientRecord;
-use crate::tls::{self, TlsSession, TlsSettings};
+use crate::tls::{TlsError, TlsSession, TlsSettings};
 use crate::{Description, Failure, TIMEOUT, fail};
 
 /// How long the shortest read waits: a socket does not accept a timeout of zero.
@@ -249,8 +249,8 @@ impl Connection {
         }
         match taken {
             Ok(()) => Ok(ReadOutcome::Progress),
-            Err(rustls::Error::AlertReceived(alert)) if self.is_established() => {
-                record.note(&format!("the server's TLS alert: {alert:?}"));
+            Err(TlsError::Alert(alert)) if self.is_established() => {
+                record.note(&format!("the server's TLS alert: {alert}"));
                 Ok(self.ended(End::Reset, record))
             }
             Err(err) => {
@@ -264,23 +264,19 @@ impl Connection {
     fn tls_failure(
         &self,
         encrypted: &[u8],
-        err: &rustls::Error,
+        err: &TlsError,
         record: &ClientRecord,
     ) -> anyhow::Error {
         let (expected, got, likely) = match err {
-            rustls::Error::InvalidMessage(_) => {
+            TlsError::NotTls => {
                 let likely = if self.is_established() { BROKEN_TLS } else { PLAINTEXT };
                 ("TLS", Description::bytes(encrypted.to_vec(), "which is not TLS"), likely)
             }
-            rustls::Error::AlertReceived(alert) => {
-                (HANDSHAKE, Description::text(format!("the TLS alert {alert:?}")), CLIENT_REFUSED)
+            TlsError::Alert(_) => (HANDSHAKE, Description::text(err), CLIENT_REFUSED),
+            TlsError::Certificate(_) => {
+                ("a certificate that the client trusts", Description::text(err), UNTRUSTED)
             }
-            rustls::Error::InvalidCertificate(_) => (
-                "a certificate that the client trusts",
-                Description::text(tls::explained(err)),
-                UNTRUSTED,
-            ),
-            _ => ("TLS", Description::text(err), BROKEN_TLS),
+            TlsError::Other(_) => ("TLS", Description::text(err), BROKEN_TLS),
         };
         Failure {
             did: record.transcript(),
