@@ -6,7 +6,7 @@
 //! | the table | [`TABLE`], [`Check`], [`Theme`], [`Needs`] |
 //! | what a server claims to be, and how to talk to it | [`Profile`], [`Protocol`] |
 //! | the server that is checked | [`ServerUnderTest`], [`Source`] |
-//! | check it as `tincan check` does, and report | [`run_checks`], [`Report`], [`write_report`] |
+//! | check it as `tincan check` does, and report | [`run_checks`], [`Report`], [`report_text`] |
 //! | the checks as tests of our servers | [`test_stage`], [`test_servers`], [`OwnServer`] |
 //! | servers to try the checks on | [`mutants`] |
 //!
@@ -18,8 +18,11 @@
 mod bench;
 mod check;
 mod checks;
+mod failure_text;
 #[cfg(target_os = "linux")]
 pub mod interrupted;
+mod invocation;
+mod list;
 mod log_events;
 pub mod mutants;
 mod needs;
@@ -30,16 +33,20 @@ mod protocols;
 mod report;
 mod run;
 mod server_under_test;
+mod style;
 mod table;
 mod tests_of_ours;
 
 pub use bench::Bench;
 pub use check::{Asked, Check, Finding, Ours, Theme, Verdict};
+pub use failure_text::{failure_text, plain};
+pub use invocation::Invocation;
+pub use list::list;
 pub use needs::Needs;
 pub use own_server::{Connect, OwnServer, Serves};
 pub use profile::Profile;
 pub use protocol::{FirstExchange, Protocol};
-pub use report::{Format, Invocation, list, one_failure, plain, write_report};
+pub use report::report_text;
 pub use run::{Event, LEAST_PATIENCE, Outcome, Report, TRIES, run_checks, with_dependencies};
 pub use server_under_test::{Naming, ServerUnderTest, Source};
 pub use table::TABLE;

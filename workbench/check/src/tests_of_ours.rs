@@ -31,7 +31,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    Asked, Check, Invocation, OwnServer, Profile, ServerUnderTest, TABLE, Verdict, one_failure,
+    Asked, Check, Invocation, OwnServer, Profile, ServerUnderTest, TABLE, Verdict, failure_text,
     plain,
 };
 
@@ -64,7 +64,7 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
             let ServerUnderTest { profile, seed, .. } = *server;
             let again = format!("{} -- {{id}}", cargo_test(profile));
             let call = Invocation { profile, seed, hints: 1, target: String::new(), again };
-            Err(format!("\n{}", plain(&one_failure(check, &finding, &call))))
+            Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),
         Verdict::NotStarted(err) => Err(err.to_string()),

@@ -1,3 +1,6 @@
+mod json;
+mod junit;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -7,14 +10,28 @@ use std::time::Duration;
 
 use anyhow::Result;
 use check::{
-    Asked, Check, Event, Format, Invocation, LEAST_PATIENCE, Naming, Profile, ServerUnderTest,
-    Source, TABLE, TRIES, list, one_failure, run_checks, with_dependencies, write_report,
+    Asked, Check, Event, Invocation, LEAST_PATIENCE, Naming, Profile, ServerUnderTest, Source,
+    TABLE, TRIES, failure_text, list, report_text, run_checks, with_dependencies,
 };
+use clap::ValueEnum;
 use indicatif::ProgressBar;
 use probe::server;
 use probe::tls::TlsSettings;
 
 use crate::output::print;
+
+/// The format of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+    /// `JUnit` XML, which most CI systems read
+    #[value(help = "JUnit XML, which most CI systems read")]
+    Junit,
+}
 
 /// Check whether a server, in any language, does what its profile asks
 ///
@@ -32,10 +49,10 @@ use crate::output::print;
     cargo tincan check chat --tls -- python3 my_tls_chat.py {port}\n  \
     cargo tincan check --list")]
 pub struct Args {
-    /// What the server claims to be
+    /// What kind of server it is
     #[arg(required_unless_present = "list")]
     profile: Option<Profile>,
-    /// List every check with the rule that it tests, and do not run any
+    /// Show which profile must pass which check, or the checks of PROFILE with their rules; run none
     #[arg(long)]
     list: bool,
     /// Check the server that runs at this address, instead of starting one
@@ -212,7 +229,7 @@ fn check(
             if format == Format::Text {
                 // An error means that standard output is closed; the exit code still has the result.
                 progress.suspend(|| {
-                    let _ = print(format!("{}\n", one_failure(check, finding, call)).as_bytes());
+                    let _ = print(format!("{}\n", failure_text(check, finding, call)).as_bytes());
                 });
             }
         }
@@ -221,9 +238,12 @@ fn check(
     progress.finish_and_clear();
     match report {
         Ok(report) => {
-            let mut text = Vec::new();
-            write_report(&mut text, &report, call, format)?;
-            print(&text)?;
+            let text = match format {
+                Format::Text => report_text(&report, call),
+                Format::Json => format!("{:#}\n", json::as_json(&report, call)),
+                Format::Junit => junit::as_junit(&report, call)?,
+            };
+            print(text.as_bytes())?;
             Ok(report.exit_code())
         }
         Err(not_started) => {

@@ -144,7 +144,7 @@ fn more_hints_say_more() {
     let lines = |hints: &str| {
         let args = ["check", "echo-uni", "--hints", hints, "--only", "frame-one", "--"];
         let text = stdout(&run(&[&args[..], &[wrong(), "{port}"]].concat()));
-        ["   likely  ", "  look at  ", "  to mend  "].map(|label| text.contains(label))
+        ["   likely  ", "  look at  ", "  to fix  "].map(|label| text.contains(label))
     };
     assert_eq!(lines("0"), [false, false, false]);
     assert_eq!(lines("1"), [true, false, false]);
@@ -428,7 +428,7 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
     // It waits for the silent client and accepts no other client until the check ends.
     let is_lane = |line: &str| line.starts_with("pair ") && line.contains("rrrrrrrrr");
     let text = checked("silent-peer", "text", &command);
-    assert!(text.contains("  what each thread did when it failed once more"), "{text}");
+    assert!(text.contains("  what each thread of the server did in one more run"), "{text}");
     assert!(text.lines().any(|line| is_lane(line.trim_start())), "{text}");
     let json: Value = serde_json::from_str(&checked("silent-peer", "json", &command)).unwrap();
     let threads = json["checks"][0]["failure"]["threads"].as_str().unwrap();

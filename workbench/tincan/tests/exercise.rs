@@ -50,7 +50,7 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
     let output = exercise(here, &["check", id, "--hints", "3"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let text = stdout(&output);
-    assert!(text.starts_with("frame-bytewise · ") && text.contains("to mend"), "{text}");
+    assert!(text.starts_with("frame-bytewise · ") && text.contains("to fix"), "{text}");
 
     let output = exercise(here, &["solution", id]);
     let text = stdout(&output);

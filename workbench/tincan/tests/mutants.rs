@@ -207,8 +207,8 @@ static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
 /// sections as a whole; the timelines, which contain times; and the server's output, which depends on
 /// the version of its language.
 fn without_variable_parts(text: &str, varies: bool) -> String {
-    let (text, _) = text.split_once("\n  who sent what when").unwrap_or((text, ""));
-    let (text, _) = text.split_once("\n  what each thread did").unwrap_or((text, ""));
+    let (text, _) = text.split_once("\n  what each client sent").unwrap_or((text, ""));
+    let (text, _) = text.split_once("\n  what each thread of").unwrap_or((text, ""));
     let (did, rest) = text.split_once("\n expected").unwrap();
     let (came, rest) = rest.split_once("\n     rule").unwrap();
     if varies {

@@ -1,0 +1,168 @@
+//! The text of one failure.
+
+use std::fmt::Write as _;
+
+use probe::Description;
+use probe::wire::show_text;
+
+use crate::style::{BAD, LABEL, WIDTH};
+use crate::{Asked, Check, Finding, Invocation};
+
+/// Returns the text of one failure, with everything that helps to understand it.
+#[must_use]
+pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> String {
+    let failure = &finding.failure;
+    let mut text = format!("{BAD}{}{BAD:#} · {}", check.id, check.theme);
+    if !check.title.is_empty() {
+        let _ = write!(text, " · {}", check.title);
+    }
+    text.push('\n');
+    let mut part = |label: &str, body: &str| {
+        for (i, line) in body.trim_end().lines().enumerate() {
+            let label = if i == 0 { label } else { "" };
+            let _ = writeln!(text, "{LABEL}{label:>9}{LABEL:#}  {line}");
+        }
+    };
+    part("did", &failure.did);
+    let (expected, got) = compared(&failure.expected, &failure.got);
+    part("expected", &expected);
+    part("got", &got);
+    let mut part = |label: &str, body: &str| part(label, &watch::wrap(body, WIDTH).join("\n"));
+    part("rule", check.rule);
+    let likely = check.asked(call.profile) != Asked::Limit;
+    let [likely_wrong, look_at, how_to_fix] = check.hints;
+    let likely_wrong = failure.likely.unwrap_or(likely_wrong);
+    let hints = [("likely", likely_wrong), ("look at", look_at), ("to fix", how_to_fix)];
+    let wanted = if likely { call.hints.into() } else { 0 };
+    hints.into_iter().take(wanted).for_each(|(label, hint)| part(label, hint));
+    if !likely {
+        part(
+            "likely",
+            "The server serves several clients at once, but its profile is that of a server that cannot. \
+             Check it as echo-multi.",
+        );
+    }
+    if let Some((page, heading)) = check.read.split_once('#') {
+        part("read", &format!("docs/src/{page}, \"{heading}\""));
+    }
+    // This line is for copying, so it is not wrapped.
+    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.again_for(check.id));
+    if !finding.picture.is_empty() {
+        let _ = writeln!(text, "\n  what each client sent (→) and received (←), and when:");
+        text += &indented(&finding.picture);
+    }
+    if !finding.threads.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n  what each thread of the server did in one more run (as `tincan watch` shows it):"
+        );
+        text += &indented(&finding.threads);
+    }
+    if !finding.output.is_empty() {
+        let _ = writeln!(text, "\n  the last lines that the server printed:");
+        text += &indented(&finding.output);
+    }
+    text
+}
+
+fn indented(text: &str) -> String {
+    text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
+}
+
+/// Returns both in words, or both as text and in hexadecimal, with a mark at the first difference.
+fn compared(expected: &Description, got: &Description) -> (String, String) {
+    let (Some(wanted), Some(came)) = (&expected.bytes, &got.bytes) else {
+        let alone = |it: &Description| match &it.bytes {
+            Some(bytes) => in_window(bytes, 0, None) + &words(it),
+            None => it.text.clone(),
+        };
+        return (alone(expected), alone(got));
+    };
+    let same = wanted.iter().zip(came).take_while(|(a, b)| a == b).count();
+    (
+        in_window(wanted, same, None) + &words(expected),
+        in_window(came, same, Some(same)) + &words(got),
+    )
+}
+
+fn words(it: &Description) -> String {
+    if it.text.is_empty() { String::new() } else { format!("({})\n", it.text) }
+}
+
+/// How many bytes are shown before and after the first difference.
+const BEFORE: usize = 16;
+const AFTER: usize = 8;
+
+/// Returns the bytes around a position, as text, and below it in hexadecimal.
+fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
+    // The window neither begins nor ends inside a character.
+    let is_inside = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let mut begin = if at <= BEFORE + 4 { 0 } else { at - BEFORE };
+    while is_inside(begin) && begin < at {
+        begin += 1;
+    }
+    let mut end = bytes.len().min(at.max(begin + BEFORE) + AFTER);
+    while is_inside(end) {
+        end += 1;
+    }
+    let lead = if begin > 0 { "…" } else { "" };
+    let tail = if end < bytes.len() { "…" } else { "" };
+    let part = &bytes[begin..end];
+    let length = if begin > 0 || end < bytes.len() {
+        format!("   {} bytes", bytes.len())
+    } else {
+        String::new()
+    };
+    let mut text = format!("{lead}\"{}\"{tail}{length}\n", show_text(part));
+    if let Some(mark) = mark {
+        let before = show_text(&bytes[begin..mark.min(bytes.len())]).chars().count();
+        let blank = lead.chars().count() + 1 + before;
+        let _ = writeln!(text, "{:blank$}^ byte {}", "", mark + 1);
+    }
+    let _ = writeln!(text, "{lead} {} {tail}", hex(part).join(" "));
+    if let Some(mark) = mark {
+        let blank = lead.chars().count() + 1 + 3 * (mark - begin);
+        let _ = writeln!(text, "{:blank$}^^", "");
+    }
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+fn hex(bytes: &[u8]) -> Vec<String> {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns a text without its colours.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_marked_where_they_begin_to_differ() {
+        let (expected, got) =
+            (Description::bytes(b"hello\0".to_vec(), ""), Description::bytes(b"hx\0".to_vec(), ""));
+        let (expected, got) = compared(&expected, &got);
+        assert_eq!(expected, "\"hello␀\"\n 68 65 6c 6c 6f 00\n");
+        assert_eq!(got, "\"hx␀\"\n  ^ byte 2\n 68 78 00\n    ^^\n");
+    }
+
+    #[test]
+    fn the_mark_counts_characters_in_the_text_and_bytes_in_hexadecimal() {
+        let (a, b) = (Description::bytes("€a\0".into(), ""), Description::bytes("€b\0".into(), ""));
+        let (_, got) = compared(&a, &b);
+        assert_eq!(got, "\"€b␀\"\n  ^ byte 4\n e2 82 ac 62 00\n          ^^\n");
+    }
+
+    #[test]
+    fn of_long_bytes_a_part_is_shown() {
+        let (a, b) = (vec![b'x'; 100], [&[b'x'; 60][..], b"y"].concat());
+        let (expected, got) = compared(&Description::bytes(a, ""), &Description::bytes(b, ""));
+        assert!(expected.starts_with("…\"xxxxxxxxxxxxxxxxxxxxxxxx\"…   100 bytes\n"), "{expected}");
+        assert!(got.contains("\"xxxxxxxxxxxxxxxxy\""), "{got}");
+        assert!(got.ends_with("^^\n"), "{got}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The list of checks.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum as _;
+
+use crate::style::{LABEL, WIDTH};
+use crate::{Asked, Profile, TABLE};
+
+/// Lists the checks that a profile must pass, with their rules; without a profile, shows which profile must
+/// pass which check.
+///
+/// # Errors
+///
+/// Any error of `out`.
+pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
+    match only {
+        Some(profile) => list_of(out, profile),
+        None => grid(out),
+    }
+}
+
+fn list_of(out: &mut dyn Write, profile: Profile) -> io::Result<()> {
+    let mut theme = None;
+    for check in TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing) {
+        if theme != Some(check.theme) {
+            theme = Some(check.theme);
+            writeln!(out, "{}", check.theme)?;
+        }
+        let limit =
+            if check.asked(profile) == Asked::Limit { " (must be seen to fail)" } else { "" };
+        writeln!(out, "  {:<21}{}{limit}", check.id, check.title)?;
+        for line in watch::wrap(check.rule, WIDTH) {
+            writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The width of the column with the ids.
+const ID_WIDTH: usize = 28;
+
+/// Writes a row for each check, and a column for each profile.
+fn grid(out: &mut dyn Write) -> io::Result<()> {
+    let profiles = Profile::value_variants();
+    let columns =
+        profiles.iter().map(Profile::to_string).chain(["servers of this project".to_owned()]);
+    for (i, column) in columns.enumerate() {
+        writeln!(out, "{:ID_WIDTH$}{}{column}", "", "│ ".repeat(i))?;
+    }
+    let mut theme = None;
+    for check in TABLE.iter() {
+        if theme != Some(check.theme) {
+            theme = Some(check.theme);
+            writeln!(out, "{}", check.theme)?;
+        }
+        let asked = profiles.iter().map(|profile| match check.asked(*profile) {
+            Asked::Pass => "●",
+            Asked::Limit => "○",
+            Asked::Nothing => "·",
+        });
+        let ours = if check.is_for_our_servers() { "●" } else { "·" };
+        let marks = asked.chain([ours]).collect::<Vec<_>>().join(" ");
+        let line = format!("  {:<width$}{marks}  {}", check.id, check.title, width = ID_WIDTH - 2);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out)?;
+    writeln!(out, "● must pass   ○ must be seen to fail   · is not checked")?;
+    writeln!(out, "`tincan check PROFILE --list` shows the rules for a profile.")
+}

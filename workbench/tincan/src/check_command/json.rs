@@ -1,0 +1,72 @@
+use check::{Check, Finding, Invocation, Outcome, Report, failure_text, plain};
+use probe::Description;
+use serde_json::{Value, json};
+
+/// Returns a report as JSON.
+pub fn as_json(report: &Report, call: &Invocation) -> Value {
+    let rows = report.rows.iter().map(|(check, outcome, took)| {
+        let mut row = json!({
+            "id": check.id,
+            "theme": check.theme.to_string(),
+            "title": check.title,
+            "rule": check.rule,
+            "asked": check.asked(call.profile).to_string(),
+            "outcome": outcome_name(outcome),
+            "seconds": took.as_secs_f64(),
+        });
+        match outcome {
+            Outcome::Passed => {}
+            Outcome::Undecided(why) | Outcome::NotTried(why) => row["why"] = json!(why),
+            Outcome::NotAsked(why) => row["why"] = json!(why),
+            Outcome::Failed(finding) => row["failure"] = finding_as_json(check, finding, call),
+        }
+        row
+    });
+    json!({
+        "profile": call.profile.to_string(),
+        "target": call.target,
+        "seed": call.seed,
+        "round_trip_seconds": report.round_trip.map(|it| it.as_secs_f64()),
+        "seconds": report.took.as_secs_f64(),
+        "exit_code": report.exit_code(),
+        "notes": report.notes,
+        "checks": rows.collect::<Vec<_>>(),
+    })
+}
+
+fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value {
+    let described = |it: &Description| {
+        let hex = it.bytes.as_ref().map(|bytes| hex(bytes));
+        json!({ "text": it.to_string(), "hex": hex })
+    };
+    json!({
+        "did": finding.failure.did,
+        "expected": described(&finding.failure.expected),
+        "got": described(&finding.failure.got),
+        "hints": check.hints.iter().take(call.hints.into()).collect::<Vec<_>>(),
+        "read": format!("docs/src/{}", check.read),
+        "again": call.again_for(check.id),
+        "text": plain(&failure_text(check, finding, call)),
+        "picture": finding.picture,
+        "threads": finding.threads,
+        "output": finding.output,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|it| char::from_digit(it.into(), 16))
+        .collect()
+}
+
+fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed(_) => "failed",
+        Outcome::Undecided(_) => "undecided",
+        Outcome::NotTried(_) => "not tried",
+        Outcome::NotAsked(_) => "not asked",
+    }
+}
