@@ -36,7 +36,11 @@ use crate::{
 };
 
 /// The checks that run at once unless `--test-threads` says otherwise: most of them only wait.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 12;
+
+/// The checks that take longest, up to 11 s. They start first, so that the others run meanwhile.
+const LONGEST: [&str; 4] =
+    ["slow-suspended-server", "slow-write-deadline", "survive-interrupted", "chat-thousand"];
 
 /// Runs all checks of a stage against its program, and ends this process with the result.
 pub fn test_stage(profile: Profile, program: &str) -> ! {
@@ -47,7 +51,12 @@ pub fn test_stage(profile: Profile, program: &str) -> ! {
     let server = ServerUnderTest::new(profile, program);
     let rows = TABLE.iter().filter(|check| check.is_for_stage(profile));
     let trials = rows.map(|check| trial(check.id.to_owned(), check, server.clone())).collect();
-    libtest_mimic::run(&args, trials).exit()
+    libtest_mimic::run(&args, longest_first(trials)).exit()
+}
+
+fn longest_first(mut trials: Vec<Trial>) -> Vec<Trial> {
+    trials.sort_by_key(|trial| !LONGEST.iter().any(|id| trial.name().ends_with(id)));
+    trials
 }
 
 fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial {
@@ -98,7 +107,7 @@ pub fn test_servers(servers: &[OwnServer]) -> ! {
             trial(name, check, server)
         })
     });
-    libtest_mimic::run(&args, trials.collect()).exit()
+    libtest_mimic::run(&args, longest_first(trials.collect())).exit()
 }
 
 /// Returns the checks of a server: those for all servers of this project, and those of its profile.
