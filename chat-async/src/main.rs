@@ -52,7 +52,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let stop = StopSignal::new()?; // SIGINT or SIGTERM; a second signal ends the process at once
     // Spawning a first task starts all threads of the runtime. If that fails, the server ends here, with an
@@ -182,9 +183,9 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) {
                 let connection = clients.join(id, sock);
                 let room = Arc::clone(&clients);
                 let handler = handle_client(connection, addr, id, room);
-                // An error or a panic in the handler is logged, and ends only this client's connection.
-                // However the handler ends, the permit is then dropped, which makes room for another
-                // client.
+                // An error or a panic in the handler is logged (a panic with its place in the code), and
+                // ends only this client's connection. However the handler ends, the permit is then dropped,
+                // which makes room for another client.
                 task::spawn(task_for("send", addr, run_client(permit, handler)));
             }
             // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
@@ -200,8 +201,9 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) {
             // 64 clients are getting that reply already: this one is closed without a reply.
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => task::sleep(pause).await,
         }
     }

@@ -52,7 +52,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let stop = Stop::on_signal()?; // SIGINT or SIGTERM; a second signal ends the process at once
     announce(&listener)?; // prints "Listening on ADDR" on stdout
@@ -168,7 +169,8 @@ impl Clients {
             }
         }
         for id in mem::take(&mut self.readable) {
-            // A panic is logged and becomes an error. An error ends only this client's connection.
+            // A panic is logged, with its place in the code, and becomes an error. An error ends only this
+            // client's connection.
             match catch_panic(|| handle_client_recv(id, self)) {
                 Ok(true) => {
                     self.readable.insert(id);
@@ -437,8 +439,9 @@ fn accept_clients(
             // 64 clients are getting that reply already: this one is closed without a reply.
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => return Some(Instant::now() + pause),
         }
     }

@@ -32,7 +32,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     // Starts a thread that ends the process, with exit code 0, after SIGINT or SIGTERM, even while clients
     // are being served.
@@ -52,9 +53,9 @@ fn serve(listener: &TcpListener, args: &Args) -> ! {
         let accepted = trace("accept", || listener.accept());
         match admission.admit(accepted) {
             Admitted::Client(sock, addr, permit) => {
-                // An error or a panic in the handler is logged, and ends only this client's connection.
-                // However the handler ends, the permit is then dropped, which makes room for another
-                // client.
+                // An error or a panic in the handler is logged (a panic with its place in the code), and
+                // ends only this client's connection. However the handler ends, the permit is then dropped,
+                // which makes room for another client.
                 let handler = move || run_client(permit, || handle_client(sock, addr));
                 if let Err(err) = thread_for("recv", addr).spawn(handler) {
                     // The handler is dropped, and with it the socket and the permit.
@@ -64,8 +65,9 @@ fn serve(listener: &TcpListener, args: &Args) -> ! {
             // The server is full, which is logged. This connection is closed without an answer.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }

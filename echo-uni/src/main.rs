@@ -29,7 +29,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     // Starts a thread that ends the process, with exit code 0, after SIGINT or SIGTERM, even while a client
     // is being served.
@@ -45,8 +46,9 @@ fn serve(listener: &TcpListener) -> ! {
         // takes.
         let accepted = trace("accept", || listener.accept());
         match admission.admit(accepted) {
-            // An error or a panic in the handler is logged, and ends only this client's connection. However
-            // the handler ends, the permit is then dropped, which makes room for another client.
+            // An error or a panic in the handler is logged (a panic with its place in the code), and ends
+            // only this client's connection. However the handler ends, the permit is then dropped, which
+            // makes room for another client.
             Admitted::Client(sock, addr, permit) => {
                 run_client(permit, || handle_client(sock, addr));
             }
@@ -54,8 +56,9 @@ fn serve(listener: &TcpListener) -> ! {
             // accepted.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }

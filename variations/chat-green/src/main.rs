@@ -53,7 +53,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?; // lines on stderr, until this is dropped
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     // After SIGINT or SIGTERM, a thread shuts down the listener, so that a blocking accept returns. A
     // second signal ends the process at once.
@@ -174,9 +175,9 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
                 let connection = clients.join(id, sock);
                 let room = Arc::clone(&clients);
                 let handler = move || handle_client(connection, addr, id, &room);
-                // An error or a panic in the handler is logged, and ends only this client's connection.
-                // However the handler ends, the permit is then dropped, which makes room for another
-                // client.
+                // An error or a panic in the handler is logged (a panic with its place in the code), and
+                // ends only this client's connection. However the handler ends, the permit is then dropped,
+                // which makes room for another client.
                 let started = thread_for("send", addr).spawn(|| run_client(permit, handler));
                 if let Err(err) = started {
                     clients.handle_disconnect(id);
@@ -198,8 +199,9 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
             // 64 clients are getting that reply already: this one is closed without a reply.
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }

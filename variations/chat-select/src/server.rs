@@ -31,7 +31,8 @@ const TICK: i64 = 100;
 /// Serves clients until Enter is typed, or until SIGINT or SIGTERM.
 pub fn run(mut args: ServerArgs) -> Result<()> {
     let _log = args.start_log()?;
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.host, args.port)?;
     check_watchable(&listener).context("cannot wait for connections")?;
     let stop = Stop::on_signal()?;
@@ -313,8 +314,9 @@ fn accept_clients(
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => return Instant::now() + pause,
         }
     }

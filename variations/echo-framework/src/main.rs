@@ -44,7 +44,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Stop::exit_on_signal()?; // a signal ends the process
     listener.set_nonblocking(true)?;
@@ -184,7 +185,8 @@ async fn serve(listener: std::net::TcpListener, args: &Args) -> io::Result<()> {
         let accepted = asynchronous::trace("accept", listener.accept()).await;
         match admission.admit(accepted) {
             Admitted::Client(sock, addr, permit) => {
-                // An error or a panic in the handler is logged, and ends this client's connection only.
+                // An error or a panic in the handler is logged (a panic with its place in the code), and
+                // ends this client's connection only.
                 let handler = run_client(permit, handle_client(Sock { inner: sock }, addr));
                 // A task has no name of its own. The trace shows this one.
                 task::spawn(in_lane(format!("recv {}", addr.port()), handler));
@@ -192,8 +194,9 @@ async fn serve(listener: std::net::TcpListener, args: &Args) -> io::Result<()> {
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => time::sleep(pause).await,
         }
     }

@@ -48,7 +48,8 @@ pub trait Mixin {
 
 /// Listens, and serves clients until SIGINT or SIGTERM.
 pub fn run(args: &ServerArgs, signals: &Signals, mut mixin: impl Mixin) -> Result<()> {
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.host, args.port)?;
     // A set of descriptors for select(2) has 1,024 bits, and this process may have inherited more open
     // descriptors than that.
@@ -93,8 +94,9 @@ fn serve(
             // The client reads the end of the stream instead of an answer.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(time) => pause = time,
         }
     }

@@ -26,7 +26,8 @@ impl Mixin for Threads {
         let worker = format!("Thread-{}", self.count);
         let addr = permit.addr();
         let thread = thread::Builder::new().name(worker.clone()).stack_size(STACK_SIZE);
-        // An error or a panic in the handler is logged, and ends this client's connection only.
+        // An error or a panic in the handler is logged (a panic with its place in the code), and ends this
+        // client's connection only.
         let handler = move || run_client(permit, || handle_client(sock, addr, &worker));
         if let Err(err) = thread.spawn(handler) {
             warn_not_started(addr, "a thread", &err); // the socket is closed, the server goes on

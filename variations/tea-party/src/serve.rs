@@ -207,7 +207,8 @@ impl Clients {
 ///
 /// An error if the server cannot start, or cannot wait for events.
 pub fn serve(args: &ServerArgs, mut chat: impl Chat) -> Result<()> {
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.host, args.port)?;
     let stop = Stop::on_signal()?;
     announce(&listener)?; // prints: Listening on ADDR
@@ -268,8 +269,9 @@ fn accept_clients(
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => return Some(Instant::now() + pause),
         }
     }

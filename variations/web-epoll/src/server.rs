@@ -44,7 +44,8 @@ const MAX_REST: Duration = Duration::from_secs(10);
 
 pub fn run(args: &Args) -> Result<()> {
     let _log = args.server.start_log()?;
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     let stop = Stop::on_signal()?;
     announce(&listener)?; // prints: Listening on ADDR

@@ -31,7 +31,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Stop::exit_on_signal()?; // a signal ends the process, even in the middle of a session
     announce(&listener)?; // prints: Listening on ADDR
@@ -86,15 +87,17 @@ fn serve(listener: &TcpListener) {
     loop {
         let accepted = trace("accept", || listener.accept()); // blocks until a client connects
         match admission.admit(accepted) {
-            // An error or a panic in the handler is logged, and ends this client's connection only.
+            // An error or a panic in the handler is logged (a panic with its place in the code), and ends
+            // this client's connection only.
             Admitted::Client(sock, addr, permit) => {
                 run_client(permit, || handle_client(sock, addr));
             }
             // Only one client is accepted at a time, so the limit is never reached.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }

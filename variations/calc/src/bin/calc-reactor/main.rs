@@ -49,7 +49,8 @@ struct Args {
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let _log = args.server.start_log()?;
-    // Up to 1,024 connections wait in the listener's backlog.
+    // Up to 1,024 connections wait in the listener's backlog. The kernel ignores further ones, whose
+    // clients try again for a while.
     let listener = create_listen_socket(&args.server.host, args.server.port)?;
     Stop::exit_on_signal()?; // a signal ends the process, even in the middle of a session
     announce(&listener)?; // prints: Listening on ADDR
@@ -137,7 +138,8 @@ async fn serve(
         let accepted = listener.when_ready(accept).await; // waits until a client connects
         match admission.admit(accepted) {
             Admitted::Client(sock, addr, permit) => {
-                // An error or a panic in the handler is logged, and ends this client's connection only.
+                // An error or a panic in the handler is logged (a panic with its place in the code), and
+                // ends this client's connection only.
                 let handler = run_client(permit, handle_client(sock, addr, Rc::clone(&reactor)));
                 // A task has no name of its own. The trace shows this one.
                 executor.spawn(in_lane(format!("recv {}", addr.port()), handler));
@@ -145,8 +147,9 @@ async fn serve(
             // The client reads the end of the stream.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
-            // connection. For any other error, such as a lack of descriptors, it is 10 ms and doubles up to
-            // 1 s; after 2 s without such an error, it is 10 ms again.
+            // connection, such as a reset by its client. For any other error, such as a lack of
+            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
+            // again.
             Admitted::Retry(pause) => reactor.sleep(pause).await,
         }
         yield_now().await; // the clients get a turn, however many more connect
