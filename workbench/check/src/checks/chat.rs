@@ -230,12 +230,12 @@ pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
         "A and B sent messages; then C connected and sent \"hello\", which must be the first \
          message that C receives",
     );
-    let mut newcomer = bench.connect(&room.server)?;
-    let hello = bench.said(newcomer.addr(), "hello");
-    newcomer.send_msg("hello")?;
-    newcomer.expect_msg(&hello)?;
+    let mut new_client = bench.connect(&room.server)?;
+    let hello = bench.said(new_client.addr(), "hello");
+    new_client.send_msg("hello")?;
+    new_client.expect_msg(&hello)?;
     room.hear(&hello)?;
-    room.members.push(newcomer);
+    room.members.push(new_client);
     bench.did("A sent a message after C had connected");
     room.say(0, "after")
 }

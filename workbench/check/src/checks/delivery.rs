@@ -42,7 +42,7 @@ pub(crate) const ROWS: &[Check] = &[
         "chat-newcomer",
         Theme::Chat,
         CHAT_STAGES,
-        newcomer_gets_next_message,
+        new_client_gets_next_message,
         "§2: A server with one loop accepts what is waiting before it reads, so a client whose \
          `connect` has returned gets every message that is sent after that.",
     ),
@@ -164,7 +164,7 @@ fn skip_to(client: &mut Client, last: &str) -> Result<()> {
 /// A server with one loop accepts the clients that wait before it receives. A server whose accept loop is a
 /// thread or a task of its own may receive a message before it has accepted a client that connected at the
 /// same time.
-pub(super) fn newcomer_gets_next_message(bench: &Bench) -> Result<()> {
+pub(super) fn new_client_gets_next_message(bench: &Bench) -> Result<()> {
     const TRIES: usize = 100;
     // How often a thread or a task is late depends on the machine. This is a coarse bound for a busy one: a
     // server that let a client join in a thread or a task of the client missed 60 to 98.
@@ -173,17 +173,17 @@ pub(super) fn newcomer_gets_next_message(bench: &Bench) -> Result<()> {
     let mut missed = 0;
     for _ in 0..TRIES {
         let mut speaker = Client::connect(server.addr())?;
-        let mut newcomer = Client::connect(server.addr())?;
+        let mut new_client = Client::connect(server.addr())?;
         speaker.send_msg("first")?;
         speaker.expect_msg(&said(speaker.addr(), "first"))?;
-        newcomer.send_msg("second")?;
-        let second = said(newcomer.addr(), "second");
+        new_client.send_msg("second")?;
+        let second = said(new_client.addr(), "second");
         let first = said(speaker.addr(), "first");
-        match newcomer.recv_msg()? {
-            frame if frame == first.as_bytes() => newcomer.expect_msg(&second)?,
+        match new_client.recv_msg()? {
+            frame if frame == first.as_bytes() => new_client.expect_msg(&second)?,
             frame if frame == second.as_bytes() => missed += 1,
             frame => {
-                return fail(newcomer.transcript(), format!("{first} or {second}"), show(&frame));
+                return fail(new_client.transcript(), format!("{first} or {second}"), show(&frame));
             }
         }
     }

@@ -106,7 +106,7 @@ fn first_that_waits(bench: &Bench, server: &Server) -> Result<(u64, Client)> {
     fail("connected clients when no descriptor was left", expected, server.log())
 }
 
-/// Sets how many descriptors a running server may have, without a number to those that it has open;
+/// Limits the descriptors of a running server, to the number that it has open if `limit` is `None`;
 /// returns the limit before.
 #[cfg(target_os = "linux")]
 fn set_descriptors(server: &Server, limit: Option<u64>) -> Result<u64> {

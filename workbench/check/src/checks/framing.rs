@@ -610,9 +610,9 @@ fn expect_others_served(
 ) -> Result<()> {
     let Some(observer) = observer else { return bench.expect_works(server) };
     bench.exchange(observer, "still here")?;
-    let mut newcomer = bench.connect(server)?;
-    bench.exchange_amid_others(&mut newcomer, "new here")?;
-    observer.expect_msg(&bench.said(newcomer.addr(), "new here"))
+    let mut new_client = bench.connect(server)?;
+    bench.exchange_amid_others(&mut new_client, "new here")?;
+    observer.expect_msg(&bench.said(new_client.addr(), "new here"))
 }
 
 /// Checks that no client receives a message that another sends after a protocol error: in the same

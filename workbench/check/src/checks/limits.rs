@@ -56,9 +56,9 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
     room.say(0, "the first client notices nothing")?;
     room.say(1, "the second client notices nothing")?;
     drop(room.members.remove(0));
-    let newcomer = connect_when_free(&room)?;
-    room.members[0].expect_msg(&events::said(newcomer.addr(), "again"))?;
-    room.members.push(newcomer);
+    let new_client = connect_when_free(&room)?;
+    room.members[0].expect_msg(&events::said(new_client.addr(), "again"))?;
+    room.members.push(new_client);
     room.say(0, "two again")?;
     Client::connect(room.server.addr())?.expect_msg("server: full")
 }
@@ -134,8 +134,8 @@ fn connect_refused(server: &Server, knock: &[u8]) -> Result<()> {
     client.recv_msgs_to_end().map(drop)
 }
 
-/// Is refused again until the log accounts for all refusals, with a line each or in a count;
-/// returns how often a connection was refused.
+/// Connects and is refused again, until the log accounts for all refusals, with a line each or in a
+/// count; returns how often a connection was refused.
 fn wait_for_count(server: &Server, knock: &[u8], before: usize) -> Result<u64> {
     let mut times = REFUSALS;
     let all_logged = probe::wait_until(probe::TIMEOUT, || {

@@ -216,7 +216,7 @@ pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
 /// Checks that the log lines about invalid messages contain none of their control characters.
 pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
     let server = bench.start(&["-v"])?;
-    let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX);
+    let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX_MSG_LEN);
     for bytes in [b"\x1b[31m\r\xff\0".as_slice(), too_long.as_bytes()] {
         let mut client = Client::connect(server.addr())?;
         client.try_send(bytes);
@@ -312,7 +312,7 @@ pub(super) fn limit_for_each_reason(bench: &Bench) -> Result<()> {
     for _ in 0..30 {
         send_invalid(&server, b"\xff\0")?;
     }
-    let addr = send_invalid(&server, &vec![b'a'; super::protocol_errors::MAX + 1])?;
+    let addr = send_invalid(&server, &vec![b'a'; super::protocol_errors::MAX_MSG_LEN + 1])?;
     expect_warning(&server, addr, "a message that is too long, after many that are not UTF-8")?;
     let client = bench.known_client(&server)?;
     let addr = client.addr();
@@ -486,7 +486,8 @@ fn only_refusal_logged(bench: &Bench) -> Result<()> {
     no_events(&bench.run(bench.launch(&limit).env("RUST_LOG", "warn"))?, "RUST_LOG=warn")
 }
 
-/// The warning about a refusal shows that this log is quiet and not broken.
+/// Checks that the log has no line about a client that is served. The warning about a refused
+/// client shows that the log is quiet and not broken.
 fn no_events(server: &Server, with: &str) -> Result<()> {
     let inside = Client::connect(server.addr())?;
     let mut refused = Client::connect(server.addr())?;

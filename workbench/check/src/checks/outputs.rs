@@ -149,8 +149,8 @@ fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
     Ok((reader, writer))
 }
 
-/// Returns the pipe as a file that the server opens, because a pipe that is opened again is a
-/// blocking one, in which writers wait.
+/// Returns the pipe as a file. Opening it creates a new, blocking description, in which writers
+/// wait for the reader.
 #[cfg(target_os = "linux")]
 fn pipe_as_file(pipe: &PipeWriter) -> OutputTo {
     OutputTo::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())

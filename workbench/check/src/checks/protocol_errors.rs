@@ -88,8 +88,8 @@ pub(crate) const ROWS: &[Check] = &[
     ),
 ];
 
-/// The bytes that a message may have, without its zero byte (DESIGN.md, section 5).
-pub(super) const MAX: usize = 16 * 1024;
+/// The longest message, in bytes without its zero byte (DESIGN.md, section 5).
+pub(super) const MAX_MSG_LEN: usize = 16 * 1024;
 
 pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
@@ -123,7 +123,9 @@ pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
 
 pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    for text in ["x".repeat(MAX + 1), "é".repeat(MAX / 2) + "x", "x".repeat(1 << 20)] {
+    for text in
+        ["x".repeat(MAX_MSG_LEN + 1), "é".repeat(MAX_MSG_LEN / 2) + "x", "x".repeat(1 << 20)]
+    {
         refused(bench, &server, &prep_msg(&text), TOO_LONG)?;
     }
     bench.expect_works(&server)
@@ -131,7 +133,7 @@ pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
 
 pub(super) fn without_end_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    for len in [MAX + 1, 1 << 20] {
+    for len in [MAX_MSG_LEN + 1, 1 << 20] {
         refused(bench, &server, &vec![b'x'; len], TOO_LONG)?;
     }
     bench.expect_works(&server)
@@ -147,10 +149,10 @@ pub(super) fn bad_utf8_refused(bench: &Bench) -> Result<()> {
     bench.expect_works(&server)
 }
 
-/// The words of which one must be in the log line about a message that is too long.
+/// The log line about a message that is too long must contain one of these words.
 const TOO_LONG: &[&str] = &["long", "16384", "16,384", "16 KiB"];
 
-/// The words of which one must be in the log line about a message that is not UTF-8.
+/// The log line about a message that is not UTF-8 must contain one of these words.
 const BAD_UTF8: &[&str] = &["UTF-8", "utf-8", "UTF8", "utf8"];
 
 /// Checks that the server disconnects a client for these bytes, and logs its address and the
@@ -190,7 +192,7 @@ pub(super) fn expect_reason(client: &mut Client) -> Result<()> {
 }
 
 pub(super) fn valid_before_invalid(bench: &Bench) -> Result<()> {
-    let too_long = [&vec![b'x'; MAX + 1][..], b"\0three\0"].concat();
+    let too_long = [&vec![b'x'; MAX_MSG_LEN + 1][..], b"\0three\0"].concat();
     for bad in [b"\xff\0three\0", &too_long[..]] {
         let bytes = [b"one\0two\0", bad].concat();
         if bench.profile().is_chat() {
@@ -222,10 +224,10 @@ pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
     let long = |len: usize| vec![b'x'; len];
     let streams = [
         b"good\0bad \xff here\0after\0".to_vec(),
-        [b"good\0", &long(MAX + 1)[..], b"\0after\0"].concat(),
+        [b"good\0", &long(MAX_MSG_LEN + 1)[..], b"\0after\0"].concat(),
         [&long(20_000)[..], b"\0"].concat(),
-        [b"\xff", &long(MAX)[..], b"\0"].concat(),
-        [&long(MAX - 1)[..], b"\xff\0"].concat(),
+        [b"\xff", &long(MAX_MSG_LEN)[..], b"\0"].concat(),
+        [&long(MAX_MSG_LEN - 1)[..], b"\xff\0"].concat(),
         b"\0good\0also good\0unfinish".to_vec(),
     ];
     streams.iter().try_for_each(|stream| same_for_all_cuts(bench, &server, stream))
@@ -233,7 +235,20 @@ pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
 
 fn same_for_all_cuts(bench: &Bench, server: &Server, stream: &[u8]) -> Result<()> {
     let len = stream.len();
-    let at = [1, 4, 5, 9, len / 2, MAX - 1, MAX, MAX + 1, MAX + 5, MAX + 6, len - 2, len - 1];
+    let at = [
+        1,
+        4,
+        5,
+        9,
+        len / 2,
+        MAX_MSG_LEN - 1,
+        MAX_MSG_LEN,
+        MAX_MSG_LEN + 1,
+        MAX_MSG_LEN + 5,
+        MAX_MSG_LEN + 6,
+        len - 2,
+        len - 1,
+    ];
     let mut at: Vec<_> = at.into_iter().filter(|at| (1..len).contains(at)).collect();
     at.sort_unstable();
     at.dedup();
@@ -281,7 +296,7 @@ fn answers_to(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> R
 pub(super) fn reason_reaches_a_sender(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let much = vec![b'y'; 8 << 20];
-    for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX + 1]] {
+    for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX_MSG_LEN + 1]] {
         let mut at_once = Client::connect(server.addr())?;
         // Not more than the kernel accepts at once: a write that fails would hide a reset from the
         // read.
