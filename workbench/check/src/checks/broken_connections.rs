@@ -1,4 +1,5 @@
-//! Clients that break their connections, at every moment.
+//! Checks that this project's servers survive connections that break, also before they are
+//! accepted.
 
 use anyhow::Result;
 
@@ -16,7 +17,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Survival,
         STAGES,
         burst_of_connections,
-        "§1: `accept` errors never end a server, and a burst of connections is let in.",
+        "§1: `accept` errors never end a server, and a burst of connections is accepted.",
     )
     .others(Serves::OneAtATime),
     ours(
@@ -24,8 +25,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Survival,
         STAGES,
         reset_by_many,
-        "\
-    §1: however it leaves, the server and every other client go on: a hundred resets in a row.",
+        "§1: however it leaves, the server and every other client go on: here 100 resets in a row.",
     )
     .others(Serves::OneAtATime),
     #[cfg(unix)]
@@ -34,31 +34,31 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Survival,
         STAGES,
         reset_before_accept,
-        "§1: `accept` errors never end a server: a reset before the accept.",
+        "§1: `accept` errors never end a server: here a reset before the accept.",
     )
     .others(Serves::OneAtATime),
 ];
 
-/// Lets clients break their connections, then asks the server, and whoever was there before,
-/// whether all is well.
-fn survives(bench: &Bench, breaks: impl Fn(&Server) -> Result<()>) -> Result<()> {
+/// Lets clients break their connections, and then expects that the server still serves a new client
+/// and the client that was connected before.
+fn expect_survives(bench: &Bench, break_connections: impl Fn(&Server) -> Result<()>) -> Result<()> {
     let mut server = bench.start(&[])?;
-    let mut witness = None;
+    let mut earlier = None;
     if !bench.one_at_a_time() {
-        witness = Some(bench.known_client(&server)?);
+        earlier = Some(bench.known_client(&server)?);
     }
-    breaks(&server)?;
+    break_connections(&server)?;
     bench.expect_works(&server)?;
     server.expect_running("let clients break their connections")?;
-    events::expect_all_left_but(&server, witness.iter().len())?;
-    match witness {
-        Some(mut witness) => bench.exchange_amid_others(&mut witness, "I was here before"),
+    events::expect_all_left_but(&server, earlier.iter().len())?;
+    match earlier {
+        Some(mut earlier) => bench.exchange_amid_others(&mut earlier, "I was here before"),
         None => Ok(()),
     }
 }
 
 pub(super) fn reset_by_many(bench: &Bench) -> Result<()> {
-    survives(bench, |server| {
+    expect_survives(bench, |server| {
         for i in 0..100 {
             let mut client = Client::connect(server.addr())?;
             client.send(&b"said\0half"[..i % 10])?;
@@ -68,11 +68,12 @@ pub(super) fn reset_by_many(bench: &Bench) -> Result<()> {
     })
 }
 
-/// While the server is stopped, its kernel completes connections that break before it accepts them.
+/// Resets connections that the server has not accepted yet: while the server is stopped, the kernel
+/// completes them.
 #[cfg(unix)]
 pub(super) fn reset_before_accept(bench: &Bench) -> Result<()> {
     use probe::server::Signal;
-    survives(bench, |server| {
+    expect_survives(bench, |server| {
         server.signal(Signal::STOP)?;
         for i in 0..20 {
             let mut client = Client::connect(server.addr())?;
@@ -83,7 +84,7 @@ pub(super) fn reset_before_accept(bench: &Bench) -> Result<()> {
     })
 }
 
-/// A burst of connections finds room in the backlog while the server looks away.
+/// Checks that the backlog holds 500 connections while the server is stopped.
 #[cfg(unix)]
 pub(super) fn burst_of_connections(bench: &Bench) -> Result<()> {
     use probe::server::Signal;

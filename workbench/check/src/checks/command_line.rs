@@ -1,4 +1,4 @@
-//! The command line, and where a server listens.
+//! Checks the command line, and the addresses on which a server listens.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -121,10 +121,14 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn port_zero(bench: &Bench) -> Result<()> {
-    // Two at once: each has a port of its own.
+    // Two servers run at the same time, each on a port of its own.
     let (one, two) = (bench.start(&[])?, bench.start(&[])?);
     if one.addr() == two.addr() || one.addr().port() == 0 {
-        return fail("started two servers on port 0", "two ports", format!("{one:?}, {two:?}"));
+        return fail(
+            "started two servers on port 0",
+            "two different ports",
+            format!("{one:?}, {two:?}"),
+        );
     }
     bench.expect_works(&one)?;
     bench.expect_works(&two)
@@ -139,7 +143,8 @@ pub(super) fn port_given(bench: &Bench) -> Result<()> {
     bench.expect_works(&server)
 }
 
-/// The default port is taken, by this check if by nobody else: the server must say so.
+/// Checks that a server whose default port is taken says so: the check takes the port, unless
+/// another process has it already.
 pub(super) fn port_default(bench: &Bench) -> Result<()> {
     let port = default_port(bench);
     let mut held = None;
@@ -151,7 +156,7 @@ pub(super) fn port_default(bench: &Bench) -> Result<()> {
 }
 
 fn default_port(bench: &Bench) -> u16 {
-    /// That of the stages.
+    /// The default port of the stages.
     const TIN_CAN: u16 = 4040;
     bench.own().map_or(TIN_CAN, |it| it.default_port)
 }
@@ -167,12 +172,13 @@ pub(super) fn host_default(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Nothing may listen there.
+/// Expects that no server listens on this address.
 fn refused_at(addr: SocketAddr) -> Result<()> {
     match TcpStream::connect_timeout(&addr, TIMEOUT) {
-        // A port that nothing listens on may be connected to itself (RFC 9293, simultaneous open).
+        // A connection to a port without a listener may connect to itself (RFC 9293, simultaneous
+        // open).
         Ok(stream) if stream.local_addr()? != addr => {
-            fail(format!("connected to {addr}"), "to be refused", "a connection")
+            fail(format!("connected to {addr}"), "the connection is refused", "a connection")
         }
         _ => Ok(()),
     }
@@ -186,7 +192,7 @@ pub(super) fn host_any_v4(bench: &Bench) -> Result<()> {
     }
     for host in hosts {
         let mut client = Client::connect(SocketAddr::from((host, server.addr().port())))?;
-        bench.exchange(&mut client, "from afar")?;
+        bench.exchange(&mut client, "from another interface")?;
     }
     Ok(())
 }
@@ -196,7 +202,7 @@ pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
     let port = server.addr().port();
     let mut client = Client::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?;
     bench.exchange(&mut client, "over IPv6")?;
-    // A server of one client at a time is kept waiting by one that stays.
+    // A server with one client at a time waits for a client that stays connected.
     drop(client);
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     if bench.own().is_some() {
@@ -248,15 +254,16 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
     let launch = bench.launch(&["--port", "1"]);
-    // Any other answer, also that the port is taken, comes only to one who may listen there.
+    // Only a process with the permission to listen there gets another answer, such as that the port
+    // is taken.
     let probe = TcpListener::bind("127.0.0.1:1").map_err(|err| err.kind());
     let is_denied = matches!(probe, Err(ErrorKind::PermissionDenied));
     let launch = if is_denied { launch } else { launch.without_low_ports() };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
 
-/// The server must end with 1 and one line that names what it tried, also where Rust would add a
-/// backtrace.
+/// Checks that the server ends with code 1 and one line that contains `names`, even where Rust
+/// would add a backtrace.
 fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
     refuses_to_start(&bench.launch(args), names)
 }
@@ -269,7 +276,8 @@ pub(super) fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
         let ended = launch.clone().run_to_end()?;
         let one_line = matches!(&ended.stderr[..], [line] if line.contains(names));
         if ended.status.code() != Some(1) || !ended.stdout.is_empty() || !one_line {
-            let expected = format!("code 1, nothing on stdout, one line on stderr with `{names}`");
+            let expected =
+                format!("exit code 1, nothing on stdout, one line on stderr with `{names}`");
             return fail(format!("ran {launch}"), expected, ended);
         }
     }
@@ -294,7 +302,7 @@ pub(super) fn usage_errors(bench: &Bench) -> Result<()> {
         let launch = bench.launch(args);
         let ended = launch.clone().run_to_end()?;
         if ended.status.code() != Some(2) || !ended.stdout.is_empty() || ended.stderr.is_empty() {
-            let expected = "code 2, nothing on stdout, what was wrong on stderr";
+            let expected = "exit code 2, nothing on stdout, the mistake on stderr";
             return fail(format!("ran {launch}"), expected, ended);
         }
     }
@@ -319,35 +327,36 @@ pub(super) fn help(bench: &Bench) -> Result<()> {
     if bench.profile().is_chat() {
         words.push("--others-only");
     }
-    let ended = printed_well(bench, "--help")?;
+    let ended = expect_exit_0(bench, "--help")?;
     let text = ended.stdout.join("\n");
     for word in words {
         if !text.contains(word) {
-            return fail("ran with --help", format!("`{word}` in it"), text);
+            return fail("ran with --help", format!("`{word}` in the text"), text);
         }
     }
     Ok(())
 }
 
 pub(super) fn version(bench: &Bench) -> Result<()> {
-    let ended = printed_well(bench, "--version")?;
+    let ended = expect_exit_0(bench, "--version")?;
     let number =
         |word: &str| word.split('.').filter(|part| part.parse::<u32>().is_ok()).count() >= 2;
     match &ended.stdout[..] {
         [line] if line.split_whitespace().any(number) => Ok(()),
-        _ => fail("ran with --version", "one line with the version's number", ended),
+        _ => fail("ran with --version", "one line with a version number", ended),
     }
 }
 
-fn printed_well(bench: &Bench, flag: &str) -> Result<Exited> {
+fn expect_exit_0(bench: &Bench, flag: &str) -> Result<Exited> {
     let ended = bench.launch(&[flag]).run_to_end()?;
     if ended.status.code() == Some(0) && ended.stderr.is_empty() {
         return Ok(ended);
     }
-    fail(format!("ran with {flag}"), "code 0, nothing on stderr", ended)
+    fail(format!("ran with {flag}"), "exit code 0, nothing on stderr", ended)
 }
 
-/// All that a server prints in a life with clients is one line, and its address works.
+/// Checks that a server prints only one line, even if it serves clients and ends, and that the
+/// address in it works.
 #[cfg(unix)]
 pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
     let mut server = bench.start(&["-v"])?;
@@ -362,5 +371,9 @@ pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
     if stdout == [line.clone()] {
         return Ok(());
     }
-    fail("let a server serve and end", format!("`{line}` alone on stdout"), format!("{stdout:#?}"))
+    fail(
+        "let the server serve clients and end",
+        format!("`{line}` alone on stdout"),
+        format!("{stdout:#?}"),
+    )
 }

@@ -1,4 +1,4 @@
-//! Many clients at once.
+//! Checks that a server serves many clients at once, with the threads that its profile says.
 
 use anyhow::{Context, Result};
 
@@ -17,9 +17,9 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "silent-peer",
         theme: Theme::Concurrency,
-        title: "a silent client beside one that speaks",
-        rule: "A client that is silent holds up nobody; in echo-uni it holds up everybody, and that \
-               is its lesson.",
+        title: "a silent client does not delay another client",
+        rule: "A client that sends nothing delays no other client; in echo-uni it delays all \
+               others, which is the lesson of echo-uni.",
         who: SEVERAL,
         limit: &[Profile::EchoUni],
         after: &[
@@ -32,10 +32,10 @@ pub(crate) const ROWS: &[Check] = &[
             "party-cut",
         ],
         hints: [
-            "The server waits for one client and serves nobody else meanwhile.",
-            "The loop that accepts: does it read from a client itself, or wait for one to end?",
-            "Accept in a loop that does nothing else: a thread for each client, one wait for the \
-             readiness of all, or a task for each.",
+            "The server waits for one client and does not serve the others until it has finished.",
+            "The accept loop: does it read from a client itself, or wait until a client has ended?",
+            "Accept clients in a loop that does nothing else: start a thread or a task for each \
+             client, or wait for the readiness of all clients together.",
         ],
         read: "echo-multi.md#Predict",
         run: silent_peer,
@@ -45,13 +45,14 @@ pub(crate) const ROWS: &[Check] = &[
         id: "crowd-200",
         theme: Theme::Concurrency,
         title: "200 clients at once",
-        rule: "200 clients are served at once; echo-uni serves them in turn.",
+        rule: "200 clients are served at once; echo-uni serves them one after the other.",
         who: ANY,
         after: &["silent-peer", "frame-one-write", "chat-everyone"],
         hints: [
-            "There is room for fewer clients than that: a limit, a pool, or a backlog that is full.",
-            "Numbers: of workers, of places, the argument of listen().",
-            "Let clients in as they come; ask listen() for a backlog of 1,024.",
+            "The server has room for fewer than 200 clients: a limit, a pool of workers, or a \
+             full backlog.",
+            "Numbers in the code: of workers, of clients, and the argument of listen().",
+            "Accept clients as soon as they connect, and give listen() a backlog of 1,024.",
         ],
         read: "echo-multi.md#Where it breaks",
         run: two_hundred,
@@ -61,16 +62,16 @@ pub(crate) const ROWS: &[Check] = &[
         id: "crowd-1100",
         theme: Theme::Concurrency,
         title: "1,100 clients at once",
-        rule: "1,100 clients at once are served; a server with a thread for each may refuse some, \
-               but leaves nobody waiting.",
+        rule: "1,100 clients at once are served; a server with a thread for each client may \
+               refuse some, but must not leave any waiting.",
         who: SEVERAL,
         after: &["crowd-200"],
         hints: [
-            "Something ends at 1,024: select(2), or the number of descriptors that a process may \
-             have.",
-            "Which call waits for clients, and `ulimit -n`.",
-            "Use poll, epoll or kqueue instead of select; raise the soft limit of descriptors when \
-             the server starts; close what there is no room for.",
+            "Something is limited to 1,024: select(2), or the number of descriptors that a \
+             process may have.",
+            "The call that waits for clients, and the output of `ulimit -n`.",
+            "Use poll, epoll or kqueue instead of select. Raise the soft limit of descriptors \
+             when the server starts. Close a connection for which there is no room.",
         ],
         read: "chat-poll.md#Where it breaks",
         run: eleven_hundred,
@@ -84,10 +85,10 @@ pub(crate) const ROWS: &[Check] = &[
         who: &[Profile::ChatThreads],
         needs: Needs::Figures,
         hints: [
-            "The server has fewer threads than clients: it is built in another way than its profile \
-             says.",
-            "What happens after accept: is a thread started?",
-            "Start a thread for each client, or check it as `chat`.",
+            "The server has fewer threads than clients: its design is not the one that its \
+             profile names.",
+            "The code after accept: does it start a thread?",
+            "Start a thread for each client, or check the server with the profile `chat`.",
         ],
         read: "chat-threads.md#The picture",
         run: thread_a_client,
@@ -101,9 +102,11 @@ pub(crate) const ROWS: &[Check] = &[
         who: &[Profile::ChatPoll],
         needs: Needs::Figures,
         hints: [
-            "Threads come with the clients: the server is built in another way than its profile says.",
-            "What happens after accept: is a thread started?",
-            "Register each client with the one loop that waits for all, or check it as `chat`.",
+            "The server starts a thread for each client: its design is not the one that its \
+             profile names.",
+            "The code after accept: does it start a thread?",
+            "Register each client with the one loop that waits for all clients, or check the \
+             server with the profile `chat`.",
         ],
         read: "chat-poll.md#The code in pieces",
         run: one_thread,
@@ -117,10 +120,11 @@ pub(crate) const ROWS: &[Check] = &[
         who: &[Profile::ChatAsync],
         needs: Needs::Figures,
         hints: [
-            "Threads come with the clients: something in the tasks blocks, or is run in a thread \
-             each.",
-            "Blocking calls inside tasks, and calls that hand work to a pool.",
-            "Await what waits, in a task for each client, or check it as `chat`.",
+            "The server starts threads for its clients: a task blocks, or each task runs in a \
+             thread of its own.",
+            "Blocking calls inside tasks, and calls that pass work to a thread pool.",
+            "Await each operation that waits, in one task for each client, or check the server \
+             with the profile `chat`.",
         ],
         read: "chat-async.md#The code in pieces",
         run: few_threads,
@@ -132,11 +136,11 @@ pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
     let mut silent = bench.connect(&server)?;
     if let Some(first) = bench.first_exchange() {
-        return silent_amid_request(bench, &server, silent, first);
+        return silent_after_half_a_request(bench, &server, silent, first);
     }
     silent.send(b"half a mess")?;
     wait_until_read(&silent)?;
-    bench.did("A sent half a message and no more; B came and sent a whole one");
+    bench.did("A sent half a message and no more; B connected and sent a whole one");
     let mut other = bench.connect(&server)?;
     bench.exchange(&mut other, "hello")?;
     bench.did("A sent half a message, and the rest after B had been served");
@@ -146,19 +150,21 @@ pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
     if bench.is_inside_tls() { no_handshake(bench, &server) } else { Ok(()) }
 }
 
-/// Who is silent before it is inside TLS holds up nobody either.
+/// Checks that a client that begins no TLS handshake does not delay another client.
 fn no_handshake(bench: &Bench, server: &Server) -> Result<()> {
-    bench.did("a client connected and began no handshake; another came and sent a message");
+    bench.did("a client connected and began no handshake; another connected and sent a message");
     let _silent = bench.connect_bare(server)?;
     let other = || bench.exchange_amid_others(&mut bench.connect(server)?, "hello");
-    framing::guessed(other(), |failure| failure.is_timeout.then_some(ONE_HANDSHAKE_AT_A_TIME))
+    framing::with_likely_cause(other(), |failure| {
+        failure.is_timeout.then_some(ONE_HANDSHAKE_AT_ONCE)
+    })
 }
 
-const ONE_HANDSHAKE_AT_A_TIME: &str = "The server does the handshake of one client before it accepts \
-                                       the next. Wrap the accepted socket, not the listener, in the \
-                                       client's own thread or task.";
+const ONE_HANDSHAKE_AT_ONCE: &str = "The server completes the handshake of one client before it \
+                                     accepts the next. Wrap the accepted socket, not the \
+                                     listener, in the client's own thread or task.";
 
-fn silent_amid_request(
+fn silent_after_half_a_request(
     bench: &Bench,
     server: &Server,
     mut silent: Client,
@@ -167,7 +173,7 @@ fn silent_amid_request(
     let (begun, rest) = first.halves();
     silent.send(&begun)?;
     wait_until_read(&silent)?;
-    bench.did("A sent half a request and no more; B came and sent a whole one");
+    bench.did("A sent half a request and no more; B connected and sent a whole one");
     bench.exchange(&mut bench.connect(server)?, "hello")?;
     bench.did("A sent half a request, and the rest after B had been served");
     silent.send(&rest)?;
@@ -180,23 +186,24 @@ pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
     if refused == 0 {
         return Ok(());
     }
-    fail("", "all 200 clients are served", format!("{refused} were not"))
+    fail("", "all 200 clients are served", format!("{refused} were refused"))
 }
 
 pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
     let refused = crowd(bench, &server, 1100)?;
     server.expect_running("")?;
-    // One thread for each has its limit, and whoever is past it must be told, not left to wait.
+    // A server with a thread for each client has a limit; it must refuse the clients beyond it, and
+    // not let them wait.
     let all = [Profile::ChatPoll, Profile::ChatAsync, Profile::EchoSelect];
     let may_refuse = !all.contains(&bench.profile());
     if refused == 0 || (may_refuse && refused <= 600) {
         return Ok(());
     }
-    fail("", "all 1,100 clients are served", format!("{refused} were not"))
+    fail("", "all 1,100 clients are served", format!("{refused} were refused"))
 }
 
-/// Lets so many clients be there at once, and gives how many of them were refused.
+/// Connects this many clients at once, and returns how many of them were refused.
 fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     bench.did(format!("{size} clients connected and stayed; each sent a message"));
     let mut clients = Vec::new();
@@ -204,19 +211,19 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         clients.push(bench.connect(server)?.with_timeout(4 * bench.patience()));
     }
     if let Some(first) = bench.first_exchange() {
-        return all_amid_requests(bench, clients, first);
+        return finish_requests(bench, clients, first);
     }
     if bench.profile().is_chat() {
         wait_until_accepted(bench, server)?;
-        return chatting(bench, &mut clients);
+        return relay_to_all(bench, &mut clients);
     }
     if !bench.profile().one_at_a_time() {
         for client in &mut clients {
             client.try_send(b"from the cro");
         }
         bench.did(format!(
-            "{size} clients stayed amid their messages; then, from the last to \
-             the first, each sent the rest and got its answer"
+            "{size} clients sent half a message and stayed; then, from the last to the first, \
+             each sent the rest and received its answer"
         ));
     }
     let mut refused = 0;
@@ -225,10 +232,12 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
             client.try_send(b"from the crowd\0");
         }
     } else {
-        // The last come is the first served: all the others are still amid their messages then.
+        // The client that connected last is served first: all others are still in the middle of
+        // their messages then.
         clients.reverse();
     }
-    // Whoever has been served leaves: a server may wait for that before it serves the next.
+    // A client leaves when it has been served: a server may wait for that before it serves the
+    // next.
     for mut client in clients {
         client.try_send(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
@@ -236,18 +245,14 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     Ok(refused)
 }
 
-fn all_amid_requests(
-    bench: &Bench,
-    mut clients: Vec<Client>,
-    first: FirstExchange,
-) -> Result<usize> {
+fn finish_requests(bench: &Bench, mut clients: Vec<Client>, first: FirstExchange) -> Result<usize> {
     let (begun, rest) = first.halves();
     for client in &mut clients {
         client.try_send(&begun);
     }
     bench.did(format!(
-        "{} clients stayed amid their requests; then, from the last to the first, each sent the \
-         rest and got its answer",
+        "{} clients sent half a request and stayed; then, from the last to the first, each sent \
+         the rest and received its answer",
         clients.len()
     ));
     let mut refused = 0;
@@ -258,22 +263,24 @@ fn all_amid_requests(
     Ok(refused)
 }
 
-/// Gives the server time to let in all who have come, where the system tells who waits.
+/// Waits until the server has accepted all connections, where the system reports how many wait.
 fn wait_until_accepted(bench: &Bench, server: &Server) -> Result<()> {
     let port = server.addr().port();
     let waiting = || {
         let all = sockdiag::listeners().unwrap_or_default();
         all.iter().find(|it| it.addr.port() == port).map_or(0, |it| it.waiting)
     };
-    // A server that never does shows that in what follows.
+    // If the server never accepts them, the next step fails.
     wait_until(bench.patience(), || Ok(waiting() == 0)).map(drop)
 }
 
-/// The first says something until everyone has heard something or was refused; then once more, and
-/// everyone must hear that.
-fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
+/// Lets the first client send messages until every other client has received one or was refused;
+/// then one message more, which every client must receive. Returns how many were refused.
+fn relay_to_all(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     let size = clients.len();
-    bench.did(format!("{size} clients connected and stayed; A spoke until all had heard it"));
+    bench.did(format!(
+        "{size} clients connected and stayed; A sent messages until each of them had received one"
+    ));
     let first = clients[0].addr();
     let mut waiting: Vec<_> = (0..size).collect();
     let mut refused = Vec::new();
@@ -282,7 +289,7 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
         clients[0].send_msg("anybody there?")?;
         let mut still = Vec::new();
         for i in std::mem::take(&mut waiting) {
-            // Whoever is not in yet hears a later one.
+            // A client that has not joined yet receives a later message.
             let within = if i == 0 { patience } else { std::time::Duration::ZERO };
             match clients[i].recv(within)? {
                 Received::Msg(frame) if frame.starts_with(b"server: ") => refused.push(i),
@@ -295,14 +302,14 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
         Ok(waiting.is_empty())
     })?;
     if !all_in {
-        let got = format!("{} hear nothing and are not refused", waiting.len());
-        return fail_timeout("", "each of them hears A, or is refused", got);
+        let got = format!("{} clients received nothing and were not refused", waiting.len());
+        return fail_timeout("", "each client receives a message of A, or is refused", got);
     }
     refused.sort_unstable();
     for i in refused.iter().rev() {
         clients.remove(*i);
     }
-    bench.did(format!("{size} clients connected and stayed; A spoke to all"));
+    bench.did(format!("{size} clients connected and stayed; A sent one message to all"));
     let Some(speaker) = clients.first_mut() else { return Ok(size) };
     speaker.send_msg("to everybody")?;
     let last = bench.said(first, "to everybody").into_bytes();
@@ -312,12 +319,12 @@ fn chatting(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     Ok(refused.len())
 }
 
-/// How many threads and processes the server has more with so many clients.
+/// Returns how many more threads and processes the server has with this many clients.
 fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Result<u64> {
     let server = bench.serve()?;
     bench.expect_works(&server)?;
     let threads = || {
-        let figures = server.usage().context("the system does not tell about the server")?;
+        let figures = server.usage().context("the system does not report what the server uses")?;
         anyhow::Ok(figures.threads)
     };
     let before = threads()?;
@@ -332,7 +339,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
         more = threads()?.saturating_sub(before);
         Ok(done(more))
     })?;
-    bench.did(format!("{clients} clients joined, and stayed"));
+    bench.did(format!("{clients} clients connected, sent a message each, and stayed"));
     Ok(more)
 }
 
@@ -341,14 +348,20 @@ pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
     let is_enough = |more| more + 2 >= CLIENTS as u64;
     match threads_for(bench, CLIENTS, is_enough)? {
         more if is_enough(more) => Ok(()),
-        more => fail("", format!("a thread for each of {CLIENTS}"), format!("{more} more")),
+        more => fail(
+            "",
+            format!("at least {} more threads than without clients", CLIENTS - 2),
+            format!("{more} more threads"),
+        ),
     }
 }
 
 pub(super) fn one_thread(bench: &Bench) -> Result<()> {
     match threads_for(bench, 50, |more| more <= 1)? {
         0 | 1 => Ok(()),
-        more => fail("", "no thread for a client", format!("{more} more")),
+        more => {
+            fail("", "at most 1 more thread than without clients", format!("{more} more threads"))
+        }
     }
 }
 
@@ -356,6 +369,10 @@ pub(super) fn few_threads(bench: &Bench) -> Result<()> {
     const CLIENTS: u64 = 200;
     match threads_for(bench, 200, |more| more < CLIENTS / 4)? {
         more if more < CLIENTS / 4 => Ok(()),
-        more => fail("", "a few threads for all tasks", format!("{more} more")),
+        more => fail(
+            "",
+            "fewer than 50 more threads than without clients",
+            format!("{more} more threads"),
+        ),
     }
 }

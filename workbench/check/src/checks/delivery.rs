@@ -1,4 +1,4 @@
-//! Who hears what in a chat, and in which order.
+//! Checks which clients of this project's chats receive a message, and in which order.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,21 +29,20 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Chat,
         CHAT_STAGES,
         pipelined_in_order,
-        "§2: one sender's messages in the order sent. Nothing is delivered twice. Nothing is \
-         lost.",
+        "§2: One sender's messages in the order sent. Nothing is delivered twice. Nothing is lost.",
     ),
     ours(
         "chat-thousand",
         Theme::Chat,
         CHAT_STAGES,
-        a_thousand_hear,
-        "§2: relayed to every client connected at that moment, be they a thousand.",
+        relayed_to_a_thousand,
+        "§2: Each message is relayed to every client connected at that moment: here to 1,000.",
     ),
     ours(
         "chat-newcomer",
         Theme::Chat,
         CHAT_STAGES,
-        newcomer_misses_nothing,
+        new_client_gets_next_message,
         "§2: A server with one loop accepts what is waiting before it reads, so a client whose \
          `connect` has returned gets every message that is sent after that.",
     ),
@@ -61,7 +60,7 @@ pub(super) fn others_only(bench: &Bench) -> Result<()> {
     let mut first = Client::connect(server.addr())?;
     let mut second = Client::connect(server.addr())?;
     let mut third = Client::connect(server.addr())?;
-    meet(&mut [&mut first, &mut second, &mut third])?;
+    wait_until_all_have_joined(&mut [&mut first, &mut second, &mut third])?;
     for text in ["one", "two"] {
         first.send_msg(text)?;
         second.expect_msg(&said(first.addr(), text))?;
@@ -73,24 +72,29 @@ pub(super) fn others_only(bench: &Bench) -> Result<()> {
     third.expect_msg(&answer)
 }
 
-/// Waits until each hears each of the others, where nobody hears itself: all are in by then.
-fn meet(clients: &mut [&mut Client]) -> Result<()> {
-    let mut heard = HashMap::new();
+/// Waits until each client has received messages of all others, and none of its own: all have
+/// joined by then.
+fn wait_until_all_have_joined(clients: &mut [&mut Client]) -> Result<()> {
+    let mut received = HashMap::new();
     let met = wait_until(TIMEOUT, || {
         clients.iter_mut().try_for_each(|client| client.send_msg("anybody there?"))?;
         for client in clients.iter_mut() {
-            let heard: &mut usize = heard.entry(client.addr()).or_default();
-            while matches!(client.recv(LISTEN)?, Received::Msg(_)) {
-                *heard += 1;
+            let received: &mut usize = received.entry(client.addr()).or_default();
+            while matches!(client.recv(LISTEN_TIME)?, Received::Msg(_)) {
+                *received += 1;
             }
         }
-        Ok(clients.iter().all(|client| heard[&client.addr()] >= clients.len()))
+        Ok(clients.iter().all(|client| received[&client.addr()] >= clients.len()))
     })?;
-    if met { Ok(()) } else { fail("let all say something", "all hear the others", "never") }
+    if met {
+        Ok(())
+    } else {
+        fail("let all clients send messages", "all receive the messages of the others", "never")
+    }
 }
 
-/// How long to listen for what others said before saying more.
-const LISTEN: Duration = Duration::from_millis(100);
+/// How long to wait for the messages of others before a client sends again.
+const LISTEN_TIME: Duration = Duration::from_millis(100);
 
 pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 3)?;
@@ -102,9 +106,9 @@ pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
     room.say(1, "and nothing twice")
 }
 
-pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
+pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
-    // A server raises this limit by itself when it starts.
+    // The server raises this soft limit when it starts.
     let launch = bench.launch(&[]);
     let launch = if cfg!(unix) { launch.soft_descriptor_limit(256) } else { launch };
     let server = bench.run(launch)?;
@@ -115,31 +119,35 @@ pub(super) fn a_thousand_hear(bench: &Bench) -> Result<()> {
     wait_until_all_are_in(&mut clients)?;
     let last = said(clients[7].addr(), "to a thousand");
     clients[7].send_msg("to a thousand")?;
-    clients.iter_mut().try_for_each(|client| hear_up_to(client, &last))
+    clients.iter_mut().try_for_each(|client| skip_to(client, &last))
 }
 
-/// The first says something again and again until everyone has heard something.
+/// Lets the first client send messages until every client has received one.
 fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
-    let mut heard = vec![false; clients.len()];
+    let mut received = vec![false; clients.len()];
     let all_in = wait_until(TIMEOUT, || {
         clients[0].send_msg("anybody there?")?;
         let addr = clients[0].addr();
         clients[0].expect_msg(&said(addr, "anybody there?"))?;
-        heard[0] = true;
-        for (client, heard) in clients.iter_mut().zip(&mut heard).skip(1) {
-            if !*heard {
-                *heard = matches!(client.recv(Duration::ZERO)?, Received::Msg(_));
+        received[0] = true;
+        for (client, received) in clients.iter_mut().zip(&mut received).skip(1) {
+            if !*received {
+                *received = matches!(client.recv(Duration::ZERO)?, Received::Msg(_));
             }
         }
-        Ok(heard.iter().all(|heard| *heard))
+        Ok(received.iter().all(|received| *received))
     })?;
-    let missing = heard.iter().filter(|heard| !**heard).count();
+    let missing = received.iter().filter(|received| !**received).count();
     let did = format!("connected {} clients", clients.len());
-    if all_in { Ok(()) } else { fail(did, "all hear", format!("{missing} hear nothing")) }
+    if all_in {
+        Ok(())
+    } else {
+        fail(did, "all receive a message", format!("{missing} receive none"))
+    }
 }
 
-/// Skips what was said to find out who is there.
-fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
+/// Skips the messages that were sent to find out which clients have joined.
+fn skip_to(client: &mut Client, last: &str) -> Result<()> {
     loop {
         let frame = client.recv_msg()?;
         if frame == last.as_bytes() {
@@ -156,7 +164,7 @@ fn hear_up_to(client: &mut Client, last: &str) -> Result<()> {
 /// A server with one loop accepts the clients that wait before it receives. A server whose accept loop is a
 /// thread or a task of its own may receive a message before it has accepted a client that connected at the
 /// same time.
-pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
+pub(super) fn new_client_gets_next_message(bench: &Bench) -> Result<()> {
     const TRIES: usize = 100;
     // How often a thread or a task is late depends on the machine. This is a coarse bound for a busy one: a
     // server that let a client join in a thread or a task of the client missed 60 to 98.
@@ -165,28 +173,33 @@ pub(super) fn newcomer_misses_nothing(bench: &Bench) -> Result<()> {
     let mut missed = 0;
     for _ in 0..TRIES {
         let mut speaker = Client::connect(server.addr())?;
-        let mut newcomer = Client::connect(server.addr())?;
+        let mut new_client = Client::connect(server.addr())?;
         speaker.send_msg("first")?;
         speaker.expect_msg(&said(speaker.addr(), "first"))?;
-        newcomer.send_msg("second")?;
-        let second = said(newcomer.addr(), "second");
+        new_client.send_msg("second")?;
+        let second = said(new_client.addr(), "second");
         let first = said(speaker.addr(), "first");
-        match newcomer.recv_msg()? {
-            frame if frame == first.as_bytes() => newcomer.expect_msg(&second)?,
+        match new_client.recv_msg()? {
+            frame if frame == first.as_bytes() => new_client.expect_msg(&second)?,
             frame if frame == second.as_bytes() => missed += 1,
             frame => {
-                return fail(newcomer.transcript(), format!("{first} or {second}"), show(&frame));
+                return fail(new_client.transcript(), format!("{first} or {second}"), show(&frame));
             }
         }
     }
-    let did = format!("{TRIES} times: connected two clients, and let the first say something");
+    let did = format!("{TRIES} times: connected two clients, and let the first send a message");
     if missed <= allowed {
         return Ok(());
     }
-    fail(did, format!("the second misses it {allowed} times at most"), format!("{missed} times"))
+    fail(
+        did,
+        format!("the second client misses the message at most {allowed} times"),
+        format!("{missed} times"),
+    )
 }
 
-/// Checks that those who stay are heard, however many connect, say half a message and leave.
+/// Checks that the messages of connected clients are relayed while many others connect, send half a
+/// message and leave.
 pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 400;
     /// Ten times what a fair server needed. An unfair one accepted tens of thousands.
@@ -195,21 +208,25 @@ pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
     let addr = room.server.addr();
     let connections = AtomicUsize::new(0);
     let is_over = AtomicBool::new(false);
-    let heard = thread::scope(|scope| {
+    let received = thread::scope(|scope| {
         // Also if the check below fails or panics, because the scope waits for the threads.
         let _end = SetAtEnd(&is_over);
         for is_reset in [true, false] {
             let (connections, is_over) = (&connections, &is_over);
             scope.spawn(move || churn(addr, is_reset, connections, is_over));
         }
-        hear_during_churn(&mut room, MESSAGES, &connections)
+        send_during_churn(&mut room, MESSAGES, &connections)
     })?;
-    let came = connections.load(Ordering::Relaxed);
-    if came <= CONNECTIONS {
+    let connected = connections.load(Ordering::Relaxed);
+    if connected <= CONNECTIONS {
         return Ok(());
     }
-    let did = format!("said {heard} messages while others connected and left");
-    fail(did, format!("delivered before {CONNECTIONS} of them have come"), format!("after {came}"))
+    let did = format!("sent {received} messages while others connected and left");
+    fail(
+        did,
+        format!("delivered before {CONNECTIONS} others have connected"),
+        format!("delivered after {connected} have connected"),
+    )
 }
 
 /// Sets the flag when it is dropped.
@@ -222,7 +239,7 @@ impl Drop for SetAtEnd<'_> {
 }
 
 fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over: &AtomicBool) {
-    /// Bounds on the test itself.
+    /// The limits of the check itself.
     const ENOUGH: usize = 100_000;
     const FAILURES: usize = 100;
     let mut failures = 0;
@@ -232,7 +249,7 @@ fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over:
             if failures >= FAILURES {
                 return;
             }
-            thread::sleep(AFTER_FAILURE);
+            thread::sleep(RETRY_DELAY);
             continue;
         };
         connections.fetch_add(1, Ordering::Relaxed);
@@ -243,18 +260,19 @@ fn churn(server: SocketAddr, is_reset: bool, connections: &AtomicUsize, is_over:
 }
 
 /// How long to wait after a connection that failed, before the next one.
-const AFTER_FAILURE: Duration = Duration::from_millis(10);
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Says `messages` messages once the churn has begun, and waits until the other member has them all.
-fn hear_during_churn(
+/// Sends `messages` messages after the churn has begun, and waits until the other client has
+/// received all of them.
+fn send_during_churn(
     room: &mut Room<'_>,
     messages: usize,
     connections: &AtomicUsize,
 ) -> Result<usize> {
     const BEGUN: usize = 500;
     if !wait_until(TIMEOUT, || Ok(connections.load(Ordering::Relaxed) >= BEGUN))? {
-        let came = connections.load(Ordering::Relaxed);
-        return fail("let clients connect and leave", format!("{BEGUN} of them come"), came);
+        let connected = connections.load(Ordering::Relaxed);
+        return fail("let clients connect and leave", format!("{BEGUN} connections"), connected);
     }
     connections.store(0, Ordering::Relaxed);
     let speaker = room.members[1].addr();
@@ -263,7 +281,7 @@ fn hear_during_churn(
     }
     for i in 0..messages {
         let expected = said(speaker, &format!("message {i}"));
-        while room.members[0].recv_msg()? != expected.as_bytes() {} // the others' words come between
+        while room.members[0].recv_msg()? != expected.as_bytes() {} // other messages come in between
     }
     Ok(messages)
 }

@@ -1,4 +1,4 @@
-//! What the two echo servers say, and whom they let wait.
+//! Checks the answers of the two echo servers, and whether one client waits for another.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Framing,
         ECHO_STAGES,
         answers_and_closes,
-        "§2: client connects, sends a message; server answers; both close.",
+        "§2: The client connects and sends a message; the server answers; both close.",
     ),
     ours(
         "echo-rest-ignored",
@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Framing,
         ECHO_STAGES,
         early_leaver_logged,
-        "§2: A client that leaves early is logged, and the next one served.",
+        "§2: A client that leaves early is logged, and the next one is served.",
     ),
     ours(
         "echo-one-at-a-time",
@@ -49,7 +49,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Framing,
         &[Profile::EchoUni],
         second_waits_at_the_limit,
-        "§2: a second client waits until the first is done, so no limit is ever passed.",
+        "§2: A second client waits until the first is done, so a limit is never exceeded.",
     ),
     #[cfg(target_os = "linux")]
     ours(
@@ -83,8 +83,8 @@ pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
         events::wait_for(&server, &left(client.addr()))?;
         let lines = server.log().count(|line| line.contains(&client.addr().to_string()));
         if lines != 3 {
-            let got = format!("{lines} in\n{}", server.log());
-            return fail(client.transcript(), "3 log lines about the client", got);
+            let got = format!("{lines} lines in the log:\n{}", server.log());
+            return fail(client.transcript(), "3 log lines with the client's address", got);
         }
     }
     Ok(())
@@ -112,8 +112,9 @@ pub(super) fn second_waits_at_the_limit(bench: &Bench) -> Result<()> {
     second_waits_with(bench, &["--max-clients", "1"])
 }
 
-/// The log of one thread is in the order of events, so it proves that the second client was not
-/// even looked at before the first was done; the short silence only makes a failure clearer.
+/// Checks that the second client waits, even if it is beyond the limit. The log of one thread is in
+/// the order of events, so it proves that the server did not even accept the second client before
+/// the first was done; the short silence only makes a failure clearer.
 fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
     let server = bench.start(args)?;
     let mut first = bench.known_client(&server)?;
@@ -123,7 +124,11 @@ fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
     third.send_msg("third")?;
     let early = second.recv(Duration::from_millis(300))?;
     if early != Received::Timeout {
-        return fail(second.transcript(), "nothing while the first client is silent", early);
+        return fail(
+            second.transcript(),
+            "nothing in the 0.3 s in which the first client is silent",
+            early,
+        );
     }
     bench.exchange(&mut first, "first")?;
     bench.expect_answer(&mut second, "second")?;
@@ -147,29 +152,41 @@ fn expect_order(log: &[String], expected: &[String]) -> Result<()> {
     if in_order {
         return Ok(());
     }
-    fail("let one client after the other speak", format!("{expected:#?}"), format!("{lines:#?}"))
+    fail(
+        "sent one message from each of three clients",
+        format!("{expected:#?}"),
+        format!("{lines:#?}"),
+    )
 }
 
-/// Each client has a thread for as long as it is being served.
+/// Checks that each client has a thread while it is served.
 #[cfg(target_os = "linux")]
 pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
     const CLIENTS: u64 = 10;
-    /// What a server may start for itself only when it is needed.
+    /// The threads that a server may start for itself when the first client comes.
     const SLACK: u64 = 2;
     let server = bench.start(&[])?;
-    let threads = || server.usage().map(|it| it.threads).context("the server is gone");
+    let threads = || server.usage().map(|it| it.threads).context("the server has ended");
     let before = threads()?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(bench.known_client(&server)?);
     }
     if !wait_until(TIMEOUT, || Ok(threads()? >= before + CLIENTS))? {
-        let expected = format!("{CLIENTS} threads more than {before}");
-        return fail(format!("connected {CLIENTS} silent clients"), expected, threads()?);
+        let expected = format!("{CLIENTS} more threads than the {before} without clients");
+        return fail(
+            format!("connected {CLIENTS} silent clients"),
+            expected,
+            format!("{} threads", threads()?),
+        );
     }
     clients.iter_mut().try_for_each(|client| bench.exchange(client, "done"))?;
     if wait_until(TIMEOUT, || Ok(threads()? <= before + SLACK))? {
         return Ok(());
     }
-    fail("served them all", format!("at most {} threads", before + SLACK), threads()?)
+    fail(
+        format!("served all {CLIENTS} clients"),
+        format!("at most {} threads", before + SLACK),
+        format!("{} threads", threads()?),
+    )
 }

@@ -1,4 +1,4 @@
-//! Running out of descriptors, and coming back.
+//! Checks that a server survives a lack of descriptors and accepts clients again afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -19,72 +19,79 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Limits,
         SEVERAL_STAGES,
         run_out_and_come_back,
-        "\
-    §1: `accept` errors never end a server, and never spin the processor: out of file \
-    descriptors, it waits and goes on accepting once some are free.",
+        "§1: `accept` errors never end a server, and never spin the processor: out of file \
+         descriptors, it waits and goes on accepting once some are free.",
     )
     .others(Serves::Many),
 ];
 
-/// The descriptors that the server gets, and the clients that want one each.
+/// How many descriptors the server gets, and how many clients then connect.
 const DESCRIPTORS: u64 = 100;
 const CROWD: usize = 150;
 
 pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     #[cfg(target_os = "linux")]
     if bench.own().is_some_and(|it| it.has_processes) {
-        return limit_sinks_and_rises(bench);
+        return lower_and_raise_limit(bench);
     }
     let launch = bench.launch(&["--max-clients", "2000"]).descriptor_limit(DESCRIPTORS);
     let mut server = bench.run(launch)?;
-    let mut inside = Vec::new();
+    let mut connected = Vec::new();
     for _ in 0..3 {
-        inside.push(bench.known_client(&server)?);
+        connected.push(bench.known_client(&server)?);
     }
     let before = warnings(&server);
     let crowd: Vec<_> =
         (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
-    let told = || Ok(warnings(&server) > before);
-    if !wait_until(TIMEOUT, told)? {
-        let expected = "a warning that there are no descriptors left";
-        return fail(format!("{CROWD} clients, {DESCRIPTORS} descriptors"), expected, server.log());
+    let has_warned = || Ok(warnings(&server) > before);
+    if !wait_until(TIMEOUT, has_warned)? {
+        let expected = "a warning that no descriptors are left";
+        return fail(
+            format!(
+                "connected {CROWD} clients to a server that may have {DESCRIPTORS} descriptors"
+            ),
+            expected,
+            server.log(),
+        );
     }
-    inside_goes_on(bench, &mut inside)?;
-    stays_calm(&server)?;
-    inside_goes_on(bench, &mut inside)?;
+    expect_still_served(bench, &mut connected)?;
+    expect_idle(&server)?;
+    expect_still_served(bench, &mut connected)?;
     drop(crowd);
     bench.expect_works(&server)?;
-    inside_goes_on(bench, &mut inside)?;
-    server.expect_running("let descriptors run out and come back")
+    expect_still_served(bench, &mut connected)?;
+    server.expect_running("let the descriptors run out and become free again")
 }
 
-/// The same for a server whose clients cost it no descriptors, because each has a process: the limit
-/// sinks to what the server has open, and rises again. Whoever came meanwhile has waited, and is served.
+/// Checks the same for a server whose clients cost it no descriptors, because each has a process:
+/// lowers the limit to the number that the server has open, and raises it again. A client that
+/// connects in between waits, and is then served.
 #[cfg(target_os = "linux")]
-fn limit_sinks_and_rises(bench: &Bench) -> Result<()> {
+fn lower_and_raise_limit(bench: &Bench) -> Result<()> {
     let mut server = bench.start(&[])?;
-    let mut inside = Vec::new();
+    let mut connected = Vec::new();
     for _ in 0..2 {
-        inside.push(bench.known_client(&server)?);
+        connected.push(bench.known_client(&server)?);
     }
     let (all, mut waiting) = first_that_waits(bench, &server)?;
-    inside_goes_on(bench, &mut inside)?;
-    stays_calm(&server)?;
+    expect_still_served(bench, &mut connected)?;
+    expect_idle(&server)?;
     set_descriptors(&server, Some(all))?;
     bench.exchange_amid_others(&mut waiting, "waited")?;
-    inside_goes_on(bench, &mut inside)?;
-    server.expect_running("let descriptors run out and come back")
+    expect_still_served(bench, &mut connected)?;
+    server.expect_running("let the descriptors run out and become free again")
 }
 
-/// Lets clients come when there is no descriptor left, until one has to wait; gives the limit that was.
+/// Connects clients to a server without free descriptors, until one has to wait; returns the limit
+/// before, and that client.
 #[cfg(target_os = "linux")]
 fn first_that_waits(bench: &Bench, server: &Server) -> Result<(u64, Client)> {
     const TRIES: usize = 20;
     let before = warnings(server);
     let all = set_descriptors(server, None)?;
-    let mut let_in = Vec::new();
+    let mut accepted = Vec::new();
     for _ in 0..TRIES {
-        // One that the server had open for a moment may have become free since.
+        // A descriptor that the server had open for a moment may be free by now.
         set_descriptors(server, None)?;
         let client = bench.connect(server)?;
         let came = events::came(client.addr());
@@ -93,27 +100,29 @@ fn first_that_waits(bench: &Bench, server: &Server) -> Result<(u64, Client)> {
         if warnings(server) > before {
             return Ok((all, client));
         }
-        let_in.push(client);
+        accepted.push(client);
     }
-    let expected = "a warning that there are no descriptors left";
-    fail("let clients come when no descriptor was left", expected, server.log())
+    let expected = "a warning that no descriptors are left";
+    fail("connected clients when no descriptor was left", expected, server.log())
 }
 
-/// Sets how many descriptors a running server may have, without one to none more; gives what it was.
+/// Limits the descriptors of a running server, to the number that it has open if `limit` is `None`;
+/// returns the limit before.
 #[cfg(target_os = "linux")]
 fn set_descriptors(server: &Server, limit: Option<u64>) -> Result<u64> {
     use anyhow::Context as _;
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
-    const MOST_OPEN: u64 = 1000;
-    let number = server.pid().context("the server runs elsewhere")?;
+    const MAX_OPEN: u64 = 1000;
+    let number = server.pid().context("the server was not started by this check")?;
     let is_open = |fd: &u64| std::fs::symlink_metadata(format!("/proc/{number}/fd/{fd}")).is_ok();
-    // accept takes the lowest number that is free; what has a higher one stays open.
-    let lowest_free = (0..MOST_OPEN).find(|fd| !is_open(fd)).unwrap_or(MOST_OPEN);
+    // accept takes the lowest free number; descriptors with higher numbers stay open.
+    let lowest_free = (0..MAX_OPEN).find(|fd| !is_open(fd)).unwrap_or(MAX_OPEN);
     let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
-    // A limit of its own for the server, under the maximum that it has from this process.
+    // Only the server gets this limit, below the maximum that it has from this process.
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
     let wanted = Rlimit { current: Some(limit.unwrap_or(lowest_free)), maximum };
-    let before = prlimit(pid, Resource::Nofile, wanted).context("could not set a limit")?;
+    let before =
+        prlimit(pid, Resource::Nofile, wanted).context("cannot set a limit of descriptors")?;
     before.current.context("the server had no limit of descriptors")
 }
 
@@ -121,20 +130,20 @@ fn warnings(server: &Server) -> usize {
     server.log().count(is_warning)
 }
 
-/// Somebody who came before is served.
-fn inside_goes_on(bench: &Bench, inside: &mut Vec<Client>) -> Result<()> {
-    bench.exchange_amid_others(&mut inside.remove(0), "still served")
+/// Expects that a client that connected before is served, and lets it leave.
+fn expect_still_served(bench: &Bench, connected: &mut Vec<Client>) -> Result<()> {
+    bench.exchange_amid_others(&mut connected.remove(0), "still served")
 }
 
-/// For two seconds the server must hardly use the processor and hardly log anything.
-fn stays_calm(server: &Server) -> Result<()> {
+/// Expects that for 2 s the server hardly uses the processor and hardly logs anything.
+fn expect_idle(server: &Server) -> Result<()> {
     const WATCHED: Duration = Duration::from_secs(2);
     let cpu = || server.usage().map_or(Duration::ZERO, |figures| figures.cpu);
     let (begin, cpu_before, lines_before) = (Instant::now(), cpu(), warnings(server));
-    // Nothing is waited for: this is the time that is measured.
+    // This sleep waits for nothing: it is the time that is measured.
     std::thread::sleep(WATCHED);
     let (cpu, lines) = (cpu().saturating_sub(cpu_before), warnings(server) - lines_before);
-    let did = format!("watched a server without descriptors for {:?}", begin.elapsed());
+    let did = format!("watched a server without free descriptors for {:?}", begin.elapsed());
     let most = 2 + 2 * usize::try_from(begin.elapsed().as_secs())?;
     if cpu > WATCHED / 4 {
         return fail(
@@ -144,7 +153,11 @@ fn stays_calm(server: &Server) -> Result<()> {
         );
     }
     if lines > most {
-        return fail(did, format!("at most {most} warnings"), format!("{lines}\n{}", server.log()));
+        return fail(
+            did,
+            format!("at most {most} warnings"),
+            format!("{lines} warnings in the log:\n{}", server.log()),
+        );
     }
     Ok(())
 }

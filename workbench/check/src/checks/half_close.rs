@@ -1,4 +1,5 @@
-//! Half-closed connections: nothing said is lost, and nobody stays for ever.
+//! Checks that a half-closed client loses no message, and that the server closes its connection in
+//! time.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -19,32 +20,29 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Chat,
         CHAT_STAGES,
         half_close_relayed,
-        "§2: A half-close is not a disconnect in itself: what the client sent before is \
-         relayed.",
+        "§2: A half-close is not a disconnect in itself: what the client sent before is relayed.",
     ),
     ours(
         "leave-half-close-idle",
         Theme::Chat,
         CHAT_STAGES,
         half_closed_and_idle,
-        "§2: A half-close: what is queued for it is still delivered, then the server closes; \
-         nothing was.",
+        "§2: After a half-close, what is queued for the client is still delivered, then the \
+         server closes: here nothing is queued.",
     ),
     ours(
         "leave-half-close-queued",
         Theme::Chat,
         CHAT_STAGES,
         half_close_delivers,
-        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
-         closes.",
+        "§2: what is queued for it is still delivered (for at most 3 s), then the server closes.",
     ),
     ours(
         "leave-half-close-unread",
         Theme::Chat,
         CHAT_STAGES,
         half_closed_non_reader,
-        "§2: what is queued for it is still delivered (for at most 3 s), then the server \
-         closes.",
+        "§2: what is queued for it is still delivered (for at most 3 s), then the server closes.",
     ),
     ours(
         "leave-half-close-all",
@@ -58,13 +56,14 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Chat,
         CHAT_STAGES,
         leaves_with_much_queued,
-        "§1: however it leaves, the server and every other client go on: with much queued for \
-         it.",
+        "§1: however it leaves, the server and every other client go on: here with 180 KB queued \
+         for it.",
     ),
 ];
 
-/// What is poured out for a client that does not read yet: less than any queue holds.
-const POURED: usize = 180;
+/// How many messages of 1 KB are sent to a client that does not read yet: less than any queue
+/// holds.
+const QUEUED_MSGS: usize = 180;
 
 fn a_kilobyte() -> String {
     "k".repeat(1000)
@@ -74,15 +73,15 @@ pub(super) fn half_close_relayed(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 3)?;
     let mut leaver = room.members.remove(1);
     let addr = leaver.addr();
-    leaver.send(b"one\0two\0last words\0unfinished")?;
+    leaver.send(b"one\0two\0three\0unfinished")?;
     leaver.half_close()?;
-    for text in ["one", "two", "last words"] {
+    for text in ["one", "two", "three"] {
         leaver.expect_msg(&said(addr, text))?;
         room.hear(&said(addr, text))?;
     }
     leaver.expect_eof()?;
     events::wait_for(&room.server, &left(addr))?;
-    room.say(0, "nothing unfinished before this")?;
+    room.say(0, "this is the next message that the others receive")?;
     events::expect_once(room.server.log(), &left(addr))
 }
 
@@ -97,48 +96,49 @@ pub(super) fn half_closed_and_idle(bench: &Bench) -> Result<()> {
     room.say(0, "the others stay")
 }
 
-/// What waits in the server's own queue is delivered after the half-close, to a client that begins
-/// to read only then.
+/// Checks that messages that wait in the server's queue are delivered after the half-close, to a
+/// client that starts to read only then.
 pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let mut leaver = room.join_narrow()?;
-    room.pour(0, &a_kilobyte(), POURED)?;
+    room.pour(0, &a_kilobyte(), QUEUED_MSGS)?;
     leaver.half_close()?;
-    // Only a server that knows of the half-close can have dropped something for it.
+    // Only a server that knows of the half-close can have dropped messages for it.
     wait_until_read(&leaver)?;
-    // Piece by piece a busy machine might need more than the 3 s.
+    // With a small buffer, a busy machine might need more than the 3 s.
     leaver.enlarge_recv_buffer()?;
-    expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), POURED)?;
+    expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), QUEUED_MSGS)?;
     room.say(1, "the others stay")
 }
 
-/// All of it must come, then the end.
+/// Expects `times` messages like `relay`, then the end.
 pub(super) fn expect_delivered(client: &mut Client, relay: &str, times: usize) -> Result<()> {
     let (frames, ending) = client.recv_msgs_to_end()?;
     let right = frames.iter().filter(|frame| **frame == relay.as_bytes()).count();
     if (frames.len(), right, &ending) == (times, times, &Received::Eof) {
         return Ok(());
     }
-    let got = format!("{right} of {} messages, then {ending}", frames.len());
+    let got = format!("{} messages, {right} of them right, then {ending}", frames.len());
     fail(client.transcript(), format!("{times} messages, then the end"), got)
 }
 
-/// The half-closed client does not read: it is let go after 3 s, not kept and not after 10.
+/// Checks that a half-closed client that does not read is disconnected after 3 s.
 pub(super) fn half_closed_non_reader(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let mut leaver = room.join_narrow()?;
-    room.pour(0, &a_kilobyte(), POURED)?;
+    room.pour(0, &a_kilobyte(), QUEUED_MSGS)?;
     leaver.half_close()?;
     let begin = Instant::now();
     events::wait_for(&room.server, &left(leaver.addr()))?;
     if begin.elapsed() > Duration::from_secs(8) {
-        let got = format!("it was let go after {:?}", begin.elapsed());
-        return fail(leaver.transcript(), "to be let go after 3 s", got);
+        let got = format!("it was disconnected after {:?}", begin.elapsed());
+        return fail(leaver.transcript(), "disconnected after 3 s", got);
     }
     room.say(1, "the others stay")
 }
 
-/// Who half-closes has its last words relayed, to itself too, whatever the others do meanwhile.
+/// Checks that a client that half-closes receives its own last message, even if other clients
+/// half-close at the same time.
 pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 5)?;
     let Some(mut stayer) = room.members.pop() else { return Ok(()) };
@@ -151,26 +151,30 @@ pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
         let (frames, ending) = leaver.recv_msgs_to_end()?;
         if ending != Received::Eof || !frames.contains(&bye.into_bytes()) {
             let got = format!("{} messages, then {ending}", frames.len());
-            return fail(leaver.transcript(), "its own bye, then the end", got);
+            return fail(leaver.transcript(), "its own message `bye`, then the end", got);
         }
     }
-    let mut byes = HashSet::new();
+    let mut received = HashSet::new();
     for _ in &room.members {
-        byes.insert(stayer.recv_msg()?);
+        received.insert(stayer.recv_msg()?);
     }
     let all = room.members.iter().map(|leaver| said(leaver.addr(), "bye").into_bytes()).collect();
-    if byes != all {
-        return fail(stayer.transcript(), "a bye of each", format!("{} of them", byes.len()));
+    if received != all {
+        return fail(
+            stayer.transcript(),
+            "a message `bye` of each client",
+            format!("{} of {} such messages", received.len(), room.members.len()),
+        );
     }
     bench.exchange(&mut stayer, "alone")
 }
 
-/// A client that goes while much waits for it takes nobody along.
+/// Checks that a client that leaves while much is queued for it does not affect the others.
 pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     for resets in [false, true] {
         let leaver = room.join_narrow()?;
-        room.pour(0, &a_kilobyte(), POURED)?;
+        room.pour(0, &a_kilobyte(), QUEUED_MSGS)?;
         let addr = leaver.addr();
         if resets {
             leaver.reset()?;

@@ -1,4 +1,4 @@
-//! System calls that a signal interrupts.
+//! Checks that a server retries system calls that a signal interrupts.
 
 use anyhow::{Context as _, Result};
 
@@ -26,13 +26,13 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// Lets every other system call of the server fail with `EINTR`.
 ///
-/// No client may notice, whether new, connected, refused, slow or being closed gently; nor may a reader
-/// of the log.
+/// No client may notice, whether it is new, connected, refused, slow, or in a lingering close; nor
+/// may a reader of the log.
 pub(super) fn retried(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let library = library(folder.path())?;
     bench.preload(&library);
-    serves(bench, &library)?;
+    serve_interrupted(bench, &library)?;
     let serves = bench.own().map(|it| it.serves);
     if serves == Some(Serves::One) {
         return Ok(());
@@ -42,14 +42,14 @@ pub(super) fn retried(bench: &Bench) -> Result<()> {
     match bench.own() {
         Some(own) if own.serves == Serves::Many => limits::echo_is_full(bench)?,
         Some(_) => {}
-        None => trace::tells_all(bench)?,
+        None => trace::all_spans(bench)?,
     }
     if bench.profile().is_echo() {
         echo::rest_ignored(bench)?;
     }
     if bench.profile().is_chat() {
         limits::chat_is_full(bench)?;
-        protocol_errors::reason_survives_a_talker(bench)?;
+        protocol_errors::reason_reaches_a_sender(bench)?;
         half_close::half_close_delivers(bench)?;
         half_close::half_closed_non_reader(bench)?;
         queue_limits::late_reader_kept(bench)?;
@@ -57,7 +57,7 @@ pub(super) fn retried(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn serves(bench: &Bench, library: &str) -> Result<()> {
+fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
     let mut server = bench.start(&["-v"])?;
     expect_loaded(server.pid().context("the server runs elsewhere")?, library)?;
     if bench.own().is_some_and(|it| it.serves == Serves::One) {
@@ -82,8 +82,8 @@ fn serves(bench: &Bench, library: &str) -> Result<()> {
     match server.log().count(|line| line.to_lowercase().contains("interrupted")) {
         0 => Ok(()),
         _ => fail(
-            "interrupted every other call of each function, in each thread",
-            "not a word about that",
+            "interrupted every other call of each system function, in each thread",
+            "no log line that says `interrupted`",
             server.log(),
         ),
     }

@@ -1,4 +1,4 @@
-//! What happens at `--max-clients`, and how much of it the log tells.
+//! Checks what a server does at `--max-clients`, and how many log lines that costs.
 
 use std::time::Instant;
 
@@ -36,8 +36,8 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Limits,
         SEVERAL_STAGES,
         refusals_are_counted,
-        "§1: Nor does the log ever stall a server: refused connections cost at most 10 lines \
-         a second, with a count of those left out.",
+        "§1: Nor does the log ever stall a server: refused connections cost at most 10 lines a \
+         second, with a count of the lines left out.",
     )
     .others(Serves::Many),
 ];
@@ -53,18 +53,18 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
         third.expect_closed()?;
     }
     room.server.wait_for_log("a warning", is_warning)?;
-    room.say(0, "the two inside notice nothing")?;
-    room.say(1, "neither of them")?;
+    room.say(0, "the first client notices nothing")?;
+    room.say(1, "the second client notices nothing")?;
     drop(room.members.remove(0));
-    let newcomer = served_again(&room)?;
-    room.members[0].expect_msg(&events::said(newcomer.addr(), "again"))?;
-    room.members.push(newcomer);
+    let new_client = connect_when_free(&room)?;
+    room.members[0].expect_msg(&events::said(new_client.addr(), "again"))?;
+    room.members.push(new_client);
     room.say(0, "two again")?;
     Client::connect(room.server.addr())?.expect_msg("server: full")
 }
 
-/// Tries until the place of the one who left is free.
-fn served_again(room: &Room<'_>) -> Result<Client> {
+/// Connects again and again until the place of the client that left is free.
+fn connect_when_free(room: &Room<'_>) -> Result<Client> {
     let mut served = None;
     probe::wait_until(probe::TIMEOUT, || {
         let mut client = Client::connect(room.server.addr())?;
@@ -77,7 +77,7 @@ fn served_again(room: &Room<'_>) -> Result<Client> {
     })?;
     match served {
         Some(client) => Ok(client),
-        None => fail("one of two left", "a newcomer gets the place", "`server: full`"),
+        None => fail("one of two clients left", "a new client is served", "`server: full`"),
     }
 }
 
@@ -95,66 +95,77 @@ pub(super) fn echo_is_full(bench: &Bench) -> Result<()> {
     bench.exchange(&mut two, "two is still there")
 }
 
-/// Refused connections may cost ten lines a second, and the rest must be counted.
+/// Checks that refused connections cost at most ten log lines a second, and that the log counts the
+/// others.
 pub(super) fn refusals_are_counted(bench: &Bench) -> Result<()> {
     let server = bench.start(&["--max-clients", "1"])?;
     let _inside = bench.known_client(&server)?;
     let before = server.log().so_far().len();
     let begin = Instant::now();
     let knock = bench.own().map_or(&b""[..], |it| it.knock);
-    for _ in 0..FLOOD {
-        refused(&server, knock)?;
+    for _ in 0..REFUSALS {
+        connect_refused(&server, knock)?;
     }
     let refused = wait_for_count(&server, knock, before)?;
-    let (lines, counted) = told(&server, before);
+    let (lines, counted) = logged_refusals(&server, before);
     let seconds = begin.elapsed().as_secs() + 2;
     let did = format!("was refused {refused} times in less than {seconds} s");
-    // Ten lines for the refusals and one that counts the rest.
+    // Ten lines for refusals and one with the count of the others, in each second.
     if lines > 11 * seconds {
-        let expected = format!("at most {} lines", 11 * seconds);
+        let expected = format!("at most {} log lines", 11 * seconds);
         return fail(did, expected, format!("{lines} lines\n{}", server.log()));
     }
     if counted > refused + lines {
-        return fail(did, "no more left out than refused", format!("{counted} left out"));
+        return fail(
+            did,
+            format!("a count of at most {refused} lines left out"),
+            format!("a count of {counted}"),
+        );
     }
     Ok(())
 }
 
-/// The connections that are refused in a row.
-const FLOOD: u64 = 1500;
+/// How many connections are refused in a row.
+const REFUSALS: u64 = 1500;
 
-fn refused(server: &Server, knock: &[u8]) -> Result<()> {
+fn connect_refused(server: &Server, knock: &[u8]) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
     client.try_send(knock);
     client.recv_msgs_to_end().map(drop)
 }
 
-/// Is refused now and then until the log has told of the whole flood: by a line each, or counted.
+/// Connects and is refused again, until the log accounts for all refusals, with a line each or in a
+/// count; returns how often a connection was refused.
 fn wait_for_count(server: &Server, knock: &[u8], before: usize) -> Result<u64> {
-    let mut times = FLOOD;
-    let all_told = probe::wait_until(probe::TIMEOUT, || {
-        let (lines, counted) = told(server, before);
-        if lines + counted < FLOOD {
-            refused(server, knock)?;
+    let mut times = REFUSALS;
+    let all_logged = probe::wait_until(probe::TIMEOUT, || {
+        let (lines, counted) = logged_refusals(server, before);
+        if lines + counted < REFUSALS {
+            connect_refused(server, knock)?;
             times += 1;
         }
-        Ok(lines + counted >= FLOOD)
+        Ok(lines + counted >= REFUSALS)
     })?;
-    if all_told {
+    if all_logged {
         return Ok(times);
     }
-    let (lines, counted) = told(server, before);
-    let got = format!("{lines} lines that count {counted}:\n{}", server.log());
-    fail(format!("was refused {times} times"), "the log counts what it leaves out", got)
+    let (lines, counted) = logged_refusals(server, before);
+    let got = format!("{lines} lines, which count {counted} lines left out:\n{}", server.log());
+    fail(
+        format!("was refused {times} times"),
+        "one line for each, or a count of the lines left out",
+        got,
+    )
 }
 
-/// The new lines in the log, and the sum of the counts in its warnings.
-fn told(server: &Server, before: usize) -> (u64, u64) {
+/// Returns the number of new log lines, and the sum of the counts in the warnings.
+fn logged_refusals(server: &Server, before: usize) -> (u64, u64) {
     let log = server.log().so_far();
     let new = &log[before..];
     let counts = new
         .iter()
-        // An error's number is no count, and chat-nats may warn of its missing NATS just now.
+        // The number of an error is not a count, and chat-nats may warn at this moment that its
+        // NATS server is missing.
         .filter(|line| is_warning(line) && !line.contains("os error"))
         .filter_map(|line| events::numbers(line).into_iter().max());
     (new.len() as u64, counts.sum())

@@ -1,4 +1,4 @@
-//! What stands in the log, and what does not.
+//! Checks which lines a server logs, and which bytes never reach the log.
 
 use anyhow::Result;
 
@@ -32,25 +32,23 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Log,
         CHAT_STAGES,
         one_line_for_many,
-        "§1: one line an event, however many hear the message.",
+        "§1: one line an event, however many clients receive the message.",
     ),
     ours(
         "log-escapes",
         Theme::Log,
         STAGES,
         controls_escaped,
-        "\
-    §1: Text that came from the network and goes to a log has its control characters escaped (C0 \
-    except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
+        "§1: Text that came from the network and goes to a log has its control characters escaped \
+         (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
     ),
     ours(
         "log-not-forged",
         Theme::Log,
         STAGES,
         events_not_forged,
-        "\
-    §1: Text that came from the network and goes to a log has its control characters escaped: no \
-    client writes lines of its own.",
+        "§1: Text that came from the network and goes to a log has its control characters \
+         escaped: no client can write a log line of its own.",
     )
     .others(Serves::OneAtATime),
     ours(
@@ -59,7 +57,7 @@ pub(crate) const ROWS: &[Check] = &[
         STAGES,
         errors_escaped,
         "§1: Text that came from the network and goes to a log has its control characters \
-         escaped, also where it is an error.",
+         escaped, in error messages too.",
     ),
     ours(
         "log-quiet",
@@ -74,16 +72,17 @@ pub(crate) const ROWS: &[Check] = &[
         "log-rust-log-mistyped",
         Theme::Log,
         STAGES,
-        rust_log_mistyped,
-        "§1: the log: `info` by default, even if `RUST_LOG` is mistyped; one warning says so.",
+        rust_log_invalid,
+        "§1: the log: `info` by default, even if `RUST_LOG` is invalid; one warning says so.",
     )
     .others(Serves::OneAtATime),
     ours(
         "log-each-reason",
         Theme::Log,
         STAGES,
-        each_reason_apart,
-        "§1: the log: for what went wrong the address and why; of each reason ten lines a second.",
+        limit_for_each_reason,
+        "§1: the log: for what went wrong the address and why; for each reason, at most ten lines \
+         a second.",
     ),
     ours(
         "log-rust-log-debug",
@@ -96,14 +95,14 @@ pub(crate) const ROWS: &[Check] = &[
         "log-broken-connection",
         Theme::Log,
         STAGES,
-        broken_connection_told,
+        broken_connection_logged,
         "§1: the log: for what went wrong the address, what was being done, and why.",
     ),
     ours(
         "log-lines",
         Theme::Log,
         &[],
-        comes_and_goes,
+        connects_and_leaves,
         "§1: one line an event: `Connection from ADDR`, `Client ADDR disconnected`.",
     )
     .others(Serves::OneAtATime),
@@ -112,16 +111,15 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Log,
         STAGES,
         garbage_escaped,
-        "\
-    §1: Text that came from the network and goes to a log has its control characters escaped (C0 \
-    except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
+        "§1: Text that came from the network and goes to a log has its control characters escaped \
+         (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
     )
     .others(Serves::OneAtATime),
     ours(
         "log-quiet-refusal",
         Theme::Log,
         SEVERAL_STAGES,
-        refusal_alone_told,
+        only_refusal_logged,
         "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
     )
     .others(Serves::Many),
@@ -168,11 +166,16 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     if (lines, about) == (relayed, relayed + 2) {
         return Ok(());
     }
-    let expected = format!("{relayed} lines for them and two more about the client");
-    fail(format!("sent {MESSAGES} messages at once"), expected, format!("{lines} of {about}"))
+    let expected =
+        format!("{relayed} lines with the text, and 2 more lines with the client's address");
+    fail(
+        format!("sent {MESSAGES} messages at once"),
+        expected,
+        format!("{lines} lines with the text, of {about} with the client's address"),
+    )
 }
 
-/// Returns all characters that a message can hold and a log cannot, and the tab.
+/// Returns all characters that a message may contain and a log line may not, and the tab.
 pub(super) fn controls() -> String {
     ('\u{1}'..='\u{ffff}').filter(|ch| is_terminal_control(*ch)).collect()
 }
@@ -194,22 +197,26 @@ pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
     let log = server.log().so_far();
     if let Some(bad) = log.iter().find(|line| line.contains(is_forbidden)) {
         return fail(
-            "sent all control characters",
-            "none but a tab in the log",
+            "sent a message with all control characters",
+            "no control character except the tab in the log",
             format!("{bad:?}"),
         );
     }
     if whole {
         Ok(())
     } else {
-        fail("sent all control characters", "one line", format!("{line:?}"))
+        fail(
+            "sent a message with all control characters",
+            "one log line with the address and the whole text",
+            format!("{line:?}"),
+        )
     }
 }
 
-/// What is wrong with a message may be told in the log, but not in the client's own bytes.
+/// Checks that the log lines about invalid messages contain none of their control characters.
 pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
     let server = bench.start(&["-v"])?;
-    let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX);
+    let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX_MSG_LEN);
     for bytes in [b"\x1b[31m\r\xff\0".as_slice(), too_long.as_bytes()] {
         let mut client = Client::connect(server.addr())?;
         client.try_send(bytes);
@@ -222,9 +229,11 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
     drop(unfinished);
     events::wait_for(&server, &left(addr))?;
     match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
-        Some(line) => {
-            fail("sent bad messages with escapes", "none in the log", format!("{line:?}"))
-        }
+        Some(line) => fail(
+            "sent invalid messages with control characters",
+            "no control character in the log",
+            format!("{line:?}"),
+        ),
         None => Ok(()),
     }
 }
@@ -238,19 +247,25 @@ pub(super) fn quiet(bench: &Bench) -> Result<()> {
 fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
     for _ in 0..3 {
         let mut client = Client::connect(server.addr())?;
-        bench.exchange(&mut client, "unheard-of")?;
+        bench.exchange(&mut client, "not in the log")?;
     }
     let mut bad = Client::connect(server.addr())?;
     bad.try_send(b"\xff\0");
     bad.recv_msgs_to_end()?;
-    // That a warning came through shows that this is a quiet log and not a dead one.
-    server.wait_for_log("a warning about bad text", |line| {
+    // The warning shows that this log is quiet and not broken.
+    server.wait_for_log("a warning about the message that is not UTF-8", |line| {
         events::is_warning(line) && line.contains(&bad.addr().to_string())
     })?;
-    match server.log().count(|line| line.contains("unheard-of") || line.contains("Connection from"))
+    match server
+        .log()
+        .count(|line| line.contains("not in the log") || line.contains("Connection from"))
     {
         0 => Ok(()),
-        n => fail(format!("sent messages, with {with}"), "no lines for them", n),
+        n => fail(
+            format!("sent messages, with {with}"),
+            "no log lines for them",
+            format!("{n} lines"),
+        ),
     }
 }
 
@@ -260,16 +275,16 @@ pub(super) fn rust_log(bench: &Bench) -> Result<()> {
     bench.misbehave(&off)?;
     match whole_log(off)?.len() {
         0 => Ok(()),
-        n => fail("ran with RUST_LOG=off", "no log", format!("{n} lines")),
+        n => fail("ran with RUST_LOG=off", "an empty log", format!("{n} lines")),
     }
 }
 
 /// Checks that an invalid filter causes one warning and is otherwise ignored.
-pub(super) fn rust_log_mistyped(bench: &Bench) -> Result<()> {
+pub(super) fn rust_log_invalid(bench: &Bench) -> Result<()> {
     for text in ["inof", "chat_poll=debgu", "warn,chat-poll", "=", "info\u{202e}"] {
         one_warning(bench, text, 1)?;
     }
-    // Unset, in a shell; and not tidily typed.
+    // The value that an unset shell variable has, and a valid one with spaces.
     one_warning(bench, "", 0)?;
     one_warning(bench, " info , ", 0)
 }
@@ -278,46 +293,46 @@ fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
     let server = bench.run(bench.launch(&[]).env("RUST_LOG", text))?;
     let client = Client::connect(server.addr())?;
     events::wait_for(&server, &came(client.addr()))?;
-    let tells = |line: &str| {
+    let is_it = |line: &str| {
         events::is_warning(line) && line.contains("RUST_LOG") && !line.contains(is_forbidden)
     };
-    match (server.log().count(tells), server.log().count(|line| line.contains("RUST_LOG"))) {
-        (told, all) if told == wanted && all == wanted => Ok(()),
+    match (server.log().count(is_it), server.log().count(|line| line.contains("RUST_LOG"))) {
+        (warned, all) if warned == wanted && all == wanted => Ok(()),
         _ => {
-            let expected = format!("{wanted} warnings about it");
+            let expected = format!("{wanted} warnings about RUST_LOG in the log");
             fail(format!("ran with RUST_LOG={text:?}"), expected, server.log())
         }
     }
 }
 
-/// Checks that many failures for one reason do not hide from the log a failure for another one.
-pub(super) fn each_reason_apart(bench: &Bench) -> Result<()> {
+/// Checks that the limit of lines for one reason does not hide a failure for another reason.
+pub(super) fn limit_for_each_reason(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    // More than the ten lines that a reason may have within a second.
+    // More than the ten lines that each reason may have in a second.
     for _ in 0..30 {
-        misbehaves(&server, b"\xff\0")?;
+        send_invalid(&server, b"\xff\0")?;
     }
-    let addr = misbehaves(&server, &vec![b'a'; super::protocol_errors::MAX + 1])?;
-    told_of(&server, addr, "a message that is too long, after many that are not UTF-8")?;
+    let addr = send_invalid(&server, &vec![b'a'; super::protocol_errors::MAX_MSG_LEN + 1])?;
+    expect_warning(&server, addr, "a message that is too long, after many that are not UTF-8")?;
     let client = bench.known_client(&server)?;
     let addr = client.addr();
     client.reset()?;
-    told_of(&server, addr, "a reset, after many protocol errors")
+    expect_warning(&server, addr, "a reset, after many protocol errors")
 }
 
-fn misbehaves(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
+fn send_invalid(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
     let mut client = Client::connect(server.addr())?;
     client.try_send(bytes);
     client.recv_msgs_to_end()?;
     Ok(client.addr())
 }
 
-fn told_of(server: &Server, addr: std::net::SocketAddr, what: &str) -> Result<()> {
+fn expect_warning(server: &Server, addr: std::net::SocketAddr, what: &str) -> Result<()> {
     let is_it = |line: &str| events::is_warning(line) && line.contains(&addr.to_string());
     server.wait_for_log(&format!("a warning about {what}"), is_it).map(drop)
 }
 
-/// All that a server has logged, to its end.
+/// Stops the server, and returns every line that it has logged.
 #[cfg(unix)]
 fn whole_log(mut server: Server) -> Result<Vec<String>> {
     server.signal(probe::server::Signal::TERM)?;
@@ -342,7 +357,7 @@ pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
     server.wait_for_log("a debug line about unfinished bytes", wanted).map(drop)
 }
 
-pub(super) fn broken_connection_told(bench: &Bench) -> Result<()> {
+pub(super) fn broken_connection_logged(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     for bytes in [&b"unfinished"[..], b""] {
         let mut client = bench.known_client(&server)?;
@@ -351,19 +366,25 @@ pub(super) fn broken_connection_told(bench: &Bench) -> Result<()> {
         let addr = client.addr();
         client.reset()?;
         events::wait_for(&server, &left(addr))?;
-        let tells = |line: &str| {
+        let is_reason = |line: &str| {
             let (_, why) = line.split_once(&format!("{addr}: ")).unwrap_or_default();
             !why.is_empty() && why != "hello"
         };
-        match server.log().count(tells) {
+        match server.log().count(is_reason) {
             1 => {}
-            n => return fail(format!("{addr} reset its connection"), "one line that says so", n),
+            n => {
+                return fail(
+                    format!("{addr} reset its connection"),
+                    "one log line with its address and the reason",
+                    format!("{n} lines"),
+                );
+            }
         }
     }
     Ok(())
 }
 
-/// What one says is logged once, however many hear it.
+/// Checks that a message is logged once, however many clients receive it.
 pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 5)?;
     room.say(2, "to all five")?;
@@ -371,8 +392,8 @@ pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
     events::expect_once(room.server.log(), &said(room.members[2].addr(), "to all five"))
 }
 
-/// What a server logs of a client besides is its own affair.
-fn comes_and_goes(bench: &Bench) -> Result<()> {
+/// Checks only the first and the last line about a client: a server may log more in between.
+fn connects_and_leaves(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let mut client = Client::connect(server.addr())?;
     bench.exchange(&mut client, "one message")?;
@@ -387,12 +408,16 @@ fn comes_and_goes(bench: &Bench) -> Result<()> {
     if is(about.first(), &came(addr)) && is(about.last(), &left(addr)) && counts == [1, 1] {
         return Ok(());
     }
-    let expected = format!("lines from `{}` to `{}`", came(addr), left(addr));
+    let expected = format!(
+        "lines about the client, the first `{}` and the last `{}`, each once",
+        came(addr),
+        left(addr)
+    );
     fail("served one client", expected, format!("{about:#?}"))
 }
 
-/// All but the line ends: in many protocols these end a text.
-fn in_one_line() -> String {
+/// Returns the control characters except newlines: in many protocols these end a text.
+fn controls_without_newlines() -> String {
     controls().replace(['\n', '\r'], "")
 }
 
@@ -406,28 +431,29 @@ fn garbage_escaped(bench: &Bench) -> Result<()> {
         events::wait_for(&server, &left(addr))?;
     }
     if let Some(bytes) = bench.text_in_log() {
-        let text = format!("begin {} end", in_one_line());
-        let addr = says(&server, &bytes(&text))?.to_string();
+        let text = format!("begin {} end", controls_without_newlines());
+        let addr = send_and_leave(&server, &bytes(&text))?.to_string();
         let is_it = |line: &str| {
             let (_, shown) = line.split_once("begin").unwrap_or_default();
             line.contains(&addr) && shown.contains("end") && shown.contains('\t')
         };
-        server.wait_for_log(&format!("{addr}, `begin`, a tab and `end` in one line"), is_it)?;
+        server.wait_for_log(&format!("one line with {addr}, `begin`, a tab and `end`"), is_it)?;
     }
     match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
         Some(bad) => {
-            let did = "sent all control characters";
-            fail(did, "none but a tab in the log", format!("{bad:?}"))
+            let did = "sent a message with all control characters";
+            fail(did, "no control character except the tab in the log", format!("{bad:?}"))
         }
         None => Ok(()),
     }
 }
 
-/// A client sends bytes, takes what comes, and is known to have left; gives its address.
-fn says(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
+/// Sends bytes, reads every answer, disconnects, and waits for the log line about that; returns the
+/// client's address.
+fn send_and_leave(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr> {
     let mut client = Client::connect(server.addr())?;
     client.send(bytes)?;
-    // A server may have ended the connection already.
+    // The server may have closed the connection already.
     let _ = client.half_close().and_then(|()| client.recv_bytes_to_end());
     let addr = client.addr();
     drop(client);
@@ -442,26 +468,31 @@ fn events_not_forged(bench: &Bench) -> Result<()> {
     let as_it_is: fn(&str) -> Vec<u8> = |text| text.as_bytes().to_vec();
     let bytes = bench.text_in_log().unwrap_or(as_it_is);
     for end in ["\n", "\r\n", "\r", "\u{85}", "\u{2028}"] {
-        says(&server, &bytes(&format!("innocent{end}{FORGED}{end}")))?;
+        send_and_leave(&server, &bytes(&format!("innocent{end}{FORGED}{end}")))?;
         if server.log().count(|line| line.trim() == FORGED) > 0 {
-            return fail(format!("said {FORGED:?} after {end:?}"), "no such line", server.log());
+            return fail(
+                format!("sent {FORGED:?} after {end:?} in a message"),
+                "no log line with that text alone",
+                server.log(),
+            );
         }
     }
     Ok(())
 }
 
-fn refusal_alone_told(bench: &Bench) -> Result<()> {
+fn only_refusal_logged(bench: &Bench) -> Result<()> {
     let limit = ["--max-clients", "1"];
     no_events(&bench.run(bench.launch(&limit).args(&["-q"]))?, "-q")?;
     no_events(&bench.run(bench.launch(&limit).env("RUST_LOG", "warn"))?, "RUST_LOG=warn")
 }
 
-/// That a refusal is told shows that this is a quiet log and not a dead one.
+/// Checks that the log has no line about a client that is served. The warning about a refused
+/// client shows that the log is quiet and not broken.
 fn no_events(server: &Server, with: &str) -> Result<()> {
     let inside = Client::connect(server.addr())?;
     let mut refused = Client::connect(server.addr())?;
     if !matches!(refused.recv_bytes_to_end()?.1, Received::Eof | Received::Reset) {
-        return fail(refused.transcript(), "to be refused", "a place");
+        return fail(refused.transcript(), "the connection is refused", "it is served");
     }
     let addr = refused.addr().to_string();
     server.wait_for_log("a warning about the refusal", |line| {
@@ -470,6 +501,10 @@ fn no_events(server: &Server, with: &str) -> Result<()> {
     let addr = inside.addr().to_string();
     match server.log().count(|line| line.contains(&addr) || line.contains("Connection from")) {
         0 => Ok(()),
-        n => fail(format!("came and spoke, with {with}"), "no lines for that", n),
+        n => fail(
+            format!("connected two clients, with {with}"),
+            "no log lines for the client that was not refused",
+            format!("{n} lines"),
+        ),
     }
 }

@@ -1,4 +1,4 @@
-//! The checks, a file for each theme: the functions, and their rows in the table.
+//! Defines the checks: each file has the functions for one subject, and their rows in the table.
 
 pub(crate) mod broken_connections;
 pub(crate) mod chat;

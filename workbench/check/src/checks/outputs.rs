@@ -1,4 +1,4 @@
-//! A log or a standard output that goes nowhere must not stop a server.
+//! Checks that a server continues if its log or its standard output cannot be written.
 
 #[cfg(target_os = "linux")]
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
@@ -41,9 +41,8 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Log,
         STAGES,
         stderr_closed,
-        "\
-    §1: Nor does the log: a stderr that is closed or whose reader has gone never stops or stalls \
-    a server.",
+        "§1: Nor does the log: a stderr that is closed, or whose reader has closed it, never \
+         stops or stalls a server.",
     )
     .others(Serves::OneAtATime),
     ours(
@@ -65,80 +64,101 @@ pub(crate) const ROWS: &[Check] = &[
     .others(Serves::OneAtATime),
 ];
 
-/// A few messages: what a broken outlet spoils, it spoils at once.
+/// How many messages are enough where an output fails: it fails at the first.
 #[cfg(unix)]
-const FEW: usize = 200;
+const FEW_MSGS: usize = 200;
 
-/// So many messages that no pipe holds their lines.
-const MANY: usize = 30_000;
+/// How many messages are enough to fill any pipe with their log lines.
+const MANY_MSGS: usize = 30_000;
 
 #[cfg(unix)]
 pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
-    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(OutputTo::Closed))?, FEW)?;
-    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(OutputTo::ReaderClosed))?, FEW)
+    serve_and_stop(
+        bench,
+        bench.run_unheard(bench.launch(&[]).stdout(OutputTo::Closed))?,
+        FEW_MSGS,
+    )?;
+    serve_and_stop(
+        bench,
+        bench.run_unheard(bench.launch(&[]).stdout(OutputTo::ReaderClosed))?,
+        FEW_MSGS,
+    )
 }
 
 #[cfg(unix)]
 pub(super) fn stderr_closed(bench: &Bench) -> Result<()> {
-    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(OutputTo::Closed))?, FEW)?;
-    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(OutputTo::ReaderClosed))?, FEW)?;
+    serve_and_stop(bench, bench.run(bench.launch(&["-v"]).stderr(OutputTo::Closed))?, FEW_MSGS)?;
+    serve_and_stop(
+        bench,
+        bench.run(bench.launch(&["-v"]).stderr(OutputTo::ReaderClosed))?,
+        FEW_MSGS,
+    )?;
     let both = bench.launch(&[]).stdout(OutputTo::Closed).stderr(OutputTo::Closed);
-    goes_on(bench, bench.run_unheard(both)?, FEW)
+    serve_and_stop(bench, bench.run_unheard(both)?, FEW_MSGS)
 }
 
 pub(super) fn stderr_unread(bench: &Bench) -> Result<()> {
-    goes_on(bench, bench.run(bench.launch(&[]).stderr(OutputTo::Unread))?, MANY)
+    serve_and_stop(bench, bench.run(bench.launch(&[]).stderr(OutputTo::Unread))?, MANY_MSGS)
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     let full = || OutputTo::File("/dev/full".into());
-    goes_on(bench, bench.run(bench.launch(&["-v"]).stderr(full()))?, FEW)?;
-    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(full()))?, FEW)?;
+    serve_and_stop(bench, bench.run(bench.launch(&["-v"]).stderr(full()))?, FEW_MSGS)?;
+    serve_and_stop(bench, bench.run_unheard(bench.launch(&[]).stdout(full()))?, FEW_MSGS)?;
     let both = bench.launch(&[]).stdout(full()).stderr(full());
-    goes_on(bench, bench.run_unheard(both)?, FEW)
+    serve_and_stop(bench, bench.run_unheard(both)?, FEW_MSGS)
 }
 
-/// A standard output that is full from the start, alone or with the log; and the line that says where
-/// the server listens comes when somebody reads after all.
+/// Checks that a server continues if its standard output is full from the start, alone or with the
+/// log; and that the line with its address arrives when the output is read later.
 #[cfg(target_os = "linux")]
 pub(super) fn stdout_full(bench: &Bench) -> Result<()> {
     let (_unread, full) = full_pipe()?;
-    goes_on(bench, bench.run_unheard(bench.launch(&[]).stdout(outlet(&full)))?, FEW)?;
-    let both = bench.launch(&[]).stdout(outlet(&full)).stderr(outlet(&full));
-    goes_on(bench, bench.run_unheard(both)?, FEW)?;
+    serve_and_stop(
+        bench,
+        bench.run_unheard(bench.launch(&[]).stdout(pipe_as_file(&full)))?,
+        FEW_MSGS,
+    )?;
+    let both = bench.launch(&[]).stdout(pipe_as_file(&full)).stderr(pipe_as_file(&full));
+    serve_and_stop(bench, bench.run_unheard(both)?, FEW_MSGS)?;
     let (reader, full) = full_pipe()?;
-    let server = bench.run_unheard(bench.launch(&[]).stdout(outlet(&full)))?;
+    let server = bench.run_unheard(bench.launch(&[]).stdout(pipe_as_file(&full)))?;
     bench.expect_works(&server)?;
     let line = format!("Listening on {}\n", server.addr());
-    let printed = read_what_comes(reader, line.as_bytes())?;
+    let printed = read_available(reader, line.as_bytes())?;
     if printed.ends_with(line.as_bytes()) {
         return Ok(());
     }
-    fail("read a full standard output at last", format!("{line:?}"), probe::wire::show(&printed))
+    fail(
+        "read a full standard output after the server had started",
+        format!("{line:?}"),
+        probe::wire::show(&printed),
+    )
 }
 
-/// A pipe that takes no more bytes.
+/// Returns a pipe that is full.
 #[cfg(target_os = "linux")]
 fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = std::io::pipe()?;
     rustix::io::ioctl_fionbio(&writer, true)?;
-    // The last bytes one by one: a pipe takes few bytes as a whole or not at all.
+    // The last bytes are written one by one: a pipe accepts a small write as a whole or not at all.
     for bytes in [&[b'x'; 4096][..], b"x"] {
         while (&writer).write(bytes).is_ok() {}
     }
     Ok((reader, writer))
 }
 
-/// Returns the pipe as a file, because one that is opened anew makes its writers wait.
+/// Returns the pipe as a file. Opening it creates a new, blocking description, in which writers
+/// wait for the reader.
 #[cfg(target_os = "linux")]
-fn outlet(pipe: &PipeWriter) -> OutputTo {
+fn pipe_as_file(pipe: &PipeWriter) -> OutputTo {
     OutputTo::File(format!("/proc/self/fd/{}", pipe.as_raw_fd()).into())
 }
 
-/// Reads until the end of the stream, or until the patience is over.
+/// Reads until the bytes end with `end`, or until the timeout.
 #[cfg(target_os = "linux")]
-fn read_what_comes(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
+fn read_available(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
     rustix::io::ioctl_fionbio(&reader, true)?;
     let mut bytes = Vec::new();
     probe::wait_until(probe::TIMEOUT, || match reader.read_to_end(&mut bytes) {
@@ -148,25 +168,26 @@ fn read_what_comes(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The server must serve so many messages, and others after a client's error, and end well.
-pub(super) fn goes_on(bench: &Bench, server: Server, messages: usize) -> Result<()> {
+/// Checks that the server serves this many messages, serves other clients after one client's error,
+/// and ends with exit code 0.
+pub(super) fn serve_and_stop(bench: &Bench, server: Server, messages: usize) -> Result<()> {
     let mut server = if bench.profile().is_chat() {
         let mut room = Room::around(bench, server, 2)?;
         room.pour(0, "filling the log", messages)?;
         room.server
     } else {
-        fill_the_log(bench, &server, messages)?;
+        fill_log(bench, &server, messages)?;
         server
     };
     bench.misbehave(&server)?;
     bench.expect_works(&server)?;
-    end_well(&mut server)
+    stop(&mut server)
 }
 
-/// An echo server takes one message a connection, so these are few and long.
+/// Sends messages to an echo server, which takes one a connection: so these are few and long.
 ///
-/// Of a protocol of its own, only the lines are known that tell of a client's coming and going.
-fn fill_the_log(bench: &Bench, server: &Server, messages: usize) -> Result<()> {
+/// In other protocols, only the lines for a client's connect and disconnect are known.
+fn fill_log(bench: &Bench, server: &Server, messages: usize) -> Result<()> {
     if bench.own().is_some() {
         return (0..messages / 30).try_for_each(|_| bench.expect_works(server));
     }
@@ -178,12 +199,14 @@ fn fill_the_log(bench: &Bench, server: &Server, messages: usize) -> Result<()> {
 }
 
 #[cfg(unix)]
-fn end_well(server: &mut Server) -> Result<()> {
+fn stop(server: &mut Server) -> Result<()> {
     server.signal(probe::server::Signal::TERM)?;
-    server.expect_exit("let the log go nowhere, then sent SIGTERM").map(drop)
+    server
+        .expect_exit("ran the server with an output that cannot be written, then sent SIGTERM")
+        .map(drop)
 }
 
 #[cfg(not(unix))]
-fn end_well(server: &mut Server) -> Result<()> {
+fn stop(server: &mut Server) -> Result<()> {
     server.expect_alive("let the log go nowhere")
 }

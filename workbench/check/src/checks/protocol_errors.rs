@@ -1,4 +1,4 @@
-//! How bytes become messages, whatever way the network cuts them.
+//! Checks how a server handles messages that are empty, too long, not UTF-8, or unfinished.
 
 use anyhow::Result;
 
@@ -24,38 +24,38 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Framing,
         STAGES,
         zero_bytes_only,
-        "§2: An empty message is ignored, and so are 300,000 of them.",
+        "§2: An empty message (two ␀ in a row) is ignored: here 300,000 of them.",
     ),
     ours(
         "framing-too-long",
         Theme::Framing,
         STAGES,
         too_long_refused,
-        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error: the log says \
-         which and from whom, and that client is disconnected.",
+        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error: the log names the \
+         error and the client's address, and that client is disconnected.",
     ),
     ours(
         "framing-no-end",
         Theme::Framing,
         STAGES,
         without_end_refused,
-        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, also while its ␀ \
-         has not come.",
+        "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, even before its ␀ has \
+         arrived.",
     ),
     ours(
         "framing-bad-utf8",
         Theme::Framing,
         STAGES,
         bad_utf8_refused,
-        "§2: A message that is not UTF-8 is a protocol error: the log says which and from \
-         whom, and that client is disconnected.",
+        "§2: A message that is not UTF-8 is a protocol error: the log names the error and the \
+         client's address, and that client is disconnected.",
     ),
     ours(
         "framing-good-before-bad",
         Theme::Framing,
         STAGES,
-        good_before_bad,
-        "§2: Whole messages that came before it in the same read still count.",
+        valid_before_invalid,
+        "§2: Whole messages that came before the bad one in the same read still count.",
     ),
     ours(
         "framing-any-cut",
@@ -68,9 +68,9 @@ pub(crate) const ROWS: &[Check] = &[
         "framing-reason-arrives",
         Theme::Framing,
         CHAT_STAGES,
-        reason_survives_a_talker,
-        "§2: A chat server first tells it why, in a message `server: …`, and closes so that \
-         the text arrives.",
+        reason_reaches_a_sender,
+        "§2: After a protocol error, a chat server first tells the client the reason, in a \
+         message `server: …`, and closes so that the text arrives.",
     ),
     ours(
         "framing-unfinished",
@@ -84,13 +84,12 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Framing,
         CHAT_STAGES,
         unfinished_dropped,
-        "§2: Bytes left without their ␀ when the client leaves are dropped (logged at \
-         `debug`).",
+        "§2: Bytes left without their ␀ when the client leaves are dropped (logged at `debug`).",
     ),
 ];
 
-/// The bytes that a message may have, without its zero byte (DESIGN.md, section 5).
-pub(super) const MAX: usize = 16 * 1024;
+/// The longest message, in bytes without its zero byte (DESIGN.md, section 5).
+pub(super) const MAX_MSG_LEN: usize = 16 * 1024;
 
 pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
@@ -107,7 +106,11 @@ pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
     events::wait_for(&server, &events::left(addr))?;
     match server.log().count(|line| line.contains(&addr.to_string())) {
         5 => Ok(()),
-        n => fail("sent three messages and four empty ones", "5 log lines about the client", n),
+        n => fail(
+            "sent three messages and four empty ones",
+            "5 log lines with the client's address",
+            format!("{n} lines in the log:\n{}", server.log()),
+        ),
     }
 }
 
@@ -115,12 +118,14 @@ pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let mut client = Client::connect(server.addr())?;
     client.send(&vec![0; 300_000])?;
-    bench.exchange(&mut client, "at last")
+    bench.exchange(&mut client, "after 300,000 empty messages")
 }
 
 pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    for text in ["x".repeat(MAX + 1), "é".repeat(MAX / 2) + "x", "x".repeat(1 << 20)] {
+    for text in
+        ["x".repeat(MAX_MSG_LEN + 1), "é".repeat(MAX_MSG_LEN / 2) + "x", "x".repeat(1 << 20)]
+    {
         refused(bench, &server, &prep_msg(&text), TOO_LONG)?;
     }
     bench.expect_works(&server)
@@ -128,7 +133,7 @@ pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
 
 pub(super) fn without_end_refused(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
-    for len in [MAX + 1, 1 << 20] {
+    for len in [MAX_MSG_LEN + 1, 1 << 20] {
         refused(bench, &server, &vec![b'x'; len], TOO_LONG)?;
     }
     bench.expect_works(&server)
@@ -144,19 +149,19 @@ pub(super) fn bad_utf8_refused(bench: &Bench) -> Result<()> {
     bench.expect_works(&server)
 }
 
-/// One of these words in the log says that a message was too long.
+/// The log line about a message that is too long must contain one of these words.
 const TOO_LONG: &[&str] = &["long", "16384", "16,384", "16 KiB"];
 
-/// One of these words in the log says that a message was not UTF-8.
+/// The log line about a message that is not UTF-8 must contain one of these words.
 const BAD_UTF8: &[&str] = &["UTF-8", "utf-8", "UTF8", "utf8"];
 
-/// The server must turn the client away for what it sent: a chat with a word why, an echo server
-/// without an answer; and say in the log whom and why.
+/// Checks that the server disconnects a client for these bytes, and logs its address and the
+/// reason: a chat sends the reason first, an echo server sends no answer.
 fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result<()> {
     let mut client = Client::connect(server.addr())?;
     client.try_send(bytes);
     if bench.profile().is_chat() {
-        expect_told(&mut client)?;
+        expect_reason(&mut client)?;
         client.expect_eof()?;
     } else {
         client.expect_closed()?;
@@ -170,28 +175,28 @@ fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result
         1 => Ok(()),
         n => fail(
             client.transcript(),
-            format!("one log line with {addr} and one of {why:?}"),
-            format!("{n} of\n{}", server.log()),
+            format!("one log line with {addr} and one of the words {why:?}"),
+            format!("{n} such lines in the log:\n{}", server.log()),
         ),
     }
 }
 
-/// The next message must be the server's own word.
-pub(super) fn expect_told(client: &mut Client) -> Result<()> {
+/// Expects a message `server: …` next, with a reason.
+pub(super) fn expect_reason(client: &mut Client) -> Result<()> {
     let frame = client.recv_msg()?;
     let is_reason = frame.strip_prefix(b"server: ").is_some_and(|why| !why.is_empty());
     if is_reason && str::from_utf8(&frame).is_ok() {
         return Ok(());
     }
-    fail(client.transcript(), "a message `server: …`", show(&frame))
+    fail(client.transcript(), "a message `server: …` with a reason", show(&frame))
 }
 
-pub(super) fn good_before_bad(bench: &Bench) -> Result<()> {
-    let too_long = [&vec![b'x'; MAX + 1][..], b"\0three\0"].concat();
+pub(super) fn valid_before_invalid(bench: &Bench) -> Result<()> {
+    let too_long = [&vec![b'x'; MAX_MSG_LEN + 1][..], b"\0three\0"].concat();
     for bad in [b"\xff\0three\0", &too_long[..]] {
         let bytes = [b"one\0two\0", bad].concat();
         if bench.profile().is_chat() {
-            good_before_bad_in_chat(bench, &bytes)?;
+            valid_before_invalid_in_chat(bench, &bytes)?;
         } else {
             let server = bench.start(&[])?;
             let mut client = Client::connect(server.addr())?;
@@ -202,16 +207,16 @@ pub(super) fn good_before_bad(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn good_before_bad_in_chat(bench: &Bench, bytes: &[u8]) -> Result<()> {
+fn valid_before_invalid_in_chat(bench: &Bench, bytes: &[u8]) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let addr = room.members[0].addr();
     room.members[0].try_send(bytes);
     room.hear(&said(addr, "one"))?;
     room.hear(&said(addr, "two"))?;
     let mut bad = room.members.remove(0);
-    expect_told(&mut bad)?;
+    expect_reason(&mut bad)?;
     bad.expect_eof()?;
-    room.say(0, "what comes after the bad one is not relayed")
+    room.say(0, "this is the next message that the others receive")
 }
 
 pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
@@ -219,10 +224,10 @@ pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
     let long = |len: usize| vec![b'x'; len];
     let streams = [
         b"good\0bad \xff here\0after\0".to_vec(),
-        [b"good\0", &long(MAX + 1)[..], b"\0after\0"].concat(),
+        [b"good\0", &long(MAX_MSG_LEN + 1)[..], b"\0after\0"].concat(),
         [&long(20_000)[..], b"\0"].concat(),
-        [b"\xff", &long(MAX)[..], b"\0"].concat(),
-        [&long(MAX - 1)[..], b"\xff\0"].concat(),
+        [b"\xff", &long(MAX_MSG_LEN)[..], b"\0"].concat(),
+        [&long(MAX_MSG_LEN - 1)[..], b"\xff\0"].concat(),
         b"\0good\0also good\0unfinish".to_vec(),
     ];
     streams.iter().try_for_each(|stream| same_for_all_cuts(bench, &server, stream))
@@ -230,25 +235,43 @@ pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
 
 fn same_for_all_cuts(bench: &Bench, server: &Server, stream: &[u8]) -> Result<()> {
     let len = stream.len();
-    let at = [1, 4, 5, 9, len / 2, MAX - 1, MAX, MAX + 1, MAX + 5, MAX + 6, len - 2, len - 1];
+    let at = [
+        1,
+        4,
+        5,
+        9,
+        len / 2,
+        MAX_MSG_LEN - 1,
+        MAX_MSG_LEN,
+        MAX_MSG_LEN + 1,
+        MAX_MSG_LEN + 5,
+        MAX_MSG_LEN + 6,
+        len - 2,
+        len - 1,
+    ];
     let mut at: Vec<_> = at.into_iter().filter(|at| (1..len).contains(at)).collect();
     at.sort_unstable();
     at.dedup();
-    let whole = heard_for(bench, server, stream, &[])?;
+    let whole = answers_to(bench, server, stream, &[])?;
     let mut cuts: Vec<_> = at.iter().map(|at| vec![*at]).collect();
     cuts.push(at);
     for cut in cuts {
-        let heard = heard_for(bench, server, stream, &cut)?;
-        if heard != whole {
-            let did = format!("sent {} cut at {cut:?}", show(stream));
-            return fail(did, format!("as if uncut: {whole:?}"), format!("{heard:?}"));
+        let received = answers_to(bench, server, stream, &cut)?;
+        if received != whole {
+            let did = format!("sent {} in pieces, cut at bytes {cut:?}", show(stream));
+            return fail(
+                did,
+                format!("the same answers as without cuts: {whole:?}"),
+                format!("{received:?}"),
+            );
         }
     }
     Ok(())
 }
 
-/// All that a client hears who sends the stream cut at these places and then closes its side.
-fn heard_for(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> Result<Vec<String>> {
+/// Returns every message that a client receives after it has sent the stream, cut at these places,
+/// and closed its sending side.
+fn answers_to(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> Result<Vec<String>> {
     let mut client = Client::connect(server.addr())?;
     let ends = cut.iter().copied().chain([stream.len()]);
     let mut begin = 0;
@@ -261,26 +284,28 @@ fn heard_for(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> Re
     let _ = client.half_close();
     let (frames, ending) = client.recv_msgs_to_end()?;
     if bench.profile().is_chat() && ending != Received::Eof {
-        return fail(client.transcript(), "the end of the stream", ending);
+        return fail(client.transcript(), "the end of the connection", ending);
     }
     let text = |frame: Vec<u8>| String::from_utf8_lossy(&frame).into_owned();
     let own = client.addr().to_string();
     Ok(frames.into_iter().map(|frame| text(frame).replace(&own, "ADDR")).collect())
 }
 
-/// A close with bytes unread would send a reset instead of the reason.
-pub(super) fn reason_survives_a_talker(bench: &Bench) -> Result<()> {
+/// Checks that the reason reaches a client that goes on sending: a close with unread bytes would
+/// send a reset, which discards the reason.
+pub(super) fn reason_reaches_a_sender(bench: &Bench) -> Result<()> {
     let server = bench.start(&[])?;
     let much = vec![b'y'; 8 << 20];
-    for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX + 1]] {
+    for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX_MSG_LEN + 1]] {
         let mut at_once = Client::connect(server.addr())?;
-        // No more than the kernel takes at once: a write that fails would hide a reset from the read.
+        // Not more than the kernel accepts at once: a write that fails would hide a reset from the
+        // read.
         at_once.try_send(&[&bad[..], &much[..300_000]].concat());
         let mut later = Client::connect(server.addr())?;
         later.send(&bad)?;
         later.try_send(&much);
         for client in [&mut at_once, &mut later] {
-            expect_told(client)?;
+            expect_reason(client)?;
             client.expect_eof()?;
         }
     }
@@ -300,8 +325,13 @@ pub(super) fn unfinished_dropped(bench: &Bench) -> Result<()> {
         let debug = |line: &str| line.contains("DEBUG") && line.contains(&addr.to_string());
         let lines = server.log().count(debug);
         if (lines > 0) != logged {
-            let expected = format!("a debug line about {addr}: {logged}");
-            return fail(client.transcript(), expected, format!("{lines} of\n{}", server.log()));
+            let expected =
+                format!("{} line about {addr}", if logged { "a DEBUG" } else { "no DEBUG" });
+            return fail(
+                client.transcript(),
+                expected,
+                format!("{lines} such lines in the log:\n{}", server.log()),
+            );
         }
     }
     Ok(())
@@ -316,5 +346,5 @@ pub(super) fn unfinished_not_relayed(bench: &Bench) -> Result<()> {
     let addr = leaver.addr();
     drop(leaver);
     events::wait_for(&room.server, &events::left(addr))?;
-    room.say(0, "nothing in between")
+    room.say(0, "this is the next message that the others receive")
 }

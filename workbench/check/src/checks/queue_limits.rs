@@ -1,4 +1,5 @@
-//! Clients that do not read: they are cut off, and nobody else notices.
+//! Checks that clients that do not read are disconnected without an effect on the others, and that
+//! clients that read are not.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -20,7 +21,7 @@ pub(crate) const ROWS: &[Check] = &[
         "slow-room-not-frozen",
         Theme::SlowReaders,
         CHAT_STAGES,
-        room_not_frozen,
+        others_do_not_wait,
         "§2: A client that does not keep up is disconnected, with a warning that says how \
          much was queued. No other client waits for it, ever; the server's memory stays \
          bounded.",
@@ -29,16 +30,16 @@ pub(crate) const ROWS: &[Check] = &[
         "slow-talker",
         Theme::SlowReaders,
         CHAT_STAGES,
-        talker_who_never_listens,
-        "§2: A client that does not keep up (its queue is full) is disconnected, however much \
-         it says itself.",
+        sender_that_never_reads,
+        "§2: A client that does not keep up (its queue is full) is disconnected, however much it \
+         sends itself.",
     ),
     ours(
         "slow-write-deadline",
         Theme::SlowReaders,
         CHAT_STAGES,
         write_deadline,
-        "§2: A client that took nothing for the write deadline is disconnected, with a \
+        "§2: A client that accepts no bytes until the write deadline is disconnected, with a \
          warning that says how much was queued.",
     ),
     ours(
@@ -53,22 +54,22 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::SlowReaders,
         CHAT_STAGES,
         one_letter_messages,
-        "§2: Nothing is lost while the receiver keeps up: 64 KiB of one-letter messages cut \
-         off nobody who reads.",
+        "§2: Nothing is lost while the receiver keeps up: 64 KiB of one-letter messages \
+         disconnect no client that reads.",
     ),
     ours(
         "slow-full-queue",
         Theme::SlowReaders,
         CHAT_STAGES,
         full_queue_not_slow,
-        "§2: Nothing is lost while the receiver keeps up: a megabyte at once cuts off nobody \
-         who reads.",
+        "§2: Nothing is lost while the receiver keeps up: a megabyte at once disconnects no \
+         client that reads.",
     ),
     ours(
         "slow-short-pause",
         Theme::SlowReaders,
         CHAT_STAGES,
-        short_pause_forgiven,
+        short_pause_allowed,
         "§2: A client that reads is never disconnected for a pause of less than a second.",
     ),
     #[cfg(unix)]
@@ -82,9 +83,10 @@ pub(crate) const ROWS: &[Check] = &[
     ),
 ];
 
-pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
-    /// What may wait for one client, many times over, and far less than what is said.
-    const GROWTH: u64 = 64 << 20;
+pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
+    /// How much memory may grow, in bytes: many times what may wait for one client, and far less
+    /// than what is sent.
+    const MAX_GROWTH: u64 = 64 << 20;
     let mut room = Room::open(bench, &[], 3)?;
     let mut silent = Vec::new();
     for _ in 0..3 {
@@ -96,79 +98,88 @@ pub(super) fn room_not_frozen(bench: &Bench) -> Result<()> {
     let before = room.server.usage().map_or(0, |figures| figures.resident_bytes);
     room.pour(0, &"x".repeat(4000), 5000)?;
     let grown = room.server.usage().map_or(0, |it| it.resident_bytes.saturating_sub(before));
-    if grown > GROWTH {
-        let expected = format!("memory grows by less than {GROWTH} bytes");
-        return fail("said 20 MB to 3 who read and 4 who do not", expected, grown);
+    if grown > MAX_GROWTH {
+        let expected = format!("memory grows by at most {MAX_GROWTH} bytes");
+        return fail(
+            "sent 20 MB while 3 clients read and 4 did not",
+            expected,
+            format!("{grown} bytes"),
+        );
     }
     for mut client in silent {
-        expect_cut_off(&room.server, client.addr())?;
+        expect_disconnected_as_slow(&room.server, client.addr())?;
         client.recv_msgs_to_end()?;
     }
-    room.say(1, "business as usual")
+    room.say(1, "the others continue")
 }
 
-/// The log must say that the client was cut off, once, and how much waited for it.
-fn expect_cut_off(server: &Server, addr: SocketAddr) -> Result<()> {
+/// Expects one warning that the client was disconnected, with the number of bytes that waited for
+/// it.
+fn expect_disconnected_as_slow(server: &Server, addr: SocketAddr) -> Result<()> {
     let about = |line: &str| events::is_warning(line) && line.contains(&addr.to_string());
     let what = format!("a warning about {addr} that says how much was queued");
     let line = server.wait_for_log(&what, about)?;
     events::wait_for(server, &events::left(addr))?;
     events::expect_once(server.log(), &events::left(addr))?;
-    // The limits let at least some kilobytes wait, whichever of them was met.
+    // At least some kilobytes wait before any limit is reached.
     if !events::numbers(&line).iter().any(|n| *n >= 1000) {
-        return fail("let a client not read", what, line);
+        return fail("connected a client that does not read", what, line);
     }
     match server.log().count(about) {
         1 => Ok(()),
-        n => fail("let a client not read", "one warning about it", format!("{n}")),
+        n => fail(
+            "connected a client that does not read",
+            "one warning about it",
+            format!("{n} warnings"),
+        ),
     }
 }
 
-/// A client that talks and does not even read itself.
-pub(super) fn talker_who_never_listens(bench: &Bench) -> Result<()> {
+/// Checks that a client that sends and reads nothing, not even its own messages, is disconnected.
+pub(super) fn sender_that_never_reads(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
-    let talker = room.join_narrow()?;
-    let (addr, server) = (talker.addr(), &room.server);
+    let sender = room.join_narrow()?;
+    let (addr, server) = (sender.addr(), &room.server);
     thread::scope(|scope| {
-        let hear = |member: &mut Client| hear_numbers(member, addr);
+        let receive = |member: &mut Client| expect_numbers(member, addr);
         let threads: Vec<_> =
-            room.members.iter_mut().map(|member| scope.spawn(move || hear(member))).collect();
-        let cut_off = talk_until_cut_off(server, talker);
-        // The others hear this last, whatever came of the talker.
+            room.members.iter_mut().map(|member| scope.spawn(move || receive(member))).collect();
+        let disconnected = send_until_disconnected(server, sender);
+        // This is the last message that the others receive, whatever happened to the sender.
         Client::connect(server.addr())?.send_msg("enough")?;
-        cut_off?;
+        disconnected?;
         threads
             .into_iter()
             .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
     })
 }
 
-fn talk_until_cut_off(server: &Server, mut talker: Client) -> Result<()> {
-    let (addr, begin) = (talker.addr(), Instant::now());
+fn send_until_disconnected(server: &Server, mut sender: Client) -> Result<()> {
+    let (addr, begin) = (sender.addr(), Instant::now());
     let mut numbers = 0..;
     wait_until(TIMEOUT, || {
         for i in numbers.by_ref().take(50) {
-            talker.try_send(&prep_msg(&format!("{i:6} {}", "y".repeat(1000))));
+            sender.try_send(&prep_msg(&format!("{i:6} {}", "y".repeat(1000))));
         }
         Ok(events::count(server.log(), &events::left(addr)) > 0)
     })?;
-    expect_cut_off(server, addr)?;
-    // Not because its bytes have grown old, for which it would have ten seconds.
+    expect_disconnected_as_slow(server, addr)?;
+    // The reason must not be the age of its bytes, for which the limit is 10 s.
     if begin.elapsed() < Duration::from_secs(9) {
         return Ok(());
     }
     let got = format!("after {:?}", begin.elapsed());
-    fail(talker.transcript(), "to be cut off when its queue is full", got)
+    fail(sender.transcript(), "disconnected when its queue is full, in less than 9 s", got)
 }
 
-/// What the talker said must come in order and without a gap, up to where it was cut off.
-fn hear_numbers(member: &mut Client, talker: SocketAddr) -> Result<()> {
+/// Expects the sender's messages in order and without a gap, up to its last one.
+fn expect_numbers(member: &mut Client, sender: SocketAddr) -> Result<()> {
     for i in 0.. {
         let frame = member.recv_msg()?;
         if frame.ends_with(b": enough") && i > 0 {
             return Ok(());
         }
-        let expected = said(talker, &format!("{i:6} "));
+        let expected = said(sender, &format!("{i:6} "));
         if !frame.starts_with(expected.as_bytes()) {
             return fail(member.transcript(), format!("{expected}…, or the end"), show(&frame));
         }
@@ -176,23 +187,27 @@ fn hear_numbers(member: &mut Client, talker: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Less than a full queue waits, but too long: ten seconds.
+/// Checks that a client is disconnected after 10 s although its queue is not full.
 pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let slow = room.join_narrow()?;
     let begin = Instant::now();
     room.pour(0, &"z".repeat(1000), 130)?;
     events::wait_for(&room.server, &events::left(slow.addr()))?;
-    expect_cut_off(&room.server, slow.addr())?;
-    // The client may wait for the whole time that is promised.
+    expect_disconnected_as_slow(&room.server, slow.addr())?;
+    // The client may use the whole time of the rule.
     if begin.elapsed() < Duration::from_secs(9) {
-        let got = format!("it was cut off after {:?}", begin.elapsed());
-        return fail("let 130 KB wait for a client", "10 s to take some of it", got);
+        let got = format!("it was disconnected after {:?}", begin.elapsed());
+        return fail(
+            "left 130 KB queued for a client",
+            "disconnected after 10 s, not earlier",
+            got,
+        );
     }
     room.say(1, "the others stay")
 }
 
-/// The 10 s are for those who take nothing: a client that reads late, but in time, gets all.
+/// Checks that a client that reads late, but within 10 s, receives every message.
 pub(super) fn late_reader_kept(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let addr = room.members[0].addr();
@@ -206,7 +221,8 @@ pub(super) fn late_reader_kept(bench: &Bench) -> Result<()> {
     room.say(2, "still here")
 }
 
-/// 64 KiB of one-letter messages become ten times as much with their prefixes.
+/// Checks that 64 KiB of one-letter messages, which become ten times as much with their prefixes,
+/// disconnect no client that reads.
 pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 32 * 1024;
     let mut room = Room::open(bench, &[], 6)?;
@@ -215,10 +231,13 @@ pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     let relay = said(addr, "x");
     let relay = relay.as_str();
     thread::scope(|scope| {
-        let hear_all =
+        let receive_all =
             |member: &mut Client| (0..MESSAGES).try_for_each(|_| member.expect_msg(relay));
-        let threads: Vec<_> =
-            room.members.iter_mut().map(|member| scope.spawn(move || hear_all(member))).collect();
+        let threads: Vec<_> = room
+            .members
+            .iter_mut()
+            .map(|member| scope.spawn(move || receive_all(member)))
+            .collect();
         threads
             .into_iter()
             .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
@@ -226,7 +245,7 @@ pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     room.say(3, "all still here")
 }
 
-/// Readers who have read all can be sent a full queue at once, as often as one likes.
+/// Checks that clients that have read everything can be sent a full queue at once, several times.
 pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 3)?;
     let text = "w".repeat(16_000);
@@ -238,11 +257,13 @@ pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a reader may pause for less than a second, however much waits for it meanwhile.
-pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
+/// Checks that a reader may pause for less than a second, however much is queued for it in that
+/// time.
+pub(super) fn short_pause_allowed(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 1500;
     const PAUSE: Duration = Duration::from_millis(300);
-    /// A server may cut off a reader that pauses for a second, so a pause of nearly that is not judged.
+    /// A server may disconnect a reader that pauses for 1 s, so the check does not judge a pause of
+    /// nearly 1 s.
     const SHORT: Duration = Duration::from_millis(900);
     const TRIES: usize = 10;
     let text = "p".repeat(1000);
@@ -263,15 +284,19 @@ pub(super) fn short_pause_forgiven(bench: &Bench) -> Result<()> {
             Err(_) => {} // the machine is busy, and the pause may have been too long
         }
     }
-    bail!("undecided: the machine is too busy for a short pause, in each of {TRIES} tries")
+    bail!(
+        "undecided: the machine is too busy to pause for less than {SHORT:?}, in each of {TRIES} \
+         tries"
+    )
 }
 
-/// Reports whether a client waited in vain, and was not cut off.
+/// Reports whether a client received nothing in time, and was not disconnected.
 fn is_timeout(err: &anyhow::Error) -> bool {
     err.downcast_ref::<Failure>().is_some_and(|failure| failure.is_timeout)
 }
 
-/// Checks that no client is late while the server is suspended, because it then offers them nothing.
+/// Checks that no client is disconnected for the time in which the server is suspended, because the
+/// server offers it no bytes then.
 #[cfg(unix)]
 pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
     /// Longer than any deadline of a server.

@@ -1,4 +1,4 @@
-//! Running out of threads, and of address space.
+//! Checks that a server survives a lack of threads, and of address space.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +20,8 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Limits,
         STAGES,
         few_threads_at_start,
-        "\
-    §1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or it \
-    serves.",
+        "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or \
+         it serves.",
     )
     .others(Serves::OneAtATime)
     .needs(Needs::OtherUser),
@@ -31,10 +30,9 @@ pub(crate) const ROWS: &[Check] = &[
         "limits-threads",
         Theme::Limits,
         SEVERAL_STAGES,
-        no_thread_for_many,
-        "\
-    §1: for what went wrong the address, what was being done, and why; at most 10 lines a \
-    second, with a count of those left out.",
+        threads_run_out,
+        "§1: for what went wrong the address, what was being done, and why; at most 10 lines a \
+         second, with a count of the lines left out.",
     )
     .others(Serves::Many)
     .needs(Needs::OtherUser),
@@ -44,29 +42,28 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Limits,
         SEVERAL_STAGES,
         little_address_space,
-        "\
-    §1: One client's failure is that client's alone: where there is no room for another client, \
-    the server and every other client go on.",
+        "§1: One client's failure is that client's alone: where there is no memory for another \
+         client, the server and every other client go on.",
     )
     .others(Serves::Many)
     .needs(Needs::AddressSpace),
 ];
 
 /// More threads than any server here needs, not counting those that run tasks.
-const ENOUGH: u64 = 6;
+const MAX_SERVER_THREADS: u64 = 6;
 
-/// The clients that come when there is no thread for another.
+/// How many clients connect when no thread is left for another.
 const CROWD: usize = 300;
 
-/// The clients that come where there is little address space, and the sizes of that, in MiB.
-const SQUEEZED: usize = 150;
-const SPACES: [u64; 6] = [40, 60, 90, 140, 220, 400];
+/// How many clients connect to a server with little address space, and how much it has, in MiB.
+const CLIENTS: usize = 150;
+const ADDRESS_SPACES: [u64; 6] = [40, 60, 90, 140, 220, 400];
 
-/// Returns a user ID that nobody else is using, because the limit counts all threads of a user.
+/// Returns a user ID that no other process uses, because the limit counts all threads of a user.
 fn new_user() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 1_000_000_000;
-    /// How many processes have users of their own, and how many each has.
+    /// How many processes have user IDs of their own, and how many IDs each process has.
     const PROCESSES: u32 = 250_000;
     const EACH: u32 = 10_000;
     let process = std::process::id() % PROCESSES;
@@ -75,24 +72,25 @@ fn new_user() -> u32 {
 
 fn most_threads() -> Result<u64> {
     let processors = std::thread::available_parallelism()?.get();
-    Ok(ENOUGH + u64::try_from(processors)?)
+    Ok(MAX_SERVER_THREADS + u64::try_from(processors)?)
 }
 
-/// Checks that a server with few threads either says why it cannot start, or goes on when clients come.
+/// Checks that a server with few threads either says why it cannot start, or continues when clients
+/// connect.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
         let launch = bench.launch(&["--port", "0"]).thread_limit(limit, new_user());
-        let did = format!("started the server where its user may have {limit} threads");
+        let did = format!("started the server as a user that may have {limit} threads");
         bench.did(did.clone());
         match start(bench, launch)? {
             None => {}
             Some(mut server) => {
-                bench.did(format!("{did}; then clients came"));
+                bench.did(format!("{did}; then 3 clients connected"));
                 // A runtime may start a thread only for the first client, and the server may then crash.
                 for _ in 0..3 {
                     let mut client = Client::connect(server.addr())?;
                     client.try_send(HELLO);
-                    end(&mut client)?;
+                    close(&mut client)?;
                 }
                 server.expect_running(&did)?;
             }
@@ -101,7 +99,7 @@ pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Starts the server; returns none if it said why it cannot.
+/// Starts the server; returns `None` if it says why it cannot start.
 fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
     let ended = match bench.run_or_end(launch)? {
         Ok(server) => return Ok(Some(server)),
@@ -111,25 +109,26 @@ fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
     if ended.status.code() == Some(1) && ended.stdout.is_empty() && reasons == 1 {
         return Ok(None);
     }
-    let expected = "`Listening on ADDR`, or exit code 1 and one line `Error: ` that says why";
+    let expected = "`Listening on ADDR`, or exit code 1 and one line `Error: ` with the reason";
     fail(bench.story().unwrap_or_default(), expected, ended)
 }
 
-/// What the protocols here answer, or end a connection for.
+/// Bytes that every protocol here answers, or ends a connection for.
 const HELLO: &[u8] = b"hello\0\r\n\r\n";
 
-/// Ends a connection that the server may have ended already; the server must end it, too.
-fn end(client: &mut Client) -> Result<()> {
+/// Half-closes a connection, which the server may have closed already, and expects the server's end
+/// of it.
+fn close(client: &mut Client) -> Result<()> {
     if client.half_close().is_ok() {
         client.recv_bytes_to_end()?;
     }
     Ok(())
 }
 
-/// Checks that the log says so where there is no thread (or process) for a client, and that the server
-/// goes on.
-pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
-    let did = format!("{CROWD} clients came where no thread could be made for them");
+/// Checks that the log reports a client for which no thread (or process) can be started, and that
+/// the server continues.
+pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
+    let did = format!("{CROWD} clients connected when no thread could be started for them");
     let mut server = start_with_log(bench)?;
     bench.did(did.clone());
     let begin = Instant::now();
@@ -146,13 +145,13 @@ pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
         return fail(did, format!("at most {most} warnings"), format!("{warnings:#?}"));
     }
     let addrs: Vec<_> = clients.iter().map(|client| client.addr().to_string()).collect();
-    let is_told = |line: &str| {
+    let names_client = |line: &str| {
         addrs.iter().any(|addr| line.contains(addr)) && line.contains("cannot start a ")
     };
     // EAGAIN, of clone(2).
-    let is_about_it = |line: &str| line.contains("os error 11)");
-    if let Some(bad) = warnings.iter().find(|line| is_about_it(line) && !is_told(line)) {
-        return fail(did, "warnings that say what cannot be started for which client", bad);
+    let is_about_thread = |line: &str| line.contains("os error 11)");
+    if let Some(bad) = warnings.iter().find(|line| is_about_thread(line) && !names_client(line)) {
+        return fail(did, "warnings `cannot start a …` with the address of a client", bad);
     }
     // A server with tasks keeps all its clients: they need no threads.
     let mut closed = 0;
@@ -162,15 +161,17 @@ pub(super) fn no_thread_for_many(bench: &Bench) -> Result<()> {
     }
     let has_threads = matches!(bench.profile(), Profile::EchoMulti | Profile::ChatThreads)
         || bench.own().is_some_and(|it| it.has_processes);
-    if (closed > 0 || has_threads) && !warnings.iter().any(|line| is_told(line)) {
-        let got = format!("none, and {closed} connections closed; the log\n{}", server.log());
+    if (closed > 0 || has_threads) && !warnings.iter().any(|line| names_client(line)) {
+        let got =
+            format!("no such warning, and {closed} connections closed; the log:\n{}", server.log());
         return fail(did, "a warning `cannot start a …` with the address of a client", got);
     }
     drop(clients);
-    server.expect_running("let threads run out")
+    server.expect_running("let the threads run out")
 }
 
-/// Starts the server with room for its own threads, and one more, which writes the log.
+/// Starts the server with a limit of one thread more than it needs to start: that thread writes the
+/// log.
 fn start_with_log(bench: &Bench) -> Result<Server> {
     let most = most_threads()?;
     for limit in 1..=most {
@@ -179,24 +180,30 @@ fn start_with_log(bench: &Bench) -> Result<Server> {
             return bench.run_as_given(launch(limit + 1));
         }
     }
-    fail(format!("allowed the server {most} threads"), "a start", "none")
+    fail(
+        format!("started the server as a user that may have up to {most} threads"),
+        "`Listening on ADDR`",
+        "it did not start",
+    )
 }
 
-/// Checks that clients are served or refused, and the server goes on, however little address space there is.
+/// Checks that clients are served or refused, and that the server continues, however little address
+/// space it has.
 pub(super) fn little_address_space(bench: &Bench) -> Result<()> {
-    for mib in SPACES {
-        let did = format!("{SQUEEZED} clients came where there are {mib} MiB of address space");
+    for mib in ADDRESS_SPACES {
+        let did =
+            format!("{CLIENTS} clients connected to a server with {mib} MiB of address space");
         bench.did(did.clone());
         let launch = bench.launch(&["--port", "0"]).address_space_limit(mib << 20);
         let Some(mut server) = start(bench, launch)? else { continue };
         let mut clients = Vec::new();
-        for _ in 0..SQUEEZED {
+        for _ in 0..CLIENTS {
             let mut client = Client::connect(server.addr())?;
             client.try_send(HELLO);
             clients.push(client);
         }
         for client in &mut clients {
-            end(client)?;
+            close(client)?;
         }
         server.expect_running(&did)?;
     }

@@ -1,4 +1,4 @@
-//! The server's end: SIGTERM.
+//! Checks how a server ends after SIGTERM.
 
 use std::time::Duration;
 
@@ -17,15 +17,16 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "term-delivers",
         theme: Theme::Leaving,
-        title: "SIGTERM: what is queued arrives",
-        rule: "At SIGTERM, a chat server delivers what is already queued, for at most 3 s.",
+        title: "SIGTERM: queued messages arrive",
+        rule: "At SIGTERM, a chat server delivers every message that is already queued, for at \
+               most 3 s.",
         needs: Needs::Process,
         after: &["slow-nobody-freezes", "frame-half-close"],
         hints: [
             "The server ends with messages still in its queues.",
-            "What SIGTERM does: if nobody handles it, it ends the process at once.",
-            "Handle SIGTERM: accept no more, read no more, write until the queues are empty or 3 s \
-             have passed, and end then.",
+            "The handler of SIGTERM: without one, the signal ends the process at once.",
+            "Handle SIGTERM: stop accepting, stop reading, write until the queues are empty or 3 \
+             s have passed, and then end.",
         ],
         read: "protocol.md#The server's own end",
         run: queued_arrives,
@@ -48,9 +49,9 @@ pub(crate) const ROWS: &[Check] = &[
             "party-before",
         ],
         hints: [
-            "SIGTERM is ignored, or something is left running that holds the port.",
-            "The handler of SIGTERM, and processes or threads that it does not know of.",
-            "At SIGTERM close the listener, end every worker and child process, and end.",
+            "The server ignores SIGTERM, or leaves a process or thread behind that holds the port.",
+            "The handler of SIGTERM, and processes or threads that it does not end.",
+            "At SIGTERM, close the listener, end every worker and child process, and then end.",
         ],
         read: "protocol.md#The server's own end",
         run: port_closes,
@@ -58,25 +59,29 @@ pub(crate) const ROWS: &[Check] = &[
     },
 ];
 
-/// How long a server may deliver, and what a busy machine adds to that.
+/// Returns how long a server may deliver, plus what a busy machine adds.
 fn at_most(bench: &Bench) -> Duration {
     Duration::from_secs(3) + bench.patience()
 }
 
-/// What waits for a client that does not read yet: more than the kernel takes of it.
-const QUEUED: usize = 120;
+/// How many messages of 1 KB are queued for a client that does not read yet: more than the kernel
+/// holds.
+const QUEUED_MSGS: usize = 120;
 
 pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     let mut room = Room::of(bench, 2)?;
     let late = room.join_narrow()?;
     let text = "q".repeat(1000);
-    room.pour(0, &text, QUEUED - 1)?;
-    // Once this is heard, whatever came before it is queued for everybody.
+    room.pour(0, &text, QUEUED_MSGS - 1)?;
+    // When the others have received this, every message before it is queued for all clients.
     room.say(0, &text)?;
-    bench.did(format!("{QUEUED} KB waited for C, who did not read yet; SIGTERM; then C read"));
+    bench.did(format!(
+        "{QUEUED_MSGS} KB were queued for C, which did not read yet; the server received SIGTERM; \
+         then C read"
+    ));
     late.note("(SIGTERM to the server)");
     room.server.signal(Signal::TERM)?;
-    // A server that does not care for its queues has time to end, and one that does, enough to send.
+    // This is enough time for a server to end if it drops its queues, or to send them.
     room.server.wait(Duration::from_secs(1))?;
     late.enlarge_recv_buffer()?;
     let relay = bench.said(room.members[0].addr(), &text).into_bytes();
@@ -85,18 +90,18 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
 }
 
 fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
-    for i in 0..QUEUED {
+    for i in 0..QUEUED_MSGS {
         match late.recv(late.timeout())? {
             Received::Msg(frame) if frame == relay => {}
             other => {
-                let expected = format!("all {QUEUED} messages, then the end");
+                let expected = format!("all {QUEUED_MSGS} messages, then the end");
                 let came = format!("{i} messages, then {other}");
                 return fail(late.transcript(), expected, came);
             }
         }
     }
     match late.recv(late.timeout())? {
-        // That the end comes, too, is the next check's.
+        // The next check expects the end.
         Received::Eof | Received::Reset | Received::Timeout => Ok(()),
         other @ Received::Msg(_) => {
             Err(late.failure(Description::text("the end of the connection"), other))
@@ -109,7 +114,7 @@ pub(super) fn port_closes(bench: &Bench) -> Result<()> {
     let mut silent = bench.connect(&server)?;
     silent.send(&bench.unfinished())?;
     wait_until_read(&silent)?;
-    bench.did("A was connected, amid a message; SIGTERM");
+    bench.did("A was connected, in the middle of a message; the server received SIGTERM");
     silent.note("(SIGTERM to the server)");
     server.signal(Signal::TERM)?;
     let ended = server.wait(at_most(bench))?.is_some();
@@ -135,7 +140,7 @@ fn is_open(server: &Server) -> bool {
     }
 }
 
-/// Whoever was connected must not be left to wait.
+/// Expects the end of the connection of a client that was connected.
 fn expect_end(bench: &Bench, mut client: Client) -> Result<()> {
     let ended = wait_until(bench.patience(), || {
         Ok(matches!(client.recv(bench.patience())?, Received::Eof | Received::Reset))

@@ -1,4 +1,4 @@
-//! Clients that do not read.
+//! Checks how a chat handles clients that do not read.
 
 use anyhow::{Context, Result};
 
@@ -14,14 +14,15 @@ pub(crate) const ROWS: &[Check] = &[
         id: "slow-pause",
         theme: Theme::SlowReaders,
         title: "a client that pauses",
-        rule: "What a client has not read yet waits for it: all of it arrives when it reads on.",
+        rule: "Messages that a client has not read yet wait for it: all of them arrive when it \
+               reads again.",
         after: &["chat-sender-order"],
         hints: [
-            "What a socket does not take at once is lost, or is never sent.",
-            "What the call that writes returns: how much of the bytes it took, or that it took none \
-             now. What is done with the rest?",
-            "Keep the rest at the head of the client's queue, and send it when the socket can be \
-             written again; or write in a thread of the client's own, with a call that waits.",
+            "Bytes that the socket does not accept at once are lost, or are never sent.",
+            "The result of the call that writes: it reports how many bytes were accepted, or that \
+             none were. What happens to the rest?",
+            "Keep the rest at the front of the client's queue, and send it when the socket is \
+             writable again; or write in a thread for each client, with a blocking call.",
         ],
         read: "protocol.md#Slow consumers",
         run: pause,
@@ -30,33 +31,34 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "slow-nobody-freezes",
         theme: Theme::SlowReaders,
-        title: "nobody freezes",
-        rule: "No client waits for one that does not read, ever.",
+        title: "no client waits for one that does not read",
+        rule: "No client ever waits for another that does not read.",
         after: &["chat-everyone", "frame-long", "reset-any-moment", "frame-one-write"],
         hints: [
-            "The server writes to a client that does not read, waits there, and with it waits the \
-             room.",
-            "What blocks when the receiver's buffers are full, and what is held meanwhile (a lock, \
-             the one loop).",
-            "Only put messages into a queue for each client; a thread for each, or write readiness, \
-             empties it.",
+            "The server writes to a client that does not read and blocks there, so that all other \
+             clients wait too.",
+            "Which call blocks when the receiver's buffers are full, and what is held at that \
+             moment (a lock, the only loop)?",
+            "Only add messages to a queue for each client. A thread for each client, or a loop \
+             that waits for write readiness, empties the queue.",
         ],
         read: "protocol.md#Slow consumers",
-        run: nobody_freezes,
+        run: others_do_not_wait,
         ..CHAT_ROW
     },
     Check {
         id: "slow-memory",
         theme: Theme::SlowReaders,
         title: "memory stays bounded",
-        rule: "A client that does not keep up is disconnected, and memory stays bounded.",
+        rule: "A client that does not keep up is disconnected, and the server's memory stays \
+               bounded.",
         needs: Needs::Figures,
         after: &["slow-nobody-freezes"],
         hints: [
-            "The queue of a client that does not read grows without bound.",
-            "The queue of a client: who looks at how much is in it?",
-            "Bound it (256 KiB, say); a client whose queue is full although the kernel takes nothing \
-             more is disconnected.",
+            "The queue of a client that does not read grows without limit.",
+            "The queue of a client: where is its size checked?",
+            "Limit the queue (to 256 KiB, for example). Disconnect a client whose queue is full \
+             while the kernel accepts no more bytes for it.",
         ],
         read: "protocol.md#Slow consumers",
         run: memory_bounded,
@@ -64,7 +66,7 @@ pub(crate) const ROWS: &[Check] = &[
     },
 ];
 
-/// What is said while some do not read, in messages of so many bytes.
+/// The length of the messages that are sent while some clients do not read, in bytes.
 const TEXT_BYTES: usize = 4000;
 const MIB: usize = 1 << 20;
 
@@ -72,74 +74,77 @@ fn text() -> String {
     "z".repeat(TEXT_BYTES)
 }
 
-/// A room with two who read, and two who are there and never do.
+/// Starts a chat with two clients that read, and two that never do.
 fn room_with_silent(bench: &Bench) -> Result<(Room<'_>, Vec<Client>)> {
     let mut room = Room::of(bench, 2)?;
     let silent = vec![room.join_narrow()?, room.join_narrow()?];
     Ok((room, silent))
 }
 
-/// Alone in the room, so that a server that waits for it makes nobody else wait.
+/// Checks that a client receives messages that it has not read at once. It is alone in the chat, so
+/// that a server that waits for it delays no other client.
 pub(super) fn pause(bench: &Bench) -> Result<()> {
     let server = bench.serve()?;
-    let mut client = pausing(bench, &server)?;
-    bench.did("A sent 120 messages of 1 KB, and read the answers only then");
+    let mut client = client_with_unread(bench, &server)?;
+    bench.did("A sent 120 messages of 1 KB, and only then read the answers");
     client.enlarge_recv_buffer()?;
-    (0..PAUSED).try_for_each(|i| bench.expect_own(&mut client, &numbered(i)))
+    (0..UNREAD_MSGS).try_for_each(|i| bench.expect_own(&mut client, &numbered(i)))
 }
 
-/// How many messages of 1 KB wait for one who pauses: more than the kernel takes of them.
-pub(super) const PAUSED: usize = 120;
+/// How many messages of 1 KB a client leaves unread: more than the kernel holds.
+pub(super) const UNREAD_MSGS: usize = 120;
 
-/// A client that has said so much, and has read none of the answers yet.
-pub(super) fn pausing(bench: &Bench, server: &Server) -> Result<Client> {
+/// Connects a client that sends this many messages and has not read the answers yet.
+pub(super) fn client_with_unread(bench: &Bench, server: &Server) -> Result<Client> {
     let mut client = bench.connect_narrow(server)?;
-    bench.did("A sent 120 messages of 1 KB, and did not read meanwhile");
-    for i in 0..PAUSED {
+    bench.did("A sent 120 messages of 1 KB, and did not read the answers yet");
+    for i in 0..UNREAD_MSGS {
         client.send_msg(&numbered(i))?;
     }
-    // A server that waits for this client to read may read on only then: that is another check's.
+    // A server that waits for this client to read does not read on before: another check is about
+    // that.
     _ = wait_until_read(&client);
     Ok(client)
 }
 
-/// What it says.
+/// Returns the text of one of these messages.
 pub(super) fn numbered(i: usize) -> String {
     format!("number {i} {}", "q".repeat(1000))
 }
 
-pub(super) fn nobody_freezes(bench: &Bench) -> Result<()> {
+pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
     let (mut room, silent) = room_with_silent(bench)?;
-    bench.did("C and D were in the room and never read; A said 8 MB, and A and B listened");
+    bench.did("C and D were connected and never read; A sent 8 MB, which A and B must receive");
     room.pour(0, &text(), 8 * MIB / TEXT_BYTES)?;
-    bench.did("C and D were in the room and never read; after 8 MB of A's, B spoke");
+    bench.did("C and D were connected and never read; after A's 8 MB, B sent a message");
     room.say(1, "not frozen")?;
     drop(silent);
     room.say(0, "and not when they leave")
 }
 
 pub(super) fn memory_bounded(bench: &Bench) -> Result<()> {
-    /// What is poured past them at first, until all that can be queued is, and then each time.
-    const POURED: usize = 16 * MIB;
+    /// How many bytes are sent at first, until the queues are full, and then each time.
+    const BYTES_SENT: usize = 16 * MIB;
     let (mut room, _silent) = room_with_silent(bench)?;
-    bench.did("C and D were in the room and never read; A said 16 MB, again and again");
+    bench.did("C and D were connected and never read; A sent 16 MB up to 7 times");
     let resident = |room: &Room<'_>| {
-        let figures = room.server.usage().context("the system does not tell about the server")?;
+        let figures =
+            room.server.usage().context("the system does not report what the server uses")?;
         anyhow::Ok(usize::try_from(figures.resident_bytes)?)
     };
-    room.pour(0, &text(), POURED / TEXT_BYTES)?;
+    room.pour(0, &text(), BYTES_SENT / TEXT_BYTES)?;
     let first = resident(&room)?;
     let mut before = first;
     for _ in 0..6 {
-        room.pour(0, &text(), POURED / TEXT_BYTES)?;
+        room.pour(0, &text(), BYTES_SENT / TEXT_BYTES)?;
         let now = resident(&room)?;
-        // A heap that is collected now and then grows for a while; a queue without bound, each time.
-        if now.saturating_sub(before) < POURED / 2 {
+        // A garbage-collected heap grows for a while; a queue without a limit grows every time.
+        if now.saturating_sub(before) < BYTES_SENT / 2 {
             return Ok(());
         }
         before = now;
     }
     let mib = |bytes: usize| bytes / MIB;
-    let got = format!("it grew each time: from {} MiB to {} MiB", mib(first), mib(before));
-    fail("", "memory stops growing, whatever C and D have not read", got)
+    let got = format!("it grew every time, from {} MiB to {} MiB", mib(first), mib(before));
+    fail("", "memory stops growing, however much C and D have not read", got)
 }

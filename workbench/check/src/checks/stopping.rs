@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: what is queued is delivered, and the server is gone in time.
+//! Checks that after SIGINT or SIGTERM a server delivers what is queued and ends in time.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -40,8 +40,8 @@ pub(crate) const ROWS: &[Check] = &[
         "stop-members-see-end",
         Theme::Leaving,
         CHAT_STAGES,
-        members_see_the_end,
-        "§1: SIGINT, SIGTERM: then close every connection, in good order.",
+        clients_get_the_end,
+        "§1: SIGINT, SIGTERM: then close every connection, with an end and not with a reset.",
     ),
     #[cfg(unix)]
     ours(
@@ -49,8 +49,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Leaving,
         STAGES,
         port_is_free,
-        "§1: SIGINT, SIGTERM: stop accepting; a server can be started on the port again at \
-         once.",
+        "§1: SIGINT, SIGTERM: stop accepting; a server can be started on the port again at once.",
     )
     .others(Serves::OneAtATime),
     #[cfg(unix)]
@@ -58,8 +57,8 @@ pub(crate) const ROWS: &[Check] = &[
         "stop-unfinished",
         Theme::Leaving,
         STAGES,
-        unfinished_frame_holds_nothing,
-        "§1: SIGINT, SIGTERM: no longer than needed; an unfinished message needs nothing.",
+        unfinished_msg_delays_nothing,
+        "§1: SIGINT, SIGTERM: no longer than needed: an unfinished message does not delay the end.",
     )
     .others(Serves::One),
     #[cfg(unix)]
@@ -75,7 +74,7 @@ pub(crate) const ROWS: &[Check] = &[
         "stop-non-reader",
         Theme::Leaving,
         CHAT_STAGES,
-        non_reader_cannot_hold,
+        non_reader_delays_3_s,
         "§1: delivers what is already queued, for at most 3 s.",
     ),
     #[cfg(unix)]
@@ -83,7 +82,7 @@ pub(crate) const ROWS: &[Check] = &[
         "stop-no-newcomers",
         Theme::Leaving,
         CHAT_STAGES,
-        no_newcomers,
+        no_new_clients,
         "§1: SIGINT, SIGTERM: stop accepting.",
     ),
     #[cfg(unix)]
@@ -99,8 +98,8 @@ pub(crate) const ROWS: &[Check] = &[
         "stop-rests",
         Theme::Leaving,
         CHAT_STAGES,
-        rests_meanwhile,
-        "§1: SIGINT, SIGTERM: then close every connection; the processor is nobody's meanwhile.",
+        idle_while_clients_stay,
+        "§1: SIGINT, SIGTERM: then close every connection; until then, the server does not spin.",
     )
     .others(Serves::Many)
     .needs(Needs::Figures),
@@ -109,8 +108,8 @@ pub(crate) const ROWS: &[Check] = &[
         "stop-conversation",
         Theme::Leaving,
         STAGES,
-        amid_a_conversation,
-        "§1: SIGINT, SIGTERM: for at most 3 s, whatever the clients go on saying.",
+        clients_that_keep_sending,
+        "§1: SIGINT, SIGTERM: for at most 3 s, even if the clients continue to send.",
     )
     .others(Serves::One),
     #[cfg(unix)]
@@ -125,23 +124,24 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 /// Clearly less than the 3 s for which a server may wait for its clients.
-const PROMPT: Duration = Duration::from_millis(2500);
+const MAX_PROMPT: Duration = Duration::from_millis(2500);
 
-/// Clearly more than these 3 s, and less than for ever.
-const AT_MOST: Duration = Duration::from_secs(6);
+/// Clearly more than these 3 s, but not unlimited.
+const MAX_DRAIN: Duration = Duration::from_secs(6);
 
-/// A busy machine may make one try late; a server that waits without need is late every time.
+/// Checks that one of three tries ends promptly: a busy machine may make one late, but a server
+/// that waits without need is late every time.
 fn promptly(mut try_once: impl FnMut() -> Result<Duration>) -> Result<()> {
     let mut took = Vec::new();
     for _ in 0..3 {
         took.push(try_once()?);
-        if took.iter().any(|it| *it < PROMPT) {
+        if took.iter().any(|it| *it < MAX_PROMPT) {
             return Ok(());
         }
     }
     fail(
-        "stopped a server for which nobody waits",
-        format!("an end in {PROMPT:?}"),
+        "stopped a server that has no reason to wait",
+        format!("an end within {MAX_PROMPT:?} in one of 3 tries"),
         format!("{took:?}"),
     )
 }
@@ -174,12 +174,12 @@ pub(super) fn with_silent_clients(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// The connection must have an end; in a chat, what others said may come before.
+/// Expects the end of the connection; in a chat, messages of other clients may come before it.
 fn expect_ended(client: &mut Client) -> Result<()> {
     client.recv_msgs_to_end().map(drop)
 }
 
-pub(super) fn members_see_the_end(bench: &Bench) -> Result<()> {
+pub(super) fn clients_get_the_end(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 3)?;
     room.server.signal(Signal::TERM)?;
     room.members.iter_mut().try_for_each(Client::expect_eof)?;
@@ -194,38 +194,42 @@ pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
     server.signal(Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
     if TcpStream::connect(server.addr()).is_ok() {
-        return fail("connected after the end", "to be refused", "a connection");
+        return fail(
+            "connected to the port after the server's end",
+            "the connection is refused",
+            "a connection",
+        );
     }
-    // Started again at once, although connections of the first linger.
+    // A server is started on the port again at once, although connections of the first one linger.
     bench.expect_works(&bench.run_as_given(launch())?)
 }
 
-pub(super) fn unfinished_frame_holds_nothing(bench: &Bench) -> Result<()> {
+pub(super) fn unfinished_msg_delays_nothing(bench: &Bench) -> Result<()> {
     promptly(|| {
         let mut server = bench.start(&[])?;
         let mut client = bench.known_client(&server)?;
         client.send(b"unfinished")?;
         crate::bench::wait_until_read(&client)?;
         server.signal(Signal::TERM)?;
-        server.expect_exit("sent SIGTERM amid a message")
+        server.expect_exit("sent SIGTERM while a client was in the middle of a message")
     })
 }
 
-/// What waits in the server's own queue for a client that does not read yet.
-const POURED: usize = 180;
+/// How many messages of 1 KB wait in the server's queue for a client that does not read yet.
+const QUEUED_MSGS: usize = 180;
 
 fn with_much_queued(bench: &Bench) -> Result<(Room<'_>, Client, String)> {
     let mut room = Room::open(bench, &[], 2)?;
     let late = room.join_narrow()?;
     let text = "q".repeat(1000);
-    room.pour(0, &text, POURED - 1)?;
-    // Once this is heard, whatever came before it is queued for everybody.
+    room.pour(0, &text, QUEUED_MSGS - 1)?;
+    // When the others have received this, every message before it is queued for all clients.
     room.say(0, &text)?;
     let relay = said(room.members[0].addr(), &text);
     Ok((room, late, relay))
 }
 
-/// Even megabytes, where the kernel has room for them, arrive after the end.
+/// Checks that even megabytes, if the kernel has room for them, arrive after the server's end.
 pub(super) fn megabytes_are_delivered(bench: &Bench) -> Result<()> {
     let mut room = Room::open(bench, &[], 2)?;
     let late = Client::connect(room.server.addr())?;
@@ -238,36 +242,41 @@ pub(super) fn megabytes_are_delivered(bench: &Bench) -> Result<()> {
     room.say(0, &text)?;
     room.server.signal(Signal::TERM)?;
     expect_delivered(&mut late, &said(room.members[0].addr(), &text), 150)?;
-    room.server.expect_exit("sent SIGTERM with megabytes on the way").map(drop)
+    room.server.expect_exit("sent SIGTERM while megabytes were on the way").map(drop)
 }
 
-pub(super) fn non_reader_cannot_hold(bench: &Bench) -> Result<()> {
+pub(super) fn non_reader_delays_3_s(bench: &Bench) -> Result<()> {
     let (mut room, _never, _) = with_much_queued(bench)?;
     let begin = Instant::now();
     room.server.signal(Signal::TERM)?;
-    room.server.expect_exit("sent SIGTERM with much queued for one that never reads")?;
+    room.server
+        .expect_exit("sent SIGTERM while 180 KB were queued for a client that never reads")?;
     let took = begin.elapsed();
     let (_, log) = room.server.output_lines()?;
     if let Some(line) = log.iter().find(|line| line.contains("panicked")) {
-        return fail("sent SIGTERM, with one that never reads", "no panic in the log", line);
+        return fail("sent SIGTERM while a client never read", "no panic in the log", line);
     }
-    if took < AT_MOST {
+    if took < MAX_DRAIN {
         return Ok(());
     }
-    fail("sent SIGTERM, with one that never reads", "an end after 3 s", format!("{took:?}"))
+    fail("sent SIGTERM while a client never read", "an end after 3 s", format!("{took:?}"))
 }
 
-pub(super) fn no_newcomers(bench: &Bench) -> Result<()> {
+pub(super) fn no_new_clients(bench: &Bench) -> Result<()> {
     let (room, _never, _) = with_much_queued(bench)?;
     room.server.signal(Signal::TERM)?;
-    let shut = wait_until(Duration::from_secs(2), || Ok(!is_served(&room.server)))?;
+    let shut = wait_until(Duration::from_secs(2), || Ok(!is_answered(&room.server)))?;
     if shut {
         return Ok(());
     }
-    fail("came after SIGTERM", "not to be served", "an answer, for two seconds")
+    fail(
+        "connected after SIGTERM",
+        "no answer 2 s after SIGTERM",
+        "an answer to each message in these 2 s",
+    )
 }
 
-fn is_served(server: &Server) -> bool {
+fn is_answered(server: &Server) -> bool {
     let Ok(mut client) = Client::connect(server.addr()) else {
         return false;
     };
@@ -282,16 +291,21 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
             let begin = Instant::now();
             room.server.signal(first)?;
             room.server.signal(second)?;
-            // How it ends is its own affair, as long as it does.
+            // The exit status does not matter, as long as it ends.
             let ended = room.server.wait(probe::TIMEOUT)?;
             let took = begin.elapsed();
-            if ended.is_some() { Ok(took) } else { fail("sent two signals", "an end", "none") }
+            if ended.is_some() {
+                Ok(took)
+            } else {
+                fail("sent two signals", "an end", "it still runs")
+            }
         })?;
     }
     Ok(())
 }
 
-/// Two signals, for clients that could hold the server where there are such.
+/// Checks that a second signal ends the server, with clients that could delay its end where there
+/// are any.
 pub(super) fn two_signals(bench: &Bench) -> Result<()> {
     promptly(|| {
         let mut server = bench.start(&[])?;
@@ -303,20 +317,20 @@ pub(super) fn two_signals(bench: &Bench) -> Result<()> {
         let begin = Instant::now();
         server.signal(Signal::TERM)?;
         if held_by.is_some() {
-            server.expect_running("sent one signal, with clients that hold the server")?;
+            server.expect_running("sent one signal while clients delayed the end")?;
         }
         server.signal(Signal::INT)?;
         match server.wait(probe::TIMEOUT)? {
             Some(_) => Ok(begin.elapsed()),
-            None => fail("sent two signals", "an end", "none"),
+            None => fail("sent two signals", "an end", "it still runs"),
         }
     })
 }
 
-/// While clients that stay are waited for, the server rests.
-pub(super) fn rests_meanwhile(bench: &Bench) -> Result<()> {
-    /// What ending may cost; a loop that does not rest takes several times that.
-    const END_COSTS: Duration = Duration::from_millis(150);
+/// Checks that the server is idle while it waits for clients that stay connected.
+pub(super) fn idle_while_clients_stay(bench: &Bench) -> Result<()> {
+    /// The processor time that ending may cost; a loop that spins takes several times that.
+    const MAX_CPU: Duration = Duration::from_millis(150);
     let mut server = bench.start(&[])?;
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -330,35 +344,39 @@ pub(super) fn rests_meanwhile(bench: &Bench) -> Result<()> {
         used = used.max(cpu(&server).saturating_sub(before));
         Ok(server.wait(Duration::ZERO)?.is_some())
     })?;
-    let did = "sent SIGTERM with clients that stay";
-    match (ended, used < END_COSTS) {
+    let did = "sent SIGTERM while clients stayed connected";
+    match (ended, used < MAX_CPU) {
         (true, true) => Ok(()),
         (true, false) => {
-            let expected = format!("less than {END_COSTS:?} of processor time until the end");
+            let expected = format!("less than {MAX_CPU:?} of processor time until the end");
             fail(did, expected, format!("{used:?}"))
         }
-        (false, _) => fail(did, "an end", "none"),
+        (false, _) => fail(did, "an end", "it still runs"),
     }
 }
 
-/// Clients that keep talking do not keep the server.
-pub(super) fn amid_a_conversation(bench: &Bench) -> Result<()> {
+/// Checks that clients that continue to send do not delay the server's end.
+pub(super) fn clients_that_keep_sending(bench: &Bench) -> Result<()> {
     let mut server = bench.start(&[])?;
     let mut clients = Vec::new();
     for _ in 0..5 {
         clients.push(Client::connect(server.addr())?);
     }
     for client in &mut clients {
-        client.send(&b"talking on and on\0".repeat(100))?;
+        client.send(&b"another message\0".repeat(100))?;
     }
     let begin = Instant::now();
     server.signal(Signal::TERM)?;
     for client in &mut clients {
-        client.try_send(b"and on\0");
+        client.try_send(b"one more\0");
     }
-    server.expect_exit("sent SIGTERM amid a conversation")?;
-    if begin.elapsed() < AT_MOST {
+    server.expect_exit("sent SIGTERM while clients were sending")?;
+    if begin.elapsed() < MAX_DRAIN {
         return Ok(());
     }
-    fail("sent SIGTERM amid a conversation", "an end in 3 s", format!("{:?}", begin.elapsed()))
+    fail(
+        "sent SIGTERM while clients were sending",
+        "an end within 3 s",
+        format!("{:?}", begin.elapsed()),
+    )
 }

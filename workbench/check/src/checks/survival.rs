@@ -1,8 +1,8 @@
-//! Clients that break their connections, at every moment.
+//! Checks that a server survives clients that break their connections at any moment.
 
 use anyhow::{Context, Result};
 
-use super::framing::guessed;
+use super::framing::with_likely_cause;
 use crate::bench::{wait_until_read, while_stopped};
 use crate::check::{TIN_CAN_ROW, ours};
 use crate::log_events as events;
@@ -17,8 +17,9 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "leave-amid",
         theme: Theme::Survival,
-        title: "a client leaves amid a message",
-        rule: "What a client has begun to say when it leaves is dropped, and nothing stays of it.",
+        title: "a client leaves in the middle of a message",
+        rule: "When a client leaves in the middle of a message, the server drops the unfinished \
+               bytes and keeps nothing of that client.",
         who: ANY,
         needs: Needs::Figures,
         after: &[
@@ -30,21 +31,21 @@ pub(crate) const ROWS: &[Check] = &[
             "party-before",
         ],
         hints: [
-            "A read of no bytes is the end of what the client sends. A loop that goes on reading gets \
-             no bytes again and again, and never ends.",
-            "What happens in the loop around the read when it brings nothing.",
-            "When a read brings nothing, leave the loop, and close that client's connection.",
+            "A read of 0 bytes is the end of the client's data. A loop that continues to read \
+             gets 0 bytes again and again, and never ends.",
+            "The loop around the read: what does it do when a read returns 0 bytes?",
+            "When a read returns 0 bytes, leave the loop and close that client's connection.",
         ],
         read: "protocol.md#Half-close",
         ours: Ours::others(Serves::OneAtATime),
-        run: left_amid,
+        run: leave_mid_message,
         ..TIN_CAN_ROW
     },
     Check {
         id: "reset-any-moment",
         theme: Theme::Survival,
-        title: "a reset at every moment",
-        rule: "However a client leaves, the server and every other client go on.",
+        title: "a client resets its connection at any moment",
+        rule: "However a client leaves, the server and every other client continue.",
         who: ANY,
         after: &[
             "frame-three",
@@ -56,9 +57,10 @@ pub(crate) const ROWS: &[Check] = &[
         ],
         hints: [
             "An error of one client (connection reset, broken pipe) ends more than that client.",
-            "Each read, write and accept: where does its error go? A reset can come up in any.",
-            "Catch the errors of a client where its handler is called, log them, close that client, \
-             and go on.",
+            "Each read, write and accept: where is its error handled? Each of them can return a \
+             reset.",
+            "Catch the errors of a client where its handler is called, log them, close that \
+             client's connection, and continue.",
         ],
         read: "echo-uni.md#Where it breaks",
         run: reset_at_every_moment,
@@ -67,14 +69,17 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "reset-hundred",
         theme: Theme::Survival,
-        title: "a hundred resets in a row",
-        rule: "However clients leave, the server and every other client go on.",
+        title: "100 resets in a row",
+        rule: "However clients leave, the server and every other client continue.",
         who: ANY,
         after: &["reset-any-moment"],
         hints: [
-            "One reset is survived and many are not: each costs something that is not given back.",
-            "What a handler leaves behind when it ends by an error: its place, its lock, its thread.",
-            "Give back on every way out what a client has taken (finally, defer, a destructor).",
+            "The server survives one reset but not 100: each takes a resource that the server \
+             does not release.",
+            "What a handler does not release when it ends with an error: its place under the \
+             limit, its lock, its thread.",
+            "Release the client's resources on every path out of its handler (finally, defer, a \
+             destructor).",
         ],
         read: "echo-uni.md#Where it breaks",
         run: hundred_resets,
@@ -83,22 +88,22 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "cycles-thousand",
         theme: Theme::Survival,
-        title: "a thousand clients come and go",
-        rule: "Clients that have left cost no descriptor, no thread and no memory.",
+        title: "1,000 clients connect and leave",
+        rule: "Clients that have left occupy no descriptor, no thread and no memory.",
         who: ANY,
         needs: Needs::Figures,
         after: &["frame-long", "reset-hundred", "leave-amid"],
         hints: [
-            "Something of each client stays behind: its socket, its thread or process, or what it \
-             said.",
-            "What refers to a client or its messages after it has left? Lists, tables, histories, \
-             threads that wait.",
-            "Close each socket on every way out, take the client out of every table, let its threads \
-             end, wait for child processes, and keep nothing that was said.",
+            "The server keeps something of each client: its socket, its thread or process, or its \
+             messages.",
+            "What refers to a client or its messages after it has left? Look at lists, tables, \
+             histories, and threads that wait.",
+            "Close each socket on every path, remove the client from every table, let its threads \
+             end, wait for child processes, and do not keep old messages.",
         ],
         read: "echo-multi.md#Where it breaks",
         ours: Ours::others(Serves::OneAtATime),
-        run: thousand_cycles,
+        run: thousand_clients,
         ..TIN_CAN_ROW
     },
     ours(
@@ -111,193 +116,233 @@ pub(crate) const ROWS: &[Check] = &[
     .others(Serves::OneAtATime),
 ];
 
-/// Lets clients break their connections, then asks the server, and whoever was there before,
-/// whether all is well.
-fn survives(
+/// Lets clients break their connections, and then expects that the server still serves a new client
+/// and the client that was connected before.
+fn expect_survives(
     bench: &Bench,
     server: &mut Server,
-    story: &str,
-    breaks: impl FnOnce(&Server) -> Result<()>,
+    did: &str,
+    break_connections: impl FnOnce(&Server) -> Result<()>,
 ) -> Result<()> {
-    let mut witness = None;
+    let mut earlier = None;
     // An echo server that cannot serve beside a silent client fails for that in its own check.
     let stays = bench.stays_after_exchange();
     if stays {
         let mut client = bench.connect(server)?;
         bench.exchange_amid_others(&mut client, "hello")?;
-        witness = Some(client);
+        earlier = Some(client);
     }
-    bench.did(story);
-    breaks(server)?;
-    server.expect_running(story)?;
-    bench.did(format!("{story}; then another client came"));
+    bench.did(did);
+    break_connections(server)?;
+    server.expect_running(did)?;
+    bench.did(format!("{did}; then another client connected and sent a message"));
     bench.expect_works(server)?;
-    let Some(mut witness) = witness else { return Ok(()) };
-    bench.did(format!("{story}; then one who had been there before spoke"));
-    bench.exchange_amid_others(&mut witness, "I was here before")
+    let Some(mut earlier) = earlier else { return Ok(()) };
+    bench.did(format!("{did}; then a client that was connected before sent a message"));
+    bench.exchange_amid_others(&mut earlier, "I was here before")
 }
 
 pub(super) fn reset_at_every_moment(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
     let client = |server: &Server| bench.connect(server);
-    survives(bench, &mut server, "a client broke its connection (reset) without a word", |it| {
-        client(it)?.reset()
-    })?;
-    survives(bench, &mut server, "a client reset its connection amid a message", |it| {
-        let mut client = client(it)?;
-        client.send(&bench.unfinished())?;
-        wait_until_read(&client)?;
-        client.reset()
-    })?;
-    survives(bench, &mut server, "a client sent a message and reset at once", |it| {
-        let mut client = client(it)?;
-        client.send(&bench.request("no time for an answer"))?;
-        client.reset()
-    })?;
-    survives(bench, &mut server, "a client reset with the answer unread", |it| {
-        let mut client = client(it)?;
-        client.send(&bench.request("an answer that nobody reads"))?;
-        wait_until_read(&client)?;
-        client.reset()
-    })?;
-    survives(bench, &mut server, "a client closed its sending side and reset then", |it| {
-        let mut client = client(it)?;
-        client.send(&bench.request("bye"))?;
-        client.half_close()?;
-        client.reset()
-    })?;
+    expect_survives(
+        bench,
+        &mut server,
+        "a client reset its connection without sending anything",
+        |it| client(it)?.reset(),
+    )?;
+    expect_survives(
+        bench,
+        &mut server,
+        "a client reset its connection in the middle of a message",
+        |it| {
+            let mut client = client(it)?;
+            client.send(&bench.unfinished())?;
+            wait_until_read(&client)?;
+            client.reset()
+        },
+    )?;
+    expect_survives(
+        bench,
+        &mut server,
+        "a client sent a message and reset its connection at once",
+        |it| {
+            let mut client = client(it)?;
+            client.send(&bench.request("no time for an answer"))?;
+            client.reset()
+        },
+    )?;
+    expect_survives(
+        bench,
+        &mut server,
+        "a client reset its connection before it had read the answer",
+        |it| {
+            let mut client = client(it)?;
+            client.send(&bench.request("an answer that is not read"))?;
+            wait_until_read(&client)?;
+            client.reset()
+        },
+    )?;
+    expect_survives(
+        bench,
+        &mut server,
+        "a client closed its sending side and then reset its connection",
+        |it| {
+            let mut client = client(it)?;
+            client.send(&bench.request("bye"))?;
+            client.half_close()?;
+            client.reset()
+        },
+    )?;
     reset_before_accept(bench, &mut server)
 }
 
-/// While the server is stopped, its kernel completes connections that break before it accepts them.
+/// Resets connections that the server has not accepted yet: while the server is stopped, the kernel
+/// completes them.
 fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     if server.pid().is_none() {
         return Ok(());
     }
     let begun = bench.beginning()?;
-    survives(bench, server, "clients reset before the server had accepted them", |server| {
-        while_stopped(server, || {
-            for i in 0..5 {
-                let mut client = bench.connect_bare(server)?;
-                client.send(&begun[..begun.len() * i / 5])?;
-                client.reset()?;
-            }
-            Ok(())
-        })
-    })
+    expect_survives(
+        bench,
+        server,
+        "5 clients reset their connections before the server had accepted them",
+        |server| {
+            while_stopped(server, || {
+                for i in 0..5 {
+                    let mut client = bench.connect_bare(server)?;
+                    client.send(&begun[..begun.len() * i / 5])?;
+                    client.reset()?;
+                }
+                Ok(())
+            })
+        },
+    )
 }
 
-/// Clients that end their side in good order, before their message has ended: a server that does not
-/// see the end reads nothing again and again.
-pub(crate) fn left_amid(bench: &Bench) -> Result<()> {
-    const LEAVERS: usize = 8;
-    /// So many looks in a row at a server that does nothing: about a tenth of a second.
+/// Checks that the server is idle after clients have closed in the middle of a message: a server
+/// that does not see the end reads 0 bytes again and again.
+pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
+    const CLIENTS: usize = 8;
+    /// How often in a row the server must be found idle: about a tenth of a second.
     const LOOKS: usize = 20;
     let server = bench.serve()?;
     bench.expect_works(&server)?;
-    bench.did(format!("{LEAVERS} clients sent half a message each, and closed their connections"));
-    let mut leavers = Vec::new();
-    for i in 0..LEAVERS {
+    bench.did(format!("{CLIENTS} clients sent half a message each and closed their connections"));
+    let mut clients = Vec::new();
+    for i in 0..CLIENTS {
         let mut client = bench.connect(&server)?;
         let first = bench.first_exchange();
         client.send(&first.map_or_else(|| b"half a mess".to_vec(), |it| it.halves().0))?;
         wait_until_read(&client)?;
-        // What is unread when a connection is closed makes a reset of it.
+        // If a client closes with unread bytes, the kernel sends a reset instead of the end.
         if first.is_some() || bench.is_inside_tls() {
-            // A server that has closed already has shown that in its own check.
+            // If the server has closed already, another check reports that.
             _ = if bench.is_inside_tls() && i % 2 == 0 {
                 client.close_without_notify()
             } else {
                 client.half_close()
             };
-            leavers.push(client);
+            clients.push(client);
         }
     }
-    for mut client in leavers {
-        // A server that does not see the end is found to be busy below.
+    for mut client in clients {
+        // A server that does not see the end is found busy below.
         if client.recv_bytes_to_end().is_err() {
             break;
         }
     }
-    let mut calm = 0;
-    let rests = wait_until(bench.patience(), || {
-        calm = if server.is_busy() { 0 } else { calm + 1 };
-        Ok(calm == LOOKS)
+    let mut idle_looks = 0;
+    let is_idle = wait_until(bench.patience(), || {
+        idle_looks = if server.is_busy() { 0 } else { idle_looks + 1 };
+        Ok(idle_looks == LOOKS)
     })?;
-    if rests {
+    if is_idle {
         return bench.expect_works(&server);
     }
-    let got = format!("it is busy all the time, for {:.1} s now", bench.patience().as_secs_f64());
-    fail_timeout("", "the server rests, as nobody is there", got)
+    let got = format!(
+        "it has used the processor without a pause for {:.1} s",
+        bench.patience().as_secs_f64()
+    );
+    fail_timeout("", "the server is idle, because no client is connected", got)
 }
 
 pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
     let mut server = bench.serve()?;
     let bytes = bench.one_and_a_half();
-    survives(bench, &mut server, "100 clients in a row reset their connections", |server| {
-        for _ in 0..100 {
-            let mut client = bench.connect(server)?;
-            client.try_send(&bytes[..bench.chance(bytes.len() + 1)]);
-            client.reset()?;
-        }
-        Ok(())
-    })
+    expect_survives(
+        bench,
+        &mut server,
+        "100 clients in a row connected, sent part of a message, and reset their connections",
+        |server| {
+            for _ in 0..100 {
+                let mut client = bench.connect(server)?;
+                client.try_send(&bytes[..bench.chance(bytes.len() + 1)]);
+                client.reset()?;
+            }
+            Ok(())
+        },
+    )
 }
 
-pub(crate) fn thousand_cycles(bench: &Bench) -> Result<()> {
-    /// What a runtime may start once and keep.
+pub(crate) fn thousand_clients(bench: &Bench) -> Result<()> {
+    /// The threads and descriptors that a runtime may create once and keep.
     const SLACK: u64 = 8;
     const WARM_UP: usize = 200;
     let server = bench.serve()?;
-    bench.did("1,000 clients, one after the other, came, said 8 KB, got the answer and left");
-    cycle(bench, &server, WARM_UP)?;
-    let mut before = settled(bench, &server, |_| true)?;
-    cycle(bench, &server, 1000)?;
-    let after = settled(bench, &server, |now| {
+    bench.did(
+        "1,000 clients, one after the other, connected, sent 8 KB, received the answer and left",
+    );
+    run_clients(bench, &server, WARM_UP)?;
+    let mut before = wait_for_usage(bench, &server, |_| true)?;
+    run_clients(bench, &server, 1000)?;
+    let after = wait_for_usage(bench, &server, |now| {
         now.threads <= before.threads + SLACK && now.descriptors <= before.descriptors + SLACK
     })?;
     if after.descriptors > before.descriptors + SLACK {
-        return left_behind("open descriptors", before.descriptors, after.descriptors);
+        return fail_not_released("open descriptors", before.descriptors, after.descriptors);
     }
     if after.threads > before.threads + SLACK {
-        return left_behind("threads or processes", before.threads, after.threads);
+        return fail_not_released("threads or processes", before.threads, after.threads);
     }
-    // A heap that is collected now and then grows for a while: only one that always grows leaks.
+    // A garbage-collected heap grows for a while. Only memory that grows every time is a leak.
     let first = before;
     let mut now = after;
     for _ in 0..8 {
-        if now.resident_bytes.saturating_sub(before.resident_bytes) < CYCLE_BYTES * 1000 / 2 {
+        if now.resident_bytes.saturating_sub(before.resident_bytes) < CLIENT_BYTES * 1000 / 2 {
             return Ok(());
         }
         before = now;
-        cycle(bench, &server, 1000)?;
-        now = settled(bench, &server, |_| true)?;
+        run_clients(bench, &server, 1000)?;
+        now = wait_for_usage(bench, &server, |_| true)?;
     }
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let did = bench.story().unwrap_or_default();
-    bench.did(format!("{did}; then 1,000 more, again and again"));
-    let expected = format!("memory back at {}, or growing no more", mib(first.resident_bytes));
-    fail("", expected, format!("{}, and it grows each time", mib(now.resident_bytes)))
+    bench.did(format!("{did}; then 1,000 more, up to 8 times"));
+    let expected = format!("the memory returns to {}, or stops growing", mib(first.resident_bytes));
+    fail("", expected, format!("{}, and it grew with every 1,000 clients", mib(now.resident_bytes)))
 }
 
-/// What each client of a cycle says, in bytes.
-const CYCLE_BYTES: u64 = 8 * 1024;
+/// The message of each client, in bytes.
+const CLIENT_BYTES: u64 = 8 * 1024;
 
-const GAVE_UP: &str = "After many clients one got no answer but an end: something in the server fails now \
-                       and then. What it printed is below. Two threads that change one table at a \
-                       time without a lock, perhaps.";
+const SPORADIC_FAILURE: &str = "After many clients, one received the end of the connection \
+                                instead of an answer: something in the server fails occasionally, \
+                                perhaps because two threads change one table at the same time \
+                                without a lock. See its output below.";
 
-fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
+fn run_clients(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     for i in 0..times {
         let mut client = bench.connect_untold(server)?;
         if i % 5 == 4 {
-            // One that leaves amid its message.
+            // This client leaves in the middle of its message.
             client.try_send(&bench.unfinished());
             continue;
         }
-        let text = format!("{i:5}{}", "c".repeat(usize::try_from(CYCLE_BYTES)? - 5));
-        guessed(bench.exchange_amid_others(&mut client, &text), |failure| {
-            (!failure.is_timeout && failure.got.bytes.is_none()).then_some(GAVE_UP)
+        let text = format!("{i:5}{}", "c".repeat(usize::try_from(CLIENT_BYTES)? - 5));
+        with_likely_cause(bench.exchange_amid_others(&mut client, &text), |failure| {
+            (!failure.is_timeout && failure.got.bytes.is_none()).then_some(SPORADIC_FAILURE)
         })?;
         match bench.chance(4) {
             0 => client.reset()?,
@@ -309,21 +354,26 @@ fn cycle(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     Ok(())
 }
 
-/// The server's figures, as soon as they are as wished, or else when there is no more time.
-fn settled(bench: &Bench, server: &Server, wished: impl Fn(&Usage) -> bool) -> Result<Usage> {
-    let mut now = server.usage().context("the system does not tell what the server uses")?;
+/// Returns the resources that the server uses, as soon as they are as wanted, or else when the time
+/// is over.
+fn wait_for_usage(
+    bench: &Bench,
+    server: &Server,
+    is_enough: impl Fn(&Usage) -> bool,
+) -> Result<Usage> {
+    let mut now = server.usage().context("the system does not report what the server uses")?;
     wait_until(bench.patience(), || {
-        now = server.usage().context("the server is gone")?;
-        Ok(wished(&now))
+        now = server.usage().context("the server has ended")?;
+        Ok(is_enough(&now))
     })?;
     Ok(now)
 }
 
-fn left_behind(what: &str, before: u64, after: u64) -> Result<()> {
+fn fail_not_released(what: &str, before: u64, after: u64) -> Result<()> {
     fail_timeout("", format!("about {before} {what}, as before"), format!("{after} {what}"))
 }
 
-/// Whether a client is served: its message answered, or the connection ended.
+/// Reports whether a client is served: the server answers its message, or ends the connection.
 pub(super) fn served_or_refused(bench: &Bench, client: &mut Client, text: &str) -> Result<bool> {
     let answer = bench.answer(client.addr(), text).into_bytes();
     loop {
@@ -332,15 +382,14 @@ pub(super) fn served_or_refused(bench: &Bench, client: &mut Client, text: &str) 
             Received::Msg(_) => {}
             Received::Eof | Received::Reset => return Ok(false),
             Received::Timeout => {
-                let expected =
-                    probe::Description::text("an answer, or else the end of the connection");
+                let expected = probe::Description::text("an answer, or the end of the connection");
                 return Err(client.failure(expected, Received::Timeout));
             }
         }
     }
 }
 
-/// What no protocol here knows, one way or another.
+/// Bytes that are invalid in every protocol here, in several ways.
 const GARBAGE: [&[u8]; 8] = [
     b"\xff\xfe\0",
     &[0x80; 100_000],
@@ -354,34 +403,36 @@ const GARBAGE: [&[u8]; 8] = [
 
 fn garbage(bench: &Bench) -> Result<()> {
     let mut server = bench.start(&[])?;
-    let mut witness = None;
+    let mut earlier = None;
     if !bench.one_at_a_time() {
-        witness = Some(bench.known_client(&server)?);
+        earlier = Some(bench.known_client(&server)?);
     }
     for garbage in GARBAGE {
-        for leaves in [Leaves::AtOnce, Leaves::Gently, Leaves::ByReset] {
+        for leaves in [Leaves::Closing, Leaves::HalfClosing, Leaves::Resetting] {
             let mut client = Client::connect(server.addr())?;
             client.try_send(garbage);
             match leaves {
-                Leaves::AtOnce => drop(client),
-                Leaves::ByReset => client.reset()?,
-                // The server may have closed already.
-                Leaves::Gently => _ = client.half_close().and_then(|()| client.recv_bytes_to_end()),
+                Leaves::Closing => drop(client),
+                Leaves::Resetting => client.reset()?,
+                // The server may have closed the connection already.
+                Leaves::HalfClosing => {
+                    _ = client.half_close().and_then(|()| client.recv_bytes_to_end());
+                }
             }
         }
         bench.expect_works(&server)?;
     }
     server.expect_running("sent garbage")?;
-    events::expect_all_left_but(&server, witness.iter().len())?;
-    match witness {
-        Some(mut witness) => bench.exchange_amid_others(&mut witness, "undisturbed"),
+    events::expect_all_left_but(&server, earlier.iter().len())?;
+    match earlier {
+        Some(mut earlier) => bench.exchange_amid_others(&mut earlier, "I was here before"),
         None => Ok(()),
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Leaves {
-    AtOnce,
-    Gently,
-    ByReset,
+    Closing,
+    HalfClosing,
+    Resetting,
 }

@@ -1,4 +1,5 @@
-//! The trace: whole however the server ends, and telling what each thread or task did.
+//! Checks that the trace is complete however the server ends, and shows what each thread or task
+//! did.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::command_line::refuses_to_start;
-use super::outputs::goes_on;
+use super::outputs::serve_and_stop;
 use crate::check::ours;
 use crate::log_events as events;
 use crate::profile::STAGES;
@@ -25,7 +26,7 @@ pub(crate) const ROWS: &[Check] = &[
         "trace-tells-all",
         Theme::Trace,
         STAGES,
-        tells_all,
+        all_spans,
         "§1: `--trace FILE`: spans of what each thread or task does, complete after SIGINT or SIGTERM.",
     ),
     #[cfg(unix)]
@@ -33,8 +34,8 @@ pub(crate) const ROWS: &[Check] = &[
         "trace-waiting",
         Theme::Trace,
         &[Profile::ChatThreads, Profile::ChatAsync],
-        waiting_shows,
-        "§1: `--trace FILE`: a lane for each thread or task, and its waiting shows.",
+        waiting_is_shown,
+        "§1: `--trace FILE`: a lane for each thread or task, which shows when it waits.",
     ),
     #[cfg(unix)]
     ours(
@@ -73,8 +74,8 @@ pub(crate) const ROWS: &[Check] = &[
         "trace-something-else",
         Theme::Trace,
         STAGES,
-        something_else,
-        "§1: 1 with a one-line reason on stderr when it cannot start (it is no trace).",
+        other_file_kept,
+        "§1: 1 with a one-line reason on stderr when it cannot start (the file is not a trace).",
     ),
     #[cfg(target_os = "linux")]
     ours(
@@ -90,15 +91,15 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Trace,
         STAGES,
         fifo,
-        "§1: 1 with a one-line reason on stderr when it cannot start (the trace is no file).",
+        "§1: 1 with a one-line reason on stderr when it cannot start (the file is a FIFO).",
     ),
     #[cfg(unix)]
     ours(
         "trace-loop-rests",
         Theme::Trace,
         &[Profile::ChatPoll],
-        loop_rests,
-        "§1: never spin the processor; and `--trace FILE` would show it.",
+        loop_is_idle,
+        "§1: a server never spins the processor; `--trace FILE` would show it.",
     ),
 ];
 
@@ -130,7 +131,7 @@ fn path_in(folder: &TempDir) -> String {
     folder.path().join("trace.json").display().to_string()
 }
 
-/// What a trace tells.
+/// The lanes and spans of a trace.
 #[derive(Debug, Default)]
 struct Trace {
     lanes: BTreeMap<u64, String>,
@@ -141,23 +142,27 @@ struct Trace {
 struct Span {
     lane: u64,
     name: String,
-    /// What it lies in, from the outermost.
+    /// The names of the spans around it, from the outermost.
     within: Vec<String>,
     begin: u64,
-    /// None if it was not over when the server was killed.
+    /// `None` if the span had not ended when the server was killed.
     end: Option<u64>,
 }
 
 impl Trace {
     fn parse(text: &str) -> Result<Self> {
-        // The array is never closed: viewers accept that, and so a server may be killed at any time.
+        // The array is never closed: viewers accept that, so a server may be killed at any time.
         let events = text.trim_end().trim_end_matches(',');
         let events: Vec<Value> = match serde_json::from_str(&format!("{events}]")) {
             Ok(events) => events,
             Err(err) => {
                 let end = text.chars().rev().take(200).collect::<Vec<_>>();
                 let end = end.iter().rev().collect::<String>();
-                return fail("read the trace", "a JSON array", format!("{err}; it ends {end:?}"));
+                return fail(
+                    "read the trace",
+                    "a JSON array",
+                    format!("{err}; the file ends with {end:?}"),
+                );
             }
         };
         let mut trace = Trace::default();
@@ -188,14 +193,19 @@ impl Trace {
         Ok(trace)
     }
 
-    /// In a lane, spans lie within one another or beside one another, and no two marks are at the
-    /// same time, where a viewer could not tell.
+    /// Finds the spans of a lane. Of two spans, one must lie within the other, or they must not
+    /// overlap; and no two marks may be at the same time, because a viewer could not tell their
+    /// order.
     fn nest(&mut self, lane: u64, marks: &[(u64, Mark, String)]) -> Result<()> {
         let mut open: Vec<usize> = Vec::new();
         let mut last = None;
         for (at, mark, name) in marks {
             if last.replace(*at) == Some(*at) {
-                return fail("read the trace", "one mark at a time", format!("two at {at} ns"));
+                return fail(
+                    "read the trace",
+                    "at most one mark at any time in a lane",
+                    format!("two marks at {at} ns"),
+                );
             }
             match mark {
                 Mark::Begin => {
@@ -208,8 +218,12 @@ impl Trace {
                     Some(top) if self.spans[top].name == *name => self.spans[top].end = Some(*at),
                     top => {
                         let top = top.map(|top| &self.spans[top]);
-                        let got = format!("in lane {lane}, `{name}` ends within {top:?}");
-                        return fail("read the trace", "spans within one another", got);
+                        let got = format!("in lane {lane}, `{name}` ends inside {top:?}");
+                        return fail(
+                            "read the trace",
+                            "spans of a lane that lie within one another",
+                            got,
+                        );
                     }
                 },
             }
@@ -225,8 +239,8 @@ impl Trace {
         }
     }
 
-    /// All spans of this name in a lane that lie directly in one of the other name; in none, if it
-    /// is empty.
+    /// Returns the spans of this name in a lane that lie directly in a span of the name `within`,
+    /// or in no span if that is empty.
     fn spans(&self, lane: &str, within: &str, name: &str) -> Result<Vec<&Span>> {
         let id = self.lane(lane)?;
         let is_it = |span: &&Span| {
@@ -236,7 +250,7 @@ impl Trace {
         let spans: Vec<_> = self.spans.iter().filter(is_it).collect();
         if spans.is_empty() {
             let names: Vec<_> = self.spans.iter().filter(|span| span.lane == id).collect();
-            let expected = format!("`{name}` within `{within}` in the lane `{lane}`");
+            let expected = format!("a span `{name}` within `{within}` in the lane `{lane}`");
             return fail("read the trace", expected, format!("{names:#?}"));
         }
         Ok(spans)
@@ -249,14 +263,14 @@ enum Mark {
     End,
 }
 
-/// Of a number of microseconds with three decimals.
+/// Returns the nanoseconds in a number of microseconds with three decimals.
 fn nanos(micros: &Value) -> u64 {
     let text = micros.to_string();
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
     format!("{whole}{part:0<3}").parse().unwrap_or(u64::MAX)
 }
 
-/// The spans that a client must have left: the lane, the span in which it lies, its name.
+/// Returns the spans that a client must leave in the trace: the lane, the span around it, its name.
 fn spans_of(profile: Profile, client: SocketAddr) -> Vec<(String, &'static str, &'static str)> {
     let recv = recv_lane(client);
     let send = format!("send {}", client.port());
@@ -288,8 +302,9 @@ fn recv_lane(client: SocketAddr) -> String {
     format!("recv {}", client.port())
 }
 
-/// Clients come, talk and leave, and one stays; then the trace has to tell all of it.
-pub(super) fn tells_all(bench: &Bench) -> Result<()> {
+/// Checks that the trace shows every client that connected, sent a message and left, while one
+/// client stays.
+pub(super) fn all_spans(bench: &Bench) -> Result<()> {
     for signal in [Signal::TERM, Signal::INT] {
         let traced = Traced::start(bench)?;
         let mut addrs = Vec::new();
@@ -311,8 +326,8 @@ pub(super) fn tells_all(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// While one client is silent, its read goes on, whatever becomes of the others.
-pub(super) fn waiting_shows(bench: &Bench) -> Result<()> {
+/// Checks that a read of a silent client's thread or task lasts while another client is served.
+pub(super) fn waiting_is_shown(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut silent = bench.known_client(&traced.server)?;
     let mut other = Client::connect(traced.server.addr())?;
@@ -330,10 +345,14 @@ pub(super) fn waiting_shows(bench: &Bench) -> Result<()> {
         return Ok(());
     }
     let got = format!("{reads:?}, {answered:?}");
-    fail("let one client wait while another talked", "a read around that", got)
+    fail(
+        "left one client silent while another sent a message",
+        "a read of the silent client that lasts while the other is served",
+        got,
+    )
 }
 
-/// In echo-uni, the next accept comes only after the silent client's read.
+/// Checks that echo-uni accepts the next client only after it has read from the silent one.
 pub(super) fn one_after_the_other(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut first = bench.known_client(&traced.server)?;
@@ -347,10 +366,15 @@ pub(super) fn one_after_the_other(bench: &Bench) -> Result<()> {
     if accepts.len() >= 2 && reads[0].end < Some(accepts[1].begin) {
         return Ok(());
     }
-    fail("let the first wait", "an accept after its read", format!("{reads:?}, {accepts:?}"))
+    fail(
+        "left the first client silent while a second one waited",
+        "the second accept after the first client's read",
+        format!("{reads:?}, {accepts:?}"),
+    )
 }
 
-/// Killed amid traffic, at a different moment each time.
+/// Checks that the trace of a server that is killed while clients send, at a different moment each
+/// time, can be read.
 pub(super) fn killed(bench: &Bench) -> Result<()> {
     for round in 1..=4 {
         let mut traced = Traced::start(bench)?;
@@ -358,15 +382,19 @@ pub(super) fn killed(bench: &Bench) -> Result<()> {
         let (server, addr) = (&traced.server, traced.server.addr());
         thread::scope(|scope| {
             for _ in 0..3 {
-                scope.spawn(move || while talk(addr).is_ok() {});
+                scope.spawn(move || while exchange_messages(addr).is_ok() {});
             }
             let enough = 300 * round + bench.chance(1000);
-            let told = || Ok(fs::read_to_string(&path)?.matches("\"ph\"").count() > enough);
-            let has_grown = wait_until(TIMEOUT, told);
+            let has_enough = || Ok(fs::read_to_string(&path)?.matches("\"ph\"").count() > enough);
+            let has_grown = wait_until(TIMEOUT, has_enough);
             server.signal(Signal::KILL)?;
             match has_grown? {
                 true => Ok(()),
-                false => fail("talked and talked", "the trace to grow", "it did not"),
+                false => fail(
+                    "sent messages without a pause",
+                    "a trace that grows",
+                    "it did not grow enough",
+                ),
             }
         })?;
         traced.server.wait(TIMEOUT)?;
@@ -374,14 +402,18 @@ pub(super) fn killed(bench: &Bench) -> Result<()> {
         trace.spans("main", "", "accept")?;
         let all = trace.spans.len();
         if all < 100 {
-            return fail("killed a server amid traffic", "its spans", format!("{all} of them"));
+            return fail(
+                "killed a server while clients were sending",
+                "at least 100 spans in the trace",
+                format!("{all} spans"),
+            );
         }
     }
     Ok(())
 }
 
-/// A client that comes, talks and leaves.
-fn talk(server: SocketAddr) -> Result<()> {
+/// Connects a client that sends ten messages, reads the answers, and leaves.
+fn exchange_messages(server: SocketAddr) -> Result<()> {
     let mut client = Client::connect(server)?;
     for _ in 0..10 {
         client.send_msg("talking")?;
@@ -392,7 +424,7 @@ fn talk(server: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// A file that cannot be made is a reason not to start.
+/// Checks that a server does not start if the file of the trace cannot be created.
 pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let missing = folder.path().join("no-such-folder").join("trace.json").display().to_string();
@@ -402,8 +434,8 @@ pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// A second server leaves the trace of the first alone, also when the file has been replaced by a
-/// bigger one.
+/// Checks that a second server does not change the trace of a running one, even if the file has
+/// grown in the meantime.
 pub(super) fn two_servers(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let path = path_in(&traced.folder);
@@ -422,8 +454,8 @@ pub(super) fn two_servers(bench: &Bench) -> Result<()> {
     traced.end(Signal::TERM)?.spans("main", "", "accept").map(drop)
 }
 
-/// An earlier trace is replaced; anything else is not.
-pub(super) fn something_else(bench: &Bench) -> Result<()> {
+/// Checks that a server replaces an earlier trace, but no other file.
+pub(super) fn other_file_kept(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_in(&folder);
     let reason = format!("cannot write the trace {path}: there is something else in it");
@@ -433,7 +465,11 @@ pub(super) fn something_else(bench: &Bench) -> Result<()> {
         refuses_to_start(&launch, &reason)?;
         let left = fs::read_to_string(&path)?;
         if left != text {
-            return fail("traced into another file", format!("{text:?} in it"), left);
+            return fail(
+                "started a server with `--trace` and a file that is not a trace",
+                format!("the file unchanged: {text:?}"),
+                left,
+            );
         }
     }
     fs::write(&path, "")?;
@@ -446,25 +482,29 @@ pub(super) fn something_else(bench: &Bench) -> Result<()> {
         Trace::parse(&text)?;
         let processes = text.matches("\"process_name\"").count();
         if processes != 1 {
-            return fail("traced into an old trace", "one process", format!("{processes}"));
+            return fail(
+                "started a server with `--trace` and an earlier trace",
+                "one process in the trace",
+                format!("{processes}"),
+            );
         }
     }
     Ok(())
 }
 
-/// So many messages that no pipe holds their spans.
-const MANY: usize = 10_000;
+/// How many messages are enough to fill any pipe with their spans.
+const MANY_MSGS: usize = 10_000;
 
 #[cfg(target_os = "linux")]
 pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     let server = bench.start(&["--trace", "/dev/full"])?;
-    server.wait_for_log("that the trace cannot be written", |line| {
+    server.wait_for_log("a warning that the trace cannot be written", |line| {
         line.contains("/dev/full") && line.contains("WARN")
     })?;
-    goes_on(bench, server, MANY)
+    serve_and_stop(bench, server, MANY_MSGS)
 }
 
-/// A FIFO would make the server wait for its reader.
+/// Checks that a server does not start with a FIFO as its trace, where it would wait for a reader.
 pub(super) fn fifo(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_in(&folder);
@@ -474,8 +514,9 @@ pub(super) fn fifo(bench: &Bench) -> Result<()> {
     refuses_to_start(&bench.launch(&["--port", "0", "--trace", &path]), &reason)
 }
 
-/// While a client that broke the protocol is waited for to close, the loop rests.
-pub(super) fn loop_rests(bench: &Bench) -> Result<()> {
+/// Checks that the loop is idle while it waits until a client that broke the protocol closes its
+/// connection.
+pub(super) fn loop_is_idle(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut bad = Client::connect(traced.server.addr())?;
     bad.send(b"\xff\0")?;
@@ -485,5 +526,9 @@ pub(super) fn loop_rests(bench: &Bench) -> Result<()> {
     if polls < 100 {
         return Ok(());
     }
-    fail("broke the protocol, and stayed", "a turn for each event", format!("{polls} turns"))
+    fail(
+        "sent a message that is not UTF-8, and kept the connection open",
+        "fewer than 100 turns of the loop",
+        format!("{polls} turns"),
+    )
 }
