@@ -9,7 +9,7 @@ use lab::{Step, table};
 
 use crate::output::print;
 
-/// A bar on a terminal, lines external.
+/// A bar if standard error is a terminal; otherwise a line for each case.
 pub struct Progress {
     bar: Option<ProgressBar>,
     total: usize,

@@ -20,10 +20,10 @@ pub fn is_added(word: &OsStr) -> bool {
 
 /// Builds this program and the servers in release mode and runs that program, if this one is a debug build.
 ///
-/// `cargo tincan` is a debug build. As the load generator it would be so slow that its own speed would be
-/// measured. To optimize the workbench in `[profile.dev]` was tried: it takes half of the time, but takes it
-/// from every build for a test, and the stages are not built with it. One call of cargo, as here, builds the
-/// common parts once and keeps all processors busy until the end.
+/// `cargo tincan` is a debug build, and so slow that it would measure its own speed as a load generator. With
+/// the workbench optimized in `[profile.dev]`, the first build took half as long, but each build for a test
+/// took longer, and the stages were still not optimized. One call of cargo builds the common parts once and
+/// keeps all processors busy until the end.
 pub fn instead(servers: &[&OurServer], load_before: Option<f64>) -> Result<Option<ExitCode>> {
     if !cfg!(debug_assertions) {
         return Ok(None);
