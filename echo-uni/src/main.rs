@@ -57,8 +57,8 @@ fn serve(listener: &TcpListener) -> ! {
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms and doubles up to 1 s; after 2 s without such an error, it is 10 ms
-            // again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
+            // more than 2 s ago, it is 10 ms again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
@@ -66,9 +66,10 @@ fn serve(listener: &TcpListener) -> ! {
 
 fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     // Blocks until a zero byte ends the message, without a time limit. It is an error if the client leaves
-    // or resets the connection before that, or if the message is longer than 16 KiB or not UTF-8.
+    // or resets the connection before that, or if the message is longer than 16 KiB, without its zero byte,
+    // or not UTF-8.
     let msg = trace("read", || recv_msg(&mut sock)).context("receiving")?;
-    info!("{addr}: {}", printable(&msg));
+    info!("{addr}: {}", printable(&msg)); // with control characters escaped
     // Sends the message and a zero byte. This does not wait until the client reads: the longest message, 16
     // KiB, fits into the kernel's buffers.
     trace("write", || send_msg(&mut sock, &msg)).context("sending")?;
