@@ -146,8 +146,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that,
-    ///   the server causes the delay, not the client);
+    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
+    ///   there is no limit: the server causes the delay, not the client);
     /// * the queue has ended, and is not empty 3 s later.
     ///
     /// From then on, `limit.add`, `limit.check` and `limit.blocked` return an error, so the sending half,
@@ -188,9 +188,9 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) {
                 // which makes room for another client.
                 task::spawn(task_for("send", addr, run_client(permit, handler)));
             }
-            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
-            // and the end of the stream. So that both arrive, their input is read for up to 500 ms before
-            // the socket is closed.
+            // The server is full, which is logged, in at most ten lines a second. Up to 64 clients at a
+            // time get the reply "server: full" and the end of the stream. So that both arrive, their input
+            // is read for up to 500 ms before the socket is closed.
             Admitted::Full(sock, addr, Some(permit)) => {
                 let refusal = async move {
                     refuse(&sock, task::sleep).await; // given a sleep, it works on any runtime
@@ -202,8 +202,8 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) {
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
-            // more than 2 s ago, it is 10 ms again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. When no such error has
+            // come for 2 s, it starts at 10 ms again.
             Admitted::Retry(pause) => task::sleep(pause).await,
         }
     }
@@ -246,7 +246,9 @@ async fn handle_client(
         linger = LINGER;
     }
     let ended = timeout(linger, &mut receiving).await;
-    let _ = sock.shutdown(Shutdown::Both); // ends a pending read of the receiving half
+    // Ends a pending read of the receiving half. The client reads what the kernel has accepted, and then the
+    // end of the stream, or a reset if input was left unread.
+    let _ = sock.shutdown(Shutdown::Both);
     let received = match ended {
         Ok(received) => received,
         Err(_) => receiving.await,

@@ -254,8 +254,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it; or
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that,
-    ///   the server causes the delay, not the client).
+    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
+    ///   there is no limit: the server causes the delay, not the client).
     ///
     /// Then `limit.add` or `limit.blocked` returns an error, and the client is disconnected in the same
     /// turn. Bytes count until `limit.sent` reports that the kernel has accepted them.
@@ -434,14 +434,15 @@ fn accept_clients(
         }
         match admission.admit(accepted) {
             Admitted::Client(sock, _, permit) => clients.join(sock, permit, poll),
-            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full".
+            // The server is full, which is logged, in at most ten lines a second. Up to 64 clients at a
+            // time get the reply "server: full".
             Admitted::Full(sock, _, Some(permit)) => clients.refuse(sock, permit, poll),
             // 64 clients are getting that reply already: this one is closed without a reply.
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
-            // more than 2 s ago, it is 10 ms again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. When no such error has
+            // come for 2 s, it starts at 10 ms again.
             Admitted::Retry(pause) => return Some(Instant::now() + pause),
         }
     }

@@ -138,8 +138,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that,
-    ///   the server causes the delay, not the client);
+    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
+    ///   there is no limit: the server causes the delay, not the client);
     /// * the queue has ended, and is not empty 3 s later.
     ///
     /// From then on, `limit.add`, `limit.check` and `limit.blocked` return an error, so the sending half,
@@ -180,9 +180,9 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
                     warn_not_started(addr, "a thread", &err); // a line in the log
                 }
             }
-            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
-            // and the end of the stream. So that both arrive, their input is read for up to 500 ms before
-            // the socket is closed.
+            // The server is full, which is logged, in at most ten lines a second. Up to 64 clients at a
+            // time get the reply "server: full" and the end of the stream. So that both arrive, their input
+            // is read for up to 500 ms before the socket is closed.
             Admitted::Full(sock, addr, Some(permit)) => {
                 let refusal = move || {
                     refuse(&sock);
@@ -196,8 +196,8 @@ fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
-            // more than 2 s ago, it is 10 ms again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. When no such error has
+            // come for 2 s, it starts at 10 ms again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
@@ -248,7 +248,9 @@ fn handle_client(
         linger = LINGER;
     }
     let received = recv_result.recv_timeout(linger);
-    let _ = sock.shutdown(Shutdown::Both); // ends a pending read of the receiving half
+    // Ends a pending read of the receiving half. The client reads what the kernel has accepted, and then the
+    // end of the stream, or a reset if input was left unread.
+    let _ = sock.shutdown(Shutdown::Both);
     let received = received.or_else(|_| recv_result.recv()); // after a timeout, waits for the result
     // If the client was too slow, or the sending half panicked, that is the reason. Otherwise it is the
     // error of the receiving half, if there is one, or else that of the sending half.

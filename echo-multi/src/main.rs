@@ -62,12 +62,13 @@ fn serve(listener: &TcpListener, args: &Args) -> ! {
                     warn_not_started(addr, "a thread", &err); // a line in the log
                 }
             }
-            // The server is full, which is logged. This connection is closed without an answer.
+            // The server is full, which is logged, in at most ten lines a second. This connection is closed
+            // without an answer.
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
-            // more than 2 s ago, it is 10 ms again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. When no such error has
+            // come for 2 s, it starts at 10 ms again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
@@ -75,17 +76,17 @@ fn serve(listener: &TcpListener, args: &Args) -> ! {
 
 fn handle_client(mut sock: TcpStream, addr: SocketAddr) -> Result<()> {
     // Blocks until a zero byte ends the message, without a time limit. It is an error if the client leaves
-    // or resets the connection before that, or if the message is longer than 16 KiB, without its zero byte,
-    // or not UTF-8.
+    // or resets the connection before that, or if the message is longer than 16 KiB (not counting the zero
+    // byte) or not UTF-8. What follows the zero byte is not used.
     let msg = trace("read", || recv_msg(&mut sock)).context("receiving")?;
     info!("{addr}: {}", printable(&msg)); // with control characters escaped
     let prefix = format!("{addr}: ");
-    // Sends the prefix, the message and a zero byte. This does not wait until the client reads: the longest
-    // answer, about 16 KiB, fits into the kernel's buffers.
+    // Sends the prefix, the message and a zero byte. There is no time limit, but this does not wait until
+    // the client reads: the longest answer, about 16 KiB, fits into the kernel's buffers.
     trace("write", || send_prefixed_msg(&mut sock, &prefix, &msg)).context("sending")?;
-    // Closes the socket. If input is still unread, closing at once would send a reset, which can destroy
-    // the answer. So in that case, this first shuts down the sending side and reads until the client
-    // closes, for up to 500 ms.
+    // Closes the socket without destroying the answer. Closing while input is unread would send a reset, so
+    // if there is any, this first shuts down the sending side and reads until the client closes, for up to
+    // 500 ms.
     close_answered(sock);
     Ok(())
 }

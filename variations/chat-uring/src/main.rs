@@ -150,8 +150,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that,
-    ///   the server causes the delay, not the client);
+    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
+    ///   there is no limit: the server causes the delay, not the client);
     /// * the queue has ended, and is not empty 3 s later.
     ///
     /// From then on, `limit.add`, `limit.check` and `limit.blocked` return an error, so the sending half,
@@ -191,9 +191,9 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) -> io::Resul
                 // which makes room for another client.
                 task::spawn(task_for("send", addr, run_client(permit, handler))).detach();
             }
-            // The server is full, which is logged. Up to 64 clients at a time get the reply "server: full"
-            // and the end of the stream. So that both arrive, their input is read for up to 500 ms before
-            // the socket is closed.
+            // The server is full, which is logged, in at most ten lines a second. Up to 64 clients at a
+            // time get the reply "server: full" and the end of the stream. So that both arrive, their input
+            // is read for up to 500 ms before the socket is closed.
             Admitted::Full(sock, addr, Some(permit)) => {
                 let refusal = async move {
                     refuse(&sock).await;
@@ -205,8 +205,8 @@ async fn serve(listener: TcpListener, args: Args, stop: StopSignal) -> io::Resul
             Admitted::Full(sock, _, None) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
-            // more than 2 s ago, it is 10 ms again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. When no such error has
+            // come for 2 s, it starts at 10 ms again.
             Admitted::Retry(pause) => sleep(pause).await,
         }
     }

@@ -54,8 +54,8 @@ fn serve(listener: &TcpListener, args: &Args) {
             Admitted::Full(sock, ..) => drop(sock),
             // accept has failed, which is logged. The pause is zero if the error concerns only one
             // connection, such as a reset by its client. For any other error, such as a lack of
-            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. If the last one is
-            // more than 2 s ago, it is 10 ms again.
+            // descriptors, it is 10 ms, and doubles with each such error, up to 1 s. When no such error has
+            // come for 2 s, it starts at 10 ms again.
             Admitted::Retry(pause) => thread::sleep(pause),
         }
     }
