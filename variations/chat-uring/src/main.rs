@@ -250,7 +250,9 @@ async fn handle_client(
         linger = LINGER;
     }
     let ended = timeout(linger, &mut receiving).await;
-    let _ = SockRef::from(&sock).shutdown(Shutdown::Both); // ends a pending read of the receiving half
+    // Ends a pending read of the receiving half. The client reads what the kernel has accepted, and then the
+    // end of the stream, or a reset if input was left unread.
+    let _ = SockRef::from(&sock).shutdown(Shutdown::Both);
     let received = match ended {
         Ok(received) => received,
         Err(_) => receiving.await,
