@@ -254,8 +254,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it; or
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
-    ///   there is no limit: the server causes the delay, not the client).
+    /// * more than 8 MiB wait. For a queue that was empty, this is not checked before the first attempt to
+    ///   write: until then, the server causes the delay.
     ///
     /// Then `limit.add` or `limit.blocked` returns an error, and the client is disconnected in the same
     /// turn. Bytes count until `limit.sent` reports that the kernel has accepted them.

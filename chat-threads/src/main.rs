@@ -138,8 +138,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
-    ///   there is no limit: the server causes the delay, not the client);
+    /// * more than 8 MiB wait. For a queue that was empty, this is not checked before the first attempt to
+    ///   write: until then, the server causes the delay;
     /// * the queue has ended, and is not empty 3 s later.
     ///
     /// From then on, `limit.add`, `limit.check` and `limit.blocked` return an error, so the sending half,
@@ -154,9 +154,9 @@ impl Client {
 
 fn serve(listener: TcpListener, args: &Args, stop: &Stop) {
     let clients = Arc::new(Clients { table: Mutex::default(), others_only: args.others_only });
-    // The limit is --max-clients, or else 1,024, but never more than 7,500: each client takes two threads,
-    // and at about 16,000 threads, Linux has no memory mappings left for another one, and the whole process
-    // aborts.
+    // The limit is --max-clients, or else 1,024. A value over 7,500 is lowered, with a line in the log:
+    // each client takes two threads, and at about 16,000 threads, Linux has no memory mappings left for
+    // another one, and the whole process aborts.
     let mut admission = Admission::new(args.server.client_limit_with_threads(2));
     for id in 0.. {
         // Blocks until a client connects or the server is to stop. `trace` calls the closure and, with

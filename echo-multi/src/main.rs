@@ -43,9 +43,9 @@ fn main() -> Result<(), Failure> {
 }
 
 fn serve(listener: &TcpListener, args: &Args) -> ! {
-    // The limit is --max-clients, or else 1,024, but never more than 15,000: each client takes one thread,
-    // and at about 16,000 threads, Linux has no memory mappings left for another one, and the whole process
-    // aborts.
+    // The limit is --max-clients, or else 1,024. A value over 15,000 is lowered, with a line in the log:
+    // each client takes one thread, and at about 16,000 threads, Linux has no memory mappings left for
+    // another one, and the whole process aborts.
     let mut admission = Admission::new(args.server.client_limit_with_threads(1)); // threads of a client
     loop {
         // Blocks until a client connects. `trace` calls the closure and, with --trace, records how long it

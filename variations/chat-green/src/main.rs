@@ -144,8 +144,8 @@ impl Client {
     ///
     /// * the kernel has refused every write for 1 s, and more than 256 KiB or 1,024 batches wait;
     /// * a byte is still waiting 10 s after the kernel first refused it;
-    /// * more than 8 MiB wait; if the queue was empty, only after the first attempt to write (before that
-    ///   there is no limit: the server causes the delay, not the client);
+    /// * more than 8 MiB wait. For a queue that was empty, this is not checked before the first attempt to
+    ///   write: until then, the server causes the delay;
     /// * the queue has ended, and is not empty 3 s later.
     ///
     /// From then on, `limit.add`, `limit.check` and `limit.blocked` return an error, so the sending half,
