@@ -280,10 +280,11 @@ impl Client {
     /// Takes the next step of closing, if the connection is being closed; reports whether the socket can be
     /// dropped now.
     ///
-    /// First, what is queued is sent, for up to 3 s. Then the sending side is shut down, so that the client
-    /// reads the end of the stream. Then, for up to 500 ms or until the client has closed its side too, its
-    /// input is read and discarded: closing a socket with unread input sends a reset, which can destroy the
-    /// last message. After `abort`, there is one attempt to send, and the socket can be dropped.
+    /// First, `handle_client_send` sends what is queued, for up to 3 s; if some is left then, the socket is
+    /// dropped at once. Otherwise the sending side is shut down, so that the client reads the end of the
+    /// stream. Then, for up to 500 ms or until the client has closed its side too, its input is read and
+    /// discarded: closing a socket with unread input sends a reset, which can destroy the last message. After
+    /// `abort`, there is one attempt to send, and the socket can be dropped.
     fn advance_closing(&mut self) -> bool {
         let has_sent_all = self.send_queue.is_none();
         match &mut self.disconnect {
