@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
+use super::protocols::protocol_of;
 use crate::{
     Asked, Check, Finding, Naming, Profile, ServerUnderTest, Source, TABLE, Theme, Verdict,
 };
@@ -152,7 +153,7 @@ const PAIRED: &str = "it writes a client's address as Python prints a pair, ('12
 /// answer).
 fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, StartError> {
     const EXCHANGES: usize = 5;
-    let bench = Bench::new(server.clone(), "round-trip");
+    let bench = Bench::new(server.clone(), protocol_of(server), "round-trip");
     let measured = (|| {
         let server = bench.serve()?;
         let mut times = Vec::new();
