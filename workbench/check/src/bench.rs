@@ -11,7 +11,6 @@ use anyhow::{Result, bail};
 use crate::finding::Finding;
 use crate::log_events as events;
 use crate::protocol::{FirstExchange, Protocol};
-pub use crate::room::Room;
 use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::server::{Exited, Launch, OutputLines, Server};
 use probe::sockdiag::unread_bytes;
@@ -62,7 +61,7 @@ impl Bench {
 
     /// Returns the bench with the threads of its servers recorded.
     #[must_use]
-    pub fn watching(mut self) -> Self {
+    pub fn recording_threads(mut self) -> Self {
         self.records_threads = true;
         self
     }
@@ -85,7 +84,7 @@ impl Bench {
 
     /// Returns the description of a server of this project that is not a stage.
     #[must_use]
-    pub fn own(&self) -> Option<OwnServer> {
+    pub fn own_server(&self) -> Option<OwnServer> {
         self.server.own
     }
 
@@ -101,14 +100,15 @@ impl Bench {
     }
 
     /// Returns the function that makes the bytes a client sends so that the server logs a text.
-    pub(crate) fn text_in_log(&self) -> Option<fn(&str) -> Vec<u8>> {
-        self.own().map_or(Some(prep_msg), |it| it.text)
+    pub(crate) fn bytes_for_log(&self) -> Option<fn(&str) -> Vec<u8>> {
+        self.own_server().map_or(Some(prep_msg), |it| it.text)
     }
 
     /// Reports whether a silent client makes the other clients wait.
     #[must_use]
-    pub fn one_at_a_time(&self) -> bool {
-        self.own().map_or(self.profile().one_at_a_time(), |it| it.serves < Serves::Many)
+    pub fn serves_one_at_a_time(&self) -> bool {
+        self.own_server()
+            .map_or(self.profile().serves_one_at_a_time(), |it| it.serves < Serves::Many)
     }
 
     /// Returns how long a check waits for an event that must happen.
@@ -118,7 +118,7 @@ impl Bench {
     }
 
     /// Sets what the check does now: a failure quotes it.
-    pub fn did(&self, step: impl Into<String>) {
+    pub fn step(&self, step: impl Into<String>) {
         *self.step.borrow_mut() = Some(step.into());
     }
 
@@ -128,24 +128,24 @@ impl Bench {
     }
 
     /// Returns the beginning of a message.
-    pub(super) fn unfinished(&self) -> Vec<u8> {
+    pub(super) fn unfinished_message(&self) -> Vec<u8> {
         self.first_exchange().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
     }
 
     /// Returns what the check does now.
     #[must_use]
-    pub fn story(&self) -> Option<String> {
+    pub fn current_step(&self) -> Option<String> {
         self.step.borrow().clone()
     }
 
     /// Returns a random number below `end`: the same one in every run with the same seed.
     #[must_use]
-    pub fn chance(&self, end: usize) -> usize {
+    pub fn random_below(&self, end: usize) -> usize {
         self.rng.borrow_mut().usize(..end)
     }
 
     /// Starts the server under test without further arguments, and waits until it listens.
-    pub fn serve(&self) -> Result<Server> {
+    pub fn start_server(&self) -> Result<Server> {
         let prepared = |words: &[OsString]| match words.split_first() {
             Some((program, args)) => Ok(Launch::new(program, args)),
             None => bail!("there is no command"),
@@ -169,23 +169,23 @@ impl Bench {
 
     /// Connects a client whose steps are recorded.
     pub fn connect(&self, server: &Server) -> Result<Client> {
-        self.ready(self.connect_bare(server)?)
+        self.ready(self.connect_without_tls(server)?)
     }
 
     /// Connects a client whose steps are recorded; if the server uses TLS, the client does not start the
     /// handshake.
-    pub fn connect_bare(&self, server: &Server) -> Result<Client> {
+    pub fn connect_without_tls(&self, server: &Server) -> Result<Client> {
         Ok(Client::connect(server.addr())?.record_in(&self.record).with_timeout(self.patience()))
     }
 
     /// Connects a client whose steps are recorded, with small socket buffers.
-    pub fn connect_narrow(&self, server: &Server) -> Result<Client> {
+    pub fn connect_with_small_buffers(&self, server: &Server) -> Result<Client> {
         let client = Client::connect_with_small_buffers(server.addr())?;
         self.ready(client.record_in(&self.record).with_timeout(self.patience()))
     }
 
     /// Connects a client whose steps are not recorded, for checks with very many clients.
-    pub fn connect_untold(&self, server: &Server) -> Result<Client> {
+    pub fn connect_unrecorded(&self, server: &Server) -> Result<Client> {
         self.ready(Client::connect(server.addr())?.with_timeout(self.patience()))
     }
 
@@ -199,20 +199,20 @@ impl Bench {
 
     /// Reports whether the clients use TLS.
     #[must_use]
-    pub fn is_inside_tls(&self) -> bool {
+    pub fn uses_tls(&self) -> bool {
         self.server.tls.is_some()
     }
 
     /// Returns the first bytes of a client, without TLS: a TLS handshake, or messages.
-    pub(super) fn beginning(&self) -> Result<Vec<u8>> {
+    pub(super) fn first_bytes(&self) -> Result<Vec<u8>> {
         self.server
             .tls
             .as_ref()
-            .map_or_else(|| Ok(self.one_and_a_half()), TlsSettings::client_hello)
+            .map_or_else(|| Ok(self.one_and_a_half_messages()), TlsSettings::client_hello)
     }
 
     /// Returns a whole message and the beginning of another one.
-    pub(super) fn one_and_a_half(&self) -> Vec<u8> {
+    pub(super) fn one_and_a_half_messages(&self) -> Vec<u8> {
         match self.first_exchange() {
             Some(first) => [(first.request)(), first.halves().0].concat(),
             None => b"said\0half".to_vec(),
@@ -221,14 +221,14 @@ impl Bench {
 
     /// Prepares a start with these arguments, for a server with the command line of this project's servers.
     #[must_use]
-    pub fn launch(&self, args: &[&str]) -> Launch {
+    pub fn launch_with_args(&self, args: &[&str]) -> Launch {
         let program = match &self.server.source {
             Source::Command(words) | Source::Own(words) => {
                 words.first().cloned().unwrap_or_default()
             }
             Source::Running(_) => OsString::new(),
         };
-        let launch = Launch::new(program, &[]).args(self.own().map_or(&[], |it| it.args));
+        let launch = Launch::new(program, &[]).args(self.own_server().map_or(&[], |it| it.args));
         let launch = match &*self.preloaded.borrow() {
             Some(library) => launch.env("LD_PRELOAD", library),
             None => launch,
@@ -236,52 +236,52 @@ impl Bench {
         launch.args(args)
     }
 
-    /// Loads a library into each server that is [prepared](Self::launch) after this call (Linux).
+    /// Loads a library into each server that is [prepared](Self::launch_with_args) after this call (Linux).
     pub fn preload(&self, library: &str) {
         *self.preloaded.borrow_mut() = Some(library.to_owned());
     }
 
     /// Starts the server with these arguments, for a server with the command line of this project's servers.
-    pub fn start(&self, args: &[&str]) -> Result<Server> {
-        self.run(self.launch(args))
+    pub fn start_with_args(&self, args: &[&str]) -> Result<Server> {
+        self.start_launch(self.launch_with_args(args))
     }
 
     /// Starts the prepared server.
-    pub fn run(&self, launch: Launch) -> Result<Server> {
+    pub fn start_launch(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments.
-    pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
+    pub fn start_without_port(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start_without_port()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it listens,
     /// returns how it exited.
-    pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Exited>> {
+    pub fn start_or_exit(&self, launch: Launch) -> Result<Result<Server, Exited>> {
         Ok(launch.start_or_exit()?.map(|server| self.remember(server)))
     }
 
     /// Starts the prepared server with a stdout that nothing reads.
-    pub fn run_unheard(&self, launch: Launch) -> Result<Server> {
+    pub fn start_with_unread_stdout(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start_with_unread_stdout()?))
     }
 
     /// Adds the processes that an ended server has left running.
-    pub fn note_survivors(&self, server: &Server) {
+    pub fn add_leftover_processes(&self, server: &Server) {
         self.leftovers.borrow_mut().extend(server.leftover_processes());
     }
 
     /// Returns the processes that ended servers have left running.
     #[must_use]
-    pub fn survivors(&self) -> Vec<String> {
+    pub fn leftover_processes(&self) -> Vec<String> {
         self.leftovers.borrow().clone()
     }
 
     /// Returns a failure with what this check did, the recorded steps, and what the servers printed.
     #[must_use]
     pub fn finding(&self, mut failure: Failure) -> Finding {
-        if let Some(step) = self.story() {
+        if let Some(step) = self.current_step() {
             failure.did = step;
         }
         let mut output = String::new();
@@ -294,22 +294,22 @@ impl Bench {
 
     /// Returns the expected answer to a message of this client.
     #[must_use]
-    pub fn answer(&self, client: SocketAddr, text: &str) -> String {
+    pub fn expected_answer(&self, client: SocketAddr, text: &str) -> String {
         match self.profile() {
             Profile::EchoUni => text.to_owned(),
-            _ => self.said(client, text),
+            _ => self.relay_of(client, text),
         }
     }
 
     /// Returns a message of this client as the server relays it.
     #[must_use]
-    pub fn said(&self, client: SocketAddr, text: &str) -> String {
-        format!("{}: {text}", self.address(client))
+    pub fn relay_of(&self, client: SocketAddr, text: &str) -> String {
+        format!("{}: {text}", self.address_text(client))
     }
 
     /// Returns a client's address as the server writes it.
     #[must_use]
-    pub fn address(&self, client: SocketAddr) -> String {
+    pub fn address_text(&self, client: SocketAddr) -> String {
         self.server.naming.of(client)
     }
 
@@ -326,12 +326,12 @@ impl Bench {
 
     /// Checks that the client receives the answer to its own message; in a chat, messages of other clients may
     /// arrive before it.
-    pub fn expect_own(&self, client: &mut Client, text: &str) -> Result<()> {
-        let answer = self.answer(client.addr(), text);
+    pub fn expect_own_answer(&self, client: &mut Client, text: &str) -> Result<()> {
+        let answer = self.expected_answer(client.addr(), text);
         loop {
             match client.recv(client.timeout())? {
                 Received::Msg(frame) if frame == answer.as_bytes() => return Ok(()),
-                Received::Msg(frame) if self.is_of_another(&frame, client) => {}
+                Received::Msg(frame) if self.is_from_another_client(&frame, client) => {}
                 other => {
                     return Err(client.failure(Description::bytes(prep_msg(&answer), ""), other));
                 }
@@ -340,7 +340,7 @@ impl Bench {
     }
 
     /// Reports whether a frame is the relayed message of another client, in a chat.
-    pub fn is_of_another(&self, frame: &[u8], client: &Client) -> bool {
+    pub fn is_from_another_client(&self, frame: &[u8], client: &Client) -> bool {
         let text = String::from_utf8_lossy(frame);
         let speaker = text.split_once(": ").and_then(|(addr, _)| addr.parse::<SocketAddr>().ok());
         self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
@@ -348,18 +348,18 @@ impl Bench {
 
     /// Checks the answer to a message; from an echo server, the end of the stream must follow.
     pub fn expect_answer(&self, client: &mut Client, text: &str) -> Result<()> {
-        self.expect_own(client, text)?;
+        self.expect_own_answer(client, text)?;
         if self.profile().is_echo() { client.expect_eof() } else { Ok(()) }
     }
 
     /// Checks that the server serves a new client.
-    pub fn expect_works(&self, server: &Server) -> Result<()> {
+    pub fn expect_new_client_served(&self, server: &Server) -> Result<()> {
         let mut client = self.connect(server)?;
-        self.exchange_amid_others(&mut client, "does it work?")
+        self.exchange_skipping_others(&mut client, "does it work?")
     }
 
     /// Sends a message, and checks that its answer arrives; in a chat, any messages may arrive before it.
-    pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
+    pub fn exchange_skipping_others(&self, client: &mut Client, text: &str) -> Result<()> {
         if let Some(protocol) = self.protocol {
             return (protocol.exchange)(client);
         }
@@ -367,20 +367,20 @@ impl Bench {
         if self.profile().is_echo() {
             return self.expect_answer(client, text);
         }
-        let answer = self.answer(client.addr(), text).into_bytes();
+        let answer = self.expected_answer(client.addr(), text).into_bytes();
         while client.recv_msg()? != answer {}
         Ok(())
     }
 
     /// Waits until the server serves a new client; connects again after each refusal.
-    pub fn expect_works_again(&self, server: &Server) -> Result<()> {
+    pub fn wait_until_new_client_served(&self, server: &Server) -> Result<()> {
         let done = wait_until(self.patience(), || {
             let mut client = self.connect(server)?;
             if let Some(protocol) = self.protocol {
                 return Ok((protocol.exchange)(&mut client).is_ok());
             }
             client.try_send(b"again\0");
-            let answer = self.answer(client.addr(), "again").into_bytes();
+            let answer = self.expected_answer(client.addr(), "again").into_bytes();
             Ok(client.recv(self.patience())? == Received::Msg(answer))
         })?;
         if done {
@@ -396,7 +396,7 @@ impl Bench {
 
     /// Connects a client, and waits until the server has accepted it: until a chat has relayed its first message,
     /// or an echo server has logged the connection.
-    pub fn known_client(&self, server: &Server) -> Result<Client> {
+    pub fn connect_accepted(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
         if self.stays_after_exchange() {
             self.exchange(&mut client, "hello")?;
@@ -407,11 +407,11 @@ impl Bench {
     }
 
     /// Connects a client that sends a message that is not UTF-8, and disconnects.
-    pub fn misbehave(&self, server: &Server) -> Result<()> {
+    pub fn send_protocol_error(&self, server: &Server) -> Result<()> {
         let mut bad = Client::connect(server.addr())?;
         bad.try_send(b"\xff\0");
         // Which bytes are an error in another protocol, and what follows, is not known here.
-        if self.own().is_none() {
+        if self.own_server().is_none() {
             bad.recv_msgs_to_end()?;
         }
         Ok(())

@@ -83,7 +83,7 @@ pub struct Check {
     /// The rule that the check tests.
     pub rule: &'static str,
     /// The profiles whose servers must pass the check, no matter who has written the server.
-    pub who: &'static [Profile],
+    pub profiles: &'static [Profile],
     /// Which other servers of this project must pass the check.
     pub ours: Ours,
     /// The profiles whose servers must fail the check.
@@ -147,7 +147,7 @@ pub(crate) const fn ours(
         theme,
         title: "",
         rule,
-        who: &[],
+        profiles: &[],
         ours,
         hints: [""; 3],
         read: "",
@@ -165,7 +165,7 @@ const TIN_CAN_ROW_ALONE: Check = Check {
     theme: Theme::Framing,
     title: "",
     rule: "",
-    who: TIN_CANS,
+    profiles: TIN_CANS,
     ours: Ours::NONE,
     limit: &[],
     needs: Needs::Nothing,
@@ -176,8 +176,12 @@ const TIN_CAN_ROW_ALONE: Check = Check {
 };
 
 /// The fields that are the same in all checks of chats.
-pub(crate) const CHAT_ROW: Check =
-    Check { theme: Theme::Chat, who: CHATS, read: "chat-threads.md#The picture", ..TIN_CAN_ROW };
+pub(crate) const CHAT_ROW: Check = Check {
+    theme: Theme::Chat,
+    profiles: CHATS,
+    read: "chat-threads.md#The picture",
+    ..TIN_CAN_ROW
+};
 
 impl Check {
     /// Returns the check with these needs.
@@ -210,7 +214,7 @@ impl Check {
     }
 
     /// Reports whether servers of this project must pass the check that have none of the profiles in
-    /// [`who`](Self::who).
+    /// [`profiles`](Self::profiles).
     #[must_use]
     pub fn is_for_our_servers(&self) -> bool {
         !self.ours.stages.is_empty() || self.ours.others.is_some()
@@ -219,7 +223,7 @@ impl Check {
     /// Reports whether the check is also for servers that are not of this project.
     #[must_use]
     pub fn is_for_anybody(&self) -> bool {
-        !self.who.is_empty() || !self.limit.is_empty()
+        !self.profiles.is_empty() || !self.limit.is_empty()
     }
 
     /// Returns what a profile asks of its servers in this check.
@@ -227,7 +231,7 @@ impl Check {
     pub fn asked(&self, profile: Profile) -> Asked {
         if self.limit.contains(&profile) {
             Asked::Limit
-        } else if self.who.contains(&profile) {
+        } else if self.profiles.contains(&profile) {
             Asked::Pass
         } else {
             Asked::Nothing
@@ -236,7 +240,7 @@ impl Check {
 
     /// Returns why the check does not apply to this server; `None` if it applies.
     #[must_use]
-    pub fn is_senseless(&self, server: &ServerUnderTest) -> Option<&'static str> {
+    pub fn why_not_applicable(&self, server: &ServerUnderTest) -> Option<&'static str> {
         let ends_both = server.tls.as_ref().is_some_and(TlsSettings::ends_both_directions);
         (self.needs == Needs::HalfClose && ends_both).then_some(
             "in TLS 1.2, a peer that receives close_notify closes both directions at once and discards \

@@ -29,7 +29,7 @@ impl Check {
 
     /// Runs the check once, and records the threads of the server.
     pub fn judge_watching(&self, server: &ServerUnderTest, leftovers: &mut Vec<String>) -> Verdict {
-        self.judge_on(leftovers, server, Bench::watching)
+        self.judge_on(leftovers, server, Bench::recording_threads)
     }
 
     fn judge_on(
@@ -47,10 +47,10 @@ impl Check {
         }
         let bench = prepared(Bench::new(server.clone(), protocol_of(&server), self.id));
         let result = (self.run)(&bench);
-        leftovers.extend(bench.survivors());
+        leftovers.extend(bench.leftover_processes());
         match (result, asked) {
             (Ok(()), Asked::Limit) => {
-                let did = bench.story().unwrap_or_else(|| self.title.to_owned());
+                let did = bench.current_step().unwrap_or_else(|| self.title.to_owned());
                 let expected = format!(
                     "the server fails this check, as every server of its profile does: {}",
                     self.rule

@@ -49,7 +49,7 @@ impl Profile {
 
     /// Reports whether a silent client makes the other clients wait.
     #[must_use]
-    pub fn one_at_a_time(self) -> bool {
+    pub fn serves_one_at_a_time(self) -> bool {
         self == Self::EchoUni
     }
 }

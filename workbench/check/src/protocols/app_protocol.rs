@@ -216,20 +216,20 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    who: &[Profile::AppProtocol],
+    profiles: &[Profile::AppProtocol],
     after: &["app-search"],
     read: "variations-protocols.md#app-protocol",
     ..TIN_CAN_ROW
 };
 
 fn one_search(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did("client A sent the request {\"action\":\"search\",\"value\":\"ring\"}");
+    let server = bench.start_server()?;
+    bench.step("client A sent the request {\"action\":\"search\",\"value\":\"ring\"}");
     exchange(&mut bench.connect(&server)?)
 }
 
 fn answers(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let requests = [
         ("search", "morpheus", "Follow the white rabbit. 🐰"),
         ("search", "🐶", "🐾 Playing ball! 🏐"),
@@ -239,7 +239,7 @@ fn answers(bench: &Bench) -> Result<()> {
     ];
     for (action, value, result) in requests {
         let content = json!({ "action": action, "value": value }).to_string();
-        bench.did(format!("a client sent the request {content}"));
+        bench.step(format!("a client sent the request {content}"));
         let mut client = bench.connect(&server)?;
         client.send(&in_json(&content))?;
         expect_result(&mut client, result)?;
@@ -248,10 +248,10 @@ fn answers(bench: &Bench) -> Result<()> {
 }
 
 fn any_split(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let request = request();
     let header = 2 + usize::from(request[1]);
-    bench.did(
+    bench.step(
         "client A sent a request one byte at a time, each byte after the server had read the \
          previous one",
     );
@@ -259,13 +259,13 @@ fn any_split(bench: &Bench) -> Result<()> {
     for at in [1, 2, 3, header - 1, header, header + 1, request.len() - 1] {
         let parts =
             format!("{at} of its {} bytes; its header ends at byte {header}", request.len());
-        bench.did(format!("a client sent a request in two pieces, first {parts}"));
+        bench.step(format!("a client sent a request in two pieces, first {parts}"));
         in_pieces(bench, &server, &[&request[..at], &request[at..]])?;
     }
     for _ in 0..5 {
-        let mut cuts = [bench.chance(request.len()), bench.chance(request.len())];
+        let mut cuts = [bench.random_below(request.len()), bench.random_below(request.len())];
         cuts.sort_unstable();
-        bench.did(format!("a client sent a request in three pieces, split at bytes {cuts:?}"));
+        bench.step(format!("a client sent a request in three pieces, split at bytes {cuts:?}"));
         let pieces = [&request[..cuts[0]], &request[cuts[0]..cuts[1]], &request[cuts[1]..]];
         in_pieces(bench, &server, &pieces)?;
     }
@@ -293,7 +293,7 @@ fn in_bytes(content: &[u8]) -> Vec<u8> {
 }
 
 fn binary(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let values: Vec<u8> = (0..=255).rev().collect();
     let texts: [(&str, &[u8]); 4] = [
         ("all 256 byte values, from 255 to 0,", &values),
@@ -302,7 +302,7 @@ fn binary(bench: &Bench) -> Result<()> {
         ("300,000 bytes", &values.repeat(1200)[..300_000]),
     ];
     for (name, content) in texts {
-        bench.did(format!("a client sent {name} with the content type {BINARY}"));
+        bench.step(format!("a client sent {name} with the content type {BINARY}"));
         let mut client = bench.connect(&server)?;
         client.send(&in_bytes(content))?;
         expect_first_ten(&mut client, content)?;
@@ -330,11 +330,12 @@ fn wrong_bytes(client: &Client, expected: Description, got: Vec<u8>) -> Result<(
 
 /// Checks that each of these requests ends its connection without an answer, and no other connection.
 fn expect_closed_without_answer(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (first, second) = FIRST.halves();
     for (name, request) in requests {
-        bench
-            .did(format!("another client had sent half of its request; then a client sent {name}"));
+        bench.step(format!(
+            "another client had sent half of its request; then a client sent {name}"
+        ));
         let mut witness = bench.connect(&server)?;
         witness.send(&first)?;
         let mut client = bench.connect(&server)?;
@@ -344,14 +345,14 @@ fn expect_closed_without_answer(bench: &Bench, requests: &[(String, Vec<u8>)]) -
             let expected = Description::text("the end of the stream, without an answer before it");
             return wrong_bytes(&client, expected, came);
         }
-        bench.did(format!(
+        bench.step(format!(
             "another client had sent half of its request; a client sent {name}; then the other \
              client sent the other half"
         ));
         witness.send(&second)?;
         answer(&mut witness)?;
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 fn bad_header(bench: &Bench) -> Result<()> {
@@ -388,8 +389,8 @@ fn bad_header(bench: &Bench) -> Result<()> {
 
 fn too_long(bench: &Bench) -> Result<()> {
     const MAX_CONTENT: usize = 1 << 20;
-    let server = bench.serve()?;
-    bench.did("client A sent a request with 1,048,576 bytes (1 MiB) of content");
+    let server = bench.start_server()?;
+    bench.step("client A sent a request with 1,048,576 bytes (1 MiB) of content");
     let mut client = bench.connect(&server)?;
     let content = vec![b'x'; MAX_CONTENT];
     client.send(&in_bytes(&content))?;

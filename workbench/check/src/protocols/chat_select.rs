@@ -212,18 +212,18 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `names-hello`.
 const NAMES_ROW: Check = Check {
-    who: &[Profile::ChatSelect],
+    profiles: &[Profile::ChatSelect],
     after: &["names-hello"],
     read: "variations-protocols.md#chat-select",
     ..TIN_CAN_ROW
 };
 
 fn named(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.did("client A sent a frame with the text \"NAME: ann\"");
+    bench.step("client A sent a frame with the text \"NAME: ann\"");
     exchange(&mut client)?;
-    bench.did("another client connected and sent its name; client A must be told");
+    bench.step("another client connected and sent its name; client A must be told");
     exchange(&mut client)
 }
 
@@ -282,13 +282,13 @@ fn expect_undisturbed(ann: &mut Client, bob: &mut Client) -> Result<()> {
 }
 
 fn others(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     let mut cleo = join(bench, &server, "Cleo from the 3rd floor")?;
     for client in [&mut ann, &mut bob] {
         expect(client, &joined(&cleo, "Cleo from the 3rd floor", 3))?;
     }
-    bench.did(
+    bench.step(
         "clients A, B and C sent their names; then C sent 3 messages, which A and B must receive",
     );
     let texts = ["hello", "NAME: nobody", "drei: Grüße, 世界 🥫"];
@@ -298,7 +298,7 @@ fn others(bench: &Bench) -> Result<()> {
         expect(&mut ann, &relayed)?;
         expect(&mut bob, &relayed)?;
     }
-    bench.did(
+    bench.step(
         "client C sent 3 messages; then A sent one, which must be the first message that C \
          receives",
     );
@@ -307,10 +307,10 @@ fn others(bench: &Bench) -> Result<()> {
 }
 
 fn joining(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut inside: Vec<Client> = Vec::new();
     for (i, name) in ["ann", "bob", "Cléo", "dan"].into_iter().enumerate() {
-        bench.did(format!("client number {} sent its name, \"{name}\"", i + 1));
+        bench.step(format!("client number {} sent its name, \"{name}\"", i + 1));
         let newcomer = join(bench, &server, name)?;
         let told = joined(&newcomer, name, i + 1);
         inside.iter_mut().try_for_each(|client| expect(client, &told))?;
@@ -320,11 +320,12 @@ fn joining(bench: &Bench) -> Result<()> {
 }
 
 fn leaving(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann")?;
     for how in ["closed its connection", "closed its sending side", "reset its connection"] {
-        bench
-            .did(format!("a client sent its name and a message, and {how}; client A must be told"));
+        bench.step(format!(
+            "a client sent its name and a message, and {how}; client A must be told"
+        ));
         let mut bob = join(bench, &server, "bob")?;
         expect(&mut ann, &joined(&bob, "bob", 2))?;
         say(&mut bob, "so long")?;
@@ -340,7 +341,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         }
         expect(&mut ann, &left(&name))?;
     }
-    bench.did(
+    bench.step(
         "the server was paused while a client sent a message and closed its connection; client A \
          must receive the message, and then be told that the client has left",
     );
@@ -353,7 +354,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         Ok(())
     })?;
     last.iter().try_for_each(|text| expect(&mut ann, text))?;
-    bench.did(
+    bench.step(
         "another client connected after 4 clients had left; client A must be told that 2 clients \
          are there",
     );
@@ -362,20 +363,20 @@ fn leaving(bench: &Bench) -> Result<()> {
 }
 
 fn cut(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     let bytes = frame("é🥫");
     for at in 1..bytes.len() {
-        bench.did(format!(
+        bench.step(format!(
             "client A sent the frame of \"é🥫\" in two pieces; the first had {at} of its 10 bytes"
         ));
         in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
         expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
     }
-    bench.did("client A sent the frame of \"é🥫\" one byte at a time");
+    bench.step("client A sent the frame of \"é🥫\" one byte at a time");
     in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
     expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
-    bench.did(
+    bench.step(
         "client A sent the frames of \"one\", \"\" and \"two\", and the first 6 bytes of the frame \
          of \"three\", in one write",
     );
@@ -385,7 +386,7 @@ fn cut(bench: &Bench) -> Result<()> {
     expect(&mut bob, &said(&ann, "ann", "two"))?;
     ann.send(&half[6..])?;
     expect(&mut bob, &said(&ann, "ann", "three"))?;
-    bench.did("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
+    bench.step("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
     let long = "x".repeat(16 * 1024);
     say(&mut ann, &long)?;
     expect(&mut bob, &said(&ann, "ann", &long))
@@ -401,8 +402,8 @@ fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
 }
 
 fn nameless(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did(
+    let server = bench.start_server()?;
+    bench.step(
         "client A connected and sent nothing, and client B sent half of its name; then C and D \
          connected, and sent messages",
     );
@@ -412,10 +413,10 @@ fn nameless(bench: &Bench) -> Result<()> {
     wait_until_read(&half)?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     expect_undisturbed(&mut ann, &mut bob)?;
-    bench.did("client B disconnected after half of its name; C and D must not be told");
+    bench.step("client B disconnected after half of its name; C and D must not be told");
     drop(half);
     expect_undisturbed(&mut ann, &mut bob)?;
-    bench.did(
+    bench.step(
         "client A, silent until now, sent its name; the first frame that it receives must be the \
          answer",
     );
@@ -425,7 +426,7 @@ fn nameless(bench: &Bench) -> Result<()> {
 }
 
 fn absurd(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     for len in [u32::MAX, 1 << 31, 16 << 20] {
         for name in [None, Some("cleo")] {
@@ -434,7 +435,7 @@ fn absurd(bench: &Bench) -> Result<()> {
             } else {
                 "a client without a name"
             };
-            bench.did(format!(
+            bench.step(format!(
                 "{client} announced a frame of {len} bytes; clients A and B were connected"
             ));
             let mut client = bench.connect(&server)?;

@@ -130,18 +130,18 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    who: &[Profile::EchoSelect],
+    profiles: &[Profile::EchoSelect],
     after: &["select-echo"],
     read: "variations-protocols.md#echo-select",
     ..TIN_CAN_ROW
 };
 
 fn twice(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.did("client A sent \"Message 1 from client.\", without a line end or a ␀ after it");
+    bench.step("client A sent \"Message 1 from client.\", without a line end or a ␀ after it");
     exchange(&mut client)?;
-    bench.did("client A sent the same message again after the first one had come back");
+    bench.step("client A sent the same message again after the first one had come back");
     exchange(&mut client)
 }
 
@@ -151,18 +151,18 @@ fn varied(len: usize) -> Vec<u8> {
 }
 
 fn any_bytes(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
     let mut echoed = |bytes: &[u8]| {
         client.send(bytes)?;
         client.expect_bytes(bytes)
     };
     let values: Vec<u8> = (0..=255).collect();
-    bench.did("client A sent all 256 byte values, from 0 to 255");
+    bench.step("client A sent all 256 byte values, from 0 to 255");
     echoed(&values)?;
-    bench.did("client A sent 12 bytes that are not UTF-8, with blanks and line ends around them");
+    bench.step("client A sent 12 bytes that are not UTF-8, with blanks and line ends around them");
     echoed(b" \r\n\xff\xfe\x80\0\0\xc3\n \t")?;
-    bench.did(
+    bench.step(
         "client A sent all 256 byte values one at a time, each byte after the previous one had \
          come back",
     );
@@ -174,9 +174,9 @@ fn any_bytes(bench: &Bench) -> Result<()> {
 const UNREAD: usize = 100_000;
 
 fn megabyte(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did("client A sent 1,000,000 bytes, and kept up to 100,000 bytes of the echo unread");
-    let mut client = bench.connect_narrow(&server)?;
+    let server = bench.start_server()?;
+    bench.step("client A sent 1,000,000 bytes, and kept up to 100,000 bytes of the echo unread");
+    let mut client = bench.connect_with_small_buffers(&server)?;
     let bytes = varied(1_000_000);
     let (mut sent, mut echoed) = (0, 0);
     for piece in bytes.chunks(20_000) {
@@ -194,11 +194,11 @@ fn last_bytes(bench: &Bench) -> Result<()> {
     /// How long the check waits for the server to read all bytes; a server that stops reading earlier never
     /// does.
     const READ_TIMEOUT: Duration = Duration::from_secs(1);
-    let server = bench.serve()?;
-    bench.did(format!(
+    let server = bench.start_server()?;
+    bench.step(format!(
         "client A sent {UNREAD} bytes, shut down its sending side, and only then started to read"
     ));
-    let mut client = bench.connect_narrow(&server)?;
+    let mut client = bench.connect_with_small_buffers(&server)?;
     let bytes = varied(UNREAD);
     client.send(&bytes)?;
     client.half_close()?;
@@ -238,11 +238,11 @@ fn fill_buffers(client: &mut Client, most: usize) -> Result<usize> {
 const FLOOD: usize = 32 << 20;
 
 fn nobody_waits(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut other = bench.connect(&server)?;
     exchange(&mut other)?;
-    let mut slow = bench.connect_narrow(&server)?.with_timeout(STUCK);
-    bench.did(
+    let mut slow = bench.connect_with_small_buffers(&server)?.with_timeout(STUCK);
+    bench.step(
         "a client sent bytes until the buffers were full, and read nothing; then a client that \
              had connected before it sent a message, and then a new client",
     );
@@ -254,16 +254,17 @@ fn nobody_waits(bench: &Bench) -> Result<()> {
 fn memory_bounded(bench: &Bench) -> Result<()> {
     /// How much an interpreter may allocate for itself.
     const SLACK: u64 = 8 << 20;
-    let server = bench.serve()?;
-    bench.expect_works(&server)?;
+    let server = bench.start_server()?;
+    bench.expect_new_client_served(&server)?;
     let figures = || server.usage().context("the system does not tell what the server uses");
     let before = figures()?.resident_bytes;
-    let mut slow = bench.connect_narrow(&server)?.with_timeout(STUCK);
-    bench.did("a client sent bytes until the buffers were full (at most 32 MiB), and read nothing");
+    let mut slow = bench.connect_with_small_buffers(&server)?.with_timeout(STUCK);
+    bench
+        .step("a client sent bytes until the buffers were full (at most 32 MiB), and read nothing");
     let sent = fill_buffers(&mut slow, FLOOD)?;
     let more = figures()?.resident_bytes.saturating_sub(before);
     if sent < FLOOD && more < SLACK {
-        return bench.expect_works(&server);
+        return bench.expect_new_client_served(&server);
     }
     let got = format!(
         "the server read on: the client sent {} MiB, and the server's memory grew by {} MiB",

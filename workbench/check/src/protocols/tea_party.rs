@@ -199,7 +199,7 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `party-login`.
 const PARTY_ROW: Check = Check {
-    who: &[Profile::TeaParty],
+    profiles: &[Profile::TeaParty],
     after: &["party-login"],
     read: "variations-protocols.md#tea-party",
     ..TIN_CAN_ROW
@@ -260,25 +260,25 @@ fn expect_in_room(client: &mut Client, name: &str) -> Result<()> {
 }
 
 fn login(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut first = bench.connect(&server)?;
-    bench.did("client A logged in and sent \"say hello\"");
+    bench.step("client A logged in and sent \"say hello\"");
     exchange(&mut first)?;
-    bench.did("client A sent \"say hello\" again");
+    bench.step("client A sent \"say hello\" again");
     exchange(&mut first)?;
     log_out(first)?;
     let ann = join(bench, &server, "ann", &mut [])?;
     let mut other = connect(bench, &server)?;
-    bench.did("a client sent \"login\" without a name");
+    bench.step("a client sent \"login\" without a name");
     ask(&mut other, "login", &[NO_NAME])?;
-    bench.did(
+    bench.step(
         "a client sent \"login ann\" and \"login\" while another client was logged in as ann; then \
          it sent \"login bob\"",
     );
     expect_taken(&mut other, "ann")?;
     say(&mut other, "login bob")?;
     expect_in_room(&mut other, "bob")?;
-    bench.did("the client named ann logged out; then another client sent \"login ann\"");
+    bench.step("the client named ann logged out; then another client sent \"login ann\"");
     log_out(ann)?;
     let mut next = connect(bench, &server)?;
     say(&mut next, "login ann")?;
@@ -286,21 +286,21 @@ fn login(bench: &Bench) -> Result<()> {
 }
 
 fn before(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut outside = connect(bench, &server)?;
     for line in ["say hello", "look", "who", "tea?", "help"] {
-        bench.did(format!("client A sent {line:?} before it had logged in"));
+        bench.step(format!("client A sent {line:?} before it had logged in"));
         say(&mut outside, line)?;
         outside.expect_bytes(LOG_IN)?;
     }
-    bench.did(
+    bench.step(
         "client B logged in and sent a message; then client A, which had not logged in, sent \
          \"look\"",
     );
     let mut ann = join(bench, &server, "ann", &mut [])?;
     say(&mut outside, "look")?;
     outside.expect_bytes(LOG_IN)?;
-    bench.did(
+    bench.step(
         "client A sent \"logout\" before it had logged in; then client B, in the room, sent a \
          message",
     );
@@ -310,12 +310,12 @@ fn before(bench: &Bench) -> Result<()> {
 }
 
 fn words(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
     let mut cleo = join(bench, &server, "cleo", &mut [&mut ann, &mut bob])?;
     for text in ["hello", "more tea,  Hatter?", "say no more", "drei: Grüße, 世界 🥫"] {
-        bench.did(format!(
+        bench.step(format!(
             "clients A, B and C were in the room; C sent \"say\" with the text {text:?}, which all \
              three must receive"
         ));
@@ -330,10 +330,10 @@ fn words(bench: &Bench) -> Result<()> {
 fn others(bench: &Bench) -> Result<()> {
     const WAYS: [&str; 4] =
         ["logged out", "closed its connection", "closed its sending side", "reset its connection"];
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     for how in WAYS {
-        bench.did(format!(
+        bench.step(format!(
             "a client logged in, sent a message, and {how}; client A, in the room, must be told"
         ));
         let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
@@ -353,7 +353,7 @@ fn others(bench: &Bench) -> Result<()> {
         }
         expect(&mut ann, "bob has left the room.")?;
     }
-    bench.did(
+    bench.step(
         "a client that had not logged in reset its connection; then client A sent a message, which \
          must be the next line that it receives",
     );
@@ -363,18 +363,18 @@ fn others(bench: &Bench) -> Result<()> {
 }
 
 fn look(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut cleo = join(bench, &server, "cleo", &mut [])?;
     let mut ann = join(bench, &server, "ann", &mut [&mut cleo])?;
     let _outside = connect(bench, &server)?;
     let mut bob = join(bench, &server, "bob", &mut [&mut cleo, &mut ann])?;
-    bench.did(
+    bench.step(
         "the clients cleo, ann and bob logged in, in this order; then bob sent \"look\" and \
          \"who\"",
     );
     ask(&mut bob, "look", &[IN_ROOM, "cleo", "ann", "bob"])?;
     ask(&mut bob, "who", &[LOGGED_IN, "cleo", "ann", "bob"])?;
-    bench.did("cleo left and logged in again; then bob sent \"look\" and \"who\"");
+    bench.step("cleo left and logged in again; then bob sent \"look\" and \"who\"");
     drop(cleo);
     for client in [&mut ann, &mut bob] {
         expect(client, "cleo has left the room.")?;
@@ -385,38 +385,38 @@ fn look(bench: &Bench) -> Result<()> {
 }
 
 fn unknown(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     for (line, word) in [("dance", "dance"), ("sing with me", "sing"), ("привет", "привет")]
     {
-        bench.did(format!("client A, in the room, sent {line:?}"));
+        bench.step(format!("client A, in the room, sent {line:?}"));
         ask(&mut ann, line, &[&format!("Unknown command: {word}")])?;
     }
-    bench.did("client A, in the room, sent two empty lines, and then a message");
+    bench.step("client A, in the room, sent two empty lines, and then a message");
     ann.send(b"\r\n\n")?;
     expect_in_room(&mut ann, "ann")
 }
 
 fn cut(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     let line = "say é☕\r\n".as_bytes();
     for at in 1..line.len() {
-        bench.did(format!(
+        bench.step(format!(
             "client A sent \"say é☕\\r\\n\" in two pieces; the first had {at} of its 11 bytes"
         ));
         in_pieces(&mut ann, &[&line[..at], &line[at..]])?;
         expect(&mut ann, "ann: é☕")?;
     }
-    bench.did("client A sent \"say é☕\\r\\n\" one byte at a time");
+    bench.step("client A sent \"say é☕\\r\\n\" one byte at a time");
     in_pieces(&mut ann, &line.chunks(1).collect::<Vec<_>>())?;
     expect(&mut ann, "ann: é☕")?;
-    bench.did("client A sent \"say one\\nsay two\\r\\nsay th\" in one write, and then \"ree\\n\"");
+    bench.step("client A sent \"say one\\nsay two\\r\\nsay th\" in one write, and then \"ree\\n\"");
     in_pieces(&mut ann, &[b"say one\nsay two\r\nsay th", b"ree\n"])?;
     ["one", "two", "three"]
         .iter()
         .try_for_each(|text| expect(&mut ann, &format!("ann: {text}")))?;
-    bench.did("a client sent \"login bob\", a message and \"logout\" in one write");
+    bench.step("a client sent \"login bob\", a message and \"logout\" in one write");
     let mut bob = connect(bench, &server)?;
     bob.send(b"login bob\r\nsay hello, and goodbye\r\nlogout\r\n")?;
     expect(&mut bob, "bob: hello, and goodbye")?;
@@ -441,7 +441,7 @@ fn shown(name: &str) -> String {
 }
 
 fn names(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut other = connect(bench, &server)?;
     let pairs = [
         ("ann", "ANN"),
@@ -452,9 +452,9 @@ fn names(bench: &Bench) -> Result<()> {
     ];
     for (name, same) in pairs {
         let (shown, same_shown) = (shown(name), shown(same));
-        bench.did(format!("a client logged in as \"{shown}\", and sent a message"));
+        bench.step(format!("a client logged in as \"{shown}\", and sent a message"));
         let first = join(bench, &server, name, &mut [])?;
-        bench.did(format!(
+        bench.step(format!(
             "client {} was logged in as \"{shown}\"; client {} sent \"login {same_shown}\", and \
              \"login\"",
             first.name(),
@@ -463,7 +463,7 @@ fn names(bench: &Bench) -> Result<()> {
         expect_taken(&mut other, same)?;
         log_out(first)?;
     }
-    bench.did(
+    bench.step(
         "a client was logged in as \"Zoé\"; client A sent \"login Zoe\", which is a different \
          name",
     );
