@@ -1,3 +1,5 @@
+//! What a check works with: the server under test, its clients, and a record of what they do.
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::finding::Finding;
 use crate::log_events as events;
 use crate::protocol::{FirstExchange, Protocol};
-use crate::{Finding, OwnServer, Profile, ServerUnderTest, Serves, Source};
+use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::server::{Exited, Launch, OutputLines, Server};
 use probe::sockdiag::unread_bytes;
 use probe::tape::Record;
@@ -17,49 +20,54 @@ use probe::wire::{Client, Received, prep_msg};
 use probe::{Description, Failure, fail_timeout, wait_until};
 use watch::{Processes, Recording};
 
-/// What one check works with: the server to start, and a record of what happens.
+/// Starts servers and connects clients for one check, and records what they do.
 #[derive(Debug)]
 pub struct Bench {
     server: ServerUnderTest,
-    tape: Record,
-    chance: RefCell<fastrand::Rng>,
-    story: RefCell<Option<String>>,
-    printed: RefCell<Vec<(OutputLines, OutputLines)>>,
-    survivors: RefCell<Vec<String>>,
-    /// A library that is loaded into its servers before their own.
+    /// `None` if the server speaks tin-can messages.
+    protocol: Option<Protocol>,
+    record: Record,
+    rng: RefCell<fastrand::Rng>,
+    step: RefCell<Option<String>>,
+    outputs: RefCell<Vec<(OutputLines, OutputLines)>>,
+    leftovers: RefCell<Vec<String>>,
+    /// A library that servers load before their own libraries.
     preloaded: RefCell<Option<String>>,
-    /// Whether to look at what the threads of its servers do, and the record of the last one's.
-    watches: bool,
+    /// Whether to record the threads of the servers; the recording is that of the last server.
+    records_threads: bool,
     recording: RefCell<Option<Recording>>,
 }
 
 impl Bench {
-    /// A bench on which nothing was started yet.
+    /// Returns a bench for the check with this id, which has not started a server yet; `protocol` is `None` for
+    /// tin-can messages.
     #[must_use]
-    pub fn new(server: ServerUnderTest, id: &str) -> Self {
+    pub fn new(server: ServerUnderTest, protocol: Option<Protocol>, id: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         (server.seed, id).hash(&mut hasher);
         Self {
-            chance: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
+            rng: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
             server,
-            tape: Record::default(),
-            story: RefCell::default(),
-            printed: RefCell::default(),
-            survivors: RefCell::default(),
+            protocol,
+            record: Record::default(),
+            step: RefCell::default(),
+            outputs: RefCell::default(),
+            leftovers: RefCell::default(),
             preloaded: RefCell::default(),
-            watches: false,
+            records_threads: false,
             recording: RefCell::default(),
         }
     }
 
-    /// The same, which looks at what the threads of its servers do.
+    /// Returns the bench with the threads of its servers recorded.
     #[must_use]
-    pub fn watching(mut self) -> Self {
-        self.watches = true;
+    pub fn recording_threads(mut self) -> Self {
+        self.records_threads = true;
         self
     }
 
-    /// What the threads of the last server did; nothing where that could not be seen.
+    /// Ends the recording, and returns a chart of the last server's threads; an empty string if they were not
+    /// recorded.
     #[must_use]
     pub fn threads(&self) -> String {
         const WIDTH: usize = 76;
@@ -68,79 +76,76 @@ impl Bench {
         recording.map(|it| it.end(WIDTH, LANES)).unwrap_or_default()
     }
 
-    /// What the server claims to be.
+    /// Returns the profile of the server under test.
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.server.profile
     }
 
-    /// What is known about a server of this project that is not a stage.
+    /// Returns the description of a server of this project that is not a stage.
     #[must_use]
-    pub fn own(&self) -> Option<OwnServer> {
+    pub fn own_server(&self) -> Option<OwnServer> {
         self.server.own
     }
 
-    /// The protocol, unless it is that of tin-can messages.
-    fn protocol(&self) -> Option<Protocol> {
-        self.own().map(|it| it.protocol).or_else(|| self.profile().protocol())
-    }
-
-    /// The first exchange of a client in two parts, unless the protocol is that of tin-can messages.
+    /// Returns the first exchange of a client in two parts; `None` if the protocol is that of tin-can messages,
+    /// or only whole exchanges are known.
     pub(crate) fn first_exchange(&self) -> Option<FirstExchange> {
-        self.protocol().and_then(|it| it.first)
+        self.protocol.and_then(|it| it.first)
     }
 
-    /// Whether a client stays connected after an exchange.
+    /// Reports whether a client stays connected after an exchange.
     pub(crate) fn stays_after_exchange(&self) -> bool {
-        self.protocol().map_or(self.profile().is_chat(), |it| !it.ends_connection)
+        self.protocol.map_or(self.profile().is_chat(), |it| !it.ends_connection)
     }
 
-    /// Makes the bytes that bring a text into the log.
-    pub(crate) fn text_in_log(&self) -> Option<fn(&str) -> Vec<u8>> {
-        self.own().map_or(Some(prep_msg), |it| it.text)
+    /// Returns the function that makes the bytes a client sends so that the server logs a text.
+    pub(crate) fn bytes_for_log(&self) -> Option<fn(&str) -> Vec<u8>> {
+        self.own_server().map_or(Some(prep_msg), |it| it.text)
     }
 
-    /// Whether a client that is silent makes the others wait.
+    /// Reports whether a silent client makes the other clients wait.
     #[must_use]
-    pub fn one_at_a_time(&self) -> bool {
-        self.own().map_or(self.profile().one_at_a_time(), |it| it.serves < Serves::Many)
+    pub fn serves_one_at_a_time(&self) -> bool {
+        self.own_server()
+            .map_or(self.profile().serves_one_at_a_time(), |it| it.serves < Serves::Many)
     }
 
-    /// How long to wait for what must happen.
+    /// Returns how long a check waits for an event that must happen.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.server.patience
     }
 
-    /// Tells what is being done, for a failure's text.
-    pub fn did(&self, story: impl Into<String>) {
-        *self.story.borrow_mut() = Some(story.into());
+    /// Sets what the check does now: a failure quotes it.
+    pub fn step(&self, step: impl Into<String>) {
+        *self.step.borrow_mut() = Some(step.into());
     }
 
-    /// A newcomer's whole request: a message that is answered.
+    /// Returns the first whole request of a client.
     pub(super) fn request(&self, text: &str) -> Vec<u8> {
         self.first_exchange().map_or_else(|| prep_msg(text), |it| (it.request)())
     }
 
-    /// A message that has begun and not ended.
-    pub(super) fn unfinished(&self) -> Vec<u8> {
+    /// Returns the beginning of a message.
+    pub(super) fn unfinished_message(&self) -> Vec<u8> {
         self.first_exchange().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
     }
 
-    /// What is being done.
+    /// Returns what the check does now.
     #[must_use]
-    pub fn story(&self) -> Option<String> {
-        self.story.borrow().clone()
+    pub fn current_step(&self) -> Option<String> {
+        self.step.borrow().clone()
     }
 
-    /// A number below `end`, the same in every run with the same seed.
+    /// Returns a random number below `end`: the same one in every run with the same seed.
     #[must_use]
-    pub fn chance(&self, end: usize) -> usize {
-        self.chance.borrow_mut().usize(..end)
+    pub fn random_below(&self, end: usize) -> usize {
+        self.rng.borrow_mut().usize(..end)
     }
 
-    /// Starts the server, whatever it is, and waits until it listens.
-    pub fn serve(&self) -> Result<Server> {
+    /// Starts the server under test without further arguments, and waits until it listens.
+    pub fn start_server(&self) -> Result<Server> {
         let prepared = |words: &[OsString]| match words.split_first() {
             Some((program, args)) => Ok(Launch::new(program, args)),
             None => bail!("there is no command"),
@@ -153,35 +158,38 @@ impl Bench {
         Ok(self.remember(server))
     }
 
+    /// Keeps what a server prints, and starts to record its threads if asked to.
     fn remember(&self, server: Server) -> Server {
-        self.printed.borrow_mut().push((server.stdout().clone(), server.log().clone()));
-        if let (true, Some(pid)) = (self.watches, server.pid()) {
+        self.outputs.borrow_mut().push((server.stdout().clone(), server.log().clone()));
+        if let (true, Some(pid)) = (self.records_threads, server.pid()) {
             *self.recording.borrow_mut() = Recording::begin(Processes::Group(pid));
         }
         server
     }
 
-    /// A client whose steps are told in the story.
+    /// Connects a client whose steps are recorded.
     pub fn connect(&self, server: &Server) -> Result<Client> {
-        self.ready(self.connect_bare(server)?)
+        self.ready(self.connect_without_tls(server)?)
     }
 
-    /// Such a client that has shaken no hands, where there is TLS.
-    pub fn connect_bare(&self, server: &Server) -> Result<Client> {
-        Ok(Client::connect(server.addr())?.record_in(&self.tape).with_timeout(self.patience()))
+    /// Connects a client whose steps are recorded; if the server uses TLS, the client does not start the
+    /// handshake.
+    pub fn connect_without_tls(&self, server: &Server) -> Result<Client> {
+        Ok(Client::connect(server.addr())?.record_in(&self.record).with_timeout(self.patience()))
     }
 
-    /// Such a client with little room for what it does not read.
-    pub fn connect_narrow(&self, server: &Server) -> Result<Client> {
+    /// Connects a client whose steps are recorded, with small socket buffers.
+    pub fn connect_with_small_buffers(&self, server: &Server) -> Result<Client> {
         let client = Client::connect_with_small_buffers(server.addr())?;
-        self.ready(client.record_in(&self.tape).with_timeout(self.patience()))
+        self.ready(client.record_in(&self.record).with_timeout(self.patience()))
     }
 
-    /// A client of which there are too many to be told of.
-    pub fn connect_untold(&self, server: &Server) -> Result<Client> {
+    /// Connects a client whose steps are not recorded, for checks with very many clients.
+    pub fn connect_unrecorded(&self, server: &Server) -> Result<Client> {
         self.ready(Client::connect(server.addr())?.with_timeout(self.patience()))
     }
 
+    /// Starts TLS on the connection if the server uses it.
     fn ready(&self, client: Client) -> Result<Client> {
         match &self.server.tls {
             Some(tls) => client.start_tls(tls),
@@ -189,38 +197,38 @@ impl Bench {
         }
     }
 
-    /// Whether its clients are inside TLS.
+    /// Reports whether the clients use TLS.
     #[must_use]
-    pub fn is_inside_tls(&self) -> bool {
+    pub fn uses_tls(&self) -> bool {
         self.server.tls.is_some()
     }
 
-    /// What a bare client begins with: a handshake, or a message.
-    pub(super) fn beginning(&self) -> Result<Vec<u8>> {
+    /// Returns the first bytes of a client, without TLS: a TLS handshake, or messages.
+    pub(super) fn first_bytes(&self) -> Result<Vec<u8>> {
         self.server
             .tls
             .as_ref()
-            .map_or_else(|| Ok(self.one_and_a_half()), TlsSettings::client_hello)
+            .map_or_else(|| Ok(self.one_and_a_half_messages()), TlsSettings::client_hello)
     }
 
-    /// A whole message, and one that has begun.
-    pub(super) fn one_and_a_half(&self) -> Vec<u8> {
+    /// Returns a whole message and the beginning of another one.
+    pub(super) fn one_and_a_half_messages(&self) -> Vec<u8> {
         match self.first_exchange() {
             Some(first) => [(first.request)(), first.halves().0].concat(),
             None => b"said\0half".to_vec(),
         }
     }
 
-    /// Prepares a start with these arguments, for a server with this project's command line.
+    /// Prepares a start with these arguments, for a server with the command line of this project's servers.
     #[must_use]
-    pub fn launch(&self, args: &[&str]) -> Launch {
+    pub fn launch_with_args(&self, args: &[&str]) -> Launch {
         let program = match &self.server.source {
             Source::Command(words) | Source::Own(words) => {
                 words.first().cloned().unwrap_or_default()
             }
             Source::Running(_) => OsString::new(),
         };
-        let launch = Launch::new(program, &[]).args(self.own().map_or(&[], |it| it.args));
+        let launch = Launch::new(program, &[]).args(self.own_server().map_or(&[], |it| it.args));
         let launch = match &*self.preloaded.borrow() {
             Some(library) => launch.env("LD_PRELOAD", library),
             None => launch,
@@ -228,101 +236,102 @@ impl Bench {
         launch.args(args)
     }
 
-    /// Loads a library into each server that is [prepared](Self::launch) from now on (Linux).
+    /// Loads a library into each server that is [prepared](Self::launch_with_args) after this call (Linux).
     pub fn preload(&self, library: &str) {
         *self.preloaded.borrow_mut() = Some(library.to_owned());
     }
 
-    /// Starts the server with these arguments.
-    pub fn start(&self, args: &[&str]) -> Result<Server> {
-        self.run(self.launch(args))
+    /// Starts the server with these arguments, for a server with the command line of this project's servers.
+    pub fn start_with_args(&self, args: &[&str]) -> Result<Server> {
+        self.start_launch(self.launch_with_args(args))
     }
 
-    /// Starts what was prepared.
-    pub fn run(&self, launch: Launch) -> Result<Server> {
+    /// Starts the prepared server.
+    pub fn start_launch(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start()?))
     }
 
-    /// Starts what was prepared with a port of its own.
-    pub fn run_as_given(&self, launch: Launch) -> Result<Server> {
+    /// Starts the prepared server without adding a `--port` to its arguments.
+    pub fn start_without_port(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start_without_port()?))
     }
 
-    /// Starts what was prepared with a port of its own; returns how it ended if it ends instead.
-    pub fn run_or_end(&self, launch: Launch) -> Result<Result<Server, Exited>> {
+    /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it listens,
+    /// returns how it exited.
+    pub fn start_or_exit(&self, launch: Launch) -> Result<Result<Server, Exited>> {
         Ok(launch.start_or_exit()?.map(|server| self.remember(server)))
     }
 
-    /// Starts what was prepared so that it cannot say where it listens.
-    pub fn run_unheard(&self, launch: Launch) -> Result<Server> {
+    /// Starts the prepared server with a stdout that nothing reads.
+    pub fn start_with_unread_stdout(&self, launch: Launch) -> Result<Server> {
         Ok(self.remember(launch.start_with_unread_stdout()?))
     }
 
-    /// Notes what a server has left behind.
-    pub fn note_survivors(&self, server: &Server) {
-        self.survivors.borrow_mut().extend(server.leftover_processes());
+    /// Adds the processes that an ended server has left running.
+    pub fn add_leftover_processes(&self, server: &Server) {
+        self.leftovers.borrow_mut().extend(server.leftover_processes());
     }
 
-    /// What servers have left behind.
+    /// Returns the processes that ended servers have left running.
     #[must_use]
-    pub fn survivors(&self) -> Vec<String> {
-        self.survivors.borrow().clone()
+    pub fn leftover_processes(&self) -> Vec<String> {
+        self.leftovers.borrow().clone()
     }
 
-    /// The failure in the words of this check, with what happened around it.
+    /// Returns a failure with what this check did, the recorded steps, and what the servers printed.
     #[must_use]
     pub fn finding(&self, mut failure: Failure) -> Finding {
-        if let Some(story) = self.story() {
-            failure.did = story;
+        if let Some(step) = self.current_step() {
+            failure.did = step;
         }
         let mut output = String::new();
-        for (stdout, log) in self.printed.borrow().iter() {
+        for (stdout, log) in self.outputs.borrow().iter() {
             output += &OutputLines::labelled(stdout, log);
         }
         let threads = self.threads();
-        Finding { failure, picture: self.tape.picture(), threads, output }
+        Finding { failure, picture: self.record.picture(), threads, output }
     }
 
-    /// What the server answers to this client.
+    /// Returns the expected answer to a message of this client.
     #[must_use]
-    pub fn answer(&self, client: SocketAddr, text: &str) -> String {
+    pub fn expected_answer(&self, client: SocketAddr, text: &str) -> String {
         match self.profile() {
             Profile::EchoUni => text.to_owned(),
-            _ => self.said(client, text),
+            _ => self.relay_of(client, text),
         }
     }
 
-    /// How the server relays what a client has said.
+    /// Returns a message of this client as the server relays it.
     #[must_use]
-    pub fn said(&self, client: SocketAddr, text: &str) -> String {
-        format!("{}: {text}", self.address(client))
+    pub fn relay_of(&self, client: SocketAddr, text: &str) -> String {
+        format!("{}: {text}", self.address_text(client))
     }
 
-    /// How the server writes a client's address.
+    /// Returns a client's address as the server writes it.
     #[must_use]
-    pub fn address(&self, client: SocketAddr) -> String {
+    pub fn address_text(&self, client: SocketAddr) -> String {
         self.server.naming.of(client)
     }
 
-    /// The client says something and must get its answer; of an echo server, the end, too.
+    /// Sends a message, and checks the answer; from an echo server, the end of the stream must follow.
     ///
-    /// With a server that does not speak tin-can messages, what is said is up to that.
+    /// If the server does not speak tin-can messages, its protocol's exchange replaces the message.
     pub fn exchange(&self, client: &mut Client, text: &str) -> Result<()> {
-        if let Some(protocol) = self.protocol() {
+        if let Some(protocol) = self.protocol {
             return (protocol.exchange)(client);
         }
         client.send_msg(text)?;
         self.expect_answer(client, text)
     }
 
-    /// The client must get this as the answer to its own words: what others say in a chat is another
-    /// check's.
-    pub fn expect_own(&self, client: &mut Client, text: &str) -> Result<()> {
-        let answer = self.answer(client.addr(), text);
+    /// Checks that the client receives the answer to its own message; in a chat, messages of other clients may
+    /// arrive before it.
+    pub fn expect_own_answer(&self, client: &mut Client, text: &str) -> Result<()> {
+        let answer = self.expected_answer(client.addr(), text);
         loop {
             match client.recv(client.timeout())? {
                 Received::Msg(frame) if frame == answer.as_bytes() => return Ok(()),
-                Received::Msg(frame) if self.is_of_another(&frame, client) => {}
+                Received::Msg(frame) if self.is_from_another_client(&frame, client) => {}
                 other => {
                     return Err(client.failure(Description::bytes(prep_msg(&answer), ""), other));
                 }
@@ -330,56 +339,64 @@ impl Bench {
         }
     }
 
-    /// Whether somebody else has said this in a chat.
-    pub fn is_of_another(&self, frame: &[u8], client: &Client) -> bool {
+    /// Reports whether a frame is the relayed message of another client, in a chat.
+    pub fn is_from_another_client(&self, frame: &[u8], client: &Client) -> bool {
         let text = String::from_utf8_lossy(frame);
         let speaker = text.split_once(": ").and_then(|(addr, _)| addr.parse::<SocketAddr>().ok());
         self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
     }
 
-    /// The client must get the answer to what it said; of an echo server, the end, too.
+    /// Checks the answer to a message; from an echo server, the end of the stream must follow.
     pub fn expect_answer(&self, client: &mut Client, text: &str) -> Result<()> {
-        self.expect_own(client, text)?;
+        self.expect_own_answer(client, text)?;
         if self.profile().is_echo() { client.expect_eof() } else { Ok(()) }
     }
 
-    /// A newcomer must be served: the server works.
-    pub fn expect_works(&self, server: &Server) -> Result<()> {
+    /// Checks that the server serves a new client.
+    pub fn expect_new_client_served(&self, server: &Server) -> Result<()> {
         let mut client = self.connect(server)?;
-        self.exchange_amid_others(&mut client, "does it work?")
+        self.exchange_skipping_others(&mut client, "does it work?")
     }
 
-    /// The client says something and must get its answer, after whatever others have said in a chat.
-    pub fn exchange_amid_others(&self, client: &mut Client, text: &str) -> Result<()> {
-        if let Some(protocol) = self.protocol() {
+    /// Sends a message, and checks that its answer arrives; in a chat, any messages may arrive before it.
+    pub fn exchange_skipping_others(&self, client: &mut Client, text: &str) -> Result<()> {
+        if let Some(protocol) = self.protocol {
             return (protocol.exchange)(client);
         }
         client.send_msg(text)?;
         if self.profile().is_echo() {
             return self.expect_answer(client, text);
         }
-        let answer = self.answer(client.addr(), text).into_bytes();
+        let answer = self.expected_answer(client.addr(), text).into_bytes();
         while client.recv_msg()? != answer {}
         Ok(())
     }
 
-    /// Waits until a newcomer is served, trying again as long as it is turned away.
-    pub fn expect_works_again(&self, server: &Server) -> Result<()> {
+    /// Waits until the server serves a new client; connects again after each refusal.
+    pub fn wait_until_new_client_served(&self, server: &Server) -> Result<()> {
         let done = wait_until(self.patience(), || {
             let mut client = self.connect(server)?;
-            if let Some(protocol) = self.protocol() {
+            if let Some(protocol) = self.protocol {
                 return Ok((protocol.exchange)(&mut client).is_ok());
             }
             client.try_send(b"again\0");
-            let answer = self.answer(client.addr(), "again").into_bytes();
+            let answer = self.expected_answer(client.addr(), "again").into_bytes();
             Ok(client.recv(self.patience())? == Received::Msg(answer))
         })?;
-        if done { Ok(()) } else { fail_timeout("tried again and again", "to be served", "never") }
+        if done {
+            Ok(())
+        } else {
+            fail_timeout(
+                "connected new clients, one after the other",
+                "the server serves one of them",
+                "each one was refused",
+            )
+        }
     }
 
-    /// A client that the server of this project knows of: a chat has relayed a word of it, an echo
-    /// server has logged it.
-    pub fn known_client(&self, server: &Server) -> Result<Client> {
+    /// Connects a client, and waits until the server has accepted it: until a chat has relayed its first message,
+    /// or an echo server has logged the connection.
+    pub fn connect_accepted(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
         if self.stays_after_exchange() {
             self.exchange(&mut client, "hello")?;
@@ -389,31 +406,31 @@ impl Bench {
         Ok(client)
     }
 
-    /// Lets a client send what is wrong, and leave.
-    pub fn misbehave(&self, server: &Server) -> Result<()> {
+    /// Connects a client that sends a message that is not UTF-8, and disconnects.
+    pub fn send_protocol_error(&self, server: &Server) -> Result<()> {
         let mut bad = Client::connect(server.addr())?;
         bad.try_send(b"\xff\0");
-        // What is wrong in a protocol of its own, and what comes of it, is not known here.
-        if self.own().is_none() {
+        // Which bytes are an error in another protocol, and what follows, is not known here.
+        if self.own_server().is_none() {
             bad.recv_msgs_to_end()?;
         }
         Ok(())
     }
 }
 
-/// Waits until the server has read all that a client has sent, the end included, where the system
-/// tells.
+/// Waits until the server has read all bytes that a client has sent, and the end of the stream if there is one;
+/// returns at once on a system that does not report unread bytes.
 pub fn wait_until_read(client: &Client) -> Result<()> {
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
     if wait_until(client.timeout(), || Ok(unread() == 0))? {
         return Ok(());
     }
     let got = format!("{} bytes are still unread", unread());
-    fail_timeout(client.transcript(), "the server reads what it was sent", got)
+    fail_timeout(client.transcript(), "the server reads all bytes that the client has sent", got)
 }
 
-/// Does something while the server stands still, so that it finds all of it at once; where a server
-/// cannot be stopped, while it runs.
+/// Runs `act` while the server is stopped, so that the server finds all its effects at once. A server that was
+/// not started by us runs on.
 #[cfg(unix)]
 pub fn while_stopped(server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
     use probe::server::Signal;
@@ -426,92 +443,8 @@ pub fn while_stopped(server: &Server, act: impl FnOnce() -> Result<()>) -> Resul
     done
 }
 
-/// Where a server cannot be stopped, it is done while it runs.
+/// Runs `act`: this system cannot stop a server.
 #[cfg(not(unix))]
 pub fn while_stopped(_server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
     act()
-}
-
-/// A chat server with members that it is known to have let in, who have heard the same so far.
-pub struct Room<'a> {
-    bench: &'a Bench,
-    /// The server.
-    pub server: Server,
-    /// Those who hear everything.
-    pub members: Vec<Client>,
-}
-
-impl<'a> Room<'a> {
-    /// Starts a chat server with these arguments of this project and lets so many members in.
-    pub fn open(bench: &'a Bench, args: &[&str], members: usize) -> Result<Self> {
-        Self::around(bench, bench.start(args)?, members)
-    }
-
-    /// Starts a chat server, whatever it is, and lets so many members in.
-    pub fn of(bench: &'a Bench, members: usize) -> Result<Self> {
-        Self::around(bench, bench.serve()?, members)
-    }
-
-    /// Lets so many members into a running server.
-    pub fn around(bench: &'a Bench, server: Server, members: usize) -> Result<Self> {
-        let mut room = Self { bench, server, members: Vec::new() };
-        for _ in 0..members {
-            room.join_one()?;
-        }
-        Ok(room)
-    }
-
-    /// Lets a newcomer in.
-    pub fn join_one(&mut self) -> Result<()> {
-        let client = self.bench.connect(&self.server)?;
-        self.join(client)
-    }
-
-    /// Lets a client in: it is in once it has heard itself, whatever it is told before that, and the
-    /// others hear it, too.
-    pub fn join(&mut self, mut client: Client) -> Result<()> {
-        self.bench.exchange_amid_others(&mut client, "hello")?;
-        self.hear(&self.bench.said(client.addr(), "hello"))?;
-        self.members.push(client);
-        Ok(())
-    }
-
-    /// A client that the server knows, and that will not be read from until its check says so.
-    pub fn join_narrow(&mut self) -> Result<Client> {
-        let client = self.bench.connect_narrow(&self.server)?;
-        self.join(client)?;
-        match self.members.pop() {
-            Some(client) => Ok(client),
-            None => bail!("nobody joined"),
-        }
-    }
-
-    /// One says something, and all hear it next.
-    pub fn say(&mut self, who: usize, text: &str) -> Result<()> {
-        self.members[who].send_msg(text)?;
-        self.hear(&self.bench.said(self.members[who].addr(), text))
-    }
-
-    /// All members hear this next.
-    pub fn hear(&mut self, text: &str) -> Result<()> {
-        self.members.iter_mut().try_for_each(|member| member.expect_msg(text))
-    }
-
-    /// One says many things of one kind, a few at a time, and all hear each.
-    pub fn pour(&mut self, who: usize, text: &str, times: usize) -> Result<()> {
-        /// No more than any queue holds: who reads is never cut off.
-        const AT_ONCE: usize = 128 * 1024;
-        let relay = self.bench.said(self.members[who].addr(), text);
-        let batch = (AT_ONCE / relay.len()).clamp(1, 500);
-        let mut left = times;
-        while left > 0 {
-            let now = left.min(batch);
-            self.members[who].send(&prep_msg(text).repeat(now))?;
-            for member in &mut self.members {
-                (0..now).try_for_each(|_| member.expect_msg(&relay))?;
-            }
-            left -= now;
-        }
-        Ok(())
-    }
 }

@@ -1,34 +1,31 @@
-//! A row of the table of checks, and what comes of it.
+//! One row of the table of checks.
 
 use std::fmt;
-use std::time::Duration;
 
 use anyhow::Result;
-use probe::Failure;
-use probe::server::StartError;
 use probe::tls::TlsSettings;
 
 use crate::profile::{CHATS, TIN_CANS};
 use crate::{Bench, Needs, OwnServer, Profile, ServerUnderTest, Serves};
 
-/// What a check is about; the table is in this order.
+/// The subject of a check; the table is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Theme {
     /// How bytes become messages.
     Framing,
-    /// Clients that break their connections.
+    /// Clients that misbehave or disconnect.
     Survival,
     /// Many clients at once.
     Concurrency,
-    /// Who hears what, in which order.
+    /// Which client receives which message, in which order.
     Chat,
     /// Clients that do not read.
     SlowReaders,
-    /// The server's end.
+    /// The end of the server, and of one direction of a connection.
     Leaving,
-    /// The limits that can be set, and what a machine may lack.
+    /// Limits that a user sets, and shortages of resources.
     Limits,
-    /// The command line, and what a server prints.
+    /// The command line, and the output of a server.
     CommandLine,
     /// The log.
     Log,
@@ -53,14 +50,14 @@ impl fmt::Display for Theme {
     }
 }
 
-/// What a profile asks of a server in one check.
+/// The result that a profile asks for in one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// To pass it.
+    /// The server must pass the check.
     Pass,
-    /// To fail it: the limit that this kind of server has, and is there to show.
+    /// The server must fail the check, because servers of this kind have this limit.
     Limit,
-    /// Nothing.
+    /// The check is not for this profile.
     Nothing,
 }
 
@@ -77,28 +74,30 @@ impl fmt::Display for Asked {
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// Its name, as a test and on the command line.
+    /// The name of the check, in tests and on the command line.
     pub id: &'static str,
-    /// The part of the ladder that it belongs to.
+    /// The subject of the check.
     pub theme: Theme,
-    /// What it tries, in a few words.
+    /// What the check tests, in a few words.
     pub title: &'static str,
-    /// The rule that it checks.
+    /// The rule that the check tests.
     pub rule: &'static str,
-    /// Which servers must pass it, whoever has written them.
-    pub who: &'static [Profile],
-    /// Which servers of this project must pass it besides.
+    /// The profiles whose servers must pass the check, no matter who has written the server.
+    pub profiles: &'static [Profile],
+    /// Which other servers of this project must pass the check.
     pub ours: Ours,
-    /// Which servers must be seen to fail it.
+    /// The profiles whose servers must fail the check.
     pub limit: &'static [Profile],
-    /// What the machine must offer.
+    /// What the check needs from the machine.
     pub needs: Needs,
-    /// The checks without which this one says nothing new.
+    /// The checks that must pass first: after a failure of one of them, this one would fail for the same
+    /// reason.
     pub after: &'static [&'static str],
-    /// What is likely wrong if it fails; where to look; how to mend it.
+    /// What is likely wrong if the check fails; where to look; how to correct it.
     pub hints: [&'static str; 3],
-    /// Where to read on: a file of the book, and a heading in it.
+    /// Where to read more: a page of the book, and a heading on it.
     pub read: &'static str,
+    /// The function that tests it; an error that is a `Failure` is the server's.
     pub(crate) run: fn(&Bench) -> Result<()>,
 }
 
@@ -107,17 +106,17 @@ pub struct Check {
 pub struct Ours {
     /// The stages.
     pub stages: &'static [Profile],
-    /// Of the other servers, those that serve at least so many clients; `None`: no other server.
+    /// The servers that are not stages and serve at least this many clients; `None`: no such server.
     pub others: Option<Serves>,
-    /// Of the other servers, only those that know unfinished messages.
+    /// Whether only servers with [unfinished messages](OwnServer::unfinished) are included in `others`.
     pub with_unfinished: bool,
 }
 
 impl Ours {
-    /// No server of this project must pass the check besides.
+    /// No other server of this project must pass the check.
     pub(crate) const NONE: Self = Self { stages: &[], others: None, with_unfinished: false };
 
-    /// Returns the servers of this project that are not stages and serve at least so many clients.
+    /// Returns the servers of this project that are not stages and serve at least this many clients.
     pub(crate) const fn others(least: Serves) -> Self {
         Self { others: Some(least), ..Self::NONE }
     }
@@ -134,7 +133,7 @@ impl Ours {
     }
 }
 
-/// Returns a check that these stages must pass, and no server of anybody else.
+/// Returns a check that only these stages must pass.
 pub(crate) const fn ours(
     id: &'static str,
     theme: Theme,
@@ -148,7 +147,7 @@ pub(crate) const fn ours(
         theme,
         title: "",
         rule,
-        who: &[],
+        profiles: &[],
         ours,
         hints: [""; 3],
         read: "",
@@ -157,17 +156,16 @@ pub(crate) const fn ours(
     }
 }
 
-/// What the checks have in common that need nothing but a server that answers tin-can messages, again and
-/// again.
+/// The fields that are the same in all checks of servers that answer several tin-can messages.
 pub(crate) const TIN_CAN_ROW: Check = Check { after: &["frame-three"], ..TIN_CAN_ROW_ALONE };
 
-/// What the checks have in common that need nothing.
+/// The fields that are the same in all checks that depend on no other check.
 const TIN_CAN_ROW_ALONE: Check = Check {
     id: "",
     theme: Theme::Framing,
     title: "",
     rule: "",
-    who: TIN_CANS,
+    profiles: TIN_CANS,
     ours: Ours::NONE,
     limit: &[],
     needs: Needs::Nothing,
@@ -177,139 +175,76 @@ const TIN_CAN_ROW_ALONE: Check = Check {
     run: |_| Ok(()),
 };
 
-/// What the checks of chats have in common.
-pub(crate) const CHAT_ROW: Check =
-    Check { theme: Theme::Chat, who: CHATS, read: "chat-threads.md#The picture", ..TIN_CAN_ROW };
-
-/// What came of one check.
-#[derive(Debug)]
-pub enum Verdict {
-    /// All is as asked.
-    Passed,
-    /// It is not.
-    Failed(Finding),
-    /// The check could not find out, and why.
-    Undecided(String),
-    /// The server did not start.
-    NotStarted(StartError),
-}
-
-/// A failure, with what happened around it.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// What was done, expected, got.
-    pub failure: Failure,
-    /// Who sent what when.
-    pub picture: String,
-    /// What each thread of the server did, where that was looked at.
-    pub threads: String,
-    /// What the server printed itself.
-    pub output: String,
-}
+/// The fields that are the same in all checks of chats.
+pub(crate) const CHAT_ROW: Check = Check {
+    theme: Theme::Chat,
+    profiles: CHATS,
+    read: "chat-threads.md#The picture",
+    ..TIN_CAN_ROW
+};
 
 impl Check {
+    /// Returns the check with these needs.
     pub(crate) const fn needs(mut self, needs: Needs) -> Self {
         self.needs = needs;
         self
     }
 
-    /// The same; of this project's other servers, those must pass it that serve at least so many clients.
+    /// Returns the check, which this project's servers that are not stages must also pass if they serve at least
+    /// this many clients.
     pub(crate) const fn others(mut self, least: Serves) -> Self {
         self.ours.others = Some(least);
         self
     }
 
-    /// The same, only for other servers that know unfinished messages.
+    /// Returns the check; of the servers that are not stages, only servers with unfinished messages must pass it.
     pub(crate) const fn with_unfinished(mut self) -> Self {
         self.ours.with_unfinished = true;
         self
     }
 
-    /// Reports whether a stage of this profile must pass it, or be seen to fail it.
+    /// Reports whether a stage of this profile must pass the check, or must fail it.
     pub(crate) fn is_for_stage(&self, profile: Profile) -> bool {
         self.asked(profile) != Asked::Nothing || self.ours.includes_stage(profile)
     }
 
-    /// Reports whether a server of this project that is not a stage must pass it, whatever its profile.
+    /// Reports whether a server of this project that is not a stage must pass the check without regard to its profile.
     pub(crate) fn is_for_own(&self, server: &OwnServer) -> bool {
         self.ours.includes(server)
     }
 
-    /// Reports whether some servers of this project must pass it besides those of [`who`](Self::who).
+    /// Reports whether servers of this project must pass the check that have none of the profiles in
+    /// [`profiles`](Self::profiles).
     #[must_use]
     pub fn is_for_our_servers(&self) -> bool {
         !self.ours.stages.is_empty() || self.ours.others.is_some()
     }
 
-    /// Reports whether servers of anybody must pass it.
+    /// Reports whether the check is also for servers that are not of this project.
     #[must_use]
     pub fn is_for_anybody(&self) -> bool {
-        !self.who.is_empty() || !self.limit.is_empty()
+        !self.profiles.is_empty() || !self.limit.is_empty()
     }
 
-    /// What a profile asks of its servers here.
+    /// Returns what a profile asks of its servers in this check.
     #[must_use]
     pub fn asked(&self, profile: Profile) -> Asked {
         if self.limit.contains(&profile) {
             Asked::Limit
-        } else if self.who.contains(&profile) {
+        } else if self.profiles.contains(&profile) {
             Asked::Pass
         } else {
             Asked::Nothing
         }
     }
 
-    /// Why it makes no sense with what is between such a server and its clients.
+    /// Returns why the check does not apply to this server; `None` if it applies.
     #[must_use]
-    pub fn is_senseless(&self, server: &ServerUnderTest) -> Option<&'static str> {
+    pub fn why_not_applicable(&self, server: &ServerUnderTest) -> Option<&'static str> {
         let ends_both = server.tls.as_ref().is_some_and(TlsSettings::ends_both_directions);
         (self.needs == Needs::HalfClose && ends_both).then_some(
-            "in TLS 1.2, who reads close_notify ends both directions at once, what is queued \
-             included (RFC 5246 section 7.2.1)",
+            "in TLS 1.2, a peer that receives close_notify closes both directions at once and discards \
+             queued data (RFC 5246 section 7.2.1)",
         )
-    }
-
-    /// Checks a server once; `notes` gets what else was noticed.
-    pub fn judge(&self, server: &ServerUnderTest, notes: &mut Vec<String>) -> Verdict {
-        self.judge_on(notes, server, |bench| bench)
-    }
-
-    /// The same, with a look at what the threads of the server do.
-    pub fn judge_watching(&self, server: &ServerUnderTest, notes: &mut Vec<String>) -> Verdict {
-        self.judge_on(notes, server, Bench::watching)
-    }
-
-    fn judge_on(
-        &self,
-        notes: &mut Vec<String>,
-        server: &ServerUnderTest,
-        prepared: impl FnOnce(Bench) -> Bench,
-    ) -> Verdict {
-        /// How long to watch a server fail that is meant to.
-        const WATCHED: Duration = Duration::from_secs(2);
-        let mut server = server.clone();
-        let asked = self.asked(server.profile);
-        if asked == Asked::Limit {
-            server.patience = server.patience.min(WATCHED);
-        }
-        let bench = prepared(Bench::new(server, self.id));
-        let done = (self.run)(&bench);
-        notes.extend(bench.survivors());
-        match (done, asked) {
-            (Ok(()), Asked::Limit) => {
-                let did = bench.story().unwrap_or_else(|| self.title.to_owned());
-                let expected = format!("that it fails, as its kind of server must: {}", self.rule);
-                Verdict::Failed(bench.finding(Failure::new(did, expected, "it passes")))
-            }
-            (Ok(()), _) => Verdict::Passed,
-            (Err(err), _) => match err.downcast::<Failure>() {
-                Ok(_) if asked == Asked::Limit => Verdict::Passed,
-                Ok(failure) => Verdict::Failed(bench.finding(failure)),
-                Err(err) => match err.downcast::<StartError>() {
-                    Ok(not_started) => Verdict::NotStarted(not_started),
-                    Err(err) => Verdict::Undecided(format!("{err:#}")),
-                },
-            },
-        }
     }
 }

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Compiles the library that interrupts system calls, in this folder, and returns its path: the value
-/// of `LD_PRELOAD` for a program.
+/// Compiles the library that interrupts system calls, in this folder, and returns its path: the value of
+/// `LD_PRELOAD` for a program.
 ///
 /// # Errors
 ///
-/// The compiler, `cc`, is not there or fails.
+/// Returns an error if the compiler, `cc`, is not installed or fails.
 pub fn library(folder: &Path) -> Result<String> {
     let source = folder.join("interrupted.c");
     let library = folder.join("interrupted.so");
@@ -19,16 +19,16 @@ pub fn library(folder: &Path) -> Result<String> {
     let mut compiler = Command::new("cc");
     compiler.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl");
     let done = compiler.output().context("running cc")?;
-    ensure!(done.status.success(), "cc says:\n{}", String::from_utf8_lossy(&done.stderr));
-    Ok(library.to_str().context("a path in UTF-8")?.to_owned())
+    ensure!(done.status.success(), "cc failed:\n{}", String::from_utf8_lossy(&done.stderr));
+    Ok(library.to_str().context("the path of the library is not UTF-8")?.to_owned())
 }
 
-/// Checks that a process has loaded the library, because a program that is linked statically loads none
-/// and would pass without a test.
+/// Checks that a process has loaded the library: a statically linked program does not load it, and would pass
+/// although nothing was tested.
 ///
 /// # Errors
 ///
-/// It has not.
+/// Returns an error if the process has not loaded it.
 pub fn expect_loaded(pid: u32, library: &str) -> Result<()> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     ensure!(maps.contains(library), "process {pid} has not loaded {library}");

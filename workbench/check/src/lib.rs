@@ -1,27 +1,29 @@
-//! What any server must do, in whatever language, and what this project's own servers promise besides: one
-//! table of checks.
+//! Checks servers: one table has the checks for any server, in any language, and further checks for this
+//! project's own servers.
 //!
 //! | for | items |
 //! |---|---|
 //! | the table | [`TABLE`], [`Check`], [`Theme`], [`Needs`] |
-//! | what a server claims to be, and how to talk to it | [`Profile`], [`Protocol`] |
-//! | the server that is checked | [`ServerUnderTest`], [`Source`] |
-//! | check it as `tincan check` does, and report | [`run_checks`], [`Report`], [`report_text`] |
+//! | the kind of a server, and how clients talk to it | [`Profile`], [`Protocol`] |
+//! | the server under test | [`ServerUnderTest`], [`Source`] |
+//! | run the checks as `tincan check` does, and report | [`run_checks`], [`Report`], [`report_text`] |
 //! | the checks as tests of our servers | [`test_stage`], [`test_servers`], [`OwnServer`] |
-//! | servers to try the checks on | [`mutants`] |
+//! | servers that test the checks themselves | [`mutants`] |
 //!
 //! A new check is a function and a row in the file of its theme, under `checks`, or of its protocol, under
-//! `protocols`. No check waits for a fixed time: it waits until something can be observed, with a deadline
-//! that is far longer than a loaded machine needs.
+//! `protocols`. No check sleeps for a fixed time: it waits until an event is observed, with a deadline that is
+//! far longer than a busy machine needs.
 #![warn(missing_docs)]
 
 mod bench;
 mod check;
 mod checks;
 mod failure_text;
+mod finding;
 #[cfg(target_os = "linux")]
 pub mod interrupted;
 mod invocation;
+mod judge;
 mod list;
 mod log_events;
 pub mod mutants;
@@ -31,6 +33,7 @@ mod profile;
 mod protocol;
 mod protocols;
 mod report;
+mod room;
 mod run;
 mod server_under_test;
 mod style;
@@ -38,9 +41,11 @@ mod table;
 mod tests_of_ours;
 
 pub use bench::Bench;
-pub use check::{Asked, Check, Finding, Ours, Theme, Verdict};
+pub use check::{Asked, Check, Ours, Theme};
 pub use failure_text::{failure_text, plain};
+pub use finding::Finding;
 pub use invocation::Invocation;
+pub use judge::Verdict;
 pub use list::list;
 pub use needs::Needs;
 pub use own_server::{Connect, OwnServer, Serves};

@@ -1,4 +1,4 @@
-//! Recognises events in a server's log, whatever stands before them in their line.
+//! Recognises events in a server's log: each is the end of its line, after a time and a level.
 
 use std::net::SocketAddr;
 
@@ -7,72 +7,78 @@ use anyhow::Result;
 use probe::server::{OutputLines, Server};
 use probe::{TIMEOUT, fail, wait_until};
 
-/// Whether a line reports an event: its text ends the line and does not begin inside a word.
+/// Reports whether a line is about an event: the event's text ends the line and does not begin inside a word.
 pub fn reports(line: &str, event: &str) -> bool {
     line.strip_suffix(event).is_some_and(|before| before.is_empty() || before.ends_with(' '))
 }
 
-/// The line of a client that has come.
+/// Returns the log line for a client that has connected.
 pub fn came(addr: SocketAddr) -> String {
     format!("Connection from {addr}")
 }
 
-/// The line of a client that has left.
+/// Returns the log line for a client that has disconnected.
 pub fn left(addr: SocketAddr) -> String {
     format!("Client {addr} disconnected")
 }
 
-/// The line, and the relay, of what a client said.
+/// Returns the log line for a message of a client, which is also the relayed message.
 pub fn said(addr: SocketAddr, text: &str) -> String {
     format!("{addr}: {text}")
 }
 
-/// Waits for an event in the log.
+/// Waits until the log has a line for this event.
 pub fn wait_for(server: &Server, event: &str) -> Result<()> {
     server.wait_for_log(&format!("`{event}`"), |line| reports(line, event)).map(drop)
 }
 
-/// How many lines report an event.
+/// Returns how many lines are about an event.
 pub fn count(log: &OutputLines, event: &str) -> usize {
     log.count(|line| reports(line, event))
 }
 
-/// The log must have one line for the event, or get one, and no more so far.
+/// Waits until the log has a line for this event, and checks that it has only one.
 pub fn expect_once(log: &OutputLines, event: &str) -> Result<()> {
     log.wait_for(TIMEOUT, |line| reports(line, event));
     match count(log, event) {
         1 => Ok(()),
-        n => fail("read the log", format!("one line `{event}`"), format!("{n} of\n{log}")),
+        n => {
+            fail("read the log", format!("one line `{event}`"), format!("{n} such lines in\n{log}"))
+        }
     }
 }
 
-/// All who came must leave but for so many, each with one line.
+/// Waits until the log has a line for each client that has disconnected; `stay` clients stay connected.
 pub fn expect_all_left_but(server: &Server, stay: usize) -> Result<()> {
     let log = server.log();
-    let gone = || {
+    let counts = || {
         let came = log.count(|line| line.contains("Connection from "));
         let left = log.count(|line| line.contains("Client ") && line.ends_with(" disconnected"));
         (came, left)
     };
-    if wait_until(TIMEOUT, || Ok(gone().0 == gone().1 + stay))? {
+    if wait_until(TIMEOUT, || Ok(counts().0 == counts().1 + stay))? {
         return Ok(());
     }
-    let (came, left) = gone();
-    fail("let clients leave", format!("all but {stay} leave"), format!("{left} of {came} left"))
+    let (came, left) = counts();
+    fail(
+        "waited until clients had disconnected",
+        format!("a log line for each of {} disconnected clients", came.saturating_sub(stay)),
+        format!("{left} such lines; {came} clients had connected"),
+    )
 }
 
-/// Whether a line is a warning or worse.
+/// Reports whether a line is a warning or an error.
 pub fn is_warning(line: &str) -> bool {
     line.contains("WARN") || line.contains("ERROR")
 }
 
-/// Whether a line about this client is none of the three that every client has.
+/// Reports whether a line has this client's address, but is not its line for connecting or disconnecting.
 pub fn is_about(line: &str, addr: SocketAddr) -> bool {
     let known = [came(addr), left(addr)];
     line.contains(&addr.to_string()) && !known.iter().any(|event| reports(line, event))
 }
 
-/// The numbers in a warning, apart from its time and from addresses.
+/// Returns the numbers in a warning, except those in its time and in addresses.
 pub fn numbers(line: &str) -> Vec<u64> {
     let text = line.find("WARN").or_else(|| line.find("ERROR")).map_or(line, |at| &line[at..]);
     text.split_whitespace()
@@ -95,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_times_are_no_numbers() {
+    fn numbers_in_addresses_and_times_are_ignored() {
         let line = "2026-01-01T10:00:00Z  WARN 1.2.3.4:99: too slow: 300 bytes, [::1]:7, 2.5s";
         assert_eq!(numbers(line), [300, 2, 5]);
     }

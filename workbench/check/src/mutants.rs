@@ -1,8 +1,7 @@
-//! Servers that test the checks: right servers in several languages, and mutants, which have one
-//! mistake each.
+//! Servers that test the checks: right servers in several languages, and mutants, which have one mistake each.
 //!
-//! A mutant is stored as a change to a right server: the file `mutants/ID.diff` has a few lines about the
-//! mutant and a unified diff. So a mutant has no other mistake.
+//! A mutant is stored as a change to a right server, so that it has no other mistake: the file
+//! `mutants/ID.diff` has a few lines about the mutant and a unified diff.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -43,24 +42,27 @@ pub fn folder() -> Result<PathBuf> {
     if built_in.is_dir() {
         return Ok(built_in);
     }
-    let here = env::current_dir().context("could not find out the current folder")?;
+    let here = env::current_dir().context("cannot determine the current folder")?;
     let found =
         here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
-    found.context("there is no workbench/check/mutants here or above: run this in the workspace")
+    found.context(
+        "the folder workbench/check/mutants is not in the current folder or above it: run this \
+         command in the workspace",
+    )
 }
 
 /// A server with one mistake.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// Its name, which names the mistake.
+    /// The name of the mutant, which describes the mistake.
     pub id: String,
     /// The mistake in a sentence.
     pub title: String,
-    /// The profile that it claims to have.
+    /// The profile that the mutant claims to have.
     pub profile: Profile,
-    /// The only check that it fails.
+    /// The only check that the mutant fails.
     pub fails: String,
-    /// The file name of the right server that it changes.
+    /// The file name of the right server that the diff changes.
     pub right: String,
     patch: String,
 }
@@ -96,10 +98,14 @@ pub fn find(id: &str) -> Result<Mutant> {
 
 impl Mutant {
     fn parse(path: &Path, text: &str) -> Result<Self> {
-        let (head, diff) = text.split_once("\n\n").context("no head above the diff")?;
+        let (head, diff) = text
+            .split_once("\n\n")
+            .context("there are no lines about the mutant above the diff")?;
         let field = |name: &str| {
             let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-            value.map(str::to_owned).with_context(|| format!("no line `{name}: …` in the head"))
+            value
+                .map(str::to_owned)
+                .with_context(|| format!("there is no line `{name}: …` above the diff"))
         };
         let profile = Profile::from_str(&field("profile")?, false);
         let right = field("server")?;
@@ -108,7 +114,7 @@ impl Mutant {
             title: field("title")?,
             profile: profile.map_err(anyhow::Error::msg)?,
             fails: field("fails")?,
-            right: right.strip_prefix("right/").context("no server in right/")?.to_owned(),
+            right: right.strip_prefix("right/").context("the server is not in right/")?.to_owned(),
             patch: diff.to_owned(),
         })
     }
@@ -129,7 +135,7 @@ impl Mutant {
     ///
     /// Returns an error if the diff does not fit the right server.
     pub fn text(&self) -> Result<String> {
-        let patch = diffy::Patch::from_str(&self.patch).context("not a diff")?;
+        let patch = diffy::Patch::from_str(&self.patch).context("the diff cannot be parsed")?;
         Ok(diffy::apply(&self.right_text()?, &patch)?)
     }
 
@@ -173,7 +179,7 @@ pub fn is_there(tool: &str) -> bool {
 /// Returns an error if the language is unknown, or the source does not compile.
 pub fn command(source: &Path) -> Result<Vec<OsString>> {
     let Some(tool) = tool(source) else {
-        bail!("{}: its language is unknown", source.display());
+        bail!("the language of {} is unknown", source.display());
     };
     let mut words: Vec<OsString> = match tool {
         "cc" | "rustc" => {
@@ -198,7 +204,7 @@ pub fn command(source: &Path) -> Result<Vec<OsString>> {
 fn compile(compiler: &mut Command, source: &Path) -> Result<()> {
     let done = compiler.arg(source).output().context("running the compiler")?;
     if !done.status.success() {
-        bail!("the compiler says:\n{}", String::from_utf8_lossy(&done.stderr));
+        bail!("the compiler failed:\n{}", String::from_utf8_lossy(&done.stderr));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a check needs of the machine.
+//! What a check needs from the machine.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -10,32 +10,32 @@ use probe::server::{AS_USER, WITHOUT_LOW_PORTS};
 use crate::mutants;
 use crate::server_under_test::Source;
 
-/// What a machine must offer for a check to say anything.
+/// What a check needs from the machine and the server to give a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing special.
     Nothing,
-    /// A connection of which one direction can end before the other.
+    /// A connection whose two directions can end separately.
     HalfClose,
-    /// A server started by us, to look at its process and to end it.
+    /// A server started by us, whose process the check can examine and end.
     Process,
-    /// The figures of a process, which Linux tells, of a server started by us.
+    /// The memory, CPU and descriptor use of a server started by us, which Linux reports.
     Figures,
     /// IPv6 on the loopback interface.
     Ipv6,
-    /// Low ports that not everybody may listen on, and a way to be one who may not.
+    /// Low ports on which only privileged users may listen, and a way to run without that privilege.
     LowPorts,
-    /// A way to interrupt a server's system calls: a library that is compiled for that.
+    /// A C compiler, for the library that interrupts a server's system calls (Linux).
     Interrupts,
-    /// A limit of address space (Linux, with prlimit(1)).
+    /// A way to limit the address space of a process (Linux, with prlimit(1)).
     AddressSpace,
-    /// A way to be another user, who may start this program too: root is let start any number of
-    /// threads (Linux, as root, with prlimit(1) and setpriv(1)).
+    /// A way to start the server as another user, because the limit of threads does not apply to root (Linux, as
+    /// root, with prlimit(1) and setpriv(1)).
     OtherUser,
 }
 
 impl Needs {
-    /// Whether this machine offers it, for a server started by us.
+    /// Reports whether this machine meets the need, for a server started by us.
     #[must_use]
     pub fn met(self) -> bool {
         match self {
@@ -47,17 +47,17 @@ impl Needs {
                 Err(err) if err.kind() == ErrorKind::PermissionDenied => true,
                 _ => can_drop_low_ports(),
             },
-            // A developer's machine may lack a compiler; the CI machine may not.
+            // On a developer's machine the check is skipped if there is no compiler; in CI it fails.
             Self::Interrupts => {
-                let is_decided_here = std::env::var_os("CI").is_some();
-                cfg!(target_os = "linux") && (is_decided_here || mutants::is_there("cc"))
+                let is_ci = std::env::var_os("CI").is_some();
+                cfg!(target_os = "linux") && (is_ci || mutants::is_there("cc"))
             }
             Self::AddressSpace => cfg!(target_os = "linux") && succeeds(&["prlimit", "true"]),
             Self::OtherUser => cfg!(target_os = "linux") && can_be_another_user(),
         }
     }
 
-    /// Whether it can be had of such a server on this machine.
+    /// Reports whether this machine meets the need, for a server from this source.
     #[must_use]
     pub fn met_by(self, source: &Source) -> bool {
         let is_started_here = !matches!(source, Source::Running(_));
@@ -79,7 +79,8 @@ fn succeeds<S: AsRef<OsStr>>(words: &[S]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Whether this is root, on a Linux where only root may listen on the low ports.
+/// Reports whether this process is root and can give up its privilege, on a Linux where only root may listen on
+/// low ports.
 fn can_drop_low_ports() -> bool {
     let first_for_all = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let is_reserved = first_for_all.is_ok_and(|port| port.trim().parse().is_ok_and(|n: u16| n > 1));

@@ -13,52 +13,53 @@ use crate::protocol::Protocol;
 /// How many clients a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Serves {
-    /// One, and then it ends.
+    /// One client; then the server ends.
     One,
-    /// One after the other.
+    /// One client after the other.
     OneAtATime,
-    /// Any number at a time.
+    /// Any number of clients at a time.
     Many,
 }
 
 /// Connects clients to a server.
 pub type Connect = fn(&Server) -> Result<Vec<Client>>;
 
-/// A server of this project that is not a stage: how to start it, how to talk to it, and what kind of server
-/// it is.
+/// A server of this project that is not a stage: how to start it, how clients talk to it, and its properties.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnServer {
-    /// The server's program.
+    /// The path of the server's program.
     pub program: &'static str,
-    /// The port that it listens on unless told otherwise.
+    /// The port on which the server listens without `--port`.
     pub default_port: u16,
-    /// Arguments of every start, before those of the check.
+    /// Arguments for every start; the arguments of a check follow them.
     pub args: &'static [&'static str],
-    /// How clients talk to it.
+    /// How clients talk to the server.
     pub protocol: Protocol,
-    /// How many clients it serves.
+    /// How many clients the server serves.
     pub serves: Serves,
-    /// Whether each client has a process, so that clients cost the server no descriptors.
+    /// Whether the server starts a process for each client, so that its own process needs no descriptor for a
+    /// client.
     pub has_processes: bool,
-    /// The bytes that a client sends so that a text comes into the log, as it is but for what is
-    /// escaped.
+    /// Makes the bytes that a client sends so that the server logs a text. The log has the text unchanged, except
+    /// for escaped characters.
     pub text: Option<fn(&str) -> Vec<u8>>,
-    /// What the server tells a client for which it has no place, before it closes.
+    /// The bytes that a refused client receives before the server closes the connection.
     pub full: &'static [u8],
-    /// What a client for which there is no place says, so that the server turns it away at once.
+    /// The bytes that a refused client sends so that the server closes its connection at once.
     pub knock: &'static [u8],
-    /// An unfinished message, as long as the protocol lets it be; none where each read is answered.
+    /// Makes the longest message that the server still keeps as unfinished; `None` if the server answers each
+    /// read.
     pub unfinished: Option<fn() -> Vec<u8>>,
-    /// Clients for which the server, asked to end, waits as long as it may.
+    /// Connects clients for which the server, asked to end, waits as long as it may.
     pub held_by: Option<Connect>,
-    /// As what it has to climb the ladder, too.
+    /// The profile whose checks the server must also pass.
     pub profile: Option<Profile>,
-    /// How the clients of the ladder speak TLS with it, if they do.
+    /// The TLS settings of the clients in the checks of this profile, if they use TLS.
     pub tls: Option<&'static TlsSettings>,
 }
 
 impl OwnServer {
-    /// A server of many clients, who stay after an exchange.
+    /// Returns a server that serves many clients, which stay connected after an exchange.
     #[must_use]
     pub const fn new(
         program: &'static str,
@@ -82,84 +83,85 @@ impl OwnServer {
         }
     }
 
-    /// The same, started with these arguments.
+    /// Returns the server with these arguments.
     #[must_use]
     pub const fn args(mut self, args: &'static [&'static str]) -> Self {
         self.args = args;
         self
     }
 
-    /// The same, but each exchange ends its connection.
+    /// Returns the server with each exchange ending its connection.
     #[must_use]
     pub const fn once(mut self) -> Self {
         self.protocol.ends_connection = true;
         self
     }
 
-    /// The same for so many clients.
+    /// Returns the server with this number of clients served.
     #[must_use]
     pub const fn serves(mut self, serves: Serves) -> Self {
         self.serves = serves;
         self
     }
 
-    /// The same with a process for each client.
+    /// Returns the server with a process for each client.
     #[must_use]
     pub const fn has_processes(mut self) -> Self {
         self.has_processes = true;
         self
     }
 
-    /// The same, and these bytes bring a text into the log.
+    /// Returns the server with a function that makes the bytes a client sends so that the server logs a text.
     #[must_use]
     pub const fn text(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
         self.text = Some(bytes);
         self
     }
 
-    /// The same, and this is what a client is told for which there is no place.
+    /// Returns the server with the bytes that a refused client receives.
     #[must_use]
-    pub const fn full(mut self, told: &'static [u8]) -> Self {
-        self.full = told;
+    pub const fn full(mut self, bytes: &'static [u8]) -> Self {
+        self.full = bytes;
         self
     }
 
-    /// The same, and whoever says this where there is no place is turned away at once.
+    /// Returns the server with the bytes that a refused client sends to be disconnected at once.
     #[must_use]
-    pub const fn knock(mut self, said: &'static [u8]) -> Self {
-        self.knock = said;
+    pub const fn knock(mut self, bytes: &'static [u8]) -> Self {
+        self.knock = bytes;
         self
     }
 
-    /// The same, and these bytes are the longest message that the server still takes for unfinished.
+    /// Returns the server with a function that makes the longest message it still keeps as unfinished.
     #[must_use]
     pub const fn unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
         self.unfinished = Some(bytes);
         self
     }
 
-    /// The same, and for these clients the server waits at its end, as long as it may.
+    /// Returns the server with a function that connects clients for which it waits, when asked to end, as long as
+    /// it may.
     #[must_use]
     pub const fn held_by(mut self, clients: Connect) -> Self {
         self.held_by = Some(clients);
         self
     }
 
-    /// The same, which also has to pass what `tincan check` asks of this profile.
+    /// Returns the server, which must also pass the checks of this profile.
     #[must_use]
     pub const fn climbs_as(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
         self
     }
 
-    /// The same, where the clients of the ladder are inside TLS.
+    /// Returns the server with TLS for the clients in the checks of its profile.
     #[must_use]
     pub const fn inside(mut self, tls: &'static TlsSettings) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// The program and its arguments, to tell several servers apart.
+    /// Returns the name of the program and its arguments, which distinguish several servers.
     pub(crate) fn name(&self) -> String {
         let program = Path::new(self.program).file_stem().unwrap_or_default();
         let words = std::iter::once(program.to_string_lossy().into_owned());

@@ -1,20 +1,17 @@
-//! What a server claims to be.
+//! The profiles of servers.
 
 use std::fmt;
 
 use clap::ValueEnum;
 
-use crate::protocol::Protocol;
-use crate::protocols::{app_protocol, calc, chat_select, echo_select, tea_party};
-
-/// What a server claims to be: which checks it has to pass.
+/// The kind of server that a server claims to be: it decides which checks the server must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
     /// Echo, one client at a time
     EchoUni,
     /// Echo, any number of clients at a time
     EchoMulti,
-    /// Chat, however it is built
+    /// Chat, built in any way
     Chat,
     /// Chat with a thread or two for each client
     ChatThreads,
@@ -22,15 +19,15 @@ pub enum Profile {
     ChatPoll,
     /// Chat with tasks on a few threads
     ChatAsync,
-    /// The same bytes back, on one thread for all connections
+    /// Echo of bytes, on one thread for all connections
     EchoSelect,
-    /// A length, a JSON header, content: one request a connection
+    /// Requests of a length, a JSON header and content: one request for each connection
     AppProtocol,
-    /// A calculator that reads lines, with a mode for each client
+    /// A line-based calculator, with a mode for each client
     Calc,
-    /// A chat with names, in frames that say their length
+    /// A chat with names, in frames that begin with their length
     ChatSelect,
-    /// A chat of lines for telnet and nc, where people log in with a name
+    /// A line-based chat for telnet and nc, where clients log in with a name
     TeaParty,
     /// A server of this project with a protocol of its own: see [`OwnServer`](crate::OwnServer)
     #[value(skip)]
@@ -38,36 +35,22 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Reports whether it is a tin-can chat.
+    /// Reports whether this is a tin-can chat.
     #[must_use]
     pub fn is_chat(self) -> bool {
         matches!(self, Self::Chat | Self::ChatThreads | Self::ChatPoll | Self::ChatAsync)
     }
 
-    /// Reports whether it answers one message a connection.
+    /// Reports whether the server answers one message for each connection.
     #[must_use]
     pub fn is_echo(self) -> bool {
         matches!(self, Self::EchoUni | Self::EchoMulti)
     }
 
-    /// Reports whether a client that is silent makes the others wait.
+    /// Reports whether a silent client makes the other clients wait.
     #[must_use]
-    pub fn one_at_a_time(self) -> bool {
+    pub fn serves_one_at_a_time(self) -> bool {
         self == Self::EchoUni
-    }
-
-    /// Returns the protocol of a server of this profile, unless it is that of tin-can messages, which
-    /// [`Bench`](crate::Bench) speaks.
-    #[must_use]
-    pub fn protocol(self) -> Option<Protocol> {
-        match self {
-            Self::EchoSelect => Some(echo_select::PROTOCOL),
-            Self::AppProtocol => Some(app_protocol::PROTOCOL),
-            Self::Calc => Some(calc::PROTOCOL),
-            Self::ChatSelect => Some(chat_select::PROTOCOL),
-            Self::TeaParty => Some(tea_party::PROTOCOL),
-            _ => None,
-        }
     }
 }
 

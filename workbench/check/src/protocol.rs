@@ -1,14 +1,14 @@
-//! How a client talks to a server.
+//! What a client sends to a server, and what it must receive.
 
 use anyhow::Result;
 use probe::Failure;
 use probe::wire::Client;
 
-/// A protocol: what a client says, what it must hear, and whether that ends the connection.
+/// A protocol: what a client sends, what it must receive, and whether that ends the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
-    /// Says something and receives the right answer, whatever other clients have said before. A client that
-    /// stays connected can do it again; what it must know then, it [remembers](Client::set_state).
+    /// Sends a request and receives the right answer; messages of other clients may arrive before the answer. A
+    /// client that stays connected can repeat it; it [stores](Client::set_state) the state that this needs.
     pub exchange: fn(&mut Client) -> Result<()>,
     /// Whether an exchange ends the connection. The exchange itself checks that it does.
     pub ends_connection: bool,
@@ -22,7 +22,7 @@ pub struct Protocol {
 pub struct FirstExchange {
     /// Returns what the client sends.
     pub request: fn() -> Vec<u8>,
-    /// Receives the answer, and if an exchange ends the connection, its end.
+    /// Receives the answer, and the end of the stream if an exchange ends the connection.
     pub answer: fn(&mut Client) -> Result<()>,
 }
 
@@ -43,11 +43,12 @@ impl FirstExchange {
         (first, second)
     }
 
-    /// Sends the rest of a request; reports whether it was answered. If not, the connection has ended.
+    /// Sends the rest of a request, and reports whether the server answered it; if it did not, it must have closed
+    /// the connection.
     pub(crate) fn served_or_refused(&self, client: &mut Client, rest: &[u8]) -> Result<bool> {
         client.try_send(rest);
         let Err(err) = (self.answer)(client) else { return Ok(true) };
-        // Nothing came except the end.
+        // Nothing arrived before the end of the stream.
         let is_refusal = |failure: &Failure| !failure.is_timeout && failure.got.bytes.is_none();
         match err.downcast_ref::<Failure>() {
             Some(failure) if is_refusal(failure) => Ok(false),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
+use super::protocols::protocol_of;
 use crate::{
     Asked, Check, Finding, Naming, Profile, ServerUnderTest, Source, TABLE, Theme, Verdict,
 };
@@ -152,9 +153,9 @@ const PAIRED: &str = "it writes a client's address as Python prints a pair, ('12
 /// answer).
 fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, StartError> {
     const EXCHANGES: usize = 5;
-    let bench = Bench::new(server.clone(), "round-trip");
+    let bench = Bench::new(server.clone(), protocol_of(server), "round-trip");
     let measured = (|| {
-        let server = bench.serve()?;
+        let server = bench.start_server()?;
         let mut times = Vec::new();
         for _ in 0..EXCHANGES {
             let mut client = bench.connect(&server)?;
@@ -213,7 +214,7 @@ impl Run<'_> {
             }
         }
         let begin = Instant::now();
-        let outcome = match (check.is_senseless(&self.server), missing) {
+        let outcome = match (check.why_not_applicable(&self.server), missing) {
             (Some(why), _) => Outcome::NotAsked(why),
             _ if !check.needs.met_by(&self.server.source) => {
                 Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())

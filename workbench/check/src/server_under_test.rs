@@ -1,4 +1,4 @@
-//! The server that is checked.
+//! The server under test.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,30 +10,30 @@ use probe::tls::TlsSettings;
 
 use crate::{OwnServer, Profile};
 
-/// Where the server comes from.
+/// How the checks get the server.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A command, run anew for each check; `{port}` and `{host}` in its words are replaced.
+    /// Each check runs this command; `{port}` and `{host}` in its words are replaced.
     Command(Vec<OsString>),
-    /// A program with the command line of this project's servers and its arguments, run anew for each
-    /// check on a port that the system picks.
+    /// Each check runs this program with these arguments, on a port that the system picks. The program has the
+    /// command line of this project's servers.
     Own(Vec<OsString>),
-    /// It runs already.
+    /// The server runs already.
     Running(SocketAddr),
 }
 
 /// How a server writes a client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Naming {
-    /// `127.0.0.1:50312`, as the protocol says.
+    /// As `127.0.0.1:50312`, as the protocol requires.
     #[default]
     HostPort,
-    /// `('127.0.0.1', 50312)`, as Python prints a pair, and the servers of many tutorials do.
+    /// As `('127.0.0.1', 50312)`, as Python prints an address, and as the servers of many tutorials do.
     Pair,
 }
 
 impl Naming {
-    /// The address, written so.
+    /// Returns an address in this notation.
     #[must_use]
     pub fn of(self, addr: SocketAddr) -> String {
         match self {
@@ -43,27 +43,28 @@ impl Naming {
     }
 }
 
-/// The server that is checked: where it comes from, and what it claims to be.
+/// The server under test: how the checks get it, and which profile it claims to have.
 #[derive(Clone, Debug)]
 pub struct ServerUnderTest {
-    /// What it claims to be.
+    /// The profile that the server claims to have.
     pub profile: Profile,
-    /// Where it comes from.
+    /// How the checks get the server.
     pub source: Source,
-    /// How it writes a client's address.
+    /// How the server writes a client's address.
     pub naming: Naming,
-    /// What is known about it if it is a server of this project that is not a stage.
+    /// Its description if it is a server of this project that is not a stage.
     pub own: Option<OwnServer>,
-    /// What chance begins with: the same seed picks the same places to cut and moments to leave.
+    /// The seed of the random numbers: the same seed splits messages at the same bytes, and disconnects
+    /// clients after the same steps.
     pub seed: u64,
-    /// How long to wait for what must happen, at least: where exchanges take long, it is longer.
+    /// How long a check waits for an event that must happen.
     pub patience: Duration,
-    /// How clients speak TLS with it, if they do.
+    /// The TLS settings of the clients, if they use TLS.
     pub tls: Option<TlsSettings>,
 }
 
 impl ServerUnderTest {
-    /// A program with the command line of this project's servers.
+    /// Returns a program with the command line of this project's servers.
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
         let source = Source::Own(vec![program.as_ref().into()]);
         let naming = Naming::default();

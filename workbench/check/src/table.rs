@@ -1,4 +1,4 @@
-//! The one table of checks.
+//! The table of all checks.
 
 use std::sync::LazyLock;
 
@@ -13,8 +13,7 @@ use crate::checks::{
 use crate::checks::{exhaustion, shortage, sigterm, stopping, trace};
 use crate::protocols::{app_protocol, calc, chat_select, echo_select, tea_party};
 
-/// The checks by file. A new check is a function and a row in one of these files; a new file, or a new
-/// protocol, is one more line here.
+/// The checks of each file. A new file of checks is one more line here.
 const FILES: &[&[Check]] = &[
     framing::ROWS,
     protocol_errors::ROWS,
@@ -51,7 +50,7 @@ const FILES: &[&[Check]] = &[
     tea_party::ROWS,
 ];
 
-/// All checks, theme by theme, and within a theme from easy to hard.
+/// All checks, sorted by theme, and within a theme from easy to hard.
 pub static TABLE: LazyLock<Vec<Check>> = LazyLock::new(|| {
     let mut all = FILES.concat();
     all.sort_by_key(|check| check.theme); // stable: within a theme, the order of the files stays
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_check_is_complete_and_stands_on_checks_that_are_there() {
+    fn every_check_is_complete_and_depends_on_checks_that_exist() {
         let ids: HashSet<_> = TABLE.iter().map(|check| check.id).collect();
         assert_eq!(ids.len(), TABLE.len());
         for check in TABLE.iter().filter(|check| check.is_for_anybody()) {
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_read_is_in_the_book() {
+    fn each_page_to_read_is_in_the_book() {
         for check in TABLE.iter().filter(|check| check.is_for_anybody()) {
             let (page, heading) = check.read.split_once('#').unwrap();
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src").join(page);

@@ -1,6 +1,6 @@
-//! The checks as the tests of a server of this project.
+//! Runs the checks as tests of a server of this project.
 //!
-//! A stage's `tests/contract.rs`, with `harness = false` in its `Cargo.toml`, is no more than
+//! A stage's `tests/contract.rs`, with `harness = false` in its `Cargo.toml`, consists of
 //!
 //! ```no_run
 //! use check::{Profile, test_stage};
@@ -9,8 +9,8 @@
 //! test_stage(Profile::ChatPoll, program);
 //! ```
 //!
-//! with `env!("CARGO_BIN_EXE_chat-poll")` as the program. For a server with a protocol of its own, the file
-//! says how to talk to it:
+//! with `env!("CARGO_BIN_EXE_chat-poll")` as the program. For a server with another protocol, the file defines
+//! how a client talks to it:
 //!
 //! ```no_run
 //! use check::{OwnServer, test_servers};
@@ -26,7 +26,7 @@
 //! test_servers(&[server.text(|text| format!("{text}\n").into_bytes())]);
 //! ```
 //!
-//! The arguments are those of `cargo test`: a part of a check's id runs that check alone.
+//! The arguments are those of `cargo test`: a part of a check's id runs only the checks whose ids contain it.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -35,10 +35,10 @@ use crate::{
     plain,
 };
 
-/// The checks that run at once unless `--test-threads` says otherwise: most of them only wait.
+/// How many checks run at once without `--test-threads`: most of the time, a check waits.
 const AT_ONCE: usize = 12;
 
-/// The checks that take longest, up to 11 s. They start first, so that the others run meanwhile.
+/// The checks that take longest, up to 11 s. They start first, so that other checks run at the same time.
 const LONGEST: [&str; 4] =
     ["slow-suspended-server", "slow-write-deadline", "survive-interrupted", "chat-thousand"];
 
@@ -46,7 +46,7 @@ const LONGEST: [&str; 4] =
 pub fn test_stage(profile: Profile, program: &str) -> ! {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(AT_ONCE);
-    // One check has a thousand clients; if the limit stays low, that check says so.
+    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let server = ServerUnderTest::new(profile, program);
     let rows = TABLE.iter().filter(|check| check.is_for_stage(profile));
@@ -65,10 +65,13 @@ fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial 
 }
 
 fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
-    let mut notes = Vec::new();
-    match check.judge(server, &mut notes) {
-        Verdict::Passed if notes.is_empty() => Ok(()),
-        Verdict::Passed => Err(format!("the server left behind {}", notes.join(", "))),
+    let mut leftovers = Vec::new();
+    match check.judge(server, &mut leftovers) {
+        Verdict::Passed if leftovers.is_empty() => Ok(()),
+        Verdict::Passed => Err(format!(
+            "the server ended, but left these processes running: {}",
+            leftovers.join(", ")
+        )),
         Verdict::Failed(finding) => {
             let ServerUnderTest { profile, seed, .. } = *server;
             let again = format!("{} -- {{id}}", cargo_test(profile));
@@ -80,24 +83,24 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
     }
 }
 
-/// The command that runs the tests of this process again.
+/// Returns the command that runs the tests of this process again.
 fn cargo_test(profile: Profile) -> String {
-    let own = || {
+    let of_this_process = || {
         let program = std::env::current_exe().ok()?;
         let (test, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
         Some(format!("cargo test -p {} --test {test}", std::env::var("CARGO_PKG_NAME").ok()?))
     };
     let of_a_stage = format!("cargo test -p {profile} --test contract");
-    own().unwrap_or(of_a_stage)
+    of_this_process().unwrap_or(of_a_stage)
 }
 
 /// Runs all checks for servers of this project against each server, and ends this process with the result.
 ///
-/// With one server, a check's name is its id; with several, the server's is in front.
+/// With one server, a test's name is the check's id; with several servers, the server's name precedes it.
 pub fn test_servers(servers: &[OwnServer]) -> ! {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(AT_ONCE);
-    // One check has a thousand clients; if the limit stays low, that check says so.
+    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let trials = servers.iter().flat_map(|own| {
         let name = (servers.len() > 1).then(|| own.name());
@@ -110,7 +113,7 @@ pub fn test_servers(servers: &[OwnServer]) -> ! {
     libtest_mimic::run(&args, longest_first(trials.collect())).exit()
 }
 
-/// Returns the checks of a server: those for all servers of this project, and those of its profile.
+/// Returns the checks of a server: the checks for all servers of this project, and the checks of its profile.
 fn checks_of(own: OwnServer) -> impl Iterator<Item = (&'static Check, ServerUnderTest)> {
     let asked = move |check: &Check| own.profile.map_or(Asked::Nothing, |it| check.asked(it));
     TABLE.iter().filter_map(move |check| {
@@ -118,7 +121,7 @@ fn checks_of(own: OwnServer) -> impl Iterator<Item = (&'static Check, ServerUnde
         if let Some(profile) = own.profile
             && asked(check) != Asked::Nothing
         {
-            // Its clients talk to it as any server of this profile expects.
+            // The checks of a profile use the profile's protocol.
             let tls = own.tls.cloned();
             return Some((check, ServerUnderTest { profile, own: None, tls, ..server }));
         }

@@ -35,23 +35,23 @@ enum Command {
     Check {
         #[command(flatten)]
         place: Place,
-        /// How much help: 0 none, 1 what is likely wrong, 2 where to look, 3 how to correct it
+        /// How much help: 0 none, 1 what is likely wrong, 2 also where to look, 3 also how to correct it
         #[arg(long, value_name = "N", default_value_t = 1)]
         #[arg(value_parser = clap::value_parser!(u8).range(0..=3))]
         hints: u8,
     },
     /// Show the correction, as a diff from the server with the mistake to the right server
     Solution {
-        /// Which exercise
+        /// Name of the exercise, as `list` shows it
         id: String,
     },
 }
 
 #[derive(clap::Args)]
 struct Place {
-    /// Which exercise
+    /// Name of the exercise, as `list` shows it
     id: String,
-    /// The folder for your copy; by default, exercises/ID in the current folder
+    /// Folder for your copy [default: exercises/ID in the current folder]
     folder: Option<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ impl Place {
         self.folder.clone().unwrap_or_else(|| Path::new("exercises").join(&self.id))
     }
 
-    /// Returns the arguments that name the same exercise and folder again.
+    /// Returns the arguments that select this exercise and folder on the command line.
     fn words(&self) -> String {
         match &self.folder {
             Some(folder) => format!("{} {}", self.id, check_command::quoted(&[folder.into()])),
@@ -88,7 +88,7 @@ fn list() -> Result<ExitCode> {
             let _ = writeln!(text, "{id:<28} {language:<11} {:<13} {}", profile, check.title);
         }
     }
-    text.push_str("\nStart one with `cargo tincan exercise start NAME`.\n");
+    text.push_str("\nStart one with `cargo tincan exercise start ID`.\n");
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -110,16 +110,17 @@ fn start(place: &Place) -> Result<ExitCode> {
     let folder = place.folder();
     let file = folder.join(mutant.file_name());
     if file.exists() {
-        bail!("{} exists already, and may contain your work", file.display());
+        bail!("{} already exists, and may contain your work", file.display());
     }
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     fs::write(&file, mutant.text()?).with_context(|| format!("writing {}", file.display()))?;
     let (shown, words) = (file.display(), place.words());
     let text = format!(
-        "{shown} is a server for the profile {} with one mistake.\n\n\
-         See it fail:   cargo tincan exercise check {words}\n\
-         Correct {shown}, and check again. --hints 2 and --hints 3 give more help.\n\
-         At the end:    cargo tincan exercise solution {}\n",
+        "{shown} is a server with one mistake. Its profile is {}.\n\n\
+         See it fail:        cargo tincan exercise check {words}\n\
+         Correct the mistake in {shown}, and run the check again.\n\
+         More help:          add --hints 2 or --hints 3\n\
+         See the correction: cargo tincan exercise solution {}\n",
         mutant.profile, place.id
     );
     print(text.as_bytes())?;
@@ -131,15 +132,16 @@ fn check(place: &Place, hints: u8) -> Result<ExitCode> {
     let file = place.folder().join(mutant.file_name());
     if !file.is_file() {
         let start = format!("cargo tincan exercise start {}", place.words());
-        bail!("there is no {}: begin with `{start}`", file.display());
+        bail!("{} does not exist: begin with `{start}`", file.display());
     }
     if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_there(tool)) {
-        bail!("this exercise needs {tool}, which is not installed here");
+        bail!("this exercise needs {tool}, which is not installed");
     }
     let command = mutants::command(&file)?;
     let (code, again) = check_command::check_one(mutant.profile, &mutant.fails, hints, command)?;
     if code == 0 {
-        let text = format!("\nCorrected. To run all checks: {again}\n");
+        let text =
+            format!("\nCorrected. The server passes the check now. To run all checks: {again}\n");
         print(text.as_bytes())?;
     }
     Ok(ExitCode::from(code))

@@ -15,21 +15,21 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A chat server: one thread that waits for all clients at once, with a selector, and never for one of
- * them.
+ * A chat server: one thread that waits for all clients at once, with a selector, and never
+ * for a single one.
  *
  * Run it:  java Chat.java PORT
- * Bad at:  hard work. While it does something for one client, all others wait.
+ * Bad at:  CPU-heavy work. While the server works for one client, all others wait.
  */
 public class Chat {
     static final int MAX_MSG_LEN = 16 * 1024; // bytes, without the zero byte
-    static final int QUEUE_LIMIT = 256 * 1024; // bytes that may wait while a socket takes nothing
+    static final int QUEUE_LIMIT = 256 * 1024; // bytes that may wait while a socket accepts nothing
     static final int QUEUE_CEILING = 8 * 1024 * 1024; // bytes that may wait for any client
-    static final long STALL = 100; // milliseconds after which a socket counts as taking nothing
-    static final long WRITE_DEADLINE = 10_000; // milliseconds that a client may take nothing
-    static final long DRAIN = 3_000; // milliseconds for which a leaver's queue is still sent
-    static final long LINGER = 500; // milliseconds for which is read on before a close
-    static final long TICK = 100; // milliseconds after which the deadlines are looked at again
+    static final long STALL = 100; // milliseconds after which a socket counts as accepting nothing
+    static final long WRITE_DEADLINE = 10_000; // milliseconds a client may receive nothing
+    static final long DRAIN = 3_000; // milliseconds for which a leaving client still gets its queue
+    static final long LINGER = 500; // milliseconds for which the server still reads before a close
+    static final long TICK = 100; // milliseconds between two checks of the deadlines
 
     static class ProtocolException extends Exception {
         ProtocolException(String reason) {
@@ -41,13 +41,13 @@ public class Chat {
         SocketChannel sock;
         SelectionKey key;
         String name;
-        ByteArrayOutputStream rest = new ByteArrayOutputStream(); // of a message not whole yet
+        ByteArrayOutputStream rest = new ByteArrayOutputStream(); // of an incomplete message
         ArrayDeque<ByteBuffer> sendQueue = new ArrayDeque<>();
         long waiting; // bytes in the queue
-        long tookAt; // when the socket last took bytes, or had none to take
-        boolean leaves; // has left the room, and may have something to get yet
-        boolean atEnd; // all that it will ever send has been read
-        long deadline; // of a leaver
+        long tookAt; // when the socket last accepted bytes, or the queue was empty
+        boolean leaves; // has left the room, but bytes may still be queued for it
+        boolean atEnd; // the end of its data has been read
+        long deadline; // for a client that leaves
     }
 
     final Selector selector = Selector.open();
@@ -66,13 +66,13 @@ public class Chat {
         listener.configureBlocking(false);
         listener.register(selector, SelectionKey.OP_ACCEPT);
         Thread serving = Thread.currentThread();
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> { // on SIGINT and SIGTERM
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> { // runs on SIGINT and SIGTERM
             stopping = true;
             selector.wakeup();
             try {
                 serving.join();
             } catch (InterruptedException e) {
-                // then without waiting
+                // end without waiting
             }
             Runtime.getRuntime().halt(0);
         }));
@@ -83,7 +83,7 @@ public class Chat {
             serveOnce();
         }
         listener.close();
-        for (Client client : clients) { // each is treated as if it had said its last word
+        for (Client client : clients) { // treat each as if it had shut down its sending side
             shutDownInput(client);
         }
         long deadline = now() + DRAIN;
@@ -92,7 +92,7 @@ public class Chat {
         }
     }
 
-    /** Waits until something happens, and does what can be done for each client. */
+    /** Waits until a socket is ready, and serves each client whose socket is. */
     void serveOnce() throws IOException {
         boolean busy = clients.stream().anyMatch(client -> client.leaves || client.waiting > 0);
         selector.select(busy ? TICK : 0);
@@ -132,7 +132,7 @@ public class Chat {
             sock.setOption(StandardSocketOptions.TCP_NODELAY, true);
             client.key = sock.register(selector, SelectionKey.OP_READ, client);
             clients.add(client);
-        } catch (IOException e) { // that connection has broken already, or no descriptor is left
+        } catch (IOException e) { // that connection is already broken, or no descriptors are left
             sleep(10);
         }
     }
@@ -147,7 +147,7 @@ public class Chat {
         }
         if (client.atEnd) {
             handleDisconnect(client);
-        } else if (!client.leaves) { // what a leaver says is thrown away
+        } else if (!client.leaves) { // what a leaving client sends is ignored
             relayMsgs(client, data.flip());
         }
     }
@@ -210,7 +210,7 @@ public class Chat {
         client.waiting += frames.length;
     }
 
-    /** Sends what the socket takes now; the rest waits until it takes more. */
+    /** Sends as much as the socket accepts now; the rest waits until it accepts more. */
     void handleClientSend(Client client) {
         try {
             while (client.waiting > 0) {
@@ -240,7 +240,7 @@ public class Chat {
         }
     }
 
-    /** Takes a client out of the room. What is queued for it is still sent. */
+    /** Takes a client out of the room. Its queue is still sent. */
     void handleDisconnect(Client client) {
         if (!client.leaves) {
             client.leaves = true;
@@ -250,8 +250,8 @@ public class Chat {
     }
 
     /**
-     * Says that nothing more comes, and reads on for a moment: a close with bytes unread would send a
-     * reset, which may overtake what was sent last.
+     * Shuts down the sending side, and reads for a moment longer: a close with bytes unread would
+     * send a reset, and the last bytes sent may be lost.
      */
     void sayGoodbye(Client client) {
         try {
@@ -259,7 +259,7 @@ public class Chat {
             client.deadline = now() + LINGER;
             client.key.interestOps(SelectionKey.OP_READ);
         } catch (IOException e) {
-            client.atEnd = true; // the client has broken the connection
+            client.atEnd = true; // the client has reset the connection
         }
         if (client.atEnd) {
             closeClient(client);
@@ -270,15 +270,15 @@ public class Chat {
         try {
             client.sock.shutdownInput();
         } catch (IOException e) {
-            closeClient(client); // the client has broken the connection
+            closeClient(client); // the client has reset the connection
         }
     }
 
     static void closeClient(Client client) {
         try {
-            client.sock.close(); // the next turn takes it off the list
+            client.sock.close(); // the next turn removes it from the list
         } catch (IOException e) {
-            // it is closed nevertheless
+            // the socket is closed anyway
         }
         client.sendQueue.clear();
         client.waiting = 0;

@@ -1,7 +1,7 @@
-"""A server for requests that say how long they are: a length, a JSON header, content.
+"""A server for requests of three parts: a length, a JSON header, and content.
 
 Run it:  python3 app_protocol.py PORT
-Bad at:  clients that never send the rest: each keeps its place, and what it has sent, for ever.
+Bad at:  clients that never send the rest: each connection and its bytes stay in memory forever.
 """
 
 import json
@@ -26,9 +26,9 @@ class Client:
     def __init__(self, sock, addr):
         self.sock = sock
         self.name = "%s:%d" % addr
-        self.received = bytearray()  # and not taken out yet
-        self.header = None  # of its request, when all of that has come
-        self.send_queue = bytearray()  # what is left of the answer, once there is one
+        self.received = bytearray()  # bytes not yet taken out
+        self.header = None  # of its request, once all of it has been received
+        self.send_queue = bytearray()  # the bytes of the answer that are not sent yet
 
 
 selector = selectors.DefaultSelector()
@@ -40,7 +40,7 @@ def main():
     listener = create_listen_socket(int(sys.argv[1]))
     alarm, bell = socket.socketpair()
     bell.setblocking(False)
-    signal.set_wakeup_fd(bell.fileno())  # a signal makes the alarm readable
+    signal.set_wakeup_fd(bell.fileno())  # a signal makes `alarm` readable
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     selector.register(listener, selectors.EVENT_READ)
@@ -58,7 +58,7 @@ def create_listen_socket(port):
 
 
 def serve(listener, alarm):
-    """Serve until a signal comes; the end of the process closes every connection."""
+    """Serve until a signal arrives; the end of the process closes every connection."""
     while True:
         for key, _ in selector.select():
             if key.fileobj is alarm:
@@ -75,19 +75,19 @@ def accept_client(listener):
         sock.setblocking(False)
     except BlockingIOError:
         return
-    except OSError:  # that connection has broken already, or there are no descriptors left
+    except OSError:  # that connection is already broken, or no descriptors are left
         time.sleep(0.01)
         return
     selector.register(sock, selectors.EVENT_READ, Client(sock, addr))
 
 
 def handle_client(client):
-    """Do once what there is to do: receive a part of the request, or send a part of the answer."""
+    """Receive a part of the request, or send a part of the answer, once."""
     try:
         is_over = send(client) if client.send_queue else receive(client)
     except BlockingIOError:
         return
-    except OSError:  # the client has broken the connection
+    except OSError:  # the client has reset the connection
         is_over = True
     except (ValueError, RecursionError) as err:
         print("%s: %s" % (client.name, err), file=sys.stderr)
@@ -97,7 +97,7 @@ def handle_client(client):
 
 
 def receive(client):
-    """Receive once; return whether the client has left amid its request."""
+    """Receive once; return whether the client has left before the end of its request."""
     data = client.sock.recv(65536)
     if not data:
         return True
@@ -113,7 +113,7 @@ def receive(client):
 
 
 def take(client, length):
-    """Take so many bytes out of what was received; None if there are fewer."""
+    """Take `length` bytes out of the received bytes; return None if there are fewer."""
     if len(client.received) < length:
         return None
     taken = bytes(client.received[:length])
@@ -122,7 +122,7 @@ def take(client, length):
 
 
 def take_header(client):
-    """Take out the header, as soon as all of it is there."""
+    """Take out the header if all of it has been received."""
     if len(client.received) < 2:
         return None
     (length,) = struct.unpack(">H", client.received[:2])
@@ -145,9 +145,9 @@ def parse_header(data):
 
 
 def parse_object(data):
-    value = json.loads(data.decode("utf-8"))  # the errors of both are a ValueError, too
+    value = json.loads(data.decode("utf-8"))  # both errors are a ValueError too
     if not isinstance(value, dict):
-        raise ValueError("%r is no JSON object" % value)
+        raise ValueError("%r is not a JSON object" % value)
     return value
 
 
@@ -179,7 +179,7 @@ def prep_msg(content_type, encoding, content):
 
 
 def send(client):
-    """Send what the socket takes now; return whether that was the rest."""
+    """Send as much as the socket accepts now; return whether all is sent."""
     sent = client.sock.send(client.send_queue)
     del client.send_queue[:sent]
     return not client.send_queue

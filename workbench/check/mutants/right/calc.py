@@ -1,7 +1,7 @@
 """A calculator: adds up or multiplies the integers of a line, for all clients at once.
 
 Run it:  python3 calc.py PORT
-Bad at:  long numbers. While it converts one with 65,536 digits, all other clients wait.
+Bad at:  long numbers. While the server converts one of 65,536 digits, all other clients wait.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ import signal
 import sys
 
 MAX_LINE_LEN = 64 * 1024  # bytes, without the line end
-DRAIN = 3  # seconds for which the last answers are still sent
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
+DRAIN = 3  # seconds for which the server still sends answers after a signal
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
 
-talkers = set()  # the tasks of those who may say something yet
-leavers = set()  # and of those who are told goodbye
+talkers = set()  # the tasks of clients that may still send messages
+leavers = set()  # the tasks of clients that are being disconnected
 
 
 async def main():
@@ -46,7 +46,7 @@ async def handle_client(reader, writer):
     try:
         await session(reader, writer)
     except (OSError, asyncio.CancelledError):
-        pass  # the client has broken the connection, or the server ends
+        pass  # the client has reset the connection, or the server ends
     finally:
         talkers.discard(task)
         leavers.add(task)
@@ -56,7 +56,7 @@ async def handle_client(reader, writer):
 
 async def session(reader, writer):
     mode = "sum"
-    rest = bytearray()  # of a line that is not whole yet
+    rest = bytearray()  # the beginning of a line that is not complete yet
     await answer(writer, "<welcome: starting in sum mode>\n")
     while True:
         try:
@@ -77,7 +77,7 @@ async def session(reader, writer):
 
 
 async def read_line(reader, rest):
-    """Return the next line without its end, or None when the client has said its last."""
+    """Return the next line without its line end, or None at the end of the client's data."""
     while b"\n" not in rest:
         if len(rest) > MAX_LINE_LEN + 1:
             raise ValueError("the line is too long")
@@ -106,13 +106,13 @@ def calculate(mode, line):
 
 async def answer(writer, text):
     writer.write(text.encode("utf-8"))
-    await writer.drain()  # a client that does not read its answers is asked for no more lines
+    await writer.drain()  # no more lines are read from a client that does not read its answers
 
 
 async def say_goodbye(reader, writer):
-    """Say that nothing more comes once all is sent, and read on for a moment.
+    """Send what is queued, shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake what was sent last.
+    A close with bytes unread would send a reset, and the last bytes sent may be lost.
     """
     try:
         writer.write_eof()

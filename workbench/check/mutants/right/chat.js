@@ -1,20 +1,20 @@
-// A chat server: one thread, in which a function is called when something has happened on a socket.
+// A chat server: one thread, in which each event of a socket calls a function.
 //
 // Run it:  node chat.js PORT
-// Bad at:  hard work. While it does something for one client, all others wait.
+// Bad at:  CPU-heavy work. While the server works for one client, all others wait.
 'use strict';
 const net = require('net');
 
 const MAX_MSG_LEN = 16 * 1024; // bytes, without the zero byte
-const QUEUE_LIMIT = 256 * 1024; // bytes that may wait for a client whose socket takes nothing
+const QUEUE_LIMIT = 256 * 1024; // bytes that may wait for a client whose socket accepts nothing
 const QUEUE_CEILING = 8 * 1024 * 1024; // bytes that may wait for any client
-const STALL = 1000; // milliseconds; Node tells only when a socket has taken all of a write
-const WRITE_DEADLINE = 10000; // milliseconds that a client may take nothing of what waits for it
-const DRAIN = 3000; // milliseconds for which what is queued for a leaver is still sent
-const LINGER = 500; // milliseconds for which a connection is read on before it is closed
-const TICK = 100; // milliseconds after which the deadlines are looked at again
+const STALL = 1000; // milliseconds; Node reports only when a socket has accepted all of a write
+const WRITE_DEADLINE = 10000; // milliseconds for which a client may receive nothing of its queue
+const DRAIN = 3000; // milliseconds for which the server still sends to a client that leaves
+const LINGER = 500; // milliseconds for which the server still reads before it closes a connection
+const TICK = 100; // milliseconds between two checks of the deadlines
 
-const clients = new Set(); // those in the room
+const clients = new Set(); // the clients in the room
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 class ProtocolError extends Error {}
@@ -22,7 +22,7 @@ class ProtocolError extends Error {}
 function main() {
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, handleClient);
   listener.on('error', (err) => {
-    if (listener.listening) return; // accept has failed: that connection is gone
+    if (listener.listening) return; // accept has failed: that connection is already closed
     console.error(`cannot listen: ${err.message}`);
     process.exit(1);
   });
@@ -30,15 +30,15 @@ function main() {
   setInterval(() => setImmediate(endSlowClients), TICK).unref();
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.on(signal, () => {
-      listener.close(); // the program ends when the last client has gone, too
+      listener.close(); // the program ends when the last connection is closed
       for (const client of clients) handleDisconnect(client);
     });
   }
 }
 
 function handleClient(sock) {
-  sock.on('error', () => {}); // its own affair; it is closed after that
-  if (sock.remoteAddress === undefined) { // it has gone already
+  sock.on('error', () => {}); // Node closes the socket after this event
+  if (sock.remoteAddress === undefined) { // already disconnected
     sock.destroy();
     return;
   }
@@ -46,7 +46,7 @@ function handleClient(sock) {
   const client = { sock, name, rest: Buffer.alloc(0), tookAt: 0 };
   clients.add(client);
   sock.on('data', (data) => {
-    if (clients.has(client)) relayMsgs(client, data); // what a leaver says is thrown away
+    if (clients.has(client)) relayMsgs(client, data); // what a leaving client sends is ignored
   });
   sock.on('end', () => handleDisconnect(client));
   sock.on('close', () => clients.delete(client));
@@ -65,14 +65,14 @@ function relayMsgs(client, data) {
   if (lastWords) handleDisconnect(client, lastWords);
 }
 
-// Yields each message that is whole by now, and keeps the rest.
+// Yields each complete message, and keeps the rest.
 function* parseRecvdData(client, data) {
   const bytes = Buffer.concat([client.rest, data]);
   let begin = 0;
   for (let end; (end = bytes.indexOf(0, begin)) >= 0; begin = end + 1) {
     if (end > begin) yield parseFrame(bytes.subarray(begin, end));
   }
-  client.rest = Buffer.from(bytes.subarray(begin)); // a copy, so that the whole is not kept
+  client.rest = Buffer.from(bytes.subarray(begin)); // a copy, so that the whole buffer can be freed
   if (client.rest.length > MAX_MSG_LEN) throw new ProtocolError('the message is too long');
 }
 
@@ -97,8 +97,8 @@ function broadcastMsg(sender, frames) {
   }
 }
 
-// Called when all that has happened so far has been seen to, so that nobody is blamed for a write
-// whose end this program has not noticed yet.
+// Called after all pending events are handled, so that no client is disconnected for a write
+// whose completion this program has not noticed yet.
 function endSlowClients() {
   for (const client of clients) {
     const waiting = client.sock.writableLength;
@@ -112,12 +112,12 @@ function endClient(client) {
   client.sock.destroy();
 }
 
-// Takes a client out of the room. What is queued for it is still sent.
+// Takes a client out of the room. Its queue is still sent.
 function handleDisconnect(client, lastWords = '') {
   if (!clients.delete(client)) return;
   const { sock } = client;
   const timers = [setTimeout(() => sock.destroy(), DRAIN)];
-  // A close with bytes unread would send a reset, which may overtake what was sent last.
+  // A close with bytes unread would send a reset, and the last bytes sent may be lost.
   sock.end(lastWords, () => timers.push(setTimeout(() => sock.destroy(), LINGER)));
   sock.on('close', () => timers.forEach(clearTimeout));
 }

@@ -1,8 +1,8 @@
 //! A chat server: two threads and a queue for each client, and one lock. The standard library is enough,
-//! but for signals and the backlog, which are the system's.
+//! except for signals and the backlog, which need libc functions.
 //!
 //! Run it:  rustc -O chat.rs && ./chat PORT
-//! Bad at:  crowds (each client costs two threads), and more clients than `ulimit -n` has descriptors.
+//! Bad at:  many clients (each one needs two threads), and more clients than `ulimit -n` allows.
 
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,12 +16,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const MAX_MSG_LEN: usize = 16 * 1024; // bytes, without the zero byte
-const QUEUE_LIMIT: usize = 256 * 1024; // bytes that may wait for a client whose socket takes nothing
+const QUEUE_LIMIT: usize = 256 * 1024; // bytes that may wait while a socket accepts nothing
 const QUEUE_CEILING: usize = 8 * 1024 * 1024; // bytes that may wait for any client
-const STALL: Duration = Duration::from_millis(100); // then a socket counts as taking nothing
-const WRITE_DEADLINE: Duration = Duration::from_secs(10); // for a client that takes nothing
-const DRAIN: Duration = Duration::from_secs(3); // for what is queued for a leaver
-const LINGER: Duration = Duration::from_millis(500); // for reading on before a close
+const STALL: Duration = Duration::from_millis(100); // then a socket counts as accepting nothing
+const WRITE_DEADLINE: Duration = Duration::from_secs(10); // for a client that receives nothing
+const DRAIN: Duration = Duration::from_secs(3); // for the queue of a client that leaves
+const LINGER: Duration = Duration::from_millis(500); // for the reads before a close
 const STACK_SIZE: usize = 256 * 1024;
 
 type Frame = Arc<[u8]>;
@@ -29,11 +29,11 @@ type Frame = Arc<[u8]>;
 struct Client {
     sock: TcpStream,
     name: String,
-    waiting: AtomicUsize, // bytes in the queue and in the hands of the sending thread
+    waiting: AtomicUsize, // bytes that are queued or being sent
     left_at: OnceLock<Instant>, // when it left the room
 }
 
-/// Those in the room. The lock makes one order of all messages; without its sender, a queue ends.
+/// The clients in the room. The lock makes one order of all messages. A queue ends with its sender.
 type Clients = Mutex<Vec<(Arc<Client>, Sender<Frame>)>>;
 
 static STOPPING: AtomicBool = AtomicBool::new(false);
@@ -45,9 +45,9 @@ fn main() -> io::Result<()> {
     let addr = listener.local_addr()?;
     let (mut alarm, bell) = UnixStream::pair()?;
     BELL.store(bell.as_raw_fd(), SeqCst);
-    // SAFETY: the listener is open, and the handler does nothing but `write`, which a handler may.
+    // SAFETY: the listener is open, and the handler calls only `write`, which is async-signal-safe.
     unsafe {
-        listen(listener.as_raw_fd(), 1024); // once more: the library lets only 128 wait
+        listen(listener.as_raw_fd(), 1024); // again, because std sets a backlog of only 128
         signal(2, on_signal);
         signal(15, on_signal);
     }
@@ -73,14 +73,14 @@ extern "C" fn on_signal(_number: i32) {
 
 fn serve(listener: TcpListener) {
     let clients = Arc::new(Clients::default());
-    let (done, all_done) = mpsc::channel::<()>(); // has an end when no client's thread is left
+    let (done, all_done) = mpsc::channel::<()>(); // ends when the last client's thread has ended
     loop {
         let accepted = listener.accept();
         if STOPPING.load(SeqCst) {
             break;
         }
         let Ok((sock, addr)) = accepted else {
-            thread::sleep(Duration::from_millis(50)); // that one broke, or no descriptor is left
+            thread::sleep(Duration::from_millis(50)); // already broken, or no descriptors left
             continue;
         };
         let (waiting, left_at) = (AtomicUsize::new(0), OnceLock::new());
@@ -91,12 +91,12 @@ fn serve(listener: TcpListener) {
         let thread = thread::Builder::new().stack_size(STACK_SIZE);
         let handler = move || (handle_client(&newcomer, queue, &room), drop(done));
         if thread.spawn(handler).is_err() {
-            handle_disconnect(&client, &clients, None); // the system has no thread left
+            handle_disconnect(&client, &clients, None); // the system cannot start another thread
         }
     }
     drop((listener, done));
     for (client, _) in clients.lock().unwrap().iter() {
-        let _ = client.sock.shutdown(Shutdown::Read); // as if it had said its last word
+        let _ = client.sock.shutdown(Shutdown::Read); // as if it had shut down its sending side
     }
     let _ = all_done.recv_timeout(DRAIN);
 }
@@ -157,13 +157,13 @@ fn broadcast_msg(sender: &Client, msg: &str, clients: &Clients) {
         if keeps_up {
             let _ = send_queue.send(Arc::clone(&frame));
         } else {
-            let _ = client.sock.shutdown(Shutdown::Both); // ends both of its threads
+            let _ = client.sock.shutdown(Shutdown::Both); // ends both threads of the client
         }
         keeps_up
     });
 }
 
-/// Takes a client out of the room. What is queued for it is still sent.
+/// Takes a client out of the room. Its queue is still sent.
 fn handle_disconnect(client: &Arc<Client>, clients: &Clients, last_words: Option<String>) {
     let _ = client.left_at.set(Instant::now());
     let mut clients = clients.lock().unwrap();
@@ -212,8 +212,8 @@ fn send_frames(client: &Client, mut unsent: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Says that nothing more comes, and reads on for a moment: a close with bytes unread would send a
-/// reset, which may overtake what was sent last.
+/// Shuts down the sending side, and reads for a moment longer: a close with bytes unread would send
+/// a reset, and the last bytes sent may be lost.
 fn close_gently(mut sock: &TcpStream) {
     let deadline = Instant::now() + LINGER;
     let mut is_open = sock.shutdown(Shutdown::Write).is_ok();

@@ -1,7 +1,7 @@
-/* A chat server: one thread that waits for all clients at once, with poll, and never for one of them.
+/* A chat server: one thread that waits for all clients with poll, and never for a single one.
  *
  * Run it:  cc -O2 -o chat_loop chat_loop.c && ./chat_loop PORT
- * Bad at:  great crowds. Each turn looks at each client, though most have nothing to say.
+ * Bad at:  many clients. Each turn examines each client, although most have sent nothing.
  */
 #define _GNU_SOURCE /* for ppoll */
 #include <arpa/inet.h>
@@ -21,30 +21,30 @@
 
 enum {
     MAX_MSG_LEN = 16 * 1024, /* bytes, without the zero byte */
-    QUEUE_LIMIT = 256 * 1024, /* bytes that may wait for a client whose socket takes nothing */
+    QUEUE_LIMIT = 256 * 1024, /* bytes that may wait for a client whose socket accepts nothing */
     QUEUE_CEILING = 8 * 1024 * 1024 /* bytes that may wait for any client */
 };
-static const double STALL = 0.1; /* seconds after which a socket counts as taking nothing */
-static const double WRITE_DEADLINE = 10; /* seconds that a client may take nothing of its queue */
-static const double DRAIN = 3; /* seconds for which what is queued for a leaver is still sent */
-static const double LINGER = 0.5; /* seconds for which a connection is read on before its close */
-static const int TICK = 100; /* milliseconds after which the deadlines are looked at again */
+static const double STALL = 0.1; /* seconds after which a socket counts as accepting nothing */
+static const double WRITE_DEADLINE = 10; /* seconds a client may receive nothing of its queue */
+static const double DRAIN = 3; /* seconds for which a leaving client still gets its queue */
+static const double LINGER = 0.5; /* seconds for which the server still reads before a close */
+static const int TICK = 100; /* milliseconds between two checks of the deadlines */
 
 struct client {
     int sock; /* -1 once it is closed */
     char name[32];
-    char rest[MAX_MSG_LEN]; /* of a message that is not whole yet */
+    char rest[MAX_MSG_LEN]; /* the beginning of a message that is not complete yet */
     size_t rest_len;
-    char *send_queue; /* what waits is from begin to end */
+    char *send_queue; /* the queued bytes are from begin to end */
     size_t begin, end, room;
-    double took_at; /* when the socket last took bytes, or had none to take */
-    bool leaves; /* has left the room, and may have something to get yet */
-    bool at_end; /* all that it will ever send has been read */
-    double deadline; /* of a leaver */
+    double took_at; /* when the socket last accepted bytes, or the queue was empty */
+    bool leaves; /* has left the room, but bytes may still be queued for it */
+    bool at_end; /* the end of its data has been read */
+    double deadline; /* for a client that leaves */
 };
 
 static struct client **clients;
-static struct pollfd *polled; /* the listener, then the clients */
+static struct pollfd *polled; /* the listener, and then the clients */
 static size_t count;
 static volatile sig_atomic_t stopping;
 
@@ -56,10 +56,10 @@ static double now(void) {
 
 static void close_client(struct client *client) {
     close(client->sock);
-    client->sock = -1; /* the end of the turn takes it off the list */
+    client->sock = -1; /* the end of the turn removes it from the list */
 }
 
-/* Sends what the socket takes now; the rest waits until it takes more. */
+/* Sends as much as the socket accepts now; the rest waits until it accepts more. */
 static void handle_client_send(struct client *client) {
     size_t waiting = client->end - client->begin;
     ssize_t sent = 0;
@@ -82,7 +82,7 @@ static void handle_client_send(struct client *client) {
     if (client->leaves && client->at_end) {
         close_client(client);
     } else if (client->leaves && sent >= 0) {
-        /* A close with bytes unread would send a reset, which may overtake what was sent last. */
+        /* A close with bytes unread would send a reset, and the last bytes sent may be lost. */
         shutdown(client->sock, SHUT_WR);
         client->deadline = now() + LINGER;
     }
@@ -110,7 +110,7 @@ static void queue_frame(struct client *client, const char *frame, size_t len) {
     memcpy(client->send_queue + client->end, frame, len);
     client->end += len;
     if (waiting + len > QUEUE_LIMIT)
-        handle_client_send(client); /* judge only after the socket was offered it */
+        handle_client_send(client); /* test the queue only after a write was tried */
     waiting = client->end - client->begin;
     bool stalled = now() > client->took_at + STALL;
     if (client->sock >= 0 && waiting > (size_t)(stalled ? QUEUE_LIMIT : QUEUE_CEILING))
@@ -127,7 +127,7 @@ static void broadcast_msg(struct client *sender, const char *msg, size_t len) {
             queue_frame(clients[i], frame, name_len + len + 1);
 }
 
-/* Takes a client out of the room. What is queued for it is still sent. */
+/* Takes a client out of the room. Its queue is still sent. */
 static void handle_disconnect(struct client *client) {
     if (!client->leaves)
         client->deadline = now() + DRAIN;
@@ -150,10 +150,10 @@ static bool is_utf8(const char *text, size_t len) {
         int more = first < 0x80 ? 0 : first < 0xC2 ? -1 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
         if (more < 0 || first > 0xF4 || end - byte < more)
             return false;
-        if (first == 0xE0) low = 0xA0; /* what is shorter in other words, */
+        if (first == 0xE0) low = 0xA0; /* no overlong forms, */
         if (first == 0xF0) low = 0x90;
-        if (first == 0xED) high = 0x9F; /* half a character of UTF-16, */
-        if (first == 0xF4) high = 0x8F; /* and what is no character at all */
+        if (first == 0xED) high = 0x9F; /* no UTF-16 surrogates, */
+        if (first == 0xF4) high = 0x8F; /* and nothing beyond U+10FFFF */
         for (; more > 0; more--, byte++, low = 0x80, high = 0xBF)
             if (*byte < low || *byte > high)
                 return false;
@@ -194,7 +194,7 @@ static void handle_client(struct client *client) {
     } else if (len == 0) {
         client->at_end = true;
         handle_disconnect(client);
-    } else if (!client->leaves) { /* what a leaver says is thrown away */
+    } else if (!client->leaves) { /* what a leaving client sends is ignored */
         relay_msgs(client, data, len);
     }
 }
@@ -205,7 +205,7 @@ static void accept_client(int listener) {
     int yes = 1, sock = accept(listener, (struct sockaddr *)&addr, &addr_len);
     if (sock < 0) {
         if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-            usleep(10000); /* there are no descriptors left: some may be soon */
+            usleep(10000); /* no descriptors are left: wait until some are free */
         return;
     }
     setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -225,7 +225,7 @@ static void accept_client(int listener) {
     clients[count++] = client;
 }
 
-/* Waits until something happens, and does what can be done for each client. */
+/* Waits until a socket is ready, and serves each client whose socket is. */
 static void serve_once(int listener, const sigset_t *signals_let_in) {
     struct timespec tick = {0, TICK * 1000000L};
     bool busy = stopping;
@@ -290,7 +290,7 @@ int main(int argc, char **argv) {
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    sigset_t stops, before; /* the signals are let in only while ppoll waits */
+    sigset_t stops, before; /* signals are unblocked only while ppoll waits */
     sigemptyset(&stops);
     sigaddset(&stops, SIGTERM);
     sigaddset(&stops, SIGINT);
@@ -299,7 +299,7 @@ int main(int argc, char **argv) {
     while (!stopping)
         serve_once(listener, &before);
     close(listener);
-    /* Each client is treated as if it had said its last word. */
+    /* Treat each client as if it had shut down its sending side. */
     for (size_t i = 0; i < count; i++)
         shutdown(clients[i]->sock, SHUT_RD);
     double deadline = now() + DRAIN;

@@ -1,7 +1,7 @@
-"""A chat server: one thread that waits for all clients at once and never for one of them.
+"""A chat server: one thread that waits for all clients at once, and never for a single one.
 
 Run it:  python3 chat_loop.py PORT
-Bad at:  hard work. While it does something for one client, all others wait.
+Bad at:  CPU-heavy work. While the server works for one client, all others wait.
 """
 
 import resource
@@ -12,29 +12,29 @@ import sys
 import time
 
 MAX_MSG_LEN = 16 * 1024  # bytes, without the zero byte
-QUEUE_LIMIT = 256 * 1024  # bytes that may wait for a client whose socket takes nothing
+QUEUE_LIMIT = 256 * 1024  # bytes that may wait for a client whose socket accepts nothing
 QUEUE_CEILING = 8 * 1024 * 1024  # bytes that may wait for any client
-STALL = 0.1  # seconds after which a socket counts as taking nothing
-WRITE_DEADLINE = 10  # seconds that a client may take nothing of what waits for it
-DRAIN = 3  # seconds for which what is queued for a leaver is still sent
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
-TICK = 0.1  # seconds after which the deadlines are looked at again
+STALL = 0.1  # seconds after which a socket counts as accepting nothing
+WRITE_DEADLINE = 10  # seconds for which a client may receive nothing while bytes wait for it
+DRAIN = 3  # seconds for which the server still sends to a client that leaves
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
+TICK = 0.1  # seconds between two checks of the deadlines
 
 
 class Client:
     def __init__(self, sock, addr):
         self.sock = sock
         self.name = "%s:%d" % addr
-        self.rest = b""  # of a message that is not whole yet
+        self.rest = b""  # the beginning of a message that is not complete yet
         self.send_queue = bytearray()
-        self.took_at = 0.0  # when its socket last took bytes, or had none to take
-        self.deadline = None  # for a leaver: when to give up
-        self.at_end = False  # whether all that it will ever send has been read
+        self.took_at = 0.0  # when its socket last accepted bytes, or its queue was empty
+        self.deadline = None  # for a client that leaves: when to stop sending
+        self.at_end = False  # whether the end of its data has been read
 
 
 selector = selectors.DefaultSelector()
-clients = []  # those in the room
-leavers = []  # those that have left it, and have something to get yet
+clients = []  # the clients in the room
+leavers = []  # clients that have left the room, but still have bytes queued
 
 
 def main():
@@ -43,7 +43,7 @@ def main():
     listener = create_listen_socket(int(sys.argv[1]))
     alarm, bell = socket.socketpair()
     bell.setblocking(False)
-    signal.set_wakeup_fd(bell.fileno())  # a signal makes the alarm readable
+    signal.set_wakeup_fd(bell.fileno())  # a signal makes `alarm` readable
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     selector.register(listener, selectors.EVENT_READ)
@@ -73,7 +73,7 @@ def serve(listener, alarm):
 
 
 def end_all_clients():
-    """Treat each client as if it had said its last word; wait for DRAIN at most."""
+    """Treat each client as if it had shut down its sending side; wait at most DRAIN."""
     deadline = time.monotonic() + DRAIN
     for client in clients:
         shut_down(client.sock, socket.SHUT_RD)
@@ -82,7 +82,7 @@ def end_all_clients():
 
 
 def wait_for_sockets():
-    """Do what can be done for the clients; return the other sockets where something happens."""
+    """Serve each client that is ready; return the other sockets that are ready."""
     others = []
     is_busy = leavers or any(client.send_queue for client in clients)
     for key, events in selector.select(TICK if is_busy else None):
@@ -107,7 +107,7 @@ def accept_client(listener):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BlockingIOError:
         return
-    except OSError:  # that connection has broken already, or there are no descriptors left
+    except OSError:  # that connection is already broken, or no descriptors are left
         time.sleep(0.01)
         return
     client = Client(sock, addr)
@@ -126,7 +126,7 @@ def handle_client(client):
     if not data:
         client.at_end = True
         handle_disconnect(client)
-    elif client in clients:  # what a leaver says is thrown away
+    elif client in clients:  # what a leaving client sends is ignored
         relay_msgs(client, data)
 
 
@@ -146,7 +146,7 @@ def relay_msgs(client, data):
 
 
 def parse_recvd_data(client, data):
-    """Yield each message that is whole by now, and keep the rest."""
+    """Yield each complete message, and keep the rest."""
     *frames, client.rest = (client.rest + data).split(b"\0")
     for frame in frames:
         if frame:
@@ -158,7 +158,7 @@ def parse_recvd_data(client, data):
 def parse_frame(frame):
     if len(frame) > MAX_MSG_LEN:
         raise ValueError("the message is too long")
-    return frame.decode("utf-8")  # an error in it is a ValueError, too
+    return frame.decode("utf-8")  # a decoding error is a ValueError too
 
 
 def prep_msg(msg):
@@ -174,7 +174,7 @@ def broadcast_msg(sender, frames):
 
 
 def handle_client_send(client):
-    """Send what the socket takes now; the rest waits until it takes more."""
+    """Send as much as the socket accepts now; the rest waits until it accepts more."""
     try:
         sent = client.sock.send(client.send_queue) if client.send_queue else 0
     except BlockingIOError:
@@ -208,7 +208,7 @@ def is_late(client):
 
 
 def handle_disconnect(client):
-    """Take a client out of the room. What is queued for it is still sent."""
+    """Take a client out of the room. Its queue is still sent."""
     if client in clients:
         clients.remove(client)
         leavers.append(client)
@@ -217,9 +217,9 @@ def handle_disconnect(client):
 
 
 def say_goodbye(client):
-    """Say that nothing more comes, and read on for a moment.
+    """Shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake what was sent last.
+    A close with bytes unread would send a reset, and the last bytes sent may be lost.
     """
     if client.at_end:
         close_client(client)
@@ -246,7 +246,7 @@ def shut_down(sock, how):
     try:
         sock.shutdown(how)
     except OSError:
-        pass  # the client has broken the connection
+        pass  # the client has reset the connection
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A chat with names: a frame is four bytes of length, and so many bytes of text.
+"""A chat with names: a frame is a 4-byte length and a text of that many bytes.
 
 Run it:  python3 chat_select.py PORT
-Bad at:  hard work. While it does something for one client, all others wait.
+Bad at:  CPU-heavy work. While the server works for one client, all others wait.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import sys
 MAX_MSG_LEN = 16 * 1024  # bytes of text in a frame
 MAX_NAME_LEN = 255  # bytes: the name stands in front of each message
 QUEUE_LIMIT = 1024 * 1024  # bytes that may wait for a client
-DRAIN = 3  # seconds for which what is queued for a leaver is still sent
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
+DRAIN = 3  # seconds for which the server still sends to a client that leaves
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
 
-talkers = set()  # the tasks of those who may say something yet
-leavers = set()  # and of those who are told goodbye
-room = {}  # those who have said their name, and how to write to them
+talkers = set()  # the tasks of clients that may still send messages
+leavers = set()  # the tasks of clients that are being disconnected
+room = {}  # the names of the clients in the room, by writer
 
 
 async def main():
@@ -35,7 +35,7 @@ async def main():
 
 
 async def end_all_clients():
-    room.clear()  # everybody leaves, so nobody needs to be told
+    room.clear()  # all clients leave, so no client needs to be told
     for task in talkers:
         task.cancel()
     if talkers or leavers:
@@ -88,14 +88,14 @@ def parse_name(text):
 
 
 def broadcast(sender, text):
-    """Queue a text for all in the room but the one that it is from."""
+    """Queue a text for all clients in the room except its sender."""
     for writer in list(room):
         if writer is not sender:
             send(writer, text)
 
 
 def send(writer, text):
-    """Send what the socket takes now; the rest waits, if it is not too much."""
+    """Send as much as the socket accepts now; the rest waits if it is not too much."""
     if writer.transport.is_closing():
         return
     data = text.encode("utf-8")
@@ -105,16 +105,16 @@ def send(writer, text):
 
 
 def handle_disconnect(writer):
-    """Take a client out of the room, and tell those who stay."""
+    """Take a client out of the room, and tell the remaining clients."""
     name = room.pop(writer, None)
     if name is not None:
         broadcast(writer, f"(Now hung up: Client from {name})")
 
 
 async def say_goodbye(reader, writer):
-    """Say that nothing more comes once all is sent, and read on for a moment.
+    """Send what is queued, shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake what was sent last.
+    A close with bytes unread would send a reset, and the last bytes sent may be lost.
     """
     try:
         writer.write_eof()

@@ -1,10 +1,10 @@
 """A chat server: two threads and a queue for each client, and one lock.
 
-A client's first thread receives what the client says and queues it for everyone, holding the lock, so
-that all get one order. Its second thread sends what is queued: only that one waits for a slow client.
+A client's first thread receives messages and queues each for all clients while it holds the lock,
+so that all get them in one order. Its second thread sends: only this one waits for a slow client.
 
 Run it:  python3 chat_threads.py PORT
-Bad at:  crowds. Each client costs two threads, each message to each client a wake-up.
+Bad at:  many clients. Each one costs two threads, and each message wakes a thread for each client.
 """
 
 import queue
@@ -17,26 +17,26 @@ import threading
 import time
 
 MAX_MSG_LEN = 16 * 1024  # bytes, without the zero byte
-QUEUE_LIMIT = 256 * 1024  # bytes that may wait for a client whose socket takes nothing
+QUEUE_LIMIT = 256 * 1024  # bytes that may wait for a client whose socket accepts nothing
 QUEUE_CEILING = 8 * 1024 * 1024  # bytes that may wait for any client
-STALL = 0.1  # seconds after which a socket counts as taking nothing
-WRITE_DEADLINE = 10  # seconds that a client may take nothing of what waits for it
-DRAIN = 3  # seconds for which what is queued for a leaver is still sent
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
+STALL = 0.1  # seconds after which a socket counts as accepting nothing
+WRITE_DEADLINE = 10  # seconds for which a client may receive nothing while bytes wait for it
+DRAIN = 3  # seconds for which the server still sends to a client that leaves
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
 
 
 class Client:
     def __init__(self, sock, addr):
         self.sock = sock
         self.name = "%s:%d" % addr
-        self.send_queue = queue.SimpleQueue()  # of frames; None is the end
-        self.waiting = 0  # bytes in the queue and in the hands of the sending thread
-        self.deadline = None  # for a leaver: when to give up sending
+        self.send_queue = queue.SimpleQueue()  # contains frames; None ends it
+        self.waiting = 0  # bytes that are queued or being sent
+        self.deadline = None  # for a client that leaves: when to stop sending
         self.sending = threading.Thread(target=handle_client_send, args=(self,), daemon=True)
 
 
-clients = []  # those in the room
-lock = threading.Lock()  # for the list and for the fields of each client
+clients = []  # the clients in the room
+lock = threading.Lock()  # protects the list and the fields of each client
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
     threading.stack_size(256 * 1024)
     listener = create_listen_socket(int(sys.argv[1]))
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: listener.close())  # which makes accept fail
+        signal.signal(number, lambda *_: listener.close())  # makes accept fail
     serve(listener)
     end_all_clients()
 
@@ -55,7 +55,7 @@ def create_listen_socket(port):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(1024)
-    listener.settimeout(1)  # a signal that comes just before accept is noticed then
+    listener.settimeout(1)  # a signal that arrives just before accept is noticed after it
     return listener
 
 
@@ -65,7 +65,7 @@ def serve(listener):
             sock, addr = listener.accept()
         except socket.timeout:
             continue
-        except OSError:  # that connection has broken already, or there are no descriptors left
+        except OSError:  # that connection is already broken, or no descriptors are left
             time.sleep(0.05)
             continue
         client = Client(sock, addr)
@@ -73,13 +73,13 @@ def serve(listener):
             clients.append(client)
         try:
             threading.Thread(target=handle_client, args=(client,), daemon=True).start()
-        except RuntimeError:  # the system has no thread left
+        except RuntimeError:  # the system cannot start another thread
             handle_disconnect(client)
             sock.close()
 
 
 def end_all_clients():
-    """Let each client's threads end as if it had said its last word; wait for DRAIN at most."""
+    """Let each client's threads end as if it had shut down its sending side; wait at most DRAIN."""
     deadline = time.monotonic() + DRAIN
     with lock:
         for client in clients:
@@ -99,7 +99,7 @@ def handle_client(client):
     except ValueError as err:
         last_words = prep_msg("server: %s" % err)
     except (OSError, RuntimeError):
-        pass  # its own affair: nobody else notices
+        pass  # no other client is affected
     finally:
         handle_disconnect(client, last_words)
         if client.sending.is_alive():
@@ -108,7 +108,7 @@ def handle_client(client):
 
 
 def recv_msgs(sock):
-    """Yield each message of a client, until it says no more."""
+    """Yield each message of a client, until the end of its data."""
     rest = b""
     while True:
         data = sock.recv(65536)
@@ -125,7 +125,7 @@ def recv_msgs(sock):
 def parse_frame(frame):
     if len(frame) > MAX_MSG_LEN:
         raise ValueError("the message is too long")
-    return frame.decode("utf-8")  # an error in it is a ValueError, too
+    return frame.decode("utf-8")  # a decoding error is a ValueError too
 
 
 def prep_msg(msg):
@@ -143,13 +143,13 @@ def queue_frame(client, frame):
     client.waiting += len(frame)
     if client.waiting > QUEUE_CEILING:
         clients.remove(client)
-        shut_down(client.sock, socket.SHUT_RDWR)  # ends both of its threads
+        shut_down(client.sock, socket.SHUT_RDWR)  # ends both threads of the client
     else:
         client.send_queue.put(frame)
 
 
 def handle_disconnect(client, last_words=None):
-    """Take a client out of the room. What is queued for it is still sent."""
+    """Take a client out of the room. Its queue is still sent."""
     with lock:
         if client in clients:
             clients.remove(client)
@@ -202,13 +202,13 @@ def shut_down(sock, how):
     try:
         sock.shutdown(how)
     except OSError:
-        pass  # the client has broken the connection
+        pass  # the client has reset the connection
 
 
 def close_gently(sock):
-    """Say that nothing more comes, and read on for a moment.
+    """Shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake what was sent last.
+    A close with bytes unread would send a reset, and the last bytes sent may be lost.
     """
     deadline = time.monotonic() + LINGER
     try:

@@ -2,7 +2,7 @@
 # An echo server with a process for each client: it answers a client's first message, and closes.
 #
 # Run it:  perl echo_multi.pl PORT
-# Bad at:  crowds. Each client costs a process for as long as it is silent.
+# Bad at:  many clients. Each one needs a process, even while it is silent.
 use strict;
 use warnings;
 use IO::Select;
@@ -12,10 +12,10 @@ use Socket qw(inet_ntoa sockaddr_in);
 use Time::HiRes qw(sleep time);
 
 my $MAX_MSG_LEN = 16 * 1024;    # bytes, without the zero byte
-my $LINGER      = 0.5;          # seconds for which a connection is read on before it is closed
+my $LINGER      = 0.5;          # seconds for which the server still reads before a close
 
 my $stopping = 0;
-my %children;                   # the processes that serve a client now
+my %children;                   # the child processes that serve a client now
 
 main(@ARGV);
 
@@ -29,7 +29,7 @@ sub main {
         Blocking  => 0,
     ) or die "cannot listen: $@\n";
     $SIG{INT} = $SIG{TERM} = sub { $stopping = 1 };
-    $SIG{CHLD} = sub { };       # only wakes the one who waits for clients
+    $SIG{CHLD} = sub { };       # only interrupts the wait for clients
     $SIG{PIPE} = 'IGNORE';
     serve($listener);
     close $listener;
@@ -42,16 +42,16 @@ sub serve {
     my $waiter = IO::Select->new($listener);
     until ($stopping) {
         wait_for_children(POSIX::WNOHANG);
-        # A signal that comes just before the wait is noticed after it: so it has an end.
+        # A signal that arrives just before the wait is noticed after it: so the wait has a limit.
         next unless $waiter->can_read(1);
         my ($sock, $peer) = $listener->accept;
         if (!$sock) {
-            sleep 0.05 unless $!{EAGAIN};    # it has broken already, or no descriptor is left
+            sleep 0.05 unless $!{EAGAIN};    # it is already broken, or no descriptors are left
             next;
         }
         my $pid = fork;
         if (!defined $pid) {
-            sleep 0.05;                      # no room for a process
+            sleep 0.05;                      # the system cannot start another process
         } elsif ($pid == 0) {
             $SIG{$_} = 'DEFAULT' for qw(INT TERM CHLD);
             close $listener;
@@ -64,7 +64,7 @@ sub serve {
     }
 }
 
-# A child that has ended stays in the system's table until somebody asks for it.
+# A child that has ended stays in the process table until its parent collects its exit status.
 sub wait_for_children {
     my ($flags) = @_;
     while (%children) {
@@ -85,7 +85,7 @@ sub handle_client {
     close_gently($sock);
 }
 
-# Returns the client's first message, or nothing if it leaves before that is whole.
+# Returns the client's first message, or nothing if it leaves before the message is complete.
 sub recv_msg {
     my ($sock) = @_;
     my $rest = '';
@@ -101,7 +101,7 @@ sub recv_msg {
     }
 }
 
-# Perl itself takes more for UTF-8 than Unicode does.
+# Perl accepts more sequences as UTF-8 than Unicode allows.
 sub is_utf8 {
     my ($text) = @_;
     return utf8::decode($text) && $text !~ /[\x{D800}-\x{DFFF}]|[^\x{0}-\x{10FFFF}]/;
@@ -115,8 +115,8 @@ sub send_all {
     }
 }
 
-# Says that nothing more comes, and reads on for a moment: a close with bytes unread would send a
-# reset, which may overtake the answer.
+# Shuts down the sending side, and reads for a moment longer: a close with bytes unread would send a
+# reset, and the answer may be lost.
 sub close_gently {
     my ($sock) = @_;
     shutdown $sock, 1;

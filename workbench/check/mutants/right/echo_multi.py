@@ -1,7 +1,7 @@
 """An echo server with a thread for each client: it answers a client's first message, and closes.
 
 Run it:  python3 echo_multi.py PORT
-Bad at:  crowds. Each client costs a thread for as long as it is silent.
+Bad at:  many clients. Each one needs a thread, even while it is silent.
 """
 
 import resource
@@ -12,7 +12,7 @@ import threading
 import time
 
 MAX_MSG_LEN = 16 * 1024  # bytes, without the zero byte
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
 
 
 def main():
@@ -23,7 +23,7 @@ def main():
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     threading.Thread(target=serve, args=(listener,), daemon=True).start()
-    signal.sigwait(signals)  # the threads that serve end with the program
+    signal.sigwait(signals)  # the threads of the clients end with the program
 
 
 def create_listen_socket(port):
@@ -38,13 +38,13 @@ def serve(listener):
     while True:
         try:
             sock, addr = listener.accept()
-        except OSError:  # that connection has broken already, or there are no descriptors left
+        except OSError:  # that connection is already broken, or no descriptors are left
             time.sleep(0.05)
             continue
         client = threading.Thread(target=handle_client, args=(sock, addr), daemon=True)
         try:
             client.start()
-        except RuntimeError:  # the system has no thread left
+        except RuntimeError:  # the system cannot start another thread
             sock.close()
 
 
@@ -55,13 +55,13 @@ def handle_client(sock, addr):
             sock.sendall(prep_msg("%s:%d: %s" % (addr[0], addr[1], msg)))
         close_gently(sock)
     except (OSError, ValueError):
-        pass  # its own affair: nobody else notices
+        pass  # no other client is affected
     finally:
         sock.close()
 
 
 def recv_msg(sock):
-    """Return the client's first message, or None if it leaves before that is whole."""
+    """Return the client's first message, or None if it leaves before the message is complete."""
     rest = b""
     while True:
         data = sock.recv(4096)
@@ -78,7 +78,7 @@ def recv_msg(sock):
 def parse_frame(frame):
     if len(frame) > MAX_MSG_LEN:
         raise ValueError("the message is too long")
-    return frame.decode("utf-8")  # an error in it is a ValueError, too
+    return frame.decode("utf-8")  # a decoding error is a ValueError too
 
 
 def prep_msg(msg):
@@ -86,9 +86,9 @@ def prep_msg(msg):
 
 
 def close_gently(sock):
-    """Say that nothing more comes, and read on for a moment.
+    """Shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake the answer.
+    A close with bytes unread would send a reset, and the answer may be lost.
     """
     sock.shutdown(socket.SHUT_WR)
     sock.settimeout(LINGER)

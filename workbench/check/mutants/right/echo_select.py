@@ -1,7 +1,7 @@
 """An echo server for bytes: one thread that waits for all connections at once.
 
 Run it:  python3 echo_select.py PORT
-Bad at:  clients that never read: each keeps its place, and what waits for it, for ever.
+Bad at:  clients that never read: each connection and its queue stay in memory forever.
 """
 
 import resource
@@ -11,14 +11,14 @@ import socket
 import sys
 import time
 
-WAITING = 64 * 1024  # bytes that wait for a client from which nothing more is read
+WAITING = 64 * 1024  # bytes that may wait for a client before the server stops reading from it
 
 
 class Client:
     def __init__(self, sock):
         self.sock = sock
         self.send_queue = bytearray()
-        self.at_end = False  # whether all that it will ever send has been read
+        self.at_end = False  # whether the end of its data has been read
 
 
 selector = selectors.DefaultSelector()
@@ -30,7 +30,7 @@ def main():
     listener = create_listen_socket(int(sys.argv[1]))
     alarm, bell = socket.socketpair()
     bell.setblocking(False)
-    signal.set_wakeup_fd(bell.fileno())  # a signal makes the alarm readable
+    signal.set_wakeup_fd(bell.fileno())  # a signal makes `alarm` readable
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     selector.register(listener, selectors.EVENT_READ)
@@ -48,7 +48,7 @@ def create_listen_socket(port):
 
 
 def serve(listener, alarm):
-    """Serve until a signal comes; the end of the process closes every connection."""
+    """Serve until a signal arrives; the end of the process closes every connection."""
     while True:
         for key, events in selector.select():
             if key.fileobj is alarm:
@@ -65,7 +65,7 @@ def accept_client(listener):
         sock.setblocking(False)
     except BlockingIOError:
         return
-    except OSError:  # that connection has broken already, or there are no descriptors left
+    except OSError:  # that connection is already broken, or no descriptors are left
         time.sleep(0.01)
         return
     selector.register(sock, selectors.EVENT_READ, Client(sock))
@@ -76,7 +76,7 @@ def handle_client(client, events):
         if events & selectors.EVENT_READ:
             receive(client)
         send(client)
-    except OSError:  # the client has broken the connection
+    except OSError:  # the client has reset the connection
         close_client(client)
         return
     if client.at_end and not client.send_queue:
@@ -95,7 +95,7 @@ def receive(client):
 
 
 def send(client):
-    """Send what the socket takes now; the rest waits until it takes more."""
+    """Send as much as the socket accepts now; the rest waits until it accepts more."""
     try:
         sent = client.sock.send(client.send_queue) if client.send_queue else 0
     except BlockingIOError:
@@ -104,7 +104,7 @@ def send(client):
 
 
 def what_to_wait_for(client):
-    """A client that does not read is not read from, and so has to wait itself in the end."""
+    """Wait to read only while the queue is short: then a client that does not read waits itself."""
     is_behind = len(client.send_queue) > WAITING
     wait_to_read = 0 if client.at_end or is_behind else selectors.EVENT_READ
     wait_to_write = selectors.EVENT_WRITE if client.send_queue else 0

@@ -1,7 +1,7 @@
 """An echo server for one client at a time: it answers a client's first message, and closes.
 
 Run it:  python3 echo_uni.py PORT
-Bad at:  a second client, which waits until the first is done, however long that takes.
+Bad at:  a second client, which waits until the first one is done.
 """
 
 import signal
@@ -11,7 +11,7 @@ import threading
 import time
 
 MAX_MSG_LEN = 16 * 1024  # bytes, without the zero byte
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
 
 
 def main():
@@ -19,7 +19,7 @@ def main():
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     threading.Thread(target=serve, args=(listener,), daemon=True).start()
-    signal.sigwait(signals)  # the thread that serves ends with the program
+    signal.sigwait(signals)  # the serving thread ends with the program
 
 
 def create_listen_socket(port):
@@ -34,13 +34,13 @@ def serve(listener):
     while True:
         try:
             sock, addr = listener.accept()
-        except OSError:  # that connection has broken already, or there are no descriptors left
+        except OSError:  # that connection is already broken, or no descriptors are left
             time.sleep(0.05)
             continue
         try:
             handle_client(sock)
         except (OSError, ValueError):
-            pass  # its own affair: the next one is served
+            pass  # the next client is served
         finally:
             sock.close()
 
@@ -53,7 +53,7 @@ def handle_client(sock):
 
 
 def recv_msg(sock):
-    """Return the client's first message, or None if it leaves before that is whole."""
+    """Return the client's first message, or None if it leaves before the message is complete."""
     rest = b""
     while True:
         data = sock.recv(4096)
@@ -70,7 +70,7 @@ def recv_msg(sock):
 def parse_frame(frame):
     if len(frame) > MAX_MSG_LEN:
         raise ValueError("the message is too long")
-    return frame.decode("utf-8")  # an error in it is a ValueError, too
+    return frame.decode("utf-8")  # a decoding error is a ValueError too
 
 
 def prep_msg(msg):
@@ -78,9 +78,9 @@ def prep_msg(msg):
 
 
 def close_gently(sock):
-    """Say that nothing more comes, and read on for a moment.
+    """Shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake the answer.
+    A close with bytes unread would send a reset, and the answer may be lost.
     """
     sock.shutdown(socket.SHUT_WR)
     sock.settimeout(LINGER)

@@ -1,7 +1,7 @@
-"""A tea party: a chat of lines, where people log in with a name.
+"""A tea party: a line-based chat, where clients log in with a name.
 
 Run it:  python3 tea_party.py PORT
-Bad at:  hard work. While it does something for one client, all others wait.
+Bad at:  CPU-heavy work. While the server works for one client, all others wait.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ import signal
 import sys
 import unicodedata
 
-MAX_LINE_LEN = 4096  # bytes before the line's end
+MAX_LINE_LEN = 4096  # bytes before the line end
 MAX_NAME_LEN = 32  # characters
 QUEUE_LIMIT = 1024 * 1024  # bytes that may wait for a client
-DRAIN = 3  # seconds for which what is queued for a leaver is still sent
-LINGER = 0.5  # seconds for which a connection is read on before it is closed
+DRAIN = 3  # seconds for which the server still sends to a client that leaves
+LINGER = 0.5  # seconds for which the server still reads before it closes a connection
 
-talkers = set()  # the tasks of those who may say something yet
-leavers = set()  # and of those who are told goodbye
-room = {}  # the names of those who have logged in, in order of arrival, by how to write to them
+talkers = set()  # the tasks of clients that may still send messages
+leavers = set()  # the tasks of clients that are being disconnected
+room = {}  # the names of the clients that are logged in, in order of arrival, by writer
 
 
 async def main():
@@ -36,7 +36,7 @@ async def main():
 
 
 async def end_all_clients():
-    room.clear()  # everybody leaves, so nobody needs to be told
+    room.clear()  # all clients leave, so no client needs to be told
     for task in talkers:
         task.cancel()
     if talkers or leavers:
@@ -51,7 +51,7 @@ async def handle_client(reader, writer):
     except ValueError as err:
         send(writer, str(err))
     except (OSError, asyncio.CancelledError):
-        pass  # the client has broken the connection, or the server ends
+        pass  # the client has reset the connection, or the server ends
     finally:
         talkers.discard(task)
         leavers.add(task)
@@ -61,7 +61,7 @@ async def handle_client(reader, writer):
 
 
 async def session(reader, writer):
-    """Go from state to state: at the login, in the room, on the way out."""
+    """Go from state to state: at the login, in the room, logged out."""
     lines = read_lines(reader)
     send(writer, "Welcome to TestChat")
     name = await login(lines, writer)
@@ -72,7 +72,7 @@ async def session(reader, writer):
 
 
 async def read_lines(reader):
-    """Yield each line that is not empty as its first word and the rest of it."""
+    """Yield the first word and the rest of each line that is not empty."""
     rest = b""
     while data := await reader.read(65536):
         *lines, rest = (rest + data).split(b"\n")
@@ -86,7 +86,7 @@ async def read_lines(reader):
 
 
 async def login(lines, writer):
-    """Return the name under which somebody comes in, or None."""
+    """Return the name with which the client logs in, or None if it leaves."""
     async for word, name in lines:
         if word == "logout":
             return None
@@ -112,7 +112,7 @@ def is_control(character):
 
 
 def fold(name):
-    """Two names are the same if they differ in nothing but case and Unicode form."""
+    """Return a key that is equal for names that differ only in case or Unicode form."""
     folded = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFC", folded)
 
@@ -132,20 +132,20 @@ async def chat(lines, writer, name):
 
 
 def printable(text):
-    """Nobody's terminal is driven by what somebody else says."""
+    """Replace control characters, so that no text can control another client's terminal."""
     return "".join(
         f"\\x{ord(c):02x}" if is_control(c) and c != "\t" else c for c in text
     )
 
 
 def broadcast(text):
-    """Queue a line for all in the room."""
+    """Queue a line for all clients in the room."""
     for writer in list(room):
         send(writer, text)
 
 
 def send(writer, text):
-    """Send what the socket takes now; the rest waits, if it is not too much."""
+    """Send as much as the socket accepts now; the rest waits if it is not too much."""
     if writer.transport.is_closing():
         return
     writer.write(f"{text}\r\n".encode("utf-8"))
@@ -154,16 +154,16 @@ def send(writer, text):
 
 
 def handle_disconnect(writer):
-    """Take a client out of the room, and tell those who stay."""
+    """Take a client out of the room, and tell the remaining clients."""
     name = room.pop(writer, None)
     if name is not None:
         broadcast(f"{name} has left the room.")
 
 
 async def say_goodbye(reader, writer):
-    """Say that nothing more comes once all is sent, and read on for a moment.
+    """Send what is queued, shut down the sending side, and read for a moment longer.
 
-    A close with bytes unread would send a reset, which may overtake what was sent last.
+    A close with bytes unread would send a reset, and the last bytes sent may be lost.
     """
     try:
         writer.write_eof()

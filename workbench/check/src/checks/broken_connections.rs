@@ -42,17 +42,17 @@ pub(crate) const ROWS: &[Check] = &[
 /// Lets clients break their connections, and then expects that the server still serves a new client
 /// and the client that was connected before.
 fn expect_survives(bench: &Bench, break_connections: impl Fn(&Server) -> Result<()>) -> Result<()> {
-    let mut server = bench.start(&[])?;
+    let mut server = bench.start_with_args(&[])?;
     let mut earlier = None;
-    if !bench.one_at_a_time() {
-        earlier = Some(bench.known_client(&server)?);
+    if !bench.serves_one_at_a_time() {
+        earlier = Some(bench.connect_accepted(&server)?);
     }
     break_connections(&server)?;
-    bench.expect_works(&server)?;
+    bench.expect_new_client_served(&server)?;
     server.expect_running("let clients break their connections")?;
     events::expect_all_left_but(&server, earlier.iter().len())?;
     match earlier {
-        Some(mut earlier) => bench.exchange_amid_others(&mut earlier, "I was here before"),
+        Some(mut earlier) => bench.exchange_skipping_others(&mut earlier, "I was here before"),
         None => Ok(()),
     }
 }
@@ -88,7 +88,7 @@ pub(super) fn reset_before_accept(bench: &Bench) -> Result<()> {
 #[cfg(unix)]
 pub(super) fn burst_of_connections(bench: &Bench) -> Result<()> {
     use probe::server::Signal;
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     server.signal(Signal::STOP)?;
     let mut clients = Vec::new();
     for _ in 0..500 {
@@ -96,6 +96,6 @@ pub(super) fn burst_of_connections(bench: &Bench) -> Result<()> {
     }
     server.signal(Signal::CONT)?;
     drop(clients);
-    bench.expect_works(&server)?;
+    bench.expect_new_client_served(&server)?;
     events::expect_all_left_but(&server, 0)
 }

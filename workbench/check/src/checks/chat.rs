@@ -5,8 +5,9 @@ use std::thread;
 use anyhow::{Result, anyhow};
 
 use super::framing::or_silent;
-use crate::bench::{Room, while_stopped};
+use crate::bench::while_stopped;
 use crate::check::CHAT_ROW;
+use crate::room::ChatRoom;
 use crate::{Bench, Check};
 use probe::wire::{Client, Received, prep_msg};
 use probe::{Description, Failure, fail_timeout, wait_until};
@@ -104,18 +105,18 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn everyone(bench: &Bench) -> Result<()> {
-    let mut room = Room::of(bench, 1)?;
-    bench.did(
+    let mut room = ChatRoom::start(bench, 1)?;
+    bench.step(
         "clients connected, one after the other; each sent \"hello\", which all of them must \
          receive",
     );
-    (0..3).try_for_each(|_| room.join_one())?;
-    bench.did(
+    (0..3).try_for_each(|_| room.connect_member())?;
+    bench.step(
         "four clients sent messages in turn; all four must receive each message, the sender too",
     );
     for round in 0..3 {
         for sender in 0..4 {
-            room.say(sender, &format!("round {round}"))?;
+            room.send_and_expect(sender, &format!("round {round}"))?;
         }
     }
     silent_listener(bench, &mut room)
@@ -123,13 +124,13 @@ pub(super) fn everyone(bench: &Bench) -> Result<()> {
 
 /// Checks that a client that has sent nothing receives messages as well, as soon as the server has
 /// accepted it.
-fn silent_listener(bench: &Bench, room: &mut Room<'_>) -> Result<()> {
-    bench.did(
+fn silent_listener(bench: &Bench, room: &mut ChatRoom<'_>) -> Result<()> {
+    bench.step(
         "a client connected and sent nothing; A sent messages, which that client must receive",
     );
     let mut listener = bench.connect(&room.server)?;
     let is_in = wait_until(bench.patience(), || {
-        room.say(0, "anybody new?")?;
+        room.send_and_expect(0, "anybody new?")?;
         Ok(listener.recv(bench.patience() / 20)? != Received::Timeout)
     })?;
     if is_in {
@@ -144,22 +145,23 @@ fn silent_listener(bench: &Bench, room: &mut Room<'_>) -> Result<()> {
 
 pub(super) fn order_of_each(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 500;
-    let mut room = Room::of(bench, 3)?;
-    bench.did(format!("A sent {MESSAGES} numbered messages without a pause"));
+    let mut room = ChatRoom::start(bench, 3)?;
+    bench.step(format!("A sent {MESSAGES} numbered messages without a pause"));
     let addr = room.members[0].addr();
     for i in 0..MESSAGES {
         room.members[0].send_msg(&format!("number {i}"))?;
     }
-    (0..MESSAGES).try_for_each(|i| room.hear(&bench.said(addr, &format!("number {i}"))))?;
-    bench.did("then B sent a message: no earlier message may arrive a second time");
-    room.say(1, "and nothing twice")
+    (0..MESSAGES)
+        .try_for_each(|i| room.expect_msg(&bench.relay_of(addr, &format!("number {i}"))))?;
+    bench.step("then B sent a message: no earlier message may arrive a second time");
+    room.send_and_expect(1, "and nothing twice")
 }
 
 pub(super) fn one_order(bench: &Bench) -> Result<()> {
     const SENDERS: usize = 8;
     const ROUNDS: usize = 40;
-    let mut room = Room::of(bench, SENDERS)?;
-    bench.did(format!(
+    let mut room = ChatRoom::start(bench, SENDERS)?;
+    bench.step(format!(
         "{SENDERS} clients sent messages at the same time; all must receive them in the same order"
     ));
     let received =
@@ -223,37 +225,37 @@ fn in_parallel<T: Send>(
 }
 
 pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
-    let mut room = Room::of(bench, 2)?;
-    room.say(0, "before")?;
-    room.pour(0, "long before", 100)?;
-    bench.did(
+    let mut room = ChatRoom::start(bench, 2)?;
+    room.send_and_expect(0, "before")?;
+    room.send_and_expect_many(0, "long before", 100)?;
+    bench.step(
         "A and B sent messages; then C connected and sent \"hello\", which must be the first \
          message that C receives",
     );
     let mut new_client = bench.connect(&room.server)?;
-    let hello = bench.said(new_client.addr(), "hello");
+    let hello = bench.relay_of(new_client.addr(), "hello");
     new_client.send_msg("hello")?;
     new_client.expect_msg(&hello)?;
-    room.hear(&hello)?;
+    room.expect_msg(&hello)?;
     room.members.push(new_client);
-    bench.did("A sent a message after C had connected");
-    room.say(0, "after")
+    bench.step("A sent a message after C had connected");
+    room.send_and_expect(0, "after")
 }
 
 pub(super) fn leaver(bench: &Bench) -> Result<()> {
-    let mut room = Room::of(bench, 3)?;
+    let mut room = ChatRoom::start(bench, 3)?;
     let addr = room.members[0].addr();
     for i in 0..12 {
-        bench.did(
+        bench.step(
             "a client connected, and left while A was sending 20 messages, which all others must \
              receive",
         );
-        room.join_one()?;
-        room.join_one()?;
+        room.connect_member()?;
+        room.connect_member()?;
         let mut leaver = room.members.remove(room.members.len() - 2);
         let text = format!("while number {i} leaves");
         let bytes = prep_msg(&text).repeat(20);
-        let Room { server, members, .. } = &mut room;
+        let ChatRoom { server, members, .. } = &mut room;
         let act = || {
             members[0].send(&bytes)?;
             match i % 3 {
@@ -270,19 +272,19 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
         } else {
             act()?;
         }
-        (0..20).try_for_each(|_| room.hear(&bench.said(addr, &text)))?;
+        (0..20).try_for_each(|_| room.expect_msg(&bench.relay_of(addr, &text)))?;
     }
-    room.say(1, "all is well")
+    room.send_and_expect(1, "all is well")
 }
 
 /// Checks that each of many messages that are sent at once arrives as one piece, long messages and
 /// short ones.
 pub(super) fn whole_frames(bench: &Bench) -> Result<()> {
     const SENDERS: usize = 8;
-    let mut room = Room::of(bench, SENDERS)?;
-    let names: Vec<_> = room.members.iter().map(|it| bench.address(it.addr())).collect();
+    let mut room = ChatRoom::start(bench, SENDERS)?;
+    let names: Vec<_> = room.members.iter().map(|it| bench.address_text(it.addr())).collect();
     for (len, at_once_each, rounds) in [(3000, 5, 30), (20, 100, 30)] {
-        bench.did(format!(
+        bench.step(format!(
             "{SENDERS} clients sent messages of {len} bytes at the same time, each message one \
              letter repeated"
         ));

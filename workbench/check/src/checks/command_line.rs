@@ -122,7 +122,7 @@ pub(crate) const ROWS: &[Check] = &[
 
 pub(super) fn port_zero(bench: &Bench) -> Result<()> {
     // Two servers run at the same time, each on a port of its own.
-    let (one, two) = (bench.start(&[])?, bench.start(&[])?);
+    let (one, two) = (bench.start_with_args(&[])?, bench.start_with_args(&[])?);
     if one.addr() == two.addr() || one.addr().port() == 0 {
         return fail(
             "started two servers on port 0",
@@ -130,17 +130,18 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
             format!("{one:?}, {two:?}"),
         );
     }
-    bench.expect_works(&one)?;
-    bench.expect_works(&two)
+    bench.expect_new_client_served(&one)?;
+    bench.expect_new_client_served(&two)
 }
 
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
-    let server = bench.run_as_given(bench.launch(&["--port", &port.to_string()]))?;
+    let server =
+        bench.start_without_port(bench.launch_with_args(&["--port", &port.to_string()]))?;
     if server.addr().port() != port.number() {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 /// Checks that a server whose default port is taken says so: the check takes the port, unless
@@ -158,11 +159,11 @@ pub(super) fn port_default(bench: &Bench) -> Result<()> {
 fn default_port(bench: &Bench) -> u16 {
     /// The default port of the stages.
     const TIN_CAN: u16 = 4040;
-    bench.own().map_or(TIN_CAN, |it| it.default_port)
+    bench.own_server().map_or(TIN_CAN, |it| it.default_port)
 }
 
 pub(super) fn host_default(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     if server.addr().ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
         return fail("started without --host", "127.0.0.1", server.addr());
     }
@@ -185,7 +186,7 @@ fn refused_at(addr: SocketAddr) -> Result<()> {
 }
 
 pub(super) fn host_any_v4(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--host", "0.0.0.0"])?;
+    let server = bench.start_with_args(&["--host", "0.0.0.0"])?;
     let mut hosts = vec![Ipv4Addr::LOCALHOST];
     if cfg!(target_os = "linux") {
         hosts.push(Ipv4Addr::new(127, 0, 0, 2));
@@ -198,14 +199,14 @@ pub(super) fn host_any_v4(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--host", "::"])?;
+    let server = bench.start_with_args(&["--host", "::"])?;
     let port = server.addr().port();
     let mut client = Client::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?;
     bench.exchange(&mut client, "over IPv6")?;
     // A server with one client at a time waits for a client that stays connected.
     drop(client);
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    if bench.own().is_some() {
+    if bench.own_server().is_some() {
         return bench.exchange(&mut client, "over IPv4");
     }
     client.send_msg("over IPv4")?;
@@ -214,7 +215,7 @@ pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
     };
     // A dual-stack socket sees IPv4 clients at addresses such as ::ffff:127.0.0.1.
     let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
-    let answers = [client.addr(), mapped].map(|addr| bench.answer(addr, "over IPv4"));
+    let answers = [client.addr(), mapped].map(|addr| bench.expected_answer(addr, "over IPv4"));
     let heard = client.recv(TIMEOUT)?;
     if answers.iter().any(|answer| heard == Received::Msg(answer.clone().into_bytes())) {
         return Ok(());
@@ -223,19 +224,19 @@ pub(super) fn host_any_v6(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn host_v6_loopback(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--host", "::1"])?;
-    let mut client = bench.known_client(&server)?;
+    let server = bench.start_with_args(&["--host", "::1"])?;
+    let mut client = bench.connect_accepted(&server)?;
     let addr = format!("[::1]:{}", client.addr().port());
     expect_once(server.log(), &format!("Connection from {addr}"))?;
     bench.exchange(&mut client, "IPv6")
 }
 
 pub(super) fn host_name(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--host", "localhost"])?;
+    let server = bench.start_with_args(&["--host", "localhost"])?;
     if !server.addr().ip().is_loopback() {
         return fail("started with --host localhost", "a loopback address", server.addr());
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 pub(super) fn host_unknown(bench: &Bench) -> Result<()> {
@@ -253,7 +254,7 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
-    let launch = bench.launch(&["--port", "1"]);
+    let launch = bench.launch_with_args(&["--port", "1"]);
     // Only a process with the permission to listen there gets another answer, such as that the port
     // is taken.
     let probe = TcpListener::bind("127.0.0.1:1").map_err(|err| err.kind());
@@ -265,7 +266,7 @@ pub(super) fn no_permission(bench: &Bench) -> Result<()> {
 /// Checks that the server ends with code 1 and one line that contains `names`, even where Rust
 /// would add a backtrace.
 fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
-    refuses_to_start(&bench.launch(args), names)
+    refuses_to_start(&bench.launch_with_args(args), names)
 }
 
 pub(super) fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
@@ -299,7 +300,7 @@ pub(super) fn usage_errors(bench: &Bench) -> Result<()> {
         &["--port", "0", "--max-clients", "many"],
     ];
     for args in wrong {
-        let launch = bench.launch(args);
+        let launch = bench.launch_with_args(args);
         let ended = launch.clone().run_to_end()?;
         if ended.status.code() != Some(2) || !ended.stdout.is_empty() || ended.stderr.is_empty() {
             let expected = "exit code 2, nothing on stdout, the mistake on stderr";
@@ -348,7 +349,7 @@ pub(super) fn version(bench: &Bench) -> Result<()> {
 }
 
 fn expect_exit_0(bench: &Bench, flag: &str) -> Result<Exited> {
-    let ended = bench.launch(&[flag]).run_to_end()?;
+    let ended = bench.launch_with_args(&[flag]).run_to_end()?;
     if ended.status.code() == Some(0) && ended.stderr.is_empty() {
         return Ok(ended);
     }
@@ -359,11 +360,11 @@ fn expect_exit_0(bench: &Bench, flag: &str) -> Result<Exited> {
 /// address in it works.
 #[cfg(unix)]
 pub(super) fn stdout_is_one_line(bench: &Bench) -> Result<()> {
-    let mut server = bench.start(&["-v"])?;
+    let mut server = bench.start_with_args(&["-v"])?;
     for _ in 0..3 {
-        bench.expect_works(&server)?;
+        bench.expect_new_client_served(&server)?;
     }
-    bench.misbehave(&server)?;
+    bench.send_protocol_error(&server)?;
     server.signal(probe::server::Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
     let stdout = server.output_lines()?.0;

@@ -20,7 +20,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a silent client does not delay another client",
         rule: "A client that sends nothing delays no other client; in echo-uni it delays all \
                others, which is the lesson of echo-uni.",
-        who: SEVERAL,
+        profiles: SEVERAL,
         limit: &[Profile::EchoUni],
         after: &[
             "frame-bytewise",
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "200 clients at once",
         rule: "200 clients are served at once; echo-uni serves them one after the other.",
-        who: ANY,
+        profiles: ANY,
         after: &["silent-peer", "frame-one-write", "chat-everyone"],
         hints: [
             "The server has room for fewer than 200 clients: a limit, a pool of workers, or a \
@@ -64,7 +64,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "1,100 clients at once",
         rule: "1,100 clients at once are served; a server with a thread for each client may \
                refuse some, but must not leave any waiting.",
-        who: SEVERAL,
+        profiles: SEVERAL,
         after: &["crowd-200"],
         hints: [
             "Something is limited to 1,024: select(2), or the number of descriptors that a \
@@ -82,7 +82,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "a thread for each client",
         rule: "chat-threads: each client has a thread (or process) of its own.",
-        who: &[Profile::ChatThreads],
+        profiles: &[Profile::ChatThreads],
         needs: Needs::Figures,
         hints: [
             "The server has fewer threads than clients: its design is not the one that its \
@@ -99,7 +99,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "one thread for all",
         rule: "chat-poll: no client has a thread of its own.",
-        who: &[Profile::ChatPoll],
+        profiles: &[Profile::ChatPoll],
         needs: Needs::Figures,
         hints: [
             "The server starts a thread for each client: its design is not the one that its \
@@ -117,7 +117,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "a few threads for all",
         rule: "chat-async: the tasks of all clients share a few threads.",
-        who: &[Profile::ChatAsync],
+        profiles: &[Profile::ChatAsync],
         needs: Needs::Figures,
         hints: [
             "The server starts threads for its clients: a task blocks, or each task runs in a \
@@ -133,28 +133,28 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn silent_peer(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut silent = bench.connect(&server)?;
     if let Some(first) = bench.first_exchange() {
         return silent_after_half_a_request(bench, &server, silent, first);
     }
     silent.send(b"half a mess")?;
     wait_until_read(&silent)?;
-    bench.did("A sent half a message and no more; B connected and sent a whole one");
+    bench.step("A sent half a message and no more; B connected and sent a whole one");
     let mut other = bench.connect(&server)?;
     bench.exchange(&mut other, "hello")?;
-    bench.did("A sent half a message, and the rest after B had been served");
+    bench.step("A sent half a message, and the rest after B had been served");
     silent.send(b"age\0")?;
-    let answer = bench.answer(silent.addr(), "half a message").into_bytes();
+    let answer = bench.expected_answer(silent.addr(), "half a message").into_bytes();
     while silent.recv_msg()? != answer {}
-    if bench.is_inside_tls() { no_handshake(bench, &server) } else { Ok(()) }
+    if bench.uses_tls() { no_handshake(bench, &server) } else { Ok(()) }
 }
 
 /// Checks that a client that begins no TLS handshake does not delay another client.
 fn no_handshake(bench: &Bench, server: &Server) -> Result<()> {
-    bench.did("a client connected and began no handshake; another connected and sent a message");
-    let _silent = bench.connect_bare(server)?;
-    let other = || bench.exchange_amid_others(&mut bench.connect(server)?, "hello");
+    bench.step("a client connected and began no handshake; another connected and sent a message");
+    let _silent = bench.connect_without_tls(server)?;
+    let other = || bench.exchange_skipping_others(&mut bench.connect(server)?, "hello");
     framing::with_likely_cause(other(), |failure| {
         failure.is_timeout.then_some(ONE_HANDSHAKE_AT_ONCE)
     })
@@ -173,15 +173,15 @@ fn silent_after_half_a_request(
     let (begun, rest) = first.halves();
     silent.send(&begun)?;
     wait_until_read(&silent)?;
-    bench.did("A sent half a request and no more; B connected and sent a whole one");
+    bench.step("A sent half a request and no more; B connected and sent a whole one");
     bench.exchange(&mut bench.connect(server)?, "hello")?;
-    bench.did("A sent half a request, and the rest after B had been served");
+    bench.step("A sent half a request, and the rest after B had been served");
     silent.send(&rest)?;
     (first.answer)(&mut silent)
 }
 
 pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let refused = crowd(bench, &server, 200)?;
     if refused == 0 {
         return Ok(());
@@ -190,7 +190,7 @@ pub(super) fn two_hundred(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
-    let mut server = bench.serve()?;
+    let mut server = bench.start_server()?;
     let refused = crowd(bench, &server, 1100)?;
     server.expect_running("")?;
     // A server with a thread for each client has a limit; it must refuse the clients beyond it, and
@@ -205,7 +205,7 @@ pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
 
 /// Connects this many clients at once, and returns how many of them were refused.
 fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
-    bench.did(format!("{size} clients connected and stayed; each sent a message"));
+    bench.step(format!("{size} clients connected and stayed; each sent a message"));
     let mut clients = Vec::new();
     for _ in 0..size {
         clients.push(bench.connect(server)?.with_timeout(4 * bench.patience()));
@@ -217,17 +217,17 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         wait_until_accepted(bench, server)?;
         return relay_to_all(bench, &mut clients);
     }
-    if !bench.profile().one_at_a_time() {
+    if !bench.profile().serves_one_at_a_time() {
         for client in &mut clients {
             client.try_send(b"from the cro");
         }
-        bench.did(format!(
+        bench.step(format!(
             "{size} clients sent half a message and stayed; then, from the last to the first, \
              each sent the rest and received its answer"
         ));
     }
     let mut refused = 0;
-    if bench.profile().one_at_a_time() {
+    if bench.profile().serves_one_at_a_time() {
         for client in &mut clients {
             client.try_send(b"from the crowd\0");
         }
@@ -239,7 +239,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     // A client leaves when it has been served: a server may wait for that before it serves the
     // next.
     for mut client in clients {
-        client.try_send(if bench.profile().one_at_a_time() { b"" } else { b"wd\0" });
+        client.try_send(if bench.profile().serves_one_at_a_time() { b"" } else { b"wd\0" });
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
     }
     Ok(refused)
@@ -250,7 +250,7 @@ fn finish_requests(bench: &Bench, mut clients: Vec<Client>, first: FirstExchange
     for client in &mut clients {
         client.try_send(&begun);
     }
-    bench.did(format!(
+    bench.step(format!(
         "{} clients sent half a request and stayed; then, from the last to the first, each sent \
          the rest and received its answer",
         clients.len()
@@ -278,7 +278,7 @@ fn wait_until_accepted(bench: &Bench, server: &Server) -> Result<()> {
 /// then one message more, which every client must receive. Returns how many were refused.
 fn relay_to_all(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     let size = clients.len();
-    bench.did(format!(
+    bench.step(format!(
         "{size} clients connected and stayed; A sent messages until each of them had received one"
     ));
     let first = clients[0].addr();
@@ -309,10 +309,10 @@ fn relay_to_all(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
     for i in refused.iter().rev() {
         clients.remove(*i);
     }
-    bench.did(format!("{size} clients connected and stayed; A sent one message to all"));
+    bench.step(format!("{size} clients connected and stayed; A sent one message to all"));
     let Some(speaker) = clients.first_mut() else { return Ok(size) };
     speaker.send_msg("to everybody")?;
-    let last = bench.said(first, "to everybody").into_bytes();
+    let last = bench.relay_of(first, "to everybody").into_bytes();
     for client in clients {
         while client.recv_msg()? != last {}
     }
@@ -321,8 +321,8 @@ fn relay_to_all(bench: &Bench, clients: &mut Vec<Client>) -> Result<usize> {
 
 /// Returns how many more threads and processes the server has with this many clients.
 fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Result<u64> {
-    let server = bench.serve()?;
-    bench.expect_works(&server)?;
+    let server = bench.start_server()?;
+    bench.expect_new_client_served(&server)?;
     let threads = || {
         let figures = server.usage().context("the system does not report what the server uses")?;
         anyhow::Ok(figures.threads)
@@ -331,7 +331,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
     let mut inside = Vec::new();
     for _ in 0..clients {
         let mut client = bench.connect(&server)?;
-        bench.exchange_amid_others(&mut client, "here I am")?;
+        bench.exchange_skipping_others(&mut client, "here I am")?;
         inside.push(client);
     }
     let mut more = 0;
@@ -339,7 +339,7 @@ fn threads_for(bench: &Bench, clients: usize, done: impl Fn(u64) -> bool) -> Res
         more = threads()?.saturating_sub(before);
         Ok(done(more))
     })?;
-    bench.did(format!("{clients} clients connected, sent a message each, and stayed"));
+    bench.step(format!("{clients} clients connected, sent a message each, and stayed"));
     Ok(more)
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::Room;
 use crate::check::ours;
 use crate::log_events::said;
 use crate::profile::CHAT_STAGES;
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Profile, Theme};
 use probe::wire::{Client, Received, prep_msg, show};
 use probe::{TIMEOUT, fail, wait_until};
@@ -56,7 +56,7 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn others_only(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--others-only"])?;
+    let server = bench.start_with_args(&["--others-only"])?;
     let mut first = Client::connect(server.addr())?;
     let mut second = Client::connect(server.addr())?;
     let mut third = Client::connect(server.addr())?;
@@ -97,21 +97,21 @@ fn wait_until_all_have_joined(clients: &mut [&mut Client]) -> Result<()> {
 const LISTEN_TIME: Duration = Duration::from_millis(100);
 
 pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 3)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 3)?;
     let addr = room.members[0].addr();
     let texts: Vec<_> = (0..1000).map(|i| format!("message {i}")).collect();
     let bytes: Vec<_> = texts.iter().map(|text| prep_msg(text)).collect();
     room.members[0].send(&bytes.concat())?;
-    texts.iter().try_for_each(|text| room.hear(&said(addr, text)))?;
-    room.say(1, "and nothing twice")
+    texts.iter().try_for_each(|text| room.expect_msg(&said(addr, text)))?;
+    room.send_and_expect(1, "and nothing twice")
 }
 
 pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
     // The server raises this soft limit when it starts.
-    let launch = bench.launch(&[]);
+    let launch = bench.launch_with_args(&[]);
     let launch = if cfg!(unix) { launch.soft_descriptor_limit(256) } else { launch };
-    let server = bench.run(launch)?;
+    let server = bench.start_launch(launch)?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(Client::connect(server.addr())?);
@@ -169,7 +169,7 @@ pub(super) fn new_client_gets_next_message(bench: &Bench) -> Result<()> {
     // How often a thread or a task is late depends on the machine. This is a coarse bound for a busy one: a
     // server that let a client join in a thread or a task of the client missed 60 to 98.
     let allowed = if bench.profile() == Profile::ChatPoll { 0 } else { TRIES / 2 };
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut missed = 0;
     for _ in 0..TRIES {
         let mut speaker = Client::connect(server.addr())?;
@@ -204,7 +204,7 @@ pub(super) fn churn_starves_nobody(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 400;
     /// Ten times what a fair server needed. An unfair one accepted tens of thousands.
     const CONNECTIONS: usize = 20_000;
-    let mut room = Room::open(bench, &["-q"], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &["-q"], 2)?;
     let addr = room.server.addr();
     let connections = AtomicUsize::new(0);
     let is_over = AtomicBool::new(false);
@@ -265,7 +265,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(10);
 /// Sends `messages` messages after the churn has begun, and waits until the other client has
 /// received all of them.
 fn send_during_churn(
-    room: &mut Room<'_>,
+    room: &mut ChatRoom<'_>,
     messages: usize,
     connections: &AtomicUsize,
 ) -> Result<usize> {

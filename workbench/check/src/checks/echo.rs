@@ -62,7 +62,7 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn answers_and_closes(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     for text in ["one", "two", "one"] {
         let mut client = Client::connect(server.addr())?;
         bench.exchange(&mut client, text)?;
@@ -72,7 +72,7 @@ pub(super) fn answers_and_closes(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let much = [b"first\0", &vec![b'z'; 300_000][..]].concat();
     for bytes in
         [&b"first\0second\0third\0"[..], b"first\0\xff\xff\0", b"first\0half of a", &much[..]]
@@ -91,7 +91,7 @@ pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn early_leaver_logged(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     for bytes in [&b""[..], b"par", b"\0\0"] {
         let mut client = Client::connect(server.addr())?;
         client.send(bytes)?;
@@ -99,7 +99,7 @@ pub(super) fn early_leaver_logged(bench: &Bench) -> Result<()> {
         drop(client);
         events::wait_for(&server, &came(addr))?;
         events::wait_for(&server, &left(addr))?;
-        bench.expect_works(&server)?;
+        bench.expect_new_client_served(&server)?;
     }
     Ok(())
 }
@@ -116,8 +116,8 @@ pub(super) fn second_waits_at_the_limit(bench: &Bench) -> Result<()> {
 /// the order of events, so it proves that the server did not even accept the second client before
 /// the first was done; the short silence only makes a failure clearer.
 fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
-    let server = bench.start(args)?;
-    let mut first = bench.known_client(&server)?;
+    let server = bench.start_with_args(args)?;
+    let mut first = bench.connect_accepted(&server)?;
     let mut second = Client::connect(server.addr())?;
     let mut third = Client::connect(server.addr())?;
     second.send_msg("second")?;
@@ -165,12 +165,12 @@ pub(super) fn thread_a_client(bench: &Bench) -> Result<()> {
     const CLIENTS: u64 = 10;
     /// The threads that a server may start for itself when the first client comes.
     const SLACK: u64 = 2;
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let threads = || server.usage().map(|it| it.threads).context("the server has ended");
     let before = threads()?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(bench.known_client(&server)?);
+        clients.push(bench.connect_accepted(&server)?);
     }
     if !wait_until(TIMEOUT, || Ok(threads()? >= before + CLIENTS))? {
         let expected = format!("{CLIENTS} more threads than the {before} without clients");

@@ -31,14 +31,14 @@ const CROWD: usize = 150;
 
 pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     #[cfg(target_os = "linux")]
-    if bench.own().is_some_and(|it| it.has_processes) {
+    if bench.own_server().is_some_and(|it| it.has_processes) {
         return lower_and_raise_limit(bench);
     }
-    let launch = bench.launch(&["--max-clients", "2000"]).descriptor_limit(DESCRIPTORS);
-    let mut server = bench.run(launch)?;
+    let launch = bench.launch_with_args(&["--max-clients", "2000"]).descriptor_limit(DESCRIPTORS);
+    let mut server = bench.start_launch(launch)?;
     let mut connected = Vec::new();
     for _ in 0..3 {
-        connected.push(bench.known_client(&server)?);
+        connected.push(bench.connect_accepted(&server)?);
     }
     let before = warnings(&server);
     let crowd: Vec<_> =
@@ -58,7 +58,7 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     expect_idle(&server)?;
     expect_still_served(bench, &mut connected)?;
     drop(crowd);
-    bench.expect_works(&server)?;
+    bench.expect_new_client_served(&server)?;
     expect_still_served(bench, &mut connected)?;
     server.expect_running("let the descriptors run out and become free again")
 }
@@ -68,16 +68,16 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
 /// connects in between waits, and is then served.
 #[cfg(target_os = "linux")]
 fn lower_and_raise_limit(bench: &Bench) -> Result<()> {
-    let mut server = bench.start(&[])?;
+    let mut server = bench.start_with_args(&[])?;
     let mut connected = Vec::new();
     for _ in 0..2 {
-        connected.push(bench.known_client(&server)?);
+        connected.push(bench.connect_accepted(&server)?);
     }
     let (all, mut waiting) = first_that_waits(bench, &server)?;
     expect_still_served(bench, &mut connected)?;
     expect_idle(&server)?;
     set_descriptors(&server, Some(all))?;
-    bench.exchange_amid_others(&mut waiting, "waited")?;
+    bench.exchange_skipping_others(&mut waiting, "waited")?;
     expect_still_served(bench, &mut connected)?;
     server.expect_running("let the descriptors run out and become free again")
 }
@@ -132,7 +132,7 @@ fn warnings(server: &Server) -> usize {
 
 /// Expects that a client that connected before is served, and lets it leave.
 fn expect_still_served(bench: &Bench, connected: &mut Vec<Client>) -> Result<()> {
-    bench.exchange_amid_others(&mut connected.remove(0), "still served")
+    bench.exchange_skipping_others(&mut connected.remove(0), "still served")
 }
 
 /// Expects that for 2 s the server hardly uses the processor and hardly logs anything.

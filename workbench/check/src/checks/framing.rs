@@ -134,7 +134,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a client closes its sending side",
         rule: "A client that closes its sending side (a half-close) still gets every message that \
                is queued for it; then the server closes the connection.",
-        who: ANY,
+        profiles: ANY,
         needs: Needs::HalfClose,
         after: &[
             "frame-three",
@@ -196,7 +196,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "messages after a protocol error",
         rule: "After a protocol error, the server relays no more messages of that client, not \
                even while it closes the connection.",
-        who: CHATS,
+        profiles: CHATS,
         after: &["frame-bad-utf8", "frame-endless"],
         hints: [
             "The server reports the error to the client, but still treats the bytes that the \
@@ -216,8 +216,8 @@ pub(crate) const ROWS: &[Check] = &[
 const MAX_MSG_LEN: usize = 16 * 1024;
 
 pub(super) fn one(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did("A connected and sent one message, \"hello␀\", in one write");
+    let server = bench.start_server()?;
+    bench.step("A connected and sent one message, \"hello␀\", in one write");
     let done = with_likely_cause(
         bench.exchange(&mut bench.connect(&server)?, "hello"),
         first_answer_cause,
@@ -243,14 +243,14 @@ fn uses_tls(bench: &Bench) -> bool {
     const HANDSHAKE: u8 = 22;
     const SERVER_HELLO: u8 = 2;
     let first = || {
-        let server = bench.serve()?;
+        let server = bench.start_server()?;
         let mut client = Client::connect(server.addr())?.with_timeout(bench.patience());
         client.send(&TlsSettings::with_any_certificate()?.client_hello()?)?;
         client.recv_bytes(6)
     };
     let is_answer =
         |bytes: Vec<u8>| matches!(bytes[..], [ALERT, ..] | [HANDSHAKE, _, _, _, _, SERVER_HELLO]);
-    !bench.is_inside_tls() && first().is_ok_and(is_answer)
+    !bench.uses_tls() && first().is_ok_and(is_answer)
 }
 
 /// Adds the likely cause to a failure, if `cause` finds one.
@@ -341,11 +341,11 @@ fn first_answer_cause(failure: &Failure) -> Option<&'static str> {
 }
 
 pub(super) fn three(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let texts = ["  one, with spaces around  ", "zwei: Grüße, 世界 🥫", "\tthree"];
     if bench.profile().is_echo() {
         for text in texts {
-            bench.did(format!(
+            bench.step(format!(
                 "a client connected and sent \"{text}␀\"; the clients before it had been served"
             ));
             bench.exchange(&mut bench.connect(&server)?, text)?;
@@ -354,7 +354,7 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
     }
     let mut client = bench.connect(&server)?;
     for text in texts {
-        bench.did(format!(
+        bench.step(format!(
             "A sent \"{text}␀\" after it had received the answers to its earlier messages"
         ));
         with_likely_cause(bench.exchange(&mut client, text), |failure| {
@@ -369,22 +369,23 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn bytewise(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did(
+    let server = bench.start_server()?;
+    bench.step(
         "A sent \"hello␀\" one byte at a time, each byte after the server had read the one before",
     );
     let frame = prep_msg("hello");
     send_in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
     for at in 1..frame.len() {
-        bench.did(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
+        bench.step(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
         send_in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
     }
     let text = "some messages arrive in three pieces of any length";
     let frame = prep_msg(text);
     for _ in 0..5 {
-        let mut cuts = [1 + bench.chance(frame.len() - 1), 1 + bench.chance(frame.len() - 1)];
+        let mut cuts =
+            [1 + bench.random_below(frame.len() - 1), 1 + bench.random_below(frame.len() - 1)];
         cuts.sort_unstable();
-        bench.did(format!(
+        bench.step(format!(
             "a client sent a message of {} bytes in three pieces, cut at bytes {cuts:?}",
             frame.len()
         ));
@@ -410,8 +411,8 @@ fn send_in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) 
 
 pub(super) fn one_write(bench: &Bench) -> Result<()> {
     if bench.profile().is_echo() {
-        let server = bench.serve()?;
-        bench.did("A sent \"one␀two␀three␀\" in one write; an echo server answers only \"one\"");
+        let server = bench.start_server()?;
+        bench.step("A sent \"one␀two␀three␀\" in one write; an echo server answers only \"one\"");
         let mut client = bench.connect(&server)?;
         client.send(b"one\0two\0three\0")?;
         return with_likely_cause(bench.expect_answer(&mut client, "one"), |_| {
@@ -422,18 +423,19 @@ pub(super) fn one_write(bench: &Bench) -> Result<()> {
             )
         });
     }
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.did("A sent \"one␀two␀three␀fo\" in one write, then \"ur␀\"");
+    bench.step("A sent \"one␀two␀three␀fo\" in one write, then \"ur␀\"");
     client.send(b"one\0two\0three\0fo")?;
     expect_in_any_order(bench, &mut client, &["one", "two", "three"])?;
     client.send(b"ur\0")?;
-    client.expect_msg(&bench.said(client.addr(), "four"))
+    client.expect_msg(&bench.relay_of(client.addr(), "four"))
 }
 
 /// Expects these messages in any order, because another check is about the order.
 fn expect_in_any_order(bench: &Bench, client: &mut Client, texts: &[&str]) -> Result<()> {
-    let mut missing: Vec<_> = texts.iter().map(|text| bench.answer(client.addr(), text)).collect();
+    let mut missing: Vec<_> =
+        texts.iter().map(|text| bench.expected_answer(client.addr(), text)).collect();
     while let Some(next) = missing.first() {
         let heard = client.recv(client.timeout())?;
         let is_it = |text: &String| matches!(&heard, Received::Msg(it) if it == text.as_bytes());
@@ -446,59 +448,59 @@ fn expect_in_any_order(bench: &Bench, client: &mut Client, texts: &[&str]) -> Re
 }
 
 pub(super) fn split_character(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     for text in ["a🥫b", "¢", "€"] {
         let frame = prep_msg(text);
         for at in 1..frame.len() {
             let (first, second) = frame.split_at(at);
-            bench.did(format!("a client sent \"{text}␀\" in two pieces, the first of {at} bytes"));
+            bench.step(format!("a client sent \"{text}␀\" in two pieces, the first of {at} bytes"));
             send_in_pieces(bench, &server, text, &[first, second])?;
         }
-        bench.did(format!("a client sent \"{text}␀\" one byte at a time"));
+        bench.step(format!("a client sent \"{text}␀\" one byte at a time"));
         send_in_pieces(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
     }
     Ok(())
 }
 
 pub(super) fn empty(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
     if bench.profile().is_echo() {
-        bench.did("A sent \"␀␀first␀\": two empty messages, then \"first\"");
+        bench.step("A sent \"␀␀first␀\": two empty messages, then \"first\"");
         client.send(b"\0\0first\0")?;
         return bench.expect_answer(&mut client, "first");
     }
-    bench.did("A sent \"␀␀first␀\", then \"␀second␀\": three empty messages and two others");
+    bench.step("A sent \"␀␀first␀\", then \"␀second␀\": three empty messages and two others");
     client.send(b"\0\0first\0")?;
-    client.expect_msg(&bench.said(client.addr(), "first"))?;
+    client.expect_msg(&bench.relay_of(client.addr(), "first"))?;
     client.send(b"\0second\0")?;
-    client.expect_msg(&bench.said(client.addr(), "second"))
+    client.expect_msg(&bench.relay_of(client.addr(), "second"))
 }
 
 pub(super) fn long(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let digits: String = "0123456789".chars().cycle().take(MAX_MSG_LEN).collect();
     for (text, what) in [(digits, "digits"), ("é".repeat(MAX_MSG_LEN / 2), "\"é\"")] {
-        bench.did(format!("a client sent a message of {MAX_MSG_LEN} bytes, all {what}"));
+        bench.step(format!("a client sent a message of {MAX_MSG_LEN} bytes, all {what}"));
         bench.exchange(&mut bench.connect(&server)?, &text)?;
-        bench.did(format!("a client sent {MAX_MSG_LEN} bytes, all {what}, then the ␀"));
+        bench.step(format!("a client sent {MAX_MSG_LEN} bytes, all {what}, then the ␀"));
         send_in_pieces(bench, &server, &text, &[text.as_bytes(), &[0]])?;
     }
     Ok(())
 }
 
 pub(super) fn half_close(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     if let Some(talk) = bench.first_exchange() {
         return half_close_after_request(bench, &server, talk);
     }
-    bench.did("A sent \"goodbye␀\", closed its sending side, and continued to read");
+    bench.step("A sent \"goodbye␀\", closed its sending side, and continued to read");
     let mut client = bench.connect(&server)?;
     client.send_msg("goodbye")?;
     client.half_close()?;
-    bench.expect_own(&mut client, "goodbye")?;
+    bench.expect_own_answer(&mut client, "goodbye")?;
     client.expect_eof()?;
-    bench.did(
+    bench.step(
         "a client sent \"all at once␀\" and closed its sending side; the server found both at the \
          same time",
     );
@@ -507,7 +509,7 @@ pub(super) fn half_close(bench: &Bench) -> Result<()> {
         client.send_msg("all at once")?;
         client.half_close()
     })?;
-    bench.expect_own(&mut client, "all at once")?;
+    bench.expect_own_answer(&mut client, "all at once")?;
     // Nothing is queued, so the server needs none of the 3 s that it may take to close.
     client.expect_eof()?;
     if bench.profile().is_chat() { half_close_and_read_later(bench, &server) } else { Ok(()) }
@@ -518,12 +520,12 @@ fn half_close_after_request(bench: &Bench, server: &Server, talk: FirstExchange)
         client.send(&(talk.request)())?;
         client.half_close()
     };
-    bench.did("A sent a request, closed its sending side, and continued to read");
+    bench.step("A sent a request, closed its sending side, and continued to read");
     let mut client = bench.connect(server)?;
     send_and_half_close(&mut client)?;
     (talk.answer)(&mut client)?;
     client.expect_eof()?;
-    bench.did(
+    bench.step(
         "a client sent a request and closed its sending side; the server found both at the same \
          time",
     );
@@ -536,7 +538,7 @@ fn half_close_after_request(bench: &Bench, server: &Server, talk: FirstExchange)
 /// Half-closes a client that has not read its answers yet, and expects all of them.
 fn half_close_and_read_later(bench: &Bench, server: &Server) -> Result<()> {
     let mut client = slow_readers::client_with_unread(bench, server)?;
-    bench.did(
+    bench.step(
         "a client sent 120 messages of 1 KB, closed its sending side, and only then read the \
          answers",
     );
@@ -544,12 +546,12 @@ fn half_close_and_read_later(bench: &Bench, server: &Server) -> Result<()> {
     _ = wait_until_read(&client);
     client.enlarge_recv_buffer()?;
     (0..slow_readers::UNREAD_MSGS)
-        .try_for_each(|i| bench.expect_own(&mut client, &slow_readers::numbered(i)))?;
+        .try_for_each(|i| bench.expect_own_answer(&mut client, &slow_readers::numbered(i)))?;
     client.expect_eof()
 }
 
 pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut observer = observer(bench, &server)?;
     let bad: [&[u8]; 6] = [
         b"\xff\0",
@@ -561,7 +563,7 @@ pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
     ];
     for bytes in bad {
         let shown = probe::wire::show(bytes);
-        bench.did(format!("a client sent bytes that are not UTF-8: {shown}"));
+        bench.step(format!("a client sent bytes that are not UTF-8: {shown}"));
         let mut client = bench.connect(&server)?;
         client.try_send(bytes);
         with_likely_cause(expect_disconnected(bench, &mut client), |failure| {
@@ -593,7 +595,7 @@ fn expect_disconnected(bench: &Bench, client: &mut Client) -> Result<()> {
             Received::Eof | Received::Reset => return Ok(()),
             Received::Msg(frame) if bench.profile().is_chat() && frame.starts_with(b"server: ") => {
             }
-            Received::Msg(frame) if bench.is_of_another(&frame, client) => {}
+            Received::Msg(frame) if bench.is_from_another_client(&frame, client) => {}
             other => {
                 return Err(client.failure(Description::text("the end of the connection"), other));
             }
@@ -608,11 +610,11 @@ fn expect_others_served(
     server: &Server,
     observer: Option<&mut Client>,
 ) -> Result<()> {
-    let Some(observer) = observer else { return bench.expect_works(server) };
+    let Some(observer) = observer else { return bench.expect_new_client_served(server) };
     bench.exchange(observer, "still here")?;
     let mut new_client = bench.connect(server)?;
-    bench.exchange_amid_others(&mut new_client, "new here")?;
-    observer.expect_msg(&bench.said(new_client.addr(), "new here"))
+    bench.exchange_skipping_others(&mut new_client, "new here")?;
+    observer.expect_msg(&bench.relay_of(new_client.addr(), "new here"))
 }
 
 /// Checks that no client receives a message that another sends after a protocol error: in the same
@@ -622,15 +624,15 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
     /// one.
     const TIMES: usize = 5;
     let too_long = vec![b'x'; MAX_MSG_LEN + 1];
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut observer = bench.connect(&server)?;
     bench.exchange(&mut observer, "I was here before")?;
     let mut expect_others_served = || {
         observer.send_msg("still here")?;
-        observer.expect_msg(&bench.said(observer.addr(), "still here"))
+        observer.expect_msg(&bench.relay_of(observer.addr(), "still here"))
     };
     for (bad, what) in [(&b"\xff"[..], "not UTF-8"), (&too_long, "16,385 bytes long")] {
-        bench.did(format!(
+        bench.step(format!(
             "a client sent a message that is {what} and \"after it␀\" in the same write; then A \
              sent a message"
         ));
@@ -638,7 +640,7 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
         client.try_send(&[bad, b"\0after it\0"].concat());
         expect_disconnected(bench, &mut client)?;
         expect_others_served()?;
-        bench.did(format!(
+        bench.step(format!(
             "a client sent a message that is {what}, saw the end of the connection, and sent \
              \"later␀\"; then A sent a message"
         ));
@@ -657,9 +659,9 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
 pub(super) fn endless(bench: &Bench) -> Result<()> {
     const MOST: usize = 8 << 20;
     const PIECE: usize = 16 * 1024;
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut observer = observer(bench, &server)?;
-    bench.did(format!("A sent up to {} MiB of \"x\" without a ␀", MOST >> 20));
+    bench.step(format!("A sent up to {} MiB of \"x\" without a ␀", MOST >> 20));
     let mut client = bench.connect(&server)?;
     if !client.send_until_closed(&[b'x'; PIECE], MOST / PIECE)? {
         let expected = "the server closes the connection when it has more than 16,384 bytes \

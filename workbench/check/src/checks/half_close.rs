@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::bench::{Room, wait_until_read};
+use crate::bench::wait_until_read;
 use crate::check::ours;
 use crate::log_events::{self as events, left, said};
 use crate::profile::CHAT_STAGES;
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Theme};
 use probe::fail;
 use probe::wire::{Client, Received};
@@ -70,45 +71,45 @@ fn a_kilobyte() -> String {
 }
 
 pub(super) fn half_close_relayed(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 3)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 3)?;
     let mut leaver = room.members.remove(1);
     let addr = leaver.addr();
     leaver.send(b"one\0two\0three\0unfinished")?;
     leaver.half_close()?;
     for text in ["one", "two", "three"] {
         leaver.expect_msg(&said(addr, text))?;
-        room.hear(&said(addr, text))?;
+        room.expect_msg(&said(addr, text))?;
     }
     leaver.expect_eof()?;
     events::wait_for(&room.server, &left(addr))?;
-    room.say(0, "this is the next message that the others receive")?;
+    room.send_and_expect(0, "this is the next message that the others receive")?;
     events::expect_once(room.server.log(), &left(addr))
 }
 
 pub(super) fn half_closed_and_idle(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 1)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 1)?;
     for _ in 0..3 {
         let mut leaver = Client::connect(room.server.addr())?;
         leaver.half_close()?;
         leaver.expect_eof()?;
         events::wait_for(&room.server, &left(leaver.addr()))?;
     }
-    room.say(0, "the others stay")
+    room.send_and_expect(0, "the others stay")
 }
 
 /// Checks that messages that wait in the server's queue are delivered after the half-close, to a
 /// client that starts to read only then.
 pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let mut leaver = room.join_narrow()?;
-    room.pour(0, &a_kilobyte(), QUEUED_MSGS)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
+    let mut leaver = room.connect_slow_reader()?;
+    room.send_and_expect_many(0, &a_kilobyte(), QUEUED_MSGS)?;
     leaver.half_close()?;
     // Only a server that knows of the half-close can have dropped messages for it.
     wait_until_read(&leaver)?;
     // With a small buffer, a busy machine might need more than the 3 s.
     leaver.enlarge_recv_buffer()?;
     expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), QUEUED_MSGS)?;
-    room.say(1, "the others stay")
+    room.send_and_expect(1, "the others stay")
 }
 
 /// Expects `times` messages like `relay`, then the end.
@@ -124,9 +125,9 @@ pub(super) fn expect_delivered(client: &mut Client, relay: &str, times: usize) -
 
 /// Checks that a half-closed client that does not read is disconnected after 3 s.
 pub(super) fn half_closed_non_reader(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let mut leaver = room.join_narrow()?;
-    room.pour(0, &a_kilobyte(), QUEUED_MSGS)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
+    let mut leaver = room.connect_slow_reader()?;
+    room.send_and_expect_many(0, &a_kilobyte(), QUEUED_MSGS)?;
     leaver.half_close()?;
     let begin = Instant::now();
     events::wait_for(&room.server, &left(leaver.addr()))?;
@@ -134,13 +135,13 @@ pub(super) fn half_closed_non_reader(bench: &Bench) -> Result<()> {
         let got = format!("it was disconnected after {:?}", begin.elapsed());
         return fail(leaver.transcript(), "disconnected after 3 s", got);
     }
-    room.say(1, "the others stay")
+    room.send_and_expect(1, "the others stay")
 }
 
 /// Checks that a client that half-closes receives its own last message, even if other clients
 /// half-close at the same time.
 pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 5)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 5)?;
     let Some(mut stayer) = room.members.pop() else { return Ok(()) };
     for leaver in &mut room.members {
         leaver.send_msg("bye")?;
@@ -171,10 +172,10 @@ pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
 
 /// Checks that a client that leaves while much is queued for it does not affect the others.
 pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     for resets in [false, true] {
-        let leaver = room.join_narrow()?;
-        room.pour(0, &a_kilobyte(), QUEUED_MSGS)?;
+        let leaver = room.connect_slow_reader()?;
+        room.send_and_expect_many(0, &a_kilobyte(), QUEUED_MSGS)?;
         let addr = leaver.addr();
         if resets {
             leaver.reset()?;
@@ -183,5 +184,5 @@ pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
         }
         events::wait_for(&room.server, &left(addr))?;
     }
-    room.say(1, "the others stay")
+    room.send_and_expect(1, "the others stay")
 }

@@ -33,13 +33,13 @@ pub(super) fn retried(bench: &Bench) -> Result<()> {
     let library = library(folder.path())?;
     bench.preload(&library);
     serve_interrupted(bench, &library)?;
-    let serves = bench.own().map(|it| it.serves);
+    let serves = bench.own_server().map(|it| it.serves);
     if serves == Some(Serves::One) {
         return Ok(());
     }
     broken_connections::reset_by_many(bench)?;
     stopping::with_silent_clients(bench)?;
-    match bench.own() {
+    match bench.own_server() {
         Some(own) if own.serves == Serves::Many => limits::echo_is_full(bench)?,
         Some(_) => {}
         None => trace::all_spans(bench)?,
@@ -58,21 +58,21 @@ pub(super) fn retried(bench: &Bench) -> Result<()> {
 }
 
 fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
-    let mut server = bench.start(&["-v"])?;
+    let mut server = bench.start_with_args(&["-v"])?;
     expect_loaded(server.pid().context("the server runs elsewhere")?, library)?;
-    if bench.own().is_some_and(|it| it.serves == Serves::One) {
-        bench.expect_works(&server)?;
+    if bench.own_server().is_some_and(|it| it.serves == Serves::One) {
+        bench.expect_new_client_served(&server)?;
     } else {
-        let exchange_ends =
-            bench.own().is_some_and(|it| it.protocol.ends_connection) || bench.profile().is_echo();
-        let stays = !bench.one_at_a_time() && !exchange_ends;
+        let exchange_ends = bench.own_server().is_some_and(|it| it.protocol.ends_connection)
+            || bench.profile().is_echo();
+        let stays = !bench.serves_one_at_a_time() && !exchange_ends;
         let mut staying = Vec::new();
         for _ in 0..5 {
             let mut client = bench.connect(&server)?;
-            bench.exchange_amid_others(&mut client, "I am here")?;
+            bench.exchange_skipping_others(&mut client, "I am here")?;
             staying.extend(stays.then_some(client));
             for client in &mut staying {
-                bench.exchange_amid_others(client, "I am still here")?;
+                bench.exchange_skipping_others(client, "I am still here")?;
             }
         }
         drop(staying);

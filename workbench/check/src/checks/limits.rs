@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::bench::Room;
 use crate::check::ours;
 use crate::log_events::{self as events, is_warning};
 use crate::profile::{CHAT_STAGES, SEVERAL_STAGES};
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Profile, Serves, Theme};
 use probe::fail;
 use probe::server::Server;
@@ -43,7 +43,7 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &["--max-clients", "2"], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &["--max-clients", "2"], 2)?;
     for speaks in [false, true] {
         let mut third = Client::connect(room.server.addr())?;
         if speaks {
@@ -53,18 +53,18 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
         third.expect_closed()?;
     }
     room.server.wait_for_log("a warning", is_warning)?;
-    room.say(0, "the first client notices nothing")?;
-    room.say(1, "the second client notices nothing")?;
+    room.send_and_expect(0, "the first client notices nothing")?;
+    room.send_and_expect(1, "the second client notices nothing")?;
     drop(room.members.remove(0));
     let new_client = connect_when_free(&room)?;
     room.members[0].expect_msg(&events::said(new_client.addr(), "again"))?;
     room.members.push(new_client);
-    room.say(0, "two again")?;
+    room.send_and_expect(0, "two again")?;
     Client::connect(room.server.addr())?.expect_msg("server: full")
 }
 
 /// Connects again and again until the place of the client that left is free.
-fn connect_when_free(room: &Room<'_>) -> Result<Client> {
+fn connect_when_free(room: &ChatRoom<'_>) -> Result<Client> {
     let mut served = None;
     probe::wait_until(probe::TIMEOUT, || {
         let mut client = Client::connect(room.server.addr())?;
@@ -82,27 +82,27 @@ fn connect_when_free(room: &Room<'_>) -> Result<Client> {
 }
 
 pub(super) fn echo_is_full(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--max-clients", "2"])?;
-    let mut one = bench.known_client(&server)?;
-    let mut two = bench.known_client(&server)?;
+    let server = bench.start_with_args(&["--max-clients", "2"])?;
+    let mut one = bench.connect_accepted(&server)?;
+    let mut two = bench.connect_accepted(&server)?;
     let mut third = Client::connect(server.addr())?;
-    third.expect_bytes(bench.own().map_or(b"", |it| it.full))?;
+    third.expect_bytes(bench.own_server().map_or(b"", |it| it.full))?;
     third.expect_closed()?;
     server.wait_for_log("a warning", is_warning)?;
     bench.exchange(&mut one, "one is still there")?;
     drop(one);
-    bench.expect_works_again(&server)?;
+    bench.wait_until_new_client_served(&server)?;
     bench.exchange(&mut two, "two is still there")
 }
 
 /// Checks that refused connections cost at most ten log lines a second, and that the log counts the
 /// others.
 pub(super) fn refusals_are_counted(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--max-clients", "1"])?;
-    let _inside = bench.known_client(&server)?;
+    let server = bench.start_with_args(&["--max-clients", "1"])?;
+    let _inside = bench.connect_accepted(&server)?;
     let before = server.log().so_far().len();
     let begin = Instant::now();
-    let knock = bench.own().map_or(&b""[..], |it| it.knock);
+    let knock = bench.own_server().map_or(&b""[..], |it| it.knock);
     for _ in 0..REFUSALS {
         connect_refused(&server, knock)?;
     }

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use crate::bench::{Room, wait_until_read};
+use crate::bench::wait_until_read;
 use crate::check::ours;
 use crate::log_events::{self as events, came, count, is_warning, left, reports, said};
 use crate::profile::{CHAT_STAGES, SEVERAL_STAGES, STAGES};
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Serves, Theme};
 use probe::fail;
 use probe::server::Server;
@@ -126,7 +127,7 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 pub(super) fn three_lines(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut client = Client::connect(server.addr())?;
     bench.exchange(&mut client, "one message")?;
     let addr = client.addr();
@@ -152,12 +153,12 @@ fn expect_lines_about(
 
 pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 1000;
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut client = Client::connect(server.addr())?;
     let addr = client.addr();
     client.send(&prep_msg("pipelined").repeat(MESSAGES))?;
     let relayed = if bench.profile().is_chat() { MESSAGES } else { 1 };
-    let answer = bench.answer(addr, "pipelined");
+    let answer = bench.expected_answer(addr, "pipelined");
     (0..relayed).try_for_each(|_| client.expect_msg(&answer))?;
     drop(client);
     events::wait_for(&server, &left(addr))?;
@@ -185,7 +186,7 @@ pub(super) fn is_forbidden(ch: char) -> bool {
 }
 
 pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut client = Client::connect(server.addr())?;
     let text = format!("begin {} end", controls());
     bench.exchange(&mut client, &text)?;
@@ -215,7 +216,7 @@ pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
 
 /// Checks that the log lines about invalid messages contain none of their control characters.
 pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["-v"])?;
+    let server = bench.start_with_args(&["-v"])?;
     let too_long = "\x1b[2J\r".repeat(super::protocol_errors::MAX_MSG_LEN);
     for bytes in [b"\x1b[31m\r\xff\0".as_slice(), too_long.as_bytes()] {
         let mut client = Client::connect(server.addr())?;
@@ -239,9 +240,9 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn quiet(bench: &Bench) -> Result<()> {
-    no_messages(bench, &bench.start(&["-q"])?, "-q")?;
-    let warn = bench.launch(&[]).env("RUST_LOG", "warn");
-    no_messages(bench, &bench.run(warn)?, "RUST_LOG=warn")
+    no_messages(bench, &bench.start_with_args(&["-q"])?, "-q")?;
+    let warn = bench.launch_with_args(&[]).env("RUST_LOG", "warn");
+    no_messages(bench, &bench.start_launch(warn)?, "RUST_LOG=warn")
 }
 
 fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
@@ -270,9 +271,9 @@ fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
 }
 
 pub(super) fn rust_log(bench: &Bench) -> Result<()> {
-    let off = bench.run(bench.launch(&[]).env("RUST_LOG", "off"))?;
-    bench.expect_works(&off)?;
-    bench.misbehave(&off)?;
+    let off = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", "off"))?;
+    bench.expect_new_client_served(&off)?;
+    bench.send_protocol_error(&off)?;
     match whole_log(off)?.len() {
         0 => Ok(()),
         n => fail("ran with RUST_LOG=off", "an empty log", format!("{n} lines")),
@@ -290,7 +291,7 @@ pub(super) fn rust_log_invalid(bench: &Bench) -> Result<()> {
 }
 
 fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
-    let server = bench.run(bench.launch(&[]).env("RUST_LOG", text))?;
+    let server = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", text))?;
     let client = Client::connect(server.addr())?;
     events::wait_for(&server, &came(client.addr()))?;
     let is_it = |line: &str| {
@@ -307,14 +308,14 @@ fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
 
 /// Checks that the limit of lines for one reason does not hide a failure for another reason.
 pub(super) fn limit_for_each_reason(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     // More than the ten lines that each reason may have in a second.
     for _ in 0..30 {
         send_invalid(&server, b"\xff\0")?;
     }
     let addr = send_invalid(&server, &vec![b'a'; super::protocol_errors::MAX_MSG_LEN + 1])?;
     expect_warning(&server, addr, "a message that is too long, after many that are not UTF-8")?;
-    let client = bench.known_client(&server)?;
+    let client = bench.connect_accepted(&server)?;
     let addr = client.addr();
     client.reset()?;
     expect_warning(&server, addr, "a reset, after many protocol errors")
@@ -347,7 +348,7 @@ fn whole_log(mut server: Server) -> Result<Vec<String>> {
 }
 
 pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
-    let server = bench.run(bench.launch(&[]).env("RUST_LOG", "debug"))?;
+    let server = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", "debug"))?;
     let mut client = Client::connect(server.addr())?;
     client.send(b"unfinished")?;
     wait_until_read(&client)?;
@@ -358,9 +359,9 @@ pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn broken_connection_logged(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     for bytes in [&b"unfinished"[..], b""] {
-        let mut client = bench.known_client(&server)?;
+        let mut client = bench.connect_accepted(&server)?;
         client.send(bytes)?;
         wait_until_read(&client)?;
         let addr = client.addr();
@@ -386,15 +387,15 @@ pub(super) fn broken_connection_logged(bench: &Bench) -> Result<()> {
 
 /// Checks that a message is logged once, however many clients receive it.
 pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 5)?;
-    room.say(2, "to all five")?;
-    room.say(3, "after that")?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 5)?;
+    room.send_and_expect(2, "to all five")?;
+    room.send_and_expect(3, "after that")?;
     events::expect_once(room.server.log(), &said(room.members[2].addr(), "to all five"))
 }
 
 /// Checks only the first and the last line about a client: a server may log more in between.
 fn connects_and_leaves(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut client = Client::connect(server.addr())?;
     bench.exchange(&mut client, "one message")?;
     let addr = client.addr();
@@ -422,7 +423,7 @@ fn controls_without_newlines() -> String {
 }
 
 fn garbage_escaped(bench: &Bench) -> Result<()> {
-    let server = bench.run(bench.launch(&["-v"]))?;
+    let server = bench.start_launch(bench.launch_with_args(&["-v"]))?;
     for garbage in [controls().into_bytes(), [b"\x1b[2J\xff", controls().as_bytes()].concat()] {
         let mut client = Client::connect(server.addr())?;
         client.try_send(&garbage);
@@ -430,7 +431,7 @@ fn garbage_escaped(bench: &Bench) -> Result<()> {
         drop(client);
         events::wait_for(&server, &left(addr))?;
     }
-    if let Some(bytes) = bench.text_in_log() {
+    if let Some(bytes) = bench.bytes_for_log() {
         let text = format!("begin {} end", controls_without_newlines());
         let addr = send_and_leave(&server, &bytes(&text))?.to_string();
         let is_it = |line: &str| {
@@ -464,9 +465,9 @@ fn send_and_leave(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr>
 fn events_not_forged(bench: &Bench) -> Result<()> {
     // RFC 5737 keeps this address free of machines.
     const FORGED: &str = "Client 203.0.113.9:99 disconnected";
-    let server = bench.start(&["-v"])?;
+    let server = bench.start_with_args(&["-v"])?;
     let as_it_is: fn(&str) -> Vec<u8> = |text| text.as_bytes().to_vec();
-    let bytes = bench.text_in_log().unwrap_or(as_it_is);
+    let bytes = bench.bytes_for_log().unwrap_or(as_it_is);
     for end in ["\n", "\r\n", "\r", "\u{85}", "\u{2028}"] {
         send_and_leave(&server, &bytes(&format!("innocent{end}{FORGED}{end}")))?;
         if server.log().count(|line| line.trim() == FORGED) > 0 {
@@ -482,8 +483,11 @@ fn events_not_forged(bench: &Bench) -> Result<()> {
 
 fn only_refusal_logged(bench: &Bench) -> Result<()> {
     let limit = ["--max-clients", "1"];
-    no_events(&bench.run(bench.launch(&limit).args(&["-q"]))?, "-q")?;
-    no_events(&bench.run(bench.launch(&limit).env("RUST_LOG", "warn"))?, "RUST_LOG=warn")
+    no_events(&bench.start_launch(bench.launch_with_args(&limit).args(&["-q"]))?, "-q")?;
+    no_events(
+        &bench.start_launch(bench.launch_with_args(&limit).env("RUST_LOG", "warn"))?,
+        "RUST_LOG=warn",
+    )
 }
 
 /// Checks that the log has no line about a client that is served. The warning about a refused

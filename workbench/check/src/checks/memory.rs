@@ -41,32 +41,32 @@ const LONGEST: usize = 16 * 1024;
 /// The rule gives the server 5 s. A busy machine may need longer for the last clients, but a server
 /// that keeps the memory never gives it back, so this waits as long as for anything else.
 pub(super) fn memory_is_returned(bench: &Bench) -> Result<()> {
-    let unfinished = match bench.own() {
+    let unfinished = match bench.own_server() {
         None => vec![b'x'; LONGEST],
         Some(own) => own.unfinished.map(|bytes| bytes()).unwrap_or_default(),
     };
     let crowd = CLIENTS.max(SENT / unfinished.len().max(1));
     // The last clients of a wave may still be leaving when all clients of the next have connected.
     let room = (WAVES + 1) * crowd;
-    let server = bench.start(&["-q", "--max-clients", &room.to_string()])?;
-    bench.expect_works(&server)?;
+    let server = bench.start_with_args(&["-q", "--max-clients", &room.to_string()])?;
+    bench.expect_new_client_served(&server)?;
     let before = resident(&server)?;
     for wave in 1..=WAVES {
         let did = format!(
             "wave {wave} of {WAVES}: {crowd} clients sent {} bytes of a message each",
             unfinished.len()
         );
-        bench.did(did.clone());
+        bench.step(did.clone());
         let clients = connect_all(&server, &unfinished, crowd)?;
         // The only sign that the server has read the bytes is that its memory grows.
         let taken = format!("more than {} MiB more than before", mib(MAX_KEPT));
         wait_for_memory(bench, &server, |now| now > before + MAX_KEPT, &taken, before)?;
         drop(clients);
-        bench.did(format!("{did}, and left"));
+        bench.step(format!("{did}, and left"));
         let expected = format!("at most {} MiB more than before", mib(MAX_KEPT));
         wait_for_memory(bench, &server, |now| now <= before + MAX_KEPT, &expected, before)?;
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 fn connect_all(server: &Server, unfinished: &[u8], crowd: usize) -> Result<Vec<Client>> {
@@ -95,7 +95,7 @@ fn wait_for_memory(
         return Ok(());
     }
     let got = format!("{} MiB resident; {} MiB before the waves", mib(now), mib(before));
-    fail(bench.story().unwrap_or_default(), expected, got)
+    fail(bench.current_step().unwrap_or_default(), expected, got)
 }
 
 fn resident(server: &Server) -> Result<u64> {

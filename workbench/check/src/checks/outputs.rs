@@ -7,9 +7,9 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::Result;
 
-use crate::bench::Room;
 use crate::check::ours;
 use crate::profile::STAGES;
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Serves, Theme};
 #[cfg(target_os = "linux")]
 use probe::fail;
@@ -75,39 +75,56 @@ const MANY_MSGS: usize = 30_000;
 pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
     serve_and_stop(
         bench,
-        bench.run_unheard(bench.launch(&[]).stdout(OutputTo::Closed))?,
+        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(OutputTo::Closed))?,
         FEW_MSGS,
     )?;
     serve_and_stop(
         bench,
-        bench.run_unheard(bench.launch(&[]).stdout(OutputTo::ReaderClosed))?,
+        bench
+            .start_with_unread_stdout(bench.launch_with_args(&[]).stdout(OutputTo::ReaderClosed))?,
         FEW_MSGS,
     )
 }
 
 #[cfg(unix)]
 pub(super) fn stderr_closed(bench: &Bench) -> Result<()> {
-    serve_and_stop(bench, bench.run(bench.launch(&["-v"]).stderr(OutputTo::Closed))?, FEW_MSGS)?;
     serve_and_stop(
         bench,
-        bench.run(bench.launch(&["-v"]).stderr(OutputTo::ReaderClosed))?,
+        bench.start_launch(bench.launch_with_args(&["-v"]).stderr(OutputTo::Closed))?,
         FEW_MSGS,
     )?;
-    let both = bench.launch(&[]).stdout(OutputTo::Closed).stderr(OutputTo::Closed);
-    serve_and_stop(bench, bench.run_unheard(both)?, FEW_MSGS)
+    serve_and_stop(
+        bench,
+        bench.start_launch(bench.launch_with_args(&["-v"]).stderr(OutputTo::ReaderClosed))?,
+        FEW_MSGS,
+    )?;
+    let both = bench.launch_with_args(&[]).stdout(OutputTo::Closed).stderr(OutputTo::Closed);
+    serve_and_stop(bench, bench.start_with_unread_stdout(both)?, FEW_MSGS)
 }
 
 pub(super) fn stderr_unread(bench: &Bench) -> Result<()> {
-    serve_and_stop(bench, bench.run(bench.launch(&[]).stderr(OutputTo::Unread))?, MANY_MSGS)
+    serve_and_stop(
+        bench,
+        bench.start_launch(bench.launch_with_args(&[]).stderr(OutputTo::Unread))?,
+        MANY_MSGS,
+    )
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     let full = || OutputTo::File("/dev/full".into());
-    serve_and_stop(bench, bench.run(bench.launch(&["-v"]).stderr(full()))?, FEW_MSGS)?;
-    serve_and_stop(bench, bench.run_unheard(bench.launch(&[]).stdout(full()))?, FEW_MSGS)?;
-    let both = bench.launch(&[]).stdout(full()).stderr(full());
-    serve_and_stop(bench, bench.run_unheard(both)?, FEW_MSGS)
+    serve_and_stop(
+        bench,
+        bench.start_launch(bench.launch_with_args(&["-v"]).stderr(full()))?,
+        FEW_MSGS,
+    )?;
+    serve_and_stop(
+        bench,
+        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(full()))?,
+        FEW_MSGS,
+    )?;
+    let both = bench.launch_with_args(&[]).stdout(full()).stderr(full());
+    serve_and_stop(bench, bench.start_with_unread_stdout(both)?, FEW_MSGS)
 }
 
 /// Checks that a server continues if its standard output is full from the start, alone or with the
@@ -117,14 +134,15 @@ pub(super) fn stdout_full(bench: &Bench) -> Result<()> {
     let (_unread, full) = full_pipe()?;
     serve_and_stop(
         bench,
-        bench.run_unheard(bench.launch(&[]).stdout(pipe_as_file(&full)))?,
+        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?,
         FEW_MSGS,
     )?;
-    let both = bench.launch(&[]).stdout(pipe_as_file(&full)).stderr(pipe_as_file(&full));
-    serve_and_stop(bench, bench.run_unheard(both)?, FEW_MSGS)?;
+    let both = bench.launch_with_args(&[]).stdout(pipe_as_file(&full)).stderr(pipe_as_file(&full));
+    serve_and_stop(bench, bench.start_with_unread_stdout(both)?, FEW_MSGS)?;
     let (reader, full) = full_pipe()?;
-    let server = bench.run_unheard(bench.launch(&[]).stdout(pipe_as_file(&full)))?;
-    bench.expect_works(&server)?;
+    let server =
+        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?;
+    bench.expect_new_client_served(&server)?;
     let line = format!("Listening on {}\n", server.addr());
     let printed = read_available(reader, line.as_bytes())?;
     if printed.ends_with(line.as_bytes()) {
@@ -172,15 +190,15 @@ fn read_available(mut reader: PipeReader, end: &[u8]) -> Result<Vec<u8>> {
 /// and ends with exit code 0.
 pub(super) fn serve_and_stop(bench: &Bench, server: Server, messages: usize) -> Result<()> {
     let mut server = if bench.profile().is_chat() {
-        let mut room = Room::around(bench, server, 2)?;
-        room.pour(0, "filling the log", messages)?;
+        let mut room = ChatRoom::with_server(bench, server, 2)?;
+        room.send_and_expect_many(0, "filling the log", messages)?;
         room.server
     } else {
         fill_log(bench, &server, messages)?;
         server
     };
-    bench.misbehave(&server)?;
-    bench.expect_works(&server)?;
+    bench.send_protocol_error(&server)?;
+    bench.expect_new_client_served(&server)?;
     stop(&mut server)
 }
 
@@ -188,8 +206,8 @@ pub(super) fn serve_and_stop(bench: &Bench, server: Server, messages: usize) -> 
 ///
 /// In other protocols, only the lines for a client's connect and disconnect are known.
 fn fill_log(bench: &Bench, server: &Server, messages: usize) -> Result<()> {
-    if bench.own().is_some() {
-        return (0..messages / 30).try_for_each(|_| bench.expect_works(server));
+    if bench.own_server().is_some() {
+        return (0..messages / 30).try_for_each(|_| bench.expect_new_client_served(server));
     }
     let text = "filling the log ".repeat(1000);
     for _ in 0..(messages / 500).max(5) {

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use crate::bench::{Room, wait_until_read};
+use crate::bench::wait_until_read;
 use crate::check::ours;
 use crate::log_events::{self as events, said};
 use crate::profile::{CHAT_STAGES, STAGES};
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Theme};
 use probe::fail;
 use probe::server::Server;
@@ -92,7 +93,7 @@ pub(crate) const ROWS: &[Check] = &[
 pub(super) const MAX_MSG_LEN: usize = 16 * 1024;
 
 pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut client = Client::connect(server.addr())?;
     client.send(b"\0\0first\0\0second\0\0")?;
     if bench.profile().is_echo() {
@@ -115,38 +116,38 @@ pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn zero_bytes_only(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let mut client = Client::connect(server.addr())?;
     client.send(&vec![0; 300_000])?;
     bench.exchange(&mut client, "after 300,000 empty messages")
 }
 
 pub(super) fn too_long_refused(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     for text in
         ["x".repeat(MAX_MSG_LEN + 1), "é".repeat(MAX_MSG_LEN / 2) + "x", "x".repeat(1 << 20)]
     {
         refused(bench, &server, &prep_msg(&text), TOO_LONG)?;
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 pub(super) fn without_end_refused(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     for len in [MAX_MSG_LEN + 1, 1 << 20] {
         refused(bench, &server, &vec![b'x'; len], TOO_LONG)?;
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 pub(super) fn bad_utf8_refused(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let bad: [&[u8]; 6] =
         [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"ab\x80cd", b"cut \xe2\x82"];
     for text in bad {
         refused(bench, &server, &[text, &[0]].concat(), BAD_UTF8)?;
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 /// The log line about a message that is too long must contain one of these words.
@@ -198,7 +199,7 @@ pub(super) fn valid_before_invalid(bench: &Bench) -> Result<()> {
         if bench.profile().is_chat() {
             valid_before_invalid_in_chat(bench, &bytes)?;
         } else {
-            let server = bench.start(&[])?;
+            let server = bench.start_with_args(&[])?;
             let mut client = Client::connect(server.addr())?;
             client.send(&bytes)?;
             bench.expect_answer(&mut client, "one")?;
@@ -208,19 +209,19 @@ pub(super) fn valid_before_invalid(bench: &Bench) -> Result<()> {
 }
 
 fn valid_before_invalid_in_chat(bench: &Bench, bytes: &[u8]) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     let addr = room.members[0].addr();
     room.members[0].try_send(bytes);
-    room.hear(&said(addr, "one"))?;
-    room.hear(&said(addr, "two"))?;
+    room.expect_msg(&said(addr, "one"))?;
+    room.expect_msg(&said(addr, "two"))?;
     let mut bad = room.members.remove(0);
     expect_reason(&mut bad)?;
     bad.expect_eof()?;
-    room.say(0, "this is the next message that the others receive")
+    room.send_and_expect(0, "this is the next message that the others receive")
 }
 
 pub(super) fn same_however_cut(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let long = |len: usize| vec![b'x'; len];
     let streams = [
         b"good\0bad \xff here\0after\0".to_vec(),
@@ -294,7 +295,7 @@ fn answers_to(bench: &Bench, server: &Server, stream: &[u8], cut: &[usize]) -> R
 /// Checks that the reason reaches a client that goes on sending: a close with unread bytes would
 /// send a reset, which discards the reason.
 pub(super) fn reason_reaches_a_sender(bench: &Bench) -> Result<()> {
-    let server = bench.start(&[])?;
+    let server = bench.start_with_args(&[])?;
     let much = vec![b'y'; 8 << 20];
     for bad in [b"\xff\0".to_vec(), vec![b'x'; MAX_MSG_LEN + 1]] {
         let mut at_once = Client::connect(server.addr())?;
@@ -309,12 +310,12 @@ pub(super) fn reason_reaches_a_sender(bench: &Bench) -> Result<()> {
             client.expect_eof()?;
         }
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 pub(super) fn unfinished_dropped(bench: &Bench) -> Result<()> {
     for (level, logged) in [(None, false), (Some("-v"), true)] {
-        let server = bench.start(level.as_slice())?;
+        let server = bench.start_with_args(level.as_slice())?;
         let mut client = Client::connect(server.addr())?;
         client.send(b"unfinished")?;
         wait_until_read(&client)?;
@@ -338,13 +339,13 @@ pub(super) fn unfinished_dropped(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn unfinished_not_relayed(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     room.members[0].send(b"whole\0par")?;
     let mut leaver = room.members.remove(0);
-    room.hear(&said(leaver.addr(), "whole"))?;
+    room.expect_msg(&said(leaver.addr(), "whole"))?;
     leaver.expect_msg(&said(leaver.addr(), "whole"))?;
     let addr = leaver.addr();
     drop(leaver);
     events::wait_for(&room.server, &events::left(addr))?;
-    room.say(0, "this is the next message that the others receive")
+    room.send_and_expect(0, "this is the next message that the others receive")
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::bench::{Room, while_stopped};
+use crate::bench::while_stopped;
 use crate::check::ours;
 use crate::log_events::{self as events, said};
 use crate::profile::CHAT_STAGES;
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Theme};
 use probe::server::Server;
 use probe::wire::{Client, prep_msg, show};
@@ -87,16 +88,16 @@ pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
     /// How much memory may grow, in bytes: many times what may wait for one client, and far less
     /// than what is sent.
     const MAX_GROWTH: u64 = 64 << 20;
-    let mut room = Room::open(bench, &[], 3)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 3)?;
     let mut silent = Vec::new();
     for _ in 0..3 {
-        silent.push(room.join_narrow()?);
+        silent.push(room.connect_slow_reader()?);
     }
     let wide = Client::connect(room.server.addr())?;
-    room.join(wide)?;
+    room.add_member(wide)?;
     silent.extend(room.members.pop());
     let before = room.server.usage().map_or(0, |figures| figures.resident_bytes);
-    room.pour(0, &"x".repeat(4000), 5000)?;
+    room.send_and_expect_many(0, &"x".repeat(4000), 5000)?;
     let grown = room.server.usage().map_or(0, |it| it.resident_bytes.saturating_sub(before));
     if grown > MAX_GROWTH {
         let expected = format!("memory grows by at most {MAX_GROWTH} bytes");
@@ -110,7 +111,7 @@ pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
         expect_disconnected_as_slow(&room.server, client.addr())?;
         client.recv_msgs_to_end()?;
     }
-    room.say(1, "the others continue")
+    room.send_and_expect(1, "the others continue")
 }
 
 /// Expects one warning that the client was disconnected, with the number of bytes that waited for
@@ -137,8 +138,8 @@ fn expect_disconnected_as_slow(server: &Server, addr: SocketAddr) -> Result<()> 
 
 /// Checks that a client that sends and reads nothing, not even its own messages, is disconnected.
 pub(super) fn sender_that_never_reads(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let sender = room.join_narrow()?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
+    let sender = room.connect_slow_reader()?;
     let (addr, server) = (sender.addr(), &room.server);
     thread::scope(|scope| {
         let receive = |member: &mut Client| expect_numbers(member, addr);
@@ -189,10 +190,10 @@ fn expect_numbers(member: &mut Client, sender: SocketAddr) -> Result<()> {
 
 /// Checks that a client is disconnected after 10 s although its queue is not full.
 pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let slow = room.join_narrow()?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
+    let slow = room.connect_slow_reader()?;
     let begin = Instant::now();
-    room.pour(0, &"z".repeat(1000), 130)?;
+    room.send_and_expect_many(0, &"z".repeat(1000), 130)?;
     events::wait_for(&room.server, &events::left(slow.addr()))?;
     expect_disconnected_as_slow(&room.server, slow.addr())?;
     // The client may use the whole time of the rule.
@@ -204,28 +205,28 @@ pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
             got,
         );
     }
-    room.say(1, "the others stay")
+    room.send_and_expect(1, "the others stay")
 }
 
 /// Checks that a client that reads late, but within 10 s, receives every message.
 pub(super) fn late_reader_kept(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     let addr = room.members[0].addr();
-    let mut late = room.join_narrow()?;
+    let mut late = room.connect_slow_reader()?;
     for _ in 0..5 {
-        room.pour(0, &"z".repeat(1000), 130)?;
+        room.send_and_expect_many(0, &"z".repeat(1000), 130)?;
         let relay = said(addr, &"z".repeat(1000));
         (0..130).try_for_each(|_| late.expect_msg(&relay))?;
     }
-    room.join(late)?;
-    room.say(2, "still here")
+    room.add_member(late)?;
+    room.send_and_expect(2, "still here")
 }
 
 /// Checks that 64 KiB of one-letter messages, which become ten times as much with their prefixes,
 /// disconnect no client that reads.
 pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 32 * 1024;
-    let mut room = Room::open(bench, &[], 6)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 6)?;
     let addr = room.members[0].addr();
     room.members[0].send(&b"x\0".repeat(MESSAGES))?;
     let relay = said(addr, "x");
@@ -242,17 +243,17 @@ pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
             .into_iter()
             .try_for_each(|it| it.join().map_err(|_| anyhow!("a client's thread panicked"))?)
     })?;
-    room.say(3, "all still here")
+    room.send_and_expect(3, "all still here")
 }
 
 /// Checks that clients that have read everything can be sent a full queue at once, several times.
 pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 3)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 3)?;
     let text = "w".repeat(16_000);
     let addr = room.members[0].addr();
     for _ in 0..4 {
         room.members[0].send(&prep_msg(&text).repeat(60))?;
-        (0..60).try_for_each(|_| room.hear(&said(addr, &text)))?;
+        (0..60).try_for_each(|_| room.expect_msg(&said(addr, &text)))?;
     }
     Ok(())
 }
@@ -267,19 +268,19 @@ pub(super) fn short_pause_allowed(bench: &Bench) -> Result<()> {
     const SHORT: Duration = Duration::from_millis(900);
     const TRIES: usize = 10;
     let text = "p".repeat(1000);
-    let mut room = Room::open(bench, &[], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     for _ in 0..TRIES {
-        let mut reader = room.join_narrow()?;
+        let mut reader = room.connect_slow_reader()?;
         // The pause begins when the reader's window is full, which is soon after the first message.
         let begin = Instant::now();
         room.members[0].send(&prep_msg(&text).repeat(MESSAGES))?;
         let relay = said(room.members[0].addr(), &text);
         // The reader does not read until the others have all of it: the rest waits in the server.
-        (0..MESSAGES).try_for_each(|_| room.hear(&relay))?;
+        (0..MESSAGES).try_for_each(|_| room.expect_msg(&relay))?;
         thread::sleep(PAUSE);
         reader.enlarge_recv_buffer()?;
         match (0..MESSAGES).try_for_each(|_| reader.expect_msg(&relay)) {
-            Ok(()) => return room.say(1, "all still here"),
+            Ok(()) => return room.send_and_expect(1, "all still here"),
             Err(err) if begin.elapsed() <= SHORT || is_timeout(&err) => return Err(err),
             Err(_) => {} // the machine is busy, and the pause may have been too long
         }
@@ -301,16 +302,16 @@ fn is_timeout(err: &anyhow::Error) -> bool {
 pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
     /// Longer than any deadline of a server.
     const SUSPENDED: Duration = Duration::from_secs(11);
-    let mut room = Room::open(bench, &[], 2)?;
-    let mut reader = room.join_narrow()?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
+    let mut reader = room.connect_slow_reader()?;
     let text = "s".repeat(1000);
-    room.pour(0, &text, 130)?;
+    room.send_and_expect_many(0, &text, 130)?;
     while_stopped(&room.server, || {
         thread::sleep(SUSPENDED);
         Ok(())
     })?;
     let relay = said(room.members[0].addr(), &text);
     (0..130).try_for_each(|_| reader.expect_msg(&relay))?;
-    room.join(reader)?;
-    room.say(2, "still here")
+    room.add_member(reader)?;
+    room.send_and_expect(2, "still here")
 }

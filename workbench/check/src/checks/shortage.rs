@@ -79,13 +79,13 @@ fn most_threads() -> Result<u64> {
 /// connect.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
-        let launch = bench.launch(&["--port", "0"]).thread_limit(limit, new_user());
+        let launch = bench.launch_with_args(&["--port", "0"]).thread_limit(limit, new_user());
         let did = format!("started the server as a user that may have {limit} threads");
-        bench.did(did.clone());
+        bench.step(did.clone());
         match start(bench, launch)? {
             None => {}
             Some(mut server) => {
-                bench.did(format!("{did}; then 3 clients connected"));
+                bench.step(format!("{did}; then 3 clients connected"));
                 // A runtime may start a thread only for the first client, and the server may then crash.
                 for _ in 0..3 {
                     let mut client = Client::connect(server.addr())?;
@@ -101,7 +101,7 @@ pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
 
 /// Starts the server; returns `None` if it says why it cannot start.
 fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
-    let ended = match bench.run_or_end(launch)? {
+    let ended = match bench.start_or_exit(launch)? {
         Ok(server) => return Ok(Some(server)),
         Err(ended) => ended,
     };
@@ -110,7 +110,7 @@ fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
         return Ok(None);
     }
     let expected = "`Listening on ADDR`, or exit code 1 and one line `Error: ` with the reason";
-    fail(bench.story().unwrap_or_default(), expected, ended)
+    fail(bench.current_step().unwrap_or_default(), expected, ended)
 }
 
 /// Bytes that every protocol here answers, or ends a connection for.
@@ -130,7 +130,7 @@ fn close(client: &mut Client) -> Result<()> {
 pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
     let did = format!("{CROWD} clients connected when no thread could be started for them");
     let mut server = start_with_log(bench)?;
-    bench.did(did.clone());
+    bench.step(did.clone());
     let begin = Instant::now();
     let mut clients: Vec<_> =
         (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
@@ -160,7 +160,7 @@ pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
             usize::from(matches!(client.recv(Duration::ZERO)?, Received::Eof | Received::Reset));
     }
     let has_threads = matches!(bench.profile(), Profile::EchoMulti | Profile::ChatThreads)
-        || bench.own().is_some_and(|it| it.has_processes);
+        || bench.own_server().is_some_and(|it| it.has_processes);
     if (closed > 0 || has_threads) && !warnings.iter().any(|line| names_client(line)) {
         let got =
             format!("no such warning, and {closed} connections closed; the log:\n{}", server.log());
@@ -175,9 +175,10 @@ pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
 fn start_with_log(bench: &Bench) -> Result<Server> {
     let most = most_threads()?;
     for limit in 1..=most {
-        let launch = |limit| bench.launch(&["--port", "0"]).thread_limit(limit, new_user());
+        let launch =
+            |limit| bench.launch_with_args(&["--port", "0"]).thread_limit(limit, new_user());
         if start(bench, launch(limit))?.is_some() {
-            return bench.run_as_given(launch(limit + 1));
+            return bench.start_without_port(launch(limit + 1));
         }
     }
     fail(
@@ -193,8 +194,8 @@ pub(super) fn little_address_space(bench: &Bench) -> Result<()> {
     for mib in ADDRESS_SPACES {
         let did =
             format!("{CLIENTS} clients connected to a server with {mib} MiB of address space");
-        bench.did(did.clone());
-        let launch = bench.launch(&["--port", "0"]).address_space_limit(mib << 20);
+        bench.step(did.clone());
+        let launch = bench.launch_with_args(&["--port", "0"]).address_space_limit(mib << 20);
         let Some(mut server) = start(bench, launch)? else { continue };
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {

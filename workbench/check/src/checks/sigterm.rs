@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::{Room, wait_until_read};
+use crate::bench::wait_until_read;
 use crate::check::{CHAT_ROW, TIN_CAN_ROW};
 use crate::profile::ANY;
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Theme};
 use probe::server::{Server, Signal};
 use probe::wire::{Client, Received};
@@ -38,7 +39,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Leaving,
         title: "SIGTERM: the port closes",
         rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
-        who: ANY,
+        profiles: ANY,
         needs: Needs::Process,
         after: &[
             "frame-three",
@@ -69,13 +70,13 @@ fn at_most(bench: &Bench) -> Duration {
 const QUEUED_MSGS: usize = 120;
 
 pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
-    let mut room = Room::of(bench, 2)?;
-    let late = room.join_narrow()?;
+    let mut room = ChatRoom::start(bench, 2)?;
+    let late = room.connect_slow_reader()?;
     let text = "q".repeat(1000);
-    room.pour(0, &text, QUEUED_MSGS - 1)?;
+    room.send_and_expect_many(0, &text, QUEUED_MSGS - 1)?;
     // When the others have received this, every message before it is queued for all clients.
-    room.say(0, &text)?;
-    bench.did(format!(
+    room.send_and_expect(0, &text)?;
+    bench.step(format!(
         "{QUEUED_MSGS} KB were queued for C, which did not read yet; the server received SIGTERM; \
          then C read"
     ));
@@ -84,7 +85,7 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     // This is enough time for a server to end if it drops its queues, or to send them.
     room.server.wait(Duration::from_secs(1))?;
     late.enlarge_recv_buffer()?;
-    let relay = bench.said(room.members[0].addr(), &text).into_bytes();
+    let relay = bench.relay_of(room.members[0].addr(), &text).into_bytes();
     let late = late.with_timeout(at_most(bench));
     expect_all(late, &relay)
 }
@@ -110,15 +111,15 @@ fn expect_all(mut late: Client, relay: &[u8]) -> Result<()> {
 }
 
 pub(super) fn port_closes(bench: &Bench) -> Result<()> {
-    let mut server = bench.serve()?;
+    let mut server = bench.start_server()?;
     let mut silent = bench.connect(&server)?;
-    silent.send(&bench.unfinished())?;
+    silent.send(&bench.unfinished_message())?;
     wait_until_read(&silent)?;
-    bench.did("A was connected, in the middle of a message; the server received SIGTERM");
+    bench.step("A was connected, in the middle of a message; the server received SIGTERM");
     silent.note("(SIGTERM to the server)");
     server.signal(Signal::TERM)?;
     let ended = server.wait(at_most(bench))?.is_some();
-    bench.note_survivors(&server);
+    bench.add_leftover_processes(&server);
     if !is_open(&server) && ended {
         return expect_end(bench, silent);
     }

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 
-use crate::bench::{Room, wait_until_read};
+use crate::bench::wait_until_read;
 use crate::check::CHAT_ROW;
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Theme};
 use probe::fail;
 use probe::server::Server;
@@ -75,20 +76,20 @@ fn text() -> String {
 }
 
 /// Starts a chat with two clients that read, and two that never do.
-fn room_with_silent(bench: &Bench) -> Result<(Room<'_>, Vec<Client>)> {
-    let mut room = Room::of(bench, 2)?;
-    let silent = vec![room.join_narrow()?, room.join_narrow()?];
+fn room_with_silent(bench: &Bench) -> Result<(ChatRoom<'_>, Vec<Client>)> {
+    let mut room = ChatRoom::start(bench, 2)?;
+    let silent = vec![room.connect_slow_reader()?, room.connect_slow_reader()?];
     Ok((room, silent))
 }
 
 /// Checks that a client receives messages that it has not read at once. It is alone in the chat, so
 /// that a server that waits for it delays no other client.
 pub(super) fn pause(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = client_with_unread(bench, &server)?;
-    bench.did("A sent 120 messages of 1 KB, and only then read the answers");
+    bench.step("A sent 120 messages of 1 KB, and only then read the answers");
     client.enlarge_recv_buffer()?;
-    (0..UNREAD_MSGS).try_for_each(|i| bench.expect_own(&mut client, &numbered(i)))
+    (0..UNREAD_MSGS).try_for_each(|i| bench.expect_own_answer(&mut client, &numbered(i)))
 }
 
 /// How many messages of 1 KB a client leaves unread: more than the kernel holds.
@@ -96,8 +97,8 @@ pub(super) const UNREAD_MSGS: usize = 120;
 
 /// Connects a client that sends this many messages and has not read the answers yet.
 pub(super) fn client_with_unread(bench: &Bench, server: &Server) -> Result<Client> {
-    let mut client = bench.connect_narrow(server)?;
-    bench.did("A sent 120 messages of 1 KB, and did not read the answers yet");
+    let mut client = bench.connect_with_small_buffers(server)?;
+    bench.step("A sent 120 messages of 1 KB, and did not read the answers yet");
     for i in 0..UNREAD_MSGS {
         client.send_msg(&numbered(i))?;
     }
@@ -114,29 +115,29 @@ pub(super) fn numbered(i: usize) -> String {
 
 pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
     let (mut room, silent) = room_with_silent(bench)?;
-    bench.did("C and D were connected and never read; A sent 8 MB, which A and B must receive");
-    room.pour(0, &text(), 8 * MIB / TEXT_BYTES)?;
-    bench.did("C and D were connected and never read; after A's 8 MB, B sent a message");
-    room.say(1, "not frozen")?;
+    bench.step("C and D were connected and never read; A sent 8 MB, which A and B must receive");
+    room.send_and_expect_many(0, &text(), 8 * MIB / TEXT_BYTES)?;
+    bench.step("C and D were connected and never read; after A's 8 MB, B sent a message");
+    room.send_and_expect(1, "not frozen")?;
     drop(silent);
-    room.say(0, "and not when they leave")
+    room.send_and_expect(0, "and not when they leave")
 }
 
 pub(super) fn memory_bounded(bench: &Bench) -> Result<()> {
     /// How many bytes are sent at first, until the queues are full, and then each time.
     const BYTES_SENT: usize = 16 * MIB;
     let (mut room, _silent) = room_with_silent(bench)?;
-    bench.did("C and D were connected and never read; A sent 16 MB up to 7 times");
-    let resident = |room: &Room<'_>| {
+    bench.step("C and D were connected and never read; A sent 16 MB up to 7 times");
+    let resident = |room: &ChatRoom<'_>| {
         let figures =
             room.server.usage().context("the system does not report what the server uses")?;
         anyhow::Ok(usize::try_from(figures.resident_bytes)?)
     };
-    room.pour(0, &text(), BYTES_SENT / TEXT_BYTES)?;
+    room.send_and_expect_many(0, &text(), BYTES_SENT / TEXT_BYTES)?;
     let first = resident(&room)?;
     let mut before = first;
     for _ in 0..6 {
-        room.pour(0, &text(), BYTES_SENT / TEXT_BYTES)?;
+        room.send_and_expect_many(0, &text(), BYTES_SENT / TEXT_BYTES)?;
         let now = resident(&room)?;
         // A garbage-collected heap grows for a while; a queue without a limit grows every time.
         if now.saturating_sub(before) < BYTES_SENT / 2 {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::half_close::expect_delivered;
-use crate::bench::Room;
 use crate::check::ours;
 use crate::log_events::said;
 use crate::profile::{CHAT_STAGES, STAGES};
+use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Serves, Theme};
 use probe::port::Port;
 use probe::server::{Server, Signal};
@@ -149,7 +149,7 @@ fn promptly(mut try_once: impl FnMut() -> Result<Duration>) -> Result<()> {
 pub(super) fn idle(bench: &Bench) -> Result<()> {
     for signal in [Signal::TERM, Signal::INT] {
         promptly(|| {
-            let mut server = bench.start(&[])?;
+            let mut server = bench.start_with_args(&[])?;
             server.signal(signal)?;
             server.expect_exit(&format!("sent {signal:?} to an idle server"))
         })?;
@@ -160,8 +160,8 @@ pub(super) fn idle(bench: &Bench) -> Result<()> {
 pub(super) fn with_silent_clients(bench: &Bench) -> Result<()> {
     for signal in [Signal::TERM, Signal::INT] {
         promptly(|| {
-            let mut server = bench.start(&[])?;
-            let mut clients = vec![bench.known_client(&server)?];
+            let mut server = bench.start_with_args(&[])?;
+            let mut clients = vec![bench.connect_accepted(&server)?];
             for _ in 0..3 {
                 clients.push(Client::connect(server.addr())?);
             }
@@ -180,7 +180,7 @@ fn expect_ended(client: &mut Client) -> Result<()> {
 }
 
 pub(super) fn clients_get_the_end(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 3)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 3)?;
     room.server.signal(Signal::TERM)?;
     room.members.iter_mut().try_for_each(Client::expect_eof)?;
     room.server.expect_exit("sent SIGTERM").map(drop)
@@ -188,9 +188,9 @@ pub(super) fn clients_get_the_end(bench: &Bench) -> Result<()> {
 
 pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
-    let launch = || bench.launch(&["--port", &port.to_string()]);
-    let mut server = bench.run_as_given(launch())?;
-    let _client = bench.known_client(&server)?;
+    let launch = || bench.launch_with_args(&["--port", &port.to_string()]);
+    let mut server = bench.start_without_port(launch())?;
+    let _client = bench.connect_accepted(&server)?;
     server.signal(Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
     if TcpStream::connect(server.addr()).is_ok() {
@@ -201,13 +201,13 @@ pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
         );
     }
     // A server is started on the port again at once, although connections of the first one linger.
-    bench.expect_works(&bench.run_as_given(launch())?)
+    bench.expect_new_client_served(&bench.start_without_port(launch())?)
 }
 
 pub(super) fn unfinished_msg_delays_nothing(bench: &Bench) -> Result<()> {
     promptly(|| {
-        let mut server = bench.start(&[])?;
-        let mut client = bench.known_client(&server)?;
+        let mut server = bench.start_with_args(&[])?;
+        let mut client = bench.connect_accepted(&server)?;
         client.send(b"unfinished")?;
         crate::bench::wait_until_read(&client)?;
         server.signal(Signal::TERM)?;
@@ -218,28 +218,28 @@ pub(super) fn unfinished_msg_delays_nothing(bench: &Bench) -> Result<()> {
 /// How many messages of 1 KB wait in the server's queue for a client that does not read yet.
 const QUEUED_MSGS: usize = 180;
 
-fn with_much_queued(bench: &Bench) -> Result<(Room<'_>, Client, String)> {
-    let mut room = Room::open(bench, &[], 2)?;
-    let late = room.join_narrow()?;
+fn with_much_queued(bench: &Bench) -> Result<(ChatRoom<'_>, Client, String)> {
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
+    let late = room.connect_slow_reader()?;
     let text = "q".repeat(1000);
-    room.pour(0, &text, QUEUED_MSGS - 1)?;
+    room.send_and_expect_many(0, &text, QUEUED_MSGS - 1)?;
     // When the others have received this, every message before it is queued for all clients.
-    room.say(0, &text)?;
+    room.send_and_expect(0, &text)?;
     let relay = said(room.members[0].addr(), &text);
     Ok((room, late, relay))
 }
 
 /// Checks that even megabytes, if the kernel has room for them, arrive after the server's end.
 pub(super) fn megabytes_are_delivered(bench: &Bench) -> Result<()> {
-    let mut room = Room::open(bench, &[], 2)?;
+    let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     let late = Client::connect(room.server.addr())?;
-    room.join(late)?;
+    room.add_member(late)?;
     let Some(mut late) = room.members.pop() else {
         return Ok(());
     };
     let text = "m".repeat(8000);
-    room.pour(0, &text, 149)?;
-    room.say(0, &text)?;
+    room.send_and_expect_many(0, &text, 149)?;
+    room.send_and_expect(0, &text)?;
     room.server.signal(Signal::TERM)?;
     expect_delivered(&mut late, &said(room.members[0].addr(), &text), 150)?;
     room.server.expect_exit("sent SIGTERM while megabytes were on the way").map(drop)
@@ -308,11 +308,11 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
 /// are any.
 pub(super) fn two_signals(bench: &Bench) -> Result<()> {
     promptly(|| {
-        let mut server = bench.start(&[])?;
-        let held_by = bench.own().and_then(|it| it.held_by);
+        let mut server = bench.start_with_args(&[])?;
+        let held_by = bench.own_server().and_then(|it| it.held_by);
         let _clients = match held_by {
             Some(clients) => clients(&server)?,
-            None => vec![bench.known_client(&server)?],
+            None => vec![bench.connect_accepted(&server)?],
         };
         let begin = Instant::now();
         server.signal(Signal::TERM)?;
@@ -331,10 +331,10 @@ pub(super) fn two_signals(bench: &Bench) -> Result<()> {
 pub(super) fn idle_while_clients_stay(bench: &Bench) -> Result<()> {
     /// The processor time that ending may cost; a loop that spins takes several times that.
     const MAX_CPU: Duration = Duration::from_millis(150);
-    let mut server = bench.start(&[])?;
+    let mut server = bench.start_with_args(&[])?;
     let mut clients = Vec::new();
     for _ in 0..4 {
-        clients.push(bench.known_client(&server)?);
+        clients.push(bench.connect_accepted(&server)?);
     }
     let cpu = |server: &Server| server.usage().map_or(Duration::ZERO, |figures| figures.cpu);
     let before = cpu(&server);
@@ -357,7 +357,7 @@ pub(super) fn idle_while_clients_stay(bench: &Bench) -> Result<()> {
 
 /// Checks that clients that continue to send do not delay the server's end.
 pub(super) fn clients_that_keep_sending(bench: &Bench) -> Result<()> {
-    let mut server = bench.start(&[])?;
+    let mut server = bench.start_with_args(&[])?;
     let mut clients = Vec::new();
     for _ in 0..5 {
         clients.push(Client::connect(server.addr())?);

@@ -20,7 +20,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a client leaves in the middle of a message",
         rule: "When a client leaves in the middle of a message, the server drops the unfinished \
                bytes and keeps nothing of that client.",
-        who: ANY,
+        profiles: ANY,
         needs: Needs::Figures,
         after: &[
             "frame-bytewise",
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Survival,
         title: "a client resets its connection at any moment",
         rule: "However a client leaves, the server and every other client continue.",
-        who: ANY,
+        profiles: ANY,
         after: &[
             "frame-three",
             "select-echo",
@@ -71,7 +71,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Survival,
         title: "100 resets in a row",
         rule: "However clients leave, the server and every other client continue.",
-        who: ANY,
+        profiles: ANY,
         after: &["reset-any-moment"],
         hints: [
             "The server survives one reset but not 100: each takes a resource that the server \
@@ -90,7 +90,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Survival,
         title: "1,000 clients connect and leave",
         rule: "Clients that have left occupy no descriptor, no thread and no memory.",
-        who: ANY,
+        profiles: ANY,
         needs: Needs::Figures,
         after: &["frame-long", "reset-hundred", "leave-amid"],
         hints: [
@@ -129,21 +129,21 @@ fn expect_survives(
     let stays = bench.stays_after_exchange();
     if stays {
         let mut client = bench.connect(server)?;
-        bench.exchange_amid_others(&mut client, "hello")?;
+        bench.exchange_skipping_others(&mut client, "hello")?;
         earlier = Some(client);
     }
-    bench.did(did);
+    bench.step(did);
     break_connections(server)?;
     server.expect_running(did)?;
-    bench.did(format!("{did}; then another client connected and sent a message"));
-    bench.expect_works(server)?;
+    bench.step(format!("{did}; then another client connected and sent a message"));
+    bench.expect_new_client_served(server)?;
     let Some(mut earlier) = earlier else { return Ok(()) };
-    bench.did(format!("{did}; then a client that was connected before sent a message"));
-    bench.exchange_amid_others(&mut earlier, "I was here before")
+    bench.step(format!("{did}; then a client that was connected before sent a message"));
+    bench.exchange_skipping_others(&mut earlier, "I was here before")
 }
 
 pub(super) fn reset_at_every_moment(bench: &Bench) -> Result<()> {
-    let mut server = bench.serve()?;
+    let mut server = bench.start_server()?;
     let client = |server: &Server| bench.connect(server);
     expect_survives(
         bench,
@@ -157,7 +157,7 @@ pub(super) fn reset_at_every_moment(bench: &Bench) -> Result<()> {
         "a client reset its connection in the middle of a message",
         |it| {
             let mut client = client(it)?;
-            client.send(&bench.unfinished())?;
+            client.send(&bench.unfinished_message())?;
             wait_until_read(&client)?;
             client.reset()
         },
@@ -203,7 +203,7 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     if server.pid().is_none() {
         return Ok(());
     }
-    let begun = bench.beginning()?;
+    let begun = bench.first_bytes()?;
     expect_survives(
         bench,
         server,
@@ -211,7 +211,7 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
         |server| {
             while_stopped(server, || {
                 for i in 0..5 {
-                    let mut client = bench.connect_bare(server)?;
+                    let mut client = bench.connect_without_tls(server)?;
                     client.send(&begun[..begun.len() * i / 5])?;
                     client.reset()?;
                 }
@@ -227,9 +227,9 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 8;
     /// How often in a row the server must be found idle: about a tenth of a second.
     const LOOKS: usize = 20;
-    let server = bench.serve()?;
-    bench.expect_works(&server)?;
-    bench.did(format!("{CLIENTS} clients sent half a message each and closed their connections"));
+    let server = bench.start_server()?;
+    bench.expect_new_client_served(&server)?;
+    bench.step(format!("{CLIENTS} clients sent half a message each and closed their connections"));
     let mut clients = Vec::new();
     for i in 0..CLIENTS {
         let mut client = bench.connect(&server)?;
@@ -237,9 +237,9 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
         client.send(&first.map_or_else(|| b"half a mess".to_vec(), |it| it.halves().0))?;
         wait_until_read(&client)?;
         // If a client closes with unread bytes, the kernel sends a reset instead of the end.
-        if first.is_some() || bench.is_inside_tls() {
+        if first.is_some() || bench.uses_tls() {
             // If the server has closed already, another check reports that.
-            _ = if bench.is_inside_tls() && i % 2 == 0 {
+            _ = if bench.uses_tls() && i % 2 == 0 {
                 client.close_without_notify()
             } else {
                 client.half_close()
@@ -259,7 +259,7 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
         Ok(idle_looks == LOOKS)
     })?;
     if is_idle {
-        return bench.expect_works(&server);
+        return bench.expect_new_client_served(&server);
     }
     let got = format!(
         "it has used the processor without a pause for {:.1} s",
@@ -269,8 +269,8 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
-    let mut server = bench.serve()?;
-    let bytes = bench.one_and_a_half();
+    let mut server = bench.start_server()?;
+    let bytes = bench.one_and_a_half_messages();
     expect_survives(
         bench,
         &mut server,
@@ -278,7 +278,7 @@ pub(super) fn hundred_resets(bench: &Bench) -> Result<()> {
         |server| {
             for _ in 0..100 {
                 let mut client = bench.connect(server)?;
-                client.try_send(&bytes[..bench.chance(bytes.len() + 1)]);
+                client.try_send(&bytes[..bench.random_below(bytes.len() + 1)]);
                 client.reset()?;
             }
             Ok(())
@@ -290,8 +290,8 @@ pub(crate) fn thousand_clients(bench: &Bench) -> Result<()> {
     /// The threads and descriptors that a runtime may create once and keep.
     const SLACK: u64 = 8;
     const WARM_UP: usize = 200;
-    let server = bench.serve()?;
-    bench.did(
+    let server = bench.start_server()?;
+    bench.step(
         "1,000 clients, one after the other, connected, sent 8 KB, received the answer and left",
     );
     run_clients(bench, &server, WARM_UP)?;
@@ -318,8 +318,8 @@ pub(crate) fn thousand_clients(bench: &Bench) -> Result<()> {
         now = wait_for_usage(bench, &server, |_| true)?;
     }
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-    let did = bench.story().unwrap_or_default();
-    bench.did(format!("{did}; then 1,000 more, up to 8 times"));
+    let did = bench.current_step().unwrap_or_default();
+    bench.step(format!("{did}; then 1,000 more, up to 8 times"));
     let expected = format!("the memory returns to {}, or stops growing", mib(first.resident_bytes));
     fail("", expected, format!("{}, and it grew with every 1,000 clients", mib(now.resident_bytes)))
 }
@@ -334,19 +334,19 @@ const SPORADIC_FAILURE: &str = "After many clients, one received the end of the 
 
 fn run_clients(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     for i in 0..times {
-        let mut client = bench.connect_untold(server)?;
+        let mut client = bench.connect_unrecorded(server)?;
         if i % 5 == 4 {
             // This client leaves in the middle of its message.
-            client.try_send(&bench.unfinished());
+            client.try_send(&bench.unfinished_message());
             continue;
         }
         let text = format!("{i:5}{}", "c".repeat(usize::try_from(CLIENT_BYTES)? - 5));
-        with_likely_cause(bench.exchange_amid_others(&mut client, &text), |failure| {
+        with_likely_cause(bench.exchange_skipping_others(&mut client, &text), |failure| {
             (!failure.is_timeout && failure.got.bytes.is_none()).then_some(SPORADIC_FAILURE)
         })?;
-        match bench.chance(4) {
+        match bench.random_below(4) {
             0 => client.reset()?,
-            1 => _ = client.try_send(&bench.unfinished()),
+            1 => _ = client.try_send(&bench.unfinished_message()),
             2 => _ = client.half_close(),
             _ => {}
         }
@@ -375,7 +375,7 @@ fn fail_not_released(what: &str, before: u64, after: u64) -> Result<()> {
 
 /// Reports whether a client is served: the server answers its message, or ends the connection.
 pub(super) fn served_or_refused(bench: &Bench, client: &mut Client, text: &str) -> Result<bool> {
-    let answer = bench.answer(client.addr(), text).into_bytes();
+    let answer = bench.expected_answer(client.addr(), text).into_bytes();
     loop {
         match client.recv(client.timeout())? {
             Received::Msg(frame) if frame == answer => return Ok(true),
@@ -402,10 +402,10 @@ const GARBAGE: [&[u8]; 8] = [
 ];
 
 fn garbage(bench: &Bench) -> Result<()> {
-    let mut server = bench.start(&[])?;
+    let mut server = bench.start_with_args(&[])?;
     let mut earlier = None;
-    if !bench.one_at_a_time() {
-        earlier = Some(bench.known_client(&server)?);
+    if !bench.serves_one_at_a_time() {
+        earlier = Some(bench.connect_accepted(&server)?);
     }
     for garbage in GARBAGE {
         for leaves in [Leaves::Closing, Leaves::HalfClosing, Leaves::Resetting] {
@@ -420,12 +420,12 @@ fn garbage(bench: &Bench) -> Result<()> {
                 }
             }
         }
-        bench.expect_works(&server)?;
+        bench.expect_new_client_served(&server)?;
     }
     server.expect_running("sent garbage")?;
     events::expect_all_left_but(&server, earlier.iter().len())?;
     match earlier {
-        Some(mut earlier) => bench.exchange_amid_others(&mut earlier, "I was here before"),
+        Some(mut earlier) => bench.exchange_skipping_others(&mut earlier, "I was here before"),
         None => Ok(()),
     }
 }

@@ -112,7 +112,7 @@ struct Traced {
 impl Traced {
     fn start(bench: &Bench) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let server = bench.start(&["--trace", &path_in(&folder)])?;
+        let server = bench.start_with_args(&["--trace", &path_in(&folder)])?;
         Ok(Traced { server, folder })
     }
 
@@ -310,10 +310,10 @@ pub(super) fn all_spans(bench: &Bench) -> Result<()> {
         let mut addrs = Vec::new();
         for text in ["one", "two", "three"] {
             let mut client = Client::connect(traced.server.addr())?;
-            bench.exchange_amid_others(&mut client, text)?;
+            bench.exchange_skipping_others(&mut client, text)?;
             addrs.push(client.addr());
         }
-        let stays = bench.known_client(&traced.server)?;
+        let stays = bench.connect_accepted(&traced.server)?;
         let trace = traced.end(signal)?;
         drop(stays);
         trace.spans("main", "", "accept")?;
@@ -329,10 +329,10 @@ pub(super) fn all_spans(bench: &Bench) -> Result<()> {
 /// Checks that a read of a silent client's thread or task lasts while another client is served.
 pub(super) fn waiting_is_shown(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
-    let mut silent = bench.known_client(&traced.server)?;
+    let mut silent = bench.connect_accepted(&traced.server)?;
     let mut other = Client::connect(traced.server.addr())?;
-    bench.exchange_amid_others(&mut other, "meanwhile")?;
-    bench.exchange_amid_others(&mut silent, "at last")?;
+    bench.exchange_skipping_others(&mut other, "meanwhile")?;
+    bench.exchange_skipping_others(&mut silent, "at last")?;
     let (silent, other) = (recv_lane(silent.addr()), recv_lane(other.addr()));
     let trace = traced.end(Signal::TERM)?;
     let (within, answer) = match bench.profile() {
@@ -355,7 +355,7 @@ pub(super) fn waiting_is_shown(bench: &Bench) -> Result<()> {
 /// Checks that echo-uni accepts the next client only after it has read from the silent one.
 pub(super) fn one_after_the_other(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
-    let mut first = bench.known_client(&traced.server)?;
+    let mut first = bench.connect_accepted(&traced.server)?;
     let mut second = Client::connect(traced.server.addr())?;
     second.send_msg("I was waiting")?;
     bench.exchange(&mut first, "at last")?;
@@ -384,7 +384,7 @@ pub(super) fn killed(bench: &Bench) -> Result<()> {
             for _ in 0..3 {
                 scope.spawn(move || while exchange_messages(addr).is_ok() {});
             }
-            let enough = 300 * round + bench.chance(1000);
+            let enough = 300 * round + bench.random_below(1000);
             let has_enough = || Ok(fs::read_to_string(&path)?.matches("\"ph\"").count() > enough);
             let has_grown = wait_until(TIMEOUT, has_enough);
             server.signal(Signal::KILL)?;
@@ -429,7 +429,7 @@ pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let missing = folder.path().join("no-such-folder").join("trace.json").display().to_string();
     for path in [missing, folder.path().display().to_string()] {
-        refuses_to_start(&bench.launch(&["--port", "0", "--trace", &path]), &path)?;
+        refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path]), &path)?;
     }
     Ok(())
 }
@@ -440,17 +440,17 @@ pub(super) fn two_servers(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let path = path_in(&traced.folder);
     let reason = format!("cannot write the trace {path}: another server is writing it");
-    let second = bench.launch(&["--port", "0", "--trace", &path]);
+    let second = bench.launch_with_args(&["--port", "0", "--trace", &path]);
     refuses_to_start(&second, &reason)?;
     let size = || fs::metadata(&path).map(|about| about.len());
     let small = size()?;
     let has_grown = wait_until(TIMEOUT, || {
-        bench.expect_works(&traced.server)?;
+        bench.expect_new_client_served(&traced.server)?;
         Ok(size()? > small)
     })?;
     anyhow::ensure!(has_grown, "the trace does not grow");
     refuses_to_start(&second, &reason)?;
-    bench.expect_works(&traced.server)?;
+    bench.expect_new_client_served(&traced.server)?;
     traced.end(Signal::TERM)?.spans("main", "", "accept").map(drop)
 }
 
@@ -459,7 +459,7 @@ pub(super) fn other_file_kept(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_in(&folder);
     let reason = format!("cannot write the trace {path}: there is something else in it");
-    let launch = bench.launch(&["--port", "0", "--trace", &path]);
+    let launch = bench.launch_with_args(&["--port", "0", "--trace", &path]);
     for text in ["import socket\n", "[\n{\"name\": \"somebody\"}\n]\n"] {
         fs::write(&path, text)?;
         refuses_to_start(&launch, &reason)?;
@@ -474,8 +474,8 @@ pub(super) fn other_file_kept(bench: &Bench) -> Result<()> {
     }
     fs::write(&path, "")?;
     for signal in [Signal::TERM, Signal::KILL, Signal::TERM] {
-        let mut server = bench.start(&["--trace", &path])?;
-        bench.expect_works(&server)?;
+        let mut server = bench.start_with_args(&["--trace", &path])?;
+        bench.expect_new_client_served(&server)?;
         server.signal(signal)?;
         server.wait(TIMEOUT)?;
         let text = fs::read_to_string(&path)?;
@@ -497,7 +497,7 @@ const MANY_MSGS: usize = 10_000;
 
 #[cfg(target_os = "linux")]
 pub(super) fn disk_full(bench: &Bench) -> Result<()> {
-    let server = bench.start(&["--trace", "/dev/full"])?;
+    let server = bench.start_with_args(&["--trace", "/dev/full"])?;
     server.wait_for_log("a warning that the trace cannot be written", |line| {
         line.contains("/dev/full") && line.contains("WARN")
     })?;
@@ -511,7 +511,7 @@ pub(super) fn fifo(bench: &Bench) -> Result<()> {
     let made = std::process::Command::new("mkfifo").arg(Path::new(&path)).status()?;
     anyhow::ensure!(made.success(), "mkfifo {path}: {made}");
     let reason = format!("cannot write the trace {path}: it is a FIFO");
-    refuses_to_start(&bench.launch(&["--port", "0", "--trace", &path]), &reason)
+    refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path]), &reason)
 }
 
 /// Checks that the loop is idle while it waits until a client that broke the protocol closes its

@@ -1,4 +1,4 @@
-//! `app-protocol`: a length, a JSON header, content; one request a connection.
+//! `app-protocol`: a length, a JSON header, and content; one request for each connection.
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -29,7 +29,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     answer(client)
 }
 
-/// The bytes of a message with this header, whatever it says.
+/// Returns the bytes of a message with this header, even if the header is invalid.
 fn message(header: &[u8], content: &[u8]) -> Vec<u8> {
     let len = u16::try_from(header.len()).unwrap_or(u16::MAX);
     [&len.to_be_bytes(), header, content].concat()
@@ -53,7 +53,7 @@ fn search(value: &str) -> Vec<u8> {
     in_json(&json!({ "action": "search", "value": value }).to_string())
 }
 
-/// Takes a whole message, and then the end: its header, and its content.
+/// Receives one whole message and the end of the stream; returns the fields of its header, and its content.
 fn take_message(client: &mut Client) -> Result<(Map<String, Value>, Vec<u8>)> {
     let len = client.recv_bytes(2)?;
     let header = client.recv_bytes(usize::from(len[0]) << 8 | usize::from(len[1]))?;
@@ -62,7 +62,11 @@ fn take_message(client: &mut Client) -> Result<(Map<String, Value>, Vec<u8>)> {
     };
     let len = fields.get("content-length").and_then(Value::as_u64);
     let Some(len) = len.and_then(|it| usize::try_from(it).ok()) else {
-        return fail(client.transcript(), "a header with `content-length`", show(&header));
+        return fail(
+            client.transcript(),
+            "a header with the field `content-length`",
+            show(&header),
+        );
     };
     let content = client.recv_bytes(len)?;
     client.expect_eof()?;
@@ -90,35 +94,39 @@ fn expect_field(
     if got == expected {
         return Ok(());
     }
-    let expected = format!("`{name}` in the header of the answer is \"{expected}\"");
+    let expected =
+        format!("the field `{name}` with the value \"{expected}\" in the header of the answer");
     fail(client.transcript(), expected, got)
 }
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "app-search",
-        title: "a search",
+        title: "one search request",
         rule: "A request `{\"action\":\"search\",\"value\":V}` in text/json is answered by \
-               `{\"result\":R}` in text/json; then the server closes.",
+               `{\"result\":R}` in text/json; then the server closes the connection.",
         after: &[],
         hints: [
-            "The answer has not the form that the protocol asks for, or the connection stays open.",
-            "The two bytes of the length, the four fields of the header, and who closes.",
-            "Make the content first and count its bytes, then the header, then the two bytes that \
-             say how long that is, the high one first.",
+            "The answer does not have the form that the protocol asks for, or the connection stays \
+             open.",
+            "Look at the two length bytes, at the four fields of the header, and at the place that \
+             closes the connection.",
+            "Make the content first and count its bytes; then make the header; then put the \
+             header's length in front, in two bytes, the high byte first.",
         ],
         run: one_search,
         ..ROW
     },
     Check {
         id: "app-answers",
-        title: "what is known, what is not, and another action",
-        rule: "`morpheus`, `ring` and 🐶 are known; of any other value V the result is `No match for \
-               'V'.`, and of another action A, `Error: invalid action 'A'.`",
+        title: "known and unknown values, and another action",
+        rule: "The known values are `morpheus`, `ring` and 🐶. For any other value V the result is \
+               `No match for 'V'.`; for another action A it is `Error: invalid action 'A'.`",
         hints: [
-            "A request that is right in its form gets a wrong answer, or none.",
-            "What is done with a value that is not known, and with an action other than search.",
-            "Answer both as results: an action that is not known is no error of the protocol.",
+            "A valid request gets a wrong answer, or no answer.",
+            "Look at what the server does with an unknown value, and with an action other than \
+             search.",
+            "Send both as results: an unknown action is not a protocol error.",
         ],
         run: answers,
         ..ROW
@@ -126,71 +134,81 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "app-any-split",
         title: "a request in pieces",
-        rule: "A read may bring any part of a request, of its length or its header, too.",
+        rule: "One read may return any part of a request, even a part of its length or of its \
+               header.",
         hints: [
-            "A read is taken for a whole part: the two bytes of the length, the header, or the \
-             content.",
-            "The reads: what happens when one brings less than is asked for?",
-            "Collect what comes in a buffer of the client's; go on to the next part only when all \
-             bytes of this one are there.",
+            "The server expects one read to return a whole part: the two length bytes, the header, \
+             or the content.",
+            "Look at each read: what happens if it returns fewer bytes than were asked for?",
+            "Append the bytes of each read to the client's buffer. Go on to the next part only \
+             when the buffer contains all bytes of this part.",
         ],
         run: any_split,
         ..ROW
     },
     Check {
         id: "app-binary",
-        title: "bytes of another type",
-        rule: "Content of another type than text/json is any bytes; the answer is of the type \
-               binary/custom-server-binary-type: `First 10 bytes of request: ` and these.",
+        title: "content of another type",
+        rule: "Content of a type other than text/json is arbitrary bytes. The answer has the type \
+               binary/custom-server-binary-type; its content is `First 10 bytes of request: ` and \
+               these bytes.",
         after: &["app-any-split"],
         hints: [
-            "Bytes are taken for text, fewer than ten or none are not expected, or the answer is not \
-             of its type.",
-            "Calls that decode; the loop that waits for content when there are no bytes of it.",
-            "Decode the content of text/json only; answer with the bytes as they are.",
+            "The server decodes the bytes as text, or fails on content of fewer than ten bytes, or \
+             answers with the wrong type.",
+            "Look for calls that decode, and at the loop that waits for content: does it end if \
+             the content has 0 bytes?",
+            "Decode the content only if its type is text/json. Otherwise, answer with the bytes \
+             unchanged.",
         ],
         run: binary,
         ..ROW
     },
     Check {
         id: "app-bad-header",
-        title: "headers that cannot be taken",
-        rule: "A header that lacks a field, or is no JSON object, closes its connection, without an \
-               answer; the server and the others go on.",
+        title: "invalid headers",
+        rule: "If a header lacks a field or is not a JSON object, the server closes its connection \
+               without an answer; the server and the other clients go on.",
         after: &["app-any-split"],
         hints: [
-            "The error of one request goes further than its connection, is not seen, or is answered.",
-            "Who looks whether the four fields are there, and who catches the errors of parsing?",
-            "Catch them where a request is read: log which, close that connection, and go on.",
+            "An error in one request ends more than its own connection, is not noticed, or is \
+             answered.",
+            "Which code verifies that all four fields are present, and which code catches parse \
+             errors?",
+            "Catch these errors in the function that reads a request: log the error, close that \
+             connection, and go on.",
         ],
         run: bad_header,
         ..ROW
     },
     Check {
         id: "app-too-long",
-        title: "more than 1 MiB announced",
-        rule: "A header that announces more than 1 MiB of content closes its connection; 1 MiB may \
-               come.",
+        title: "a header that announces more than 1 MiB",
+        rule: "If a header announces more than 1 MiB of content, the server closes its connection; \
+               1 MiB is allowed.",
         after: &["app-bad-header", "app-binary"],
         hints: [
-            "The server waits for content, however long, and keeps it: one client can fill the memory.",
-            "What is done with content-length before the content is read.",
-            "Compare it with 1,048,576 first; if it is more, close the connection.",
+            "The server waits for and stores content of any length: one client can fill its \
+             memory.",
+            "Look at what the server does with content-length before it reads the content.",
+            "Compare content-length with 1,048,576 first; if it is greater, close the connection.",
         ],
         run: too_long,
         ..ROW
     },
     Check {
         id: "app-bad-content",
-        title: "content that is not of its type",
-        rule: "Content of text/json that is no JSON object in UTF-8 closes its connection; the server \
-               and the others go on.",
+        title: "content that does not match its type",
+        rule: "If content of type text/json is not a JSON object in UTF-8, the server closes its \
+               connection; the server and the other clients go on.",
         after: &["app-bad-header"],
         hints: [
-            "The error ends more than this connection; or it ends what serves it, and nobody closes \
-             the socket.",
-            "Who catches the errors of decoding and parsing the content, and what is done then.",
-            "Treat them as those of a header: log which, close that connection, and go on.",
+            "The error ends more than this connection, or it ends only the code that serves the \
+             connection, and the socket stays open.",
+            "Which code catches the errors of decoding and parsing the content, and what does it \
+             do then?",
+            "Treat these errors as errors in a header: log the error, close that connection, and \
+             go on.",
         ],
         run: bad_content,
         ..ROW
@@ -198,20 +216,20 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    who: &[Profile::AppProtocol],
+    profiles: &[Profile::AppProtocol],
     after: &["app-search"],
     read: "variations-protocols.md#app-protocol",
     ..TIN_CAN_ROW
 };
 
 fn one_search(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did("A sent the request {\"action\":\"search\",\"value\":\"ring\"}");
+    let server = bench.start_server()?;
+    bench.step("client A sent the request {\"action\":\"search\",\"value\":\"ring\"}");
     exchange(&mut bench.connect(&server)?)
 }
 
 fn answers(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let requests = [
         ("search", "morpheus", "Follow the white rabbit. 🐰"),
         ("search", "🐶", "🐾 Playing ball! 🏐"),
@@ -221,7 +239,7 @@ fn answers(bench: &Bench) -> Result<()> {
     ];
     for (action, value, result) in requests {
         let content = json!({ "action": action, "value": value }).to_string();
-        bench.did(format!("a client sent the request {content}"));
+        bench.step(format!("a client sent the request {content}"));
         let mut client = bench.connect(&server)?;
         client.send(&in_json(&content))?;
         expect_result(&mut client, result)?;
@@ -230,32 +248,36 @@ fn answers(bench: &Bench) -> Result<()> {
 }
 
 fn any_split(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let request = request();
     let header = 2 + usize::from(request[1]);
-    bench.did("A sent a request a byte at a time, each byte when the one before had been read");
+    bench.step(
+        "client A sent a request one byte at a time, each byte after the server had read the \
+         previous one",
+    );
     in_pieces(bench, &server, &request.chunks(1).collect::<Vec<_>>())?;
     for at in [1, 2, 3, header - 1, header, header + 1, request.len() - 1] {
-        let parts = format!("{} of {} bytes, the header's end at {header}", at, request.len());
-        bench.did(format!("a client sent a request in two pieces, the first of {parts}"));
+        let parts =
+            format!("{at} of its {} bytes; its header ends at byte {header}", request.len());
+        bench.step(format!("a client sent a request in two pieces, first {parts}"));
         in_pieces(bench, &server, &[&request[..at], &request[at..]])?;
     }
     for _ in 0..5 {
-        let mut cuts = [bench.chance(request.len()), bench.chance(request.len())];
+        let mut cuts = [bench.random_below(request.len()), bench.random_below(request.len())];
         cuts.sort_unstable();
-        bench.did(format!("a client sent a request in pieces, cut at bytes {cuts:?}"));
+        bench.step(format!("a client sent a request in three pieces, split at bytes {cuts:?}"));
         let pieces = [&request[..cuts[0]], &request[cuts[0]..cuts[1]], &request[cuts[1]..]];
         in_pieces(bench, &server, &pieces)?;
     }
     Ok(())
 }
 
-/// A client sends each piece when the one before has been read, and must get its answer.
+/// Sends each piece after the server has read the previous one; then the client must get its answer.
 fn in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
     let mut client = bench.connect(server)?;
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         wait_until_read(&client)?;
-        // A server that gives up too early shows that in its answer.
+        // If the server has closed the connection too early, the missing answer shows that.
         if !client.try_send(piece) {
             break;
         }
@@ -263,7 +285,7 @@ fn in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
     answer(&mut client)
 }
 
-/// A type that no server knows.
+/// A content type that no server knows.
 const BINARY: &str = "binary/custom-client-binary-type";
 
 fn in_bytes(content: &[u8]) -> Vec<u8> {
@@ -271,16 +293,16 @@ fn in_bytes(content: &[u8]) -> Vec<u8> {
 }
 
 fn binary(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let values: Vec<u8> = (0..=255).rev().collect();
     let texts: [(&str, &[u8]); 4] = [
-        ("the 256 values of a byte, from 255 to 0", &values),
+        ("all 256 byte values, from 255 to 0,", &values),
         ("3 bytes", b"\0\xff\n"),
-        ("no bytes", b""),
+        ("0 bytes", b""),
         ("300,000 bytes", &values.repeat(1200)[..300_000]),
     ];
-    for (what, content) in texts {
-        bench.did(format!("a client sent {what} as {BINARY}"));
+    for (name, content) in texts {
+        bench.step(format!("a client sent {name} with the content type {BINARY}"));
         let mut client = bench.connect(&server)?;
         client.send(&in_bytes(content))?;
         expect_first_ten(&mut client, content)?;
@@ -297,34 +319,40 @@ fn expect_first_ten(client: &mut Client, request: &[u8]) -> Result<()> {
     if content == expected {
         return Ok(());
     }
-    unlike(client, Description::bytes(expected, "the content"), content)
+    wrong_bytes(client, Description::bytes(expected, "the content"), content)
 }
 
-fn unlike(client: &Client, expected: Description, got: Vec<u8>) -> Result<()> {
+/// Returns the failure that a client received other bytes than expected.
+fn wrong_bytes(client: &Client, expected: Description, got: Vec<u8>) -> Result<()> {
     let (did, got) = (client.transcript(), Description::bytes(got, ""));
     Err(Failure { did, expected, got, is_timeout: false, likely: None }.into())
 }
 
-/// Each of these must end its connection without an answer, and nobody else may notice.
-fn turned_away(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
-    let server = bench.serve()?;
+/// Checks that each of these requests ends its connection without an answer, and no other connection.
+fn expect_closed_without_answer(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
+    let server = bench.start_server()?;
     let (first, second) = FIRST.halves();
-    for (what, request) in requests {
-        bench.did(format!("a client sent {what}, while another was amid its request"));
+    for (name, request) in requests {
+        bench.step(format!(
+            "another client had sent half of its request; then a client sent {name}"
+        ));
         let mut witness = bench.connect(&server)?;
         witness.send(&first)?;
         let mut client = bench.connect(&server)?;
         client.try_send(request);
         let (came, _) = client.recv_bytes_to_end()?;
         if !came.is_empty() {
-            let expected = Description::text("the end of the connection, and nothing before it");
-            return unlike(&client, expected, came);
+            let expected = Description::text("the end of the stream, without an answer before it");
+            return wrong_bytes(&client, expected, came);
         }
-        bench.did(format!("a client sent {what}; then the other one sent the rest of its own"));
+        bench.step(format!(
+            "another client had sent half of its request; a client sent {name}; then the other \
+             client sent the other half"
+        ));
         witness.send(&second)?;
         answer(&mut witness)?;
     }
-    bench.expect_works(&server)
+    bench.expect_new_client_served(&server)
 }
 
 fn bad_header(bench: &Bench) -> Result<()> {
@@ -348,42 +376,45 @@ fn bad_header(bench: &Bench) -> Result<()> {
     cut.pop();
     let no_objects: [(&str, &[u8]); 5] = [
         ("that is not JSON", b"Hello, world"),
-        ("that is cut off", &cut),
+        ("that is cut short", &cut),
         ("that is an array", b"[1, 2]"),
         ("that is not UTF-8", b"{\"\xff\": 1}"),
-        ("of no bytes", b""),
+        ("of 0 bytes", b""),
     ];
-    for (what, header) in no_objects {
-        requests.push((format!("a header {what}"), message(header, CONTENT)));
+    for (description, header) in no_objects {
+        requests.push((format!("a header {description}"), message(header, CONTENT)));
     }
-    turned_away(bench, &requests)
+    expect_closed_without_answer(bench, &requests)
 }
 
 fn too_long(bench: &Bench) -> Result<()> {
-    const MOST: usize = 1 << 20;
-    let server = bench.serve()?;
-    bench.did("A sent 1,048,576 bytes, which is 1 MiB");
+    const MAX_CONTENT: usize = 1 << 20;
+    let server = bench.start_server()?;
+    bench.step("client A sent a request with 1,048,576 bytes (1 MiB) of content");
     let mut client = bench.connect(&server)?;
-    let content = vec![b'x'; MOST];
+    let content = vec![b'x'; MAX_CONTENT];
     client.send(&in_bytes(&content))?;
     expect_first_ten(&mut client, &content)?;
     let announced = |len: usize| {
         let header = header(BINARY, "binary", len).to_string();
-        (format!("a header that announces {len} bytes"), message(header.as_bytes(), b"the first"))
+        (
+            format!("a header that announces {len} bytes of content"),
+            message(header.as_bytes(), b"the first"),
+        )
     };
-    turned_away(bench, &[announced(MOST + 1), announced(1 << 40)])
+    expect_closed_without_answer(bench, &[announced(MAX_CONTENT + 1), announced(1 << 40)])
 }
 
 fn bad_content(bench: &Bench) -> Result<()> {
     let wrong: [(&str, &[u8]); 4] = [
         ("that is not JSON", b"search ring"),
-        ("that is cut off", br#"{"action":"search","value":"#),
+        ("that is cut short", br#"{"action":"search","value":"#),
         ("that is not UTF-8", b"{\"action\":\"search\",\"value\":\"\xff\"}"),
         ("that is an array", br#"["search","ring"]"#),
     ];
-    let requests = wrong.map(|(what, content)| {
+    let requests = wrong.map(|(description, content)| {
         let header = header("text/json", "utf-8", content.len()).to_string();
-        (format!("text/json {what}"), message(header.as_bytes(), content))
+        (format!("content of type text/json {description}"), message(header.as_bytes(), content))
     });
-    turned_away(bench, &requests)
+    expect_closed_without_answer(bench, &requests)
 }

@@ -1,4 +1,4 @@
-//! `chat-select`: a chat with names, in frames that say their length.
+//! `chat-select`: a chat with names, in frames that begin with their length.
 
 use anyhow::Result;
 
@@ -13,16 +13,16 @@ use probe::{Description, Failure, fail};
 pub(crate) const PROTOCOL: Protocol =
     Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
 
-/// It has said its name, and the server has taken it.
+/// The state of a client that has sent its name and received the answer.
 struct Named;
 
-/// The bytes of a text on the wire.
+/// Returns the frame of a text: its length in 4 bytes, and the text.
 fn frame(text: &str) -> Vec<u8> {
     let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
     [&len.to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// The next text.
+/// Receives the text of the next frame.
 fn text(client: &mut Client) -> Result<Vec<u8>> {
     let whole = |bytes: &[u8]| {
         let len = u32::from_be_bytes(*bytes.first_chunk()?);
@@ -32,15 +32,20 @@ fn text(client: &mut Client) -> Result<Vec<u8>> {
     Ok(client.recv_when("a frame", whole)?.split_off(4))
 }
 
-/// The next text for which this holds, after whatever others have said, come and gone.
-fn hear(client: &mut Client, expected: Description, is_it: impl Fn(&[u8]) -> bool) -> Result<()> {
+/// Receives frames until one has an expected text; before it, only messages and notices about other
+/// clients may arrive.
+fn skip_others_until(
+    client: &mut Client,
+    expected: Description,
+    is_expected: impl Fn(&[u8]) -> bool,
+) -> Result<()> {
     loop {
         let text = text(client)?;
-        if is_it(&text) {
+        if is_expected(&text) {
             return Ok(());
         }
         if !text.starts_with(b"(") && !text.starts_with(b"#") {
-            // Words alone: that there is no room is a refusal, as the end of the connection is.
+            // A failure without bytes: to the checks, `server: full` is a refusal, as the end of the stream is.
             let got = if text.starts_with(b"server: full") {
                 Description::text(show(&text))
             } else {
@@ -58,12 +63,15 @@ fn request() -> Vec<u8> {
 
 fn answer(client: &mut Client) -> Result<()> {
     let expected = format!("CLIENT: {}", client.addr().ip());
-    hear(client, Description::bytes(frame(&expected), ""), |text| text == expected.as_bytes())?;
+    skip_others_until(client, Description::bytes(frame(&expected), ""), |text| {
+        text == expected.as_bytes()
+    })?;
     client.set_state(Named);
     Ok(())
 }
 
-/// Says its name, or lets another one come and must hear of it: nobody hears what it says itself.
+/// Sends the name and receives the answer; a client that has a name already connects another client, and
+/// must be told about it, because no client gets its own messages back.
 fn exchange(client: &mut Client) -> Result<()> {
     if client.take_state::<Named>().is_none() {
         client.send(&request())?;
@@ -76,7 +84,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     answer(&mut other)?;
     let end = format!(") from {name}@{}", client.addr().ip());
     let expected = format!("(Connected: New client (…{end})");
-    hear(client, Description::text(expected), |text| {
+    skip_others_until(client, Description::text(expected), |text| {
         text.starts_with(b"(Connected: New client (")
             && text.strip_suffix(b")").is_some_and(|it| it.ends_with(end.as_bytes()))
     })
@@ -86,83 +94,99 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "names-hello",
         title: "a name, and the answer",
-        rule: "A client says `NAME: name` and gets `CLIENT: ip`; the others are told.",
+        rule: "A client sends `NAME: name` and gets `CLIENT: ip`; the other clients are told that \
+               it has joined.",
         after: &[],
         hints: [
-            "The answer to the name has not the bytes that the protocol asks for.",
-            "The length in front: 4 bytes, the high one first, and it does not count itself.",
-            "Send the length of the text in 4 bytes, and then `CLIENT: ` and the client's IP address.",
+            "The answer to the name does not have the bytes that the protocol asks for.",
+            "Look at the length in front of the text: 4 bytes, the high byte first, and it does \
+             not count itself.",
+            "Send the length of the text in 4 bytes, and then `CLIENT: ` and the client's IP \
+             address.",
         ],
         run: named,
         ..NAMES_ROW
     },
     Check {
         id: "names-joining",
-        title: "joining is told",
-        rule: "When a client has said its name, the others get `(Connected: New client (N) from \
-               name@ip)`, with N clients there, the new one included.",
+        title: "the other clients are told who joins",
+        rule: "When a client has sent its name, the other clients get `(Connected: New client (N) \
+               from name@ip)`, where N is the number of clients, the new one included.",
         hints: [
-            "The others are not told, or are told another number of clients.",
-            "When are they counted: before or after the newcomer is put into the table, and before \
-             or after a leaver is taken out?",
-            "Put the newcomer into the table, count, and tell all the others.",
+            "The other clients are not told, or are told a wrong number of clients.",
+            "When does the server count the clients: before or after it adds a new client to its \
+             table, and before or after it removes a client that leaves?",
+            "Add the new client to the table, count the entries, and then tell all other clients.",
         ],
         run: joining,
         ..NAMES_ROW
     },
     Check {
         id: "names-others",
-        title: "a message goes to the others",
-        rule: "A message goes to the others as `#name@ip>>text`, and not to the sender.",
+        title: "a message goes to the other clients",
+        rule: "A message goes to the other clients as `#name@ip>>text`, and does not go to its \
+               sender.",
         after: &["names-joining"],
         hints: [
-            "Somebody is left out, the sender hears itself, or the text is changed on its way.",
-            "The loop over the clients: whom does it skip? And what is put in front of the text?",
-            "Send `#`, the sender's name, `@`, its IP address, `>>` and the text to all who have a \
-             name but the sender.",
+            "A client does not get the message, the sender gets its own message, or the text is \
+             changed.",
+            "Look at the loop over the clients: which client does it skip? And what does the \
+             server put in front of the text?",
+            "Send `#`, the sender's name, `@`, its IP address, `>>` and the text to every client \
+             that has a name, except the sender.",
         ],
         run: others,
         ..NAMES_ROW
     },
     Check {
         id: "names-leaving",
-        title: "leaving is told",
-        rule: "However a client leaves, the others get `(Now hung up: Client from name@ip)`, after \
-               all that it has said.",
+        title: "the other clients are told who leaves",
+        rule: "However a client leaves, the other clients get `(Now hung up: Client from \
+               name@ip)`, after all messages that it has sent.",
         after: &["names-others"],
         hints: [
-            "Some ways to leave are not told, or are told before the leaver's last words.",
-            "A read of no bytes, and a read that fails: do both lead to the same place?",
-            "Take a client out, and tell the others, in one function that every way out goes through.",
+            "Some ways to leave are not told to the other clients, or are told before the last \
+             message of the client that left.",
+            "A read that returns no bytes, and a read that fails: do both lead to the same \
+             function?",
+            "Remove a client, and tell the other clients, in one function; call it for every way \
+             to leave.",
         ],
         run: leaving,
         ..NAMES_ROW
     },
     Check {
         id: "names-cut",
-        title: "a frame cut anywhere",
-        rule: "A frame is 4 bytes of length and so many of text. A read may bring any part of it, a \
-               part of the length too, or several; a text may have 16,384 bytes.",
+        title: "a frame in pieces",
+        rule: "A frame is a 4-byte length and a text of that many bytes. One read may return any \
+               part of a frame, even a part of its length, or several frames; a text may have \
+               16,384 bytes.",
         after: &["names-others"],
         hints: [
-            "A read is taken for a whole length, a whole text, or a single frame.",
-            "The call that reads the 4 bytes: what if it brings one? What is done with the bytes \
-             behind a whole frame?",
-            "Append what each read brings to a buffer; with 4 bytes in it, the length is known, and \
-             with so many more, take one frame out and look again.",
+            "The server expects one read to return a whole length, a whole text, or exactly one \
+             frame.",
+            "Look at the call that reads the 4 bytes: what happens if it returns one byte? What \
+             happens to the bytes after a whole frame?",
+            "Append the bytes of each read to a buffer. When the buffer has 4 bytes, the length is \
+             known; when it has that many bytes more, take one frame out, and look for the next \
+             one.",
         ],
         run: cut,
         ..NAMES_ROW
     },
     Check {
         id: "names-silent",
-        title: "a client that says nothing",
-        rule: "A client that has not said its name stalls nobody, hears nothing, and is not counted.",
+        title: "a client that sends nothing",
+        rule: "A client that has not sent its name makes no other client wait, receives nothing, \
+               and is not counted.",
         after: &["names-leaving"],
         hints: [
-            "Somebody waits for the name of a newcomer, or a newcomer is in the room without one.",
-            "When is a client put into the table: when it is accepted, or when its name has come?",
-            "Wait for the name as for any other frame; until it has come, the client is nobody.",
+            "The server waits for the name of a new client before it serves other clients, or it \
+             adds a client without a name to the room.",
+            "When does the server add a client to its table: when it accepts the connection, or \
+             when the name has arrived?",
+            "Wait for the name as for any other frame; add the client to the table when its name \
+             has arrived.",
         ],
         run: nameless,
         ..NAMES_ROW
@@ -170,35 +194,36 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "names-absurd",
         title: "an absurd length",
-        rule: "A client that announces a frame that is too long is disconnected before a byte of it \
-               has come, and nobody else is; the others are told that it has left.",
+        rule: "A client that announces a frame that is too long is disconnected before any byte of \
+               the text has arrived, and no other client is disconnected; the other clients are \
+               told that it has left.",
         after: &["names-cut", "names-silent"],
         hints: [
-            "The server waits for as many bytes as a stranger has announced, or sets memory aside \
-             for them.",
-            "What is done with a length before the text is read?",
-            "Compare the length with the longest text that is allowed (16,384 bytes) at once, and \
-             end the connection if it is more.",
+            "The server waits for as many bytes as a client announces, or allocates memory for \
+             them.",
+            "Look at what the server does with a length before it reads the text.",
+            "Compare the length with the greatest length allowed (16,384 bytes) at once, and close \
+             the connection if it is greater.",
         ],
         run: absurd,
         ..NAMES_ROW
     },
 ];
 
-/// What the rows that stand on the answer to a name have in common.
+/// The fields that are the same in all checks that depend on `names-hello`.
 const NAMES_ROW: Check = Check {
-    who: &[Profile::ChatSelect],
+    profiles: &[Profile::ChatSelect],
     after: &["names-hello"],
     read: "variations-protocols.md#chat-select",
     ..TIN_CAN_ROW
 };
 
 fn named(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.did("A sent \"NAME: ann\" in a frame");
+    bench.step("client A sent a frame with the text \"NAME: ann\"");
     exchange(&mut client)?;
-    bench.did("another client came and said its name, and A was told");
+    bench.step("another client connected and sent its name; client A must be told");
     exchange(&mut client)
 }
 
@@ -206,12 +231,12 @@ fn say(client: &mut Client, text: &str) -> Result<()> {
     client.send(&frame(text))
 }
 
-/// The next frame must be this one.
+/// Checks that the next frame has this text.
 fn expect(client: &mut Client, text: &str) -> Result<()> {
     client.expect_bytes(&frame(text))
 }
 
-/// `name@ip`, as the others see a client.
+/// Returns `name@ip`, which is how the other clients see a client.
 fn known_as(client: &Client, name: &str) -> String {
     format!("{name}@{}", client.addr().ip())
 }
@@ -240,7 +265,7 @@ fn join(bench: &Bench, server: &Server, name: &str) -> Result<Client> {
     Ok(client)
 }
 
-/// Ann and Bob, who know of each other.
+/// Connects two clients, `ann` and `bob`.
 fn pair(bench: &Bench, server: &Server) -> Result<(Client, Client)> {
     let mut ann = join(bench, server, "ann")?;
     let bob = join(bench, server, "bob")?;
@@ -248,8 +273,8 @@ fn pair(bench: &Bench, server: &Server) -> Result<(Client, Client)> {
     Ok((ann, bob))
 }
 
-/// Each hears the other next, and so nothing has come before.
-fn undisturbed(ann: &mut Client, bob: &mut Client) -> Result<()> {
+/// Checks that each client receives the message of the other one next, and nothing before it.
+fn expect_undisturbed(ann: &mut Client, bob: &mut Client) -> Result<()> {
     say(ann, "still here?")?;
     expect(bob, &said(ann, "ann", "still here?"))?;
     say(bob, "yes")?;
@@ -257,13 +282,15 @@ fn undisturbed(ann: &mut Client, bob: &mut Client) -> Result<()> {
 }
 
 fn others(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     let mut cleo = join(bench, &server, "Cleo from the 3rd floor")?;
     for client in [&mut ann, &mut bob] {
         expect(client, &joined(&cleo, "Cleo from the 3rd floor", 3))?;
     }
-    bench.did("A, B and C gave their names; C said three things, which A and B must hear");
+    bench.step(
+        "clients A, B and C sent their names; then C sent 3 messages, which A and B must receive",
+    );
     let texts = ["hello", "NAME: nobody", "drei: Grüße, 世界 🥫"];
     texts.iter().try_for_each(|text| say(&mut cleo, text))?;
     for text in texts {
@@ -271,16 +298,19 @@ fn others(bench: &Bench) -> Result<()> {
         expect(&mut ann, &relayed)?;
         expect(&mut bob, &relayed)?;
     }
-    bench.did("after that A spoke: the next that C hears is A, and nothing of its own");
+    bench.step(
+        "client C sent 3 messages; then A sent one, which must be the first message that C \
+         receives",
+    );
     say(&mut ann, "hello, Cleo")?;
     expect(&mut cleo, &said(&ann, "ann", "hello, Cleo"))
 }
 
 fn joining(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut inside: Vec<Client> = Vec::new();
     for (i, name) in ["ann", "bob", "Cléo", "dan"].into_iter().enumerate() {
-        bench.did(format!("client number {} gave its name, \"{name}\"", i + 1));
+        bench.step(format!("client number {} sent its name, \"{name}\"", i + 1));
         let newcomer = join(bench, &server, name)?;
         let told = joined(&newcomer, name, i + 1);
         inside.iter_mut().try_for_each(|client| expect(client, &told))?;
@@ -290,10 +320,12 @@ fn joining(bench: &Bench) -> Result<()> {
 }
 
 fn leaving(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann")?;
     for how in ["closed its connection", "closed its sending side", "reset its connection"] {
-        bench.did(format!("a client gave its name, spoke, and {how}; A listened"));
+        bench.step(format!(
+            "a client sent its name and a message, and {how}; client A must be told"
+        ));
         let mut bob = join(bench, &server, "bob")?;
         expect(&mut ann, &joined(&bob, "bob", 2))?;
         say(&mut bob, "so long")?;
@@ -309,7 +341,10 @@ fn leaving(bench: &Bench) -> Result<()> {
         }
         expect(&mut ann, &left(&name))?;
     }
-    bench.did("a client said its last and left, and the server found both in one go; A listened");
+    bench.step(
+        "the server was paused while a client sent a message and closed its connection; client A \
+         must receive the message, and then be told that the client has left",
+    );
     let mut bob = join(bench, &server, "bob")?;
     expect(&mut ann, &joined(&bob, "bob", 2))?;
     let last = [said(&bob, "bob", "last words"), left(&known_as(&bob, "bob"))];
@@ -319,37 +354,45 @@ fn leaving(bench: &Bench) -> Result<()> {
         Ok(())
     })?;
     last.iter().try_for_each(|text| expect(&mut ann, text))?;
-    bench.did("a client came when the others had left: the count is of those who are there");
+    bench.step(
+        "another client connected after 4 clients had left; client A must be told that 2 clients \
+         are there",
+    );
     let cleo = join(bench, &server, "cleo")?;
     expect(&mut ann, &joined(&cleo, "cleo", 2))
 }
 
 fn cut(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     let bytes = frame("é🥫");
     for at in 1..bytes.len() {
-        bench.did(format!("A sent the frame of \"é🥫\" in two pieces, the first of {at} bytes"));
+        bench.step(format!(
+            "client A sent the frame of \"é🥫\" in two pieces; the first had {at} of its 10 bytes"
+        ));
         in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
         expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
     }
-    bench.did("A sent the frame of \"é🥫\" a byte at a time");
+    bench.step("client A sent the frame of \"é🥫\" one byte at a time");
     in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
     expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
-    bench.did("A sent the frames of \"one\", of nothing, of \"two\" and half of one in one write");
+    bench.step(
+        "client A sent the frames of \"one\", \"\" and \"two\", and the first 6 bytes of the frame \
+         of \"three\", in one write",
+    );
     let half = frame("three");
     ann.send(&[frame("one"), frame(""), frame("two"), half[..6].to_vec()].concat())?;
     expect(&mut bob, &said(&ann, "ann", "one"))?;
     expect(&mut bob, &said(&ann, "ann", "two"))?;
     ann.send(&half[6..])?;
     expect(&mut bob, &said(&ann, "ann", "three"))?;
-    bench.did("A sent a frame of 16,384 bytes, the longest that is allowed");
+    bench.step("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
     let long = "x".repeat(16 * 1024);
     say(&mut ann, &long)?;
     expect(&mut bob, &said(&ann, "ann", &long))
 }
 
-/// Sends each piece when the one before has been read.
+/// Sends each piece after the server has read the previous one.
 fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
     for piece in pieces {
         wait_until_read(client)?;
@@ -359,34 +402,42 @@ fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
 }
 
 fn nameless(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did("A connected and said nothing, B sent half its name; then C and D came and talked");
+    let server = bench.start_server()?;
+    bench.step(
+        "client A connected and sent nothing, and client B sent half of its name; then C and D \
+         connected, and sent messages",
+    );
     let mut silent = bench.connect(&server)?;
     let mut half = bench.connect(&server)?;
     half.send(&frame("NAME: half")[..7])?;
     wait_until_read(&half)?;
     let (mut ann, mut bob) = pair(bench, &server)?;
-    undisturbed(&mut ann, &mut bob)?;
-    bench.did("B left amid its name; nobody had known it, and nobody is told");
+    expect_undisturbed(&mut ann, &mut bob)?;
+    bench.step("client B disconnected after half of its name; C and D must not be told");
     drop(half);
-    undisturbed(&mut ann, &mut bob)?;
-    bench.did("A gave its name at last: the first that it hears is the answer to that");
+    expect_undisturbed(&mut ann, &mut bob)?;
+    bench.step(
+        "client A, silent until now, sent its name; the first frame that it receives must be the \
+         answer",
+    );
     introduce(&mut silent, "late")?;
     expect(&mut ann, &joined(&silent, "late", 3))?;
     expect(&mut bob, &joined(&silent, "late", 3))
 }
 
 fn absurd(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     for len in [u32::MAX, 1 << 31, 16 << 20] {
         for name in [None, Some("cleo")] {
-            let who = if name.is_some() {
-                "a client gave its name and"
+            let client = if name.is_some() {
+                "a client sent its name, and then"
             } else {
                 "a client without a name"
             };
-            bench.did(format!("{who} announced a frame of {len} bytes; A and B were there"));
+            bench.step(format!(
+                "{client} announced a frame of {len} bytes; clients A and B were connected"
+            ));
             let mut client = bench.connect(&server)?;
             if let Some(name) = name {
                 introduce(&mut client, name)?;
@@ -395,20 +446,20 @@ fn absurd(bench: &Bench) -> Result<()> {
                 expect(&mut bob, &told)?;
             }
             client.send(&[&len.to_be_bytes()[..], b"and a beginning"].concat())?;
-            expect_turned_away(&mut client)?;
+            expect_disconnected(&mut client)?;
             if let Some(name) = name {
                 let told = left(&known_as(&client, name));
                 expect(&mut ann, &told)?;
                 expect(&mut bob, &told)?;
             }
-            undisturbed(&mut ann, &mut bob)?;
+            expect_undisturbed(&mut ann, &mut bob)?;
         }
     }
     Ok(())
 }
 
-/// The connection must end; before that, one frame may tell why.
-fn expect_turned_away(client: &mut Client) -> Result<()> {
+/// Checks that the connection ends; before that, one frame may tell the client the reason.
+fn expect_disconnected(client: &mut Client) -> Result<()> {
     let (told, _) = client.recv_bytes_to_end()?;
     let text = told.get(4..).unwrap_or_default();
     if told.is_empty()
@@ -416,6 +467,6 @@ fn expect_turned_away(client: &mut Client) -> Result<()> {
     {
         return Ok(());
     }
-    let expected = "the end of the connection, or a frame \"server: …\" and then the end";
+    let expected = "the end of the stream, or a frame \"server: …\" and then the end of the stream";
     fail(client.transcript(), expected, show(&told))
 }

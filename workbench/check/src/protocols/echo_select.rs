@@ -1,4 +1,4 @@
-//! `echo-select`: the same bytes back, on one thread for all connections.
+//! `echo-select`: an echo of bytes, on one thread for all connections.
 
 use std::io::{ErrorKind, Write as _};
 use std::time::Duration;
@@ -31,54 +31,63 @@ fn exchange(client: &mut Client) -> Result<()> {
 pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "select-echo",
-        title: "a message comes back, and one more",
-        rule: "The server sends back the bytes that it gets, until the client closes.",
+        title: "two messages come back",
+        rule: "The server sends back the bytes that it receives, until the client closes the \
+               connection.",
         after: &[],
         hints: [
-            "What comes back is not what was sent, or the connection ends after the first answer.",
-            "What is done with what a read has brought, and after that.",
-            "Send back the bytes as they are, nothing before or behind them, and go on reading.",
+            "The bytes that come back differ from the bytes that were sent, or the connection ends \
+             after the first answer.",
+            "Look at what the server does with the bytes of a read, and what it does after that.",
+            "Send back the bytes unchanged, with nothing before or after them, and continue to \
+             read.",
         ],
         run: twice,
         ..ROW
     },
     Check {
         id: "select-bytes",
-        title: "any bytes at all",
-        rule: "Bytes, not text: each of the 256 values comes back as it is, in any order.",
+        title: "arbitrary bytes",
+        rule: "The server echoes bytes, not text: each of the 256 byte values comes back \
+               unchanged, in any order.",
         hints: [
-            "The bytes are taken for text somewhere, or for lines, or for messages that a ␀ ends.",
-            "Calls that decode, strip, split or compare what a read has brought.",
-            "Put what a read has brought into the queue as it is; only a read of no bytes is the end.",
+            "Somewhere, the server treats the bytes as text, as lines, or as messages that end \
+             with a ␀.",
+            "Look for calls that decode, strip, split or compare the bytes of a read.",
+            "Append the bytes of a read to the queue unchanged; only a read that returns no bytes \
+             is the end.",
         ],
         run: any_bytes,
         ..ROW
     },
     Check {
         id: "select-megabyte",
-        title: "a megabyte, to a client with little room",
-        rule: "A write may take a part of the bytes: the rest is sent later, in order.",
+        title: "1,000,000 bytes, to a client with small buffers",
+        rule: "One write may accept only a part of the bytes: the server sends the rest later, in \
+               order.",
         after: &["select-bytes"],
         hints: [
-            "What a socket does not take at once is lost, or is sent twice.",
-            "What the call that writes returns: how many bytes it took, or that it took none now.",
-            "Keep a queue for each client, take out what the socket took, and wait until it can be \
-             written to while there is more.",
+            "Bytes that the socket does not accept at once are lost, or are sent twice.",
+            "Look at the return value of the call that writes: the number of bytes accepted, or an \
+             error that it would block.",
+            "Keep a queue for each client, remove the bytes that the socket has accepted, and wait \
+             until the socket is writable while bytes remain.",
         ],
         run: megabyte,
         ..ROW
     },
     Check {
         id: "select-last-bytes",
-        title: "the end, with much still to be sent",
-        rule: "A client that closes its sending side gets back all that it sent; then the server \
-               closes.",
+        title: "the end of a client, with bytes still to send",
+        rule: "A client that shuts down its sending side gets back all bytes that it has sent; \
+               then the server closes the connection.",
         after: &["select-megabyte", "frame-half-close"],
         hints: [
-            "The connection is closed when the client has sent its last, though its echo still waits \
-             in the queue.",
-            "What happens when a read brings nothing, and the queue is not empty.",
-            "When a read brings nothing, read no more; close when the queue is empty, too.",
+            "The server closes the connection when it sees the end of the client's data, although \
+             bytes for the client are still in the queue.",
+            "Look at what happens when a read returns no bytes while the queue is not empty.",
+            "When a read returns no bytes, stop reading; close the connection when the queue is \
+             empty too.",
         ],
         run: last_bytes,
         ..ROW
@@ -87,12 +96,15 @@ pub(crate) const ROWS: &[Check] = &[
         id: "select-nobody-waits",
         theme: Theme::SlowReaders,
         title: "a client that sends and does not read",
-        rule: "No connection waits for one that does not read.",
+        rule: "No connection waits for a client that does not read.",
         after: &["select-megabyte"],
         hints: [
-            "The one thread waits for room in the socket of a client that does not read.",
-            "The calls that wait: is there one beside the wait for all sockets? sendall() is one.",
-            "Make the sockets non-blocking; write what they take, and wait for all at one place.",
+            "The only thread waits until the socket of a client that does not read becomes \
+             writable.",
+            "Look for calls that block: is there one other than the call that waits for all sockets? \
+             sendall() is one.",
+            "Make the sockets non-blocking; write as much as a socket accepts, and wait for all \
+             sockets in one place.",
         ],
         run: nobody_waits,
         ..ROW
@@ -100,15 +112,17 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "select-memory",
         theme: Theme::SlowReaders,
-        title: "memory stays bounded",
-        rule: "Reading from a client stops while more than 64 KiB wait to go out to it.",
+        title: "bounded memory",
+        rule: "The server stops reading from a client while more than 64 KiB wait to be sent to \
+               that client.",
         needs: Needs::Figures,
         after: &["select-nobody-waits"],
         hints: [
-            "The server reads on from a client that takes nothing, and its queue grows without bound.",
-            "When the server wants to be told that a socket can be read from: always?",
-            "While more than 64 KiB wait for a client, do not ask whether it can be read from. The \
-             kernel then makes the client itself wait.",
+            "The server continues to read from a client that receives nothing, and its queue grows \
+             without limit.",
+            "When does the server ask to be told that a socket is readable: always?",
+            "While more than 64 KiB are queued for a client, do not wait for its socket to become \
+             readable. Then the kernel makes the client itself wait.",
         ],
         run: memory_bounded,
         ..ROW
@@ -116,55 +130,59 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    who: &[Profile::EchoSelect],
+    profiles: &[Profile::EchoSelect],
     after: &["select-echo"],
     read: "variations-protocols.md#echo-select",
     ..TIN_CAN_ROW
 };
 
 fn twice(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.did("A sent \"Message 1 from client.\", and no line end or zero byte behind it");
+    bench.step("client A sent \"Message 1 from client.\", without a line end or a ␀ after it");
     exchange(&mut client)?;
-    bench.did("A sent the same once more, when it had got it back");
+    bench.step("client A sent the same message again after the first one had come back");
     exchange(&mut client)
 }
 
-/// Bytes of which no two neighbouring kilobytes are alike.
+/// Returns bytes that do not repeat, so that a lost or repeated block is noticed.
 fn varied(len: usize) -> Vec<u8> {
     (0u32..).flat_map(u32::to_le_bytes).take(len).collect()
 }
 
 fn any_bytes(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
     let mut echoed = |bytes: &[u8]| {
         client.send(bytes)?;
         client.expect_bytes(bytes)
     };
     let values: Vec<u8> = (0..=255).collect();
-    bench.did("A sent the 256 values of a byte, from 0 to 255");
+    bench.step("client A sent all 256 byte values, from 0 to 255");
     echoed(&values)?;
-    bench.did("A sent bytes that are not UTF-8, blanks and line ends around them");
+    bench.step("client A sent 12 bytes that are not UTF-8, with blanks and line ends around them");
     echoed(b" \r\n\xff\xfe\x80\0\0\xc3\n \t")?;
-    bench.did("A sent each of the 256 values in a write of its own, when the one before was back");
+    bench.step(
+        "client A sent all 256 byte values one at a time, each byte after the previous one had \
+         come back",
+    );
     values.chunks(1).try_for_each(echoed)
 }
 
-/// More than has room between a server and a narrow client, and less than may wait for one.
-const BEHIND: usize = 100_000;
+/// More bytes than fit between a server and a client with small buffers, but few enough for a server to
+/// queue them.
+const UNREAD: usize = 100_000;
 
 fn megabyte(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
-    bench.did("A sent 1,000,000 bytes, and was always some 100,000 behind with reading them back");
-    let mut client = bench.connect_narrow(&server)?;
+    let server = bench.start_server()?;
+    bench.step("client A sent 1,000,000 bytes, and kept up to 100,000 bytes of the echo unread");
+    let mut client = bench.connect_with_small_buffers(&server)?;
     let bytes = varied(1_000_000);
     let (mut sent, mut echoed) = (0, 0);
     for piece in bytes.chunks(20_000) {
         client.send(piece)?;
         sent += piece.len();
-        while sent - echoed > BEHIND {
+        while sent - echoed > UNREAD {
             client.expect_bytes(&bytes[echoed..echoed + 20_000])?;
             echoed += 20_000;
         }
@@ -173,27 +191,30 @@ fn megabyte(bench: &Bench) -> Result<()> {
 }
 
 fn last_bytes(bench: &Bench) -> Result<()> {
-    /// How long a server may take to see the end; one that stops reading sooner never does.
-    const SEEN: Duration = Duration::from_secs(1);
-    let server = bench.serve()?;
-    bench.did(format!("A sent {BEHIND} bytes and the end, and only then began to read"));
-    let mut client = bench.connect_narrow(&server)?;
-    let bytes = varied(BEHIND);
+    /// How long the check waits for the server to read all bytes; a server that stops reading earlier never
+    /// does.
+    const READ_TIMEOUT: Duration = Duration::from_secs(1);
+    let server = bench.start_server()?;
+    bench.step(format!(
+        "client A sent {UNREAD} bytes, shut down its sending side, and only then started to read"
+    ));
+    let mut client = bench.connect_with_small_buffers(&server)?;
+    let bytes = varied(UNREAD);
     client.send(&bytes)?;
     client.half_close()?;
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
-    wait_until(SEEN, || Ok(unread() == 0))?;
+    wait_until(READ_TIMEOUT, || Ok(unread() == 0))?;
     client.enlarge_recv_buffer()?;
     bytes.chunks(20_000).try_for_each(|piece| client.expect_bytes(piece))?;
     client.expect_eof()
 }
 
-/// As long as nothing moves for that time, a sender is stuck; on a busy machine it may seem to be so
-/// sooner, which is no harm.
+/// How long a write may make no progress before the client stops sending. On a busy machine it may stop
+/// too early, which does no harm.
 const STUCK: Duration = Duration::from_millis(300);
 
-/// Sends as much as there is room for on the way, and no more than this; gives how much it was.
-fn stuff(client: &mut Client, most: usize) -> Result<usize> {
+/// Sends until the buffers on the way are full, or `most` bytes are sent; returns how many bytes were sent.
+fn fill_buffers(client: &mut Client, most: usize) -> Result<usize> {
     let bytes = varied(4096);
     let mut sent = 0;
     while sent < most {
@@ -202,42 +223,53 @@ fn stuff(client: &mut Client, most: usize) -> Result<usize> {
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Ok(_) => break,
             Err(err) => {
-                return fail(client.transcript(), "the server takes what there is room for", err);
+                return fail(
+                    client.transcript(),
+                    "the connection accepts bytes, or makes the client wait",
+                    err,
+                );
             }
         }
     }
     Ok(sent)
 }
 
-/// More than the kernel keeps on the way there and back.
+/// More bytes than the kernel buffers in both directions.
 const FLOOD: usize = 32 << 20;
 
 fn nobody_waits(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut other = bench.connect(&server)?;
     exchange(&mut other)?;
-    let mut never = bench.connect_narrow(&server)?.with_timeout(STUCK);
-    bench
-        .did("A sent as much as there was room for and read nothing; B, there before, and C spoke");
-    stuff(&mut never, FLOOD)?;
+    let mut slow = bench.connect_with_small_buffers(&server)?.with_timeout(STUCK);
+    bench.step(
+        "a client sent bytes until the buffers were full, and read nothing; then a client that \
+             had connected before it sent a message, and then a new client",
+    );
+    fill_buffers(&mut slow, FLOOD)?;
     exchange(&mut other)?;
     exchange(&mut bench.connect(&server)?)
 }
 
 fn memory_bounded(bench: &Bench) -> Result<()> {
-    /// What an interpreter may take besides.
+    /// How much an interpreter may allocate for itself.
     const SLACK: u64 = 8 << 20;
-    let server = bench.serve()?;
-    bench.expect_works(&server)?;
+    let server = bench.start_server()?;
+    bench.expect_new_client_served(&server)?;
     let figures = || server.usage().context("the system does not tell what the server uses");
     let before = figures()?.resident_bytes;
-    let mut never = bench.connect_narrow(&server)?.with_timeout(STUCK);
-    bench.did("A sent as much as there was room for, up to 32 MiB, and read nothing");
-    let sent = stuff(&mut never, FLOOD)?;
+    let mut slow = bench.connect_with_small_buffers(&server)?.with_timeout(STUCK);
+    bench
+        .step("a client sent bytes until the buffers were full (at most 32 MiB), and read nothing");
+    let sent = fill_buffers(&mut slow, FLOOD)?;
     let more = figures()?.resident_bytes.saturating_sub(before);
     if sent < FLOOD && more < SLACK {
-        return bench.expect_works(&server);
+        return bench.expect_new_client_served(&server);
     }
-    let got = format!("it took {} MiB, and has {} MiB more memory", sent >> 20, more >> 20);
-    fail("", "the server stops reading", got)
+    let got = format!(
+        "the server read on: the client sent {} MiB, and the server's memory grew by {} MiB",
+        sent >> 20,
+        more >> 20
+    );
+    fail("", "the server stops reading, and its memory grows by less than 8 MiB", got)
 }

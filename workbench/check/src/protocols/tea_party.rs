@@ -1,4 +1,4 @@
-//! `tea-party`: a chat of lines, where people log in with a name.
+//! `tea-party`: a line-based chat, where clients log in with a name.
 
 use anyhow::Result;
 
@@ -20,10 +20,10 @@ const NO_NAME: &str = "Please enter a name";
 const IN_ROOM: &str = "The following are in this room:";
 const LOGGED_IN: &str = "The following are logged in:";
 
-/// The name under which it is in the room.
+/// The state of a client that has logged in with this name.
 struct LoggedIn(String);
 
-/// Something to which the answer is the same whoever else is there.
+/// Returns a request to which the answer does not depend on other clients.
 fn request() -> Vec<u8> {
     b"look\r\n".to_vec()
 }
@@ -33,7 +33,7 @@ fn answer(client: &mut Client) -> Result<()> {
     client.expect_bytes(LOG_IN)
 }
 
-/// Logs in, unless it has, and says something, which it must hear.
+/// Logs in if the client has not done so yet, and sends a message, which the client must get back.
 fn exchange(client: &mut Client) -> Result<()> {
     let name = if let Some(LoggedIn(name)) = client.take_state() {
         name
@@ -44,13 +44,14 @@ fn exchange(client: &mut Client) -> Result<()> {
         name
     };
     say(client, "say hello")?;
-    hear_own(client, &format!("{name}: hello"))?;
+    skip_others_until(client, &format!("{name}: hello"))?;
     client.set_state(LoggedIn(name));
     Ok(())
 }
 
-/// The next line must be this one, after what others have said, come and gone.
-fn hear_own(client: &mut Client, wanted: &str) -> Result<()> {
+/// Receives lines until the wanted one; before it, only messages of other clients, and notices about them,
+/// may arrive.
+fn skip_others_until(client: &mut Client, wanted: &str) -> Result<()> {
     let wanted = format!("{wanted}\r\n").into_bytes();
     loop {
         let line = client.recv_line()?;
@@ -69,18 +70,19 @@ fn hear_own(client: &mut Client, wanted: &str) -> Result<()> {
 pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "party-login",
-        title: "a name, and the first words",
-        rule: "The server greets. `login X` lets somebody in, who is told nothing; then `say TEXT` is \
-               heard as `X: TEXT`. Without a name it is `Please enter a name`; one that is taken is \
-               `The name \"X\" is taken.␍␊Please try again.`, until its owner has left.",
+        title: "a login and a message",
+        rule: "The server sends a welcome. `login X` logs the client in, without an answer; then \
+               `say TEXT` is answered with `X: TEXT`. `login` without a name is answered with \
+               `Please enter a name`; a taken name is answered with `The name \"X\" is \
+               taken.␍␊Please try again.`, until the client with that name has left.",
         after: &[],
         hints: [
-            "The greeting or an answer has not the bytes that the protocol asks for, or a name is \
-             given to two.",
-            "The line ends (␍␊). Where it is looked up whether a name is taken, and where names are \
-             taken out again.",
-            "Send `Welcome to TestChat␍␊` at once. Keep who is logged in in one table; a name is \
-             taken as long as it is in there.",
+            "The welcome or an answer does not have the bytes that the protocol asks for, or two \
+             clients get the same name.",
+            "Look at the line ends (␍␊), at the code that looks up whether a name is taken, and at \
+             the code that removes names.",
+            "Send `Welcome to TestChat␍␊` at once. Keep the clients that are logged in in one \
+             table; a name is taken while it is in the table.",
         ],
         run: login,
         ..PARTY_ROW
@@ -88,13 +90,15 @@ pub(crate) const ROWS: &[Check] = &[
     Check {
         id: "party-before",
         title: "before the login",
-        rule: "Before login only `login` and `logout` work; anything else is answered with `Please log \
-               in␊Use \"login <nick>\"␍␊`. Who has not logged in hears nothing of the room.",
+        rule: "Before login only `login` and `logout` work; anything else is answered with `Please \
+               log in␊Use \"login <nick>\"␍␊`. A client that has not logged in receives nothing \
+               from the room.",
         hints: [
-            "Somebody without a name is in the room already, or is answered with other bytes.",
-            "When is a client put into the table of those who hear what is said: when it is accepted, \
-             or when it has logged in? The first line end of the answer is ␊ alone.",
-            "Make the login a state of its own, with its own commands; put a client into the room \
+            "A client without a name is in the room already, or is answered with wrong bytes.",
+            "When does the server add a client to the table of the room: when it accepts the \
+             connection, or when the client has logged in? The first line end of the answer is ␊ \
+             alone.",
+            "Make the login a state of its own, with its own commands; add a client to the room \
              when it leaves that state.",
         ],
         run: before,
@@ -102,91 +106,100 @@ pub(crate) const ROWS: &[Check] = &[
     },
     Check {
         id: "party-say",
-        title: "words to all in the room",
-        rule: "`say TEXT` is told to all in the room as `X: TEXT`, X included, with its blanks and in \
-               any script.",
+        title: "a message to all clients in the room",
+        rule: "`say TEXT` is sent to all clients in the room as `X: TEXT`, X included, with all \
+               its blanks and in any script.",
         hints: [
-            "Somebody is left out, or the text is changed on its way.",
-            "How the line is taken apart: what becomes of two blanks in a row, of a text that begins \
-             with the name of a command, of letters that have several bytes?",
-            "Split the line once, after its first word; all that is behind that is the text.",
+            "A client in the room does not get the message, or the text is changed.",
+            "How does the server split the line? What happens to two blanks in a row, to a text \
+             that begins with the name of a command, and to letters of several bytes?",
+            "Split the line once, after its first word; the text is the rest of the line, \
+             unchanged.",
         ],
         run: words,
         ..PARTY_ROW
     },
     Check {
         id: "party-others",
-        title: "who comes and goes",
-        rule: "The others in the room get `X has entered the room.`, and, after `logout` or a lost \
-               connection, `X has left the room.`; X gets neither.",
+        title: "the room is told who enters and leaves",
+        rule: "The other clients in the room get `X has entered the room.`, and, after `logout` or \
+               a lost connection, `X has left the room.`; X gets neither.",
         hints: [
-            "Some ways to leave are not told, or are told twice, or to the wrong people.",
-            "A read of no bytes, a read that fails, the command `logout`: do they all lead to the \
-             same place?",
-            "Take a client out, and tell those who stay, in one function that every way out goes \
-             through.",
+            "Some ways to leave are not told, or are told twice, or are told to the wrong clients.",
+            "A read that returns no bytes, a read that fails, the command `logout`: do all three \
+             lead to the same function?",
+            "Remove a client, and tell the remaining clients, in one function; call it for every \
+             way to leave.",
         ],
         run: others,
         ..PARTY_ROW
     },
     Check {
         id: "party-look",
-        title: "who is there",
-        rule: "`look` is answered with `The following are in this room:` and a name a line, `who` with \
-               `The following are logged in:` and the same, both in order of arrival.",
+        title: "the list of names",
+        rule: "`look` is answered with `The following are in this room:` and one name on each \
+               line, `who` with `The following are logged in:` and the same names, both in order \
+               of arrival.",
         after: &["party-others"],
         hints: [
-            "A name is missing, is too many, or stands in another place.",
-            "The table that is listed: in what order does it keep who is in it? A hash table in none, \
-             or in one of its own.",
-            "Append who logs in to a list, or to a table that keeps that order.",
+            "A name is missing, is listed although its client has left, or is in the wrong place.",
+            "Look at the table that is listed: in which order does it keep its entries? A hash \
+             table may keep none.",
+            "Append each client that logs in to a list, or to a table that keeps the order of \
+             insertion.",
         ],
         run: look,
         ..PARTY_ROW
     },
     Check {
         id: "party-unknown",
-        title: "unknown commands, empty lines",
-        rule: "Anything else is answered with `Unknown command: WORD`; an empty line is ignored.",
+        title: "unknown commands and empty lines",
+        rule: "Any other command is answered with `Unknown command: WORD`; an empty line is \
+               ignored.",
         hints: [
-            "An empty line is taken for a command, or something else is named than the first word.",
-            "What splitting an empty line gives, and what is done with it.",
-            "Go on with the next line if there is nothing in this one; else look its first word up.",
+            "The server treats an empty line as a command, or its answer names something other \
+             than the first word.",
+            "Look at the result of splitting an empty line, and at what the server does with it.",
+            "If the line is empty, go on with the next line; otherwise look up its first word.",
         ],
         run: unknown,
         ..PARTY_ROW
     },
     Check {
         id: "party-cut",
-        title: "lines cut anywhere",
-        rule: "A line ends in ␍␊, or in ␊. A read may bring a part of a line, or several.",
+        title: "lines in pieces",
+        rule: "A line ends with ␍␊ or with ␊. One read may return a part of a line, or several \
+               lines.",
         hints: [
-            "A read is taken for a line, or only one line of a read is seen, or each read is decoded.",
-            "What is done with bytes that have no ␊ behind them? And with those behind the first ␊?",
-            "Append what each read brings to a buffer of the client's own; as long as there is a ␊ in \
-             it, take a line out, drop a ␍ at its end, and decode it then.",
+            "The server treats the bytes of a read as a line, or handles only one line of each \
+             read, or decodes each read separately.",
+            "What happens to bytes that are not yet followed by a ␊? And to the bytes after the \
+             first ␊?",
+            "Append the bytes of each read to the client's buffer; while the buffer contains a ␊, \
+             take a line out, drop a ␍ at its end, and then decode the line.",
         ],
         run: cut,
         ..PARTY_ROW
     },
     Check {
         id: "party-names",
-        title: "the same name, written otherwise",
+        title: "the same name, written differently",
         rule: "Two names that differ only in case or Unicode form are the same name.",
         hints: [
-            "Names are compared as bytes, or in lower case alone.",
-            "The place where it is looked up whether a name is taken. Lower case finds ANN, but not \
-             STRASSE for Straße; and é has two forms, of one character and of two.",
-            "Compare NFC(casefold(NFD(name))), and show the name as it was given.",
+            "The server compares names as bytes, or only in lower case.",
+            "Look at the code that looks up whether a name is taken. Lower case finds ANN, but \
+             does not find STRASSE for Straße; and é has two Unicode forms, one of one character \
+             and one of two.",
+            "Compare NFC(casefold(NFD(name))), and show the name as the client wrote it.",
         ],
         run: |bench| or_silent(names(bench)),
         ..PARTY_ROW
     },
 ];
 
-/// What the rows that stand on a login have in common.
+/// The fields that are the same in all checks that depend on `party-login`.
 const PARTY_ROW: Check = Check {
-    who: &[Profile::TeaParty],
+    profiles: &[Profile::TeaParty],
     after: &["party-login"],
     read: "variations-protocols.md#tea-party",
     ..TIN_CAN_ROW
@@ -196,106 +209,116 @@ fn say(client: &mut Client, line: &str) -> Result<()> {
     client.send(format!("{line}\r\n").as_bytes())
 }
 
-/// The next line must be this one.
+/// Checks that this is the next line.
 fn expect(client: &mut Client, line: &str) -> Result<()> {
     client.expect_bytes(format!("{line}\r\n").as_bytes())
 }
 
-/// It says a line, and the next that it hears must be these.
+/// Sends a line, and checks that these lines are the answer.
 fn ask(client: &mut Client, line: &str, answer: &[&str]) -> Result<()> {
     say(client, line)?;
     answer.iter().try_for_each(|it| expect(client, it))
 }
 
-/// Somebody tries to log in, and is still at the login then, where `login` alone has its answer: had
-/// it been let in, another would come at once.
+/// Checks that a login with this name is refused. A second `login`, without a name, is answered only if the
+/// client is not logged in.
 fn expect_taken(client: &mut Client, name: &str) -> Result<()> {
     let taken = format!("The name \"{name}\" is taken.");
     let answers = [&taken, "Please try again.", NO_NAME];
     ask(client, &format!("login {name}\r\nlogin"), &answers)
 }
 
-/// What a client hears of its end is asked in a row of its own.
+/// Logs out, and ignores any bytes before the end of the stream: another check tests them.
 fn log_out(mut client: Client) -> Result<()> {
     say(&mut client, "logout")?;
     client.recv_bytes_to_end()?;
     Ok(())
 }
 
-/// Somebody who has been greeted.
+/// Connects a client, which must receive the welcome.
 fn connect(bench: &Bench, server: &Server) -> Result<Client> {
     let mut client = bench.connect(server)?;
     client.expect_bytes(WELCOME)?;
     Ok(client)
 }
 
-/// Somebody who has logged in, which those who are there already must hear.
-fn join(bench: &Bench, server: &Server, name: &str, there: &mut [&mut Client]) -> Result<Client> {
+/// Connects a client that logs in; the clients already in the room must be told.
+fn join(bench: &Bench, server: &Server, name: &str, in_room: &mut [&mut Client]) -> Result<Client> {
     let mut client = connect(bench, server)?;
     say(&mut client, &format!("login {name}"))?;
     let entered = format!("{name} has entered the room.");
-    there.iter_mut().try_for_each(|it| expect(it, &entered))?;
-    if there.is_empty() {
-        is_in(&mut client, name)?;
+    in_room.iter_mut().try_for_each(|it| expect(it, &entered))?;
+    if in_room.is_empty() {
+        expect_in_room(&mut client, name)?;
     }
     Ok(client)
 }
 
-/// It hears its own words next, and so nothing has come before.
-fn is_in(client: &mut Client, name: &str) -> Result<()> {
+/// Checks that the client is in the room: the next line that it receives is its own message.
+fn expect_in_room(client: &mut Client, name: &str) -> Result<()> {
     ask(client, "say I am here", &[&format!("{name}: I am here")])
 }
 
 fn login(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut first = bench.connect(&server)?;
-    bench.did("A logged in and said hello");
+    bench.step("client A logged in and sent \"say hello\"");
     exchange(&mut first)?;
-    bench.did("A said hello once more");
+    bench.step("client A sent \"say hello\" again");
     exchange(&mut first)?;
     log_out(first)?;
     let ann = join(bench, &server, "ann", &mut [])?;
     let mut other = connect(bench, &server)?;
-    bench.did("a client sent \"login\" without a name");
+    bench.step("a client sent \"login\" without a name");
     ask(&mut other, "login", &[NO_NAME])?;
-    bench.did(
-        "a client sent \"login ann\" and \"login\" while ann was there; then it took another name",
+    bench.step(
+        "a client sent \"login ann\" and \"login\" while another client was logged in as ann; then \
+         it sent \"login bob\"",
     );
     expect_taken(&mut other, "ann")?;
     say(&mut other, "login bob")?;
-    is_in(&mut other, "bob")?;
-    bench.did("ann logged out; then another client sent \"login ann\"");
+    expect_in_room(&mut other, "bob")?;
+    bench.step("the client named ann logged out; then another client sent \"login ann\"");
     log_out(ann)?;
     let mut next = connect(bench, &server)?;
     say(&mut next, "login ann")?;
-    is_in(&mut next, "ann")
+    expect_in_room(&mut next, "ann")
 }
 
 fn before(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut outside = connect(bench, &server)?;
     for line in ["say hello", "look", "who", "tea?", "help"] {
-        bench.did(format!("A sent {line:?} before any login"));
+        bench.step(format!("client A sent {line:?} before it had logged in"));
         say(&mut outside, line)?;
         outside.expect_bytes(LOG_IN)?;
     }
-    bench.did("B logged in and spoke; A, who had not, sent \"look\"");
+    bench.step(
+        "client B logged in and sent a message; then client A, which had not logged in, sent \
+         \"look\"",
+    );
     let mut ann = join(bench, &server, "ann", &mut [])?;
     say(&mut outside, "look")?;
     outside.expect_bytes(LOG_IN)?;
-    bench.did("A sent \"logout\" before any login; B, who was in the room, spoke then");
+    bench.step(
+        "client A sent \"logout\" before it had logged in; then client B, in the room, sent a \
+         message",
+    );
     say(&mut outside, "logout")?;
     outside.expect_eof()?;
-    is_in(&mut ann, "ann")
+    expect_in_room(&mut ann, "ann")
 }
 
 fn words(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
     let mut cleo = join(bench, &server, "cleo", &mut [&mut ann, &mut bob])?;
     for text in ["hello", "more tea,  Hatter?", "say no more", "drei: Grüße, 世界 🥫"] {
-        bench.did(format!("A, B and C were in the room; C said {text:?}, which all must hear"));
+        bench.step(format!(
+            "clients A, B and C were in the room; C sent \"say\" with the text {text:?}, which all \
+             three must receive"
+        ));
         say(&mut cleo, &format!("say {text}"))?;
         for client in [&mut ann, &mut bob, &mut cleo] {
             expect(client, &format!("cleo: {text}"))?;
@@ -307,12 +330,14 @@ fn words(bench: &Bench) -> Result<()> {
 fn others(bench: &Bench) -> Result<()> {
     const WAYS: [&str; 4] =
         ["logged out", "closed its connection", "closed its sending side", "reset its connection"];
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     for how in WAYS {
-        bench.did(format!("a client logged in, spoke, and {how}; A, in the room, listened"));
+        bench.step(format!(
+            "a client logged in, sent a message, and {how}; client A, in the room, must be told"
+        ));
         let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
-        is_in(&mut bob, "bob")?;
+        expect_in_room(&mut bob, "bob")?;
         expect(&mut ann, "bob: I am here")?;
         match how {
             "closed its connection" => drop(bob),
@@ -328,22 +353,28 @@ fn others(bench: &Bench) -> Result<()> {
         }
         expect(&mut ann, "bob has left the room.")?;
     }
-    bench.did("a client left that had not logged in; then A spoke, and heard nothing before that");
+    bench.step(
+        "a client that had not logged in reset its connection; then client A sent a message, which \
+         must be the next line that it receives",
+    );
     let stranger = connect(bench, &server)?;
     stranger.reset()?;
-    is_in(&mut ann, "ann")
+    expect_in_room(&mut ann, "ann")
 }
 
 fn look(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut cleo = join(bench, &server, "cleo", &mut [])?;
     let mut ann = join(bench, &server, "ann", &mut [&mut cleo])?;
     let _outside = connect(bench, &server)?;
     let mut bob = join(bench, &server, "bob", &mut [&mut cleo, &mut ann])?;
-    bench.did("cleo came, then ann, then bob; bob sent \"look\" and \"who\"");
+    bench.step(
+        "the clients cleo, ann and bob logged in, in this order; then bob sent \"look\" and \
+         \"who\"",
+    );
     ask(&mut bob, "look", &[IN_ROOM, "cleo", "ann", "bob"])?;
     ask(&mut bob, "who", &[LOGGED_IN, "cleo", "ann", "bob"])?;
-    bench.did("cleo left and came again; bob sent \"look\" and \"who\"");
+    bench.step("cleo left and logged in again; then bob sent \"look\" and \"who\"");
     drop(cleo);
     for client in [&mut ann, &mut bob] {
         expect(client, "cleo has left the room.")?;
@@ -354,38 +385,38 @@ fn look(bench: &Bench) -> Result<()> {
 }
 
 fn unknown(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     for (line, word) in [("dance", "dance"), ("sing with me", "sing"), ("привет", "привет")]
     {
-        bench.did(format!("A sent {line:?} in the room"));
+        bench.step(format!("client A, in the room, sent {line:?}"));
         ask(&mut ann, line, &[&format!("Unknown command: {word}")])?;
     }
-    bench.did("A sent two empty lines, and then spoke");
+    bench.step("client A, in the room, sent two empty lines, and then a message");
     ann.send(b"\r\n\n")?;
-    is_in(&mut ann, "ann")
+    expect_in_room(&mut ann, "ann")
 }
 
 fn cut(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     let line = "say é☕\r\n".as_bytes();
     for at in 1..line.len() {
-        bench.did(format!("A sent \"say é☕\" in two pieces, the first of {at} bytes"));
+        bench.step(format!(
+            "client A sent \"say é☕\\r\\n\" in two pieces; the first had {at} of its 11 bytes"
+        ));
         in_pieces(&mut ann, &[&line[..at], &line[at..]])?;
         expect(&mut ann, "ann: é☕")?;
     }
-    bench.did("A sent \"say é☕\" a byte at a time");
+    bench.step("client A sent \"say é☕\\r\\n\" one byte at a time");
     in_pieces(&mut ann, &line.chunks(1).collect::<Vec<_>>())?;
     expect(&mut ann, "ann: é☕")?;
-    bench.did(
-        "A sent two lines and half of one in one write, one of them with ␊ alone; then the rest",
-    );
+    bench.step("client A sent \"say one\\nsay two\\r\\nsay th\" in one write, and then \"ree\\n\"");
     in_pieces(&mut ann, &[b"say one\nsay two\r\nsay th", b"ree\n"])?;
     ["one", "two", "three"]
         .iter()
         .try_for_each(|text| expect(&mut ann, &format!("ann: {text}")))?;
-    bench.did("a client sent its login, words and \"logout\" in one write");
+    bench.step("a client sent \"login bob\", a message and \"logout\" in one write");
     let mut bob = connect(bench, &server)?;
     bob.send(b"login bob\r\nsay hello, and goodbye\r\nlogout\r\n")?;
     expect(&mut bob, "bob: hello, and goodbye")?;
@@ -393,7 +424,7 @@ fn cut(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Sends each piece when the one before has been read.
+/// Sends each piece after the server has read the previous one.
 fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
     for piece in pieces {
         wait_until_read(client)?;
@@ -402,7 +433,7 @@ fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
     Ok(())
 }
 
-/// A name, with the accents seen that are characters of their own.
+/// Returns a name in which combining accents are escaped, so that a reader sees them.
 fn shown(name: &str) -> String {
     let is_accent = |ch| ('\u{300}'..='\u{36f}').contains(&ch);
     let shown = |ch: char| if is_accent(ch) { ch.escape_unicode().to_string() } else { ch.into() };
@@ -410,7 +441,7 @@ fn shown(name: &str) -> String {
 }
 
 fn names(bench: &Bench) -> Result<()> {
-    let server = bench.serve()?;
+    let server = bench.start_server()?;
     let mut other = connect(bench, &server)?;
     let pairs = [
         ("ann", "ANN"),
@@ -421,18 +452,22 @@ fn names(bench: &Bench) -> Result<()> {
     ];
     for (name, same) in pairs {
         let (shown, same_shown) = (shown(name), shown(same));
-        bench.did(format!("a client logged in as \"{shown}\", and spoke"));
+        bench.step(format!("a client logged in as \"{shown}\", and sent a message"));
         let first = join(bench, &server, name, &mut [])?;
-        bench.did(format!(
-            "{} was \"{shown}\"; {} sent \"login {same_shown}\", and \"login\"",
+        bench.step(format!(
+            "client {} was logged in as \"{shown}\"; client {} sent \"login {same_shown}\", and \
+             \"login\"",
             first.name(),
             other.name(),
         ));
         expect_taken(&mut other, same)?;
         log_out(first)?;
     }
-    bench.did("one was \"Zoé\"; A sent \"login Zoe\", which is another name");
+    bench.step(
+        "a client was logged in as \"Zoé\"; client A sent \"login Zoe\", which is a different \
+         name",
+    );
     let _zoe = join(bench, &server, "Zoé", &mut [])?;
     say(&mut other, "login Zoe")?;
-    is_in(&mut other, "Zoe")
+    expect_in_room(&mut other, "Zoe")
 }

@@ -1,0 +1,16 @@
+//! A failed check, as a report shows it.
+
+use probe::Failure;
+
+/// A failure, with the events around it.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What the check did, what it expected, and what it got.
+    pub failure: Failure,
+    /// The steps of the clients, as a table with times.
+    pub picture: String,
+    /// A chart of the server's threads; empty if they were not recorded.
+    pub threads: String,
+    /// The output of the server.
+    pub output: String,
+}
