@@ -3,10 +3,8 @@
 //! Clients of these checks that only connect, leave or send garbage do so without TLS, so the checks also
 //! cover the time before and during a handshake. The checks of a chat run inside TLS.
 
-mod tls_client;
-
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -14,39 +12,46 @@ use anyhow::{Result, bail};
 use check::Profile;
 use check::{OwnServer, test_servers};
 use probe::server::Launch;
-use probe::tls::TlsSettings;
-use probe::wire::Client;
-use rustls::{ClientConnection, Stream, version};
+use probe::tls::{TlsSession, TlsSettings};
+use probe::wire::{Client, prep_msg, show};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-tls");
 
 static DEV: LazyLock<PathBuf> =
     LazyLock::new(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-tls-contract"));
 
-/// Sends a message and waits until it comes back. The client keeps its TLS state for the next time.
-fn exchange(client: &mut Client) -> Result<()> {
-    let mut tls = match client.take_state::<ClientConnection>() {
-        Some(tls) => tls,
-        None => tls_client::session(tls_client::config(&DEV.join("ca.pem"), &[&version::TLS13])?)?,
-    };
-    let relayed = format!("{}: hello", client.addr());
-    let mut stream = Stream::new(&mut tls, client);
-    stream.write_all(b"hello\0")?;
-    stream.flush()?;
-    while recv_msg(&mut stream)? != relayed {} // other clients send messages, too
-    client.set_state(tls);
-    Ok(())
+/// A client's TLS, and the bytes that it has decrypted and not compared yet.
+struct Session {
+    tls: TlsSession,
+    received: Vec<u8>,
 }
 
-/// Receives one message, and not a byte more: any further bytes would be lost.
-fn recv_msg(stream: &mut impl Read) -> Result<String> {
-    let mut text = Vec::new();
-    let mut byte = [0];
-    loop {
-        match stream.read(&mut byte)? {
-            0 => bail!("the stream ended after {:?}", String::from_utf8_lossy(&text)),
-            _ if byte == [0] => return Ok(String::from_utf8(text)?),
-            _ => text.push(byte[0]),
+/// Sends a message and waits until it comes back. The client keeps its TLS state for the next time.
+fn exchange(client: &mut Client) -> Result<()> {
+    let mut session = if let Some(session) = client.take_state::<Session>() {
+        session
+    } else {
+        let settings = TlsSettings::with_ca(&DEV.join("ca.pem"))?;
+        Session { tls: TlsSession::handshake(&settings, client)?, received: Vec::new() }
+    };
+    session.tls.encrypt(b"hello\0")?;
+    session.tls.flush(client)?;
+    let relayed = prep_msg(&format!("{}: hello", client.addr()));
+    let mut encrypted = [0; 4096];
+    let end = loop {
+        // Other clients send messages, too.
+        let mut windows = session.received.windows(relayed.len());
+        if let Some(at) = windows.position(|bytes| bytes == relayed) {
+            break at + relayed.len();
         }
-    }
+        match client.read(&mut encrypted)? {
+            0 => bail!("the stream ended after {}", show(&session.received)),
+            n => session.tls.decrypt(&encrypted[..n], &mut session.received)?,
+        }
+    };
+    session.received.drain(..end);
+    client.set_state(session);
+    Ok(())
 }
 
 /// Returns a `ClientHello` in a record of 16 KiB without its last bytes (RFC 8446, section 5.1).
@@ -59,7 +64,7 @@ fn main() -> Result<()> {
     let _ = fs::remove_dir_all(&*DEV); // its certificates may have expired
     let dir = DEV.to_str().expect("a path in UTF-8");
     // The first server creates the certificates, before the checks start many servers at the same time.
-    drop(Launch::new(tls_client::PROGRAM, &[]).args(&["--dev-cert", dir]).start()?);
+    drop(Launch::new(PROGRAM, &[]).args(&["--dev-cert", dir]).start()?);
     // Some checks run the server as another user.
     #[cfg(unix)]
     for file in fs::read_dir(&*DEV)? {
@@ -68,7 +73,7 @@ fn main() -> Result<()> {
     }
     let args = Box::leak(Box::new(["--dev-cert", dir]));
     let tls = Box::leak(Box::new(TlsSettings::with_ca(&DEV.join("ca.pem"))?));
-    let server = OwnServer::new(tls_client::PROGRAM, 4040, exchange).args(args);
+    let server = OwnServer::new(PROGRAM, 4040, exchange).args(args);
     let server = server.unfinished(longest_hello);
     // A client that is refused has one second for its handshake. If it speaks plaintext, the connection is
     // closed at once.

@@ -4,9 +4,9 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-mod tls_client;
-
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,17 +14,19 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use probe::server::{Launch, Server, Signal};
-use probe::wire::{Client, prep_msg};
+use probe::tls::TlsSettings;
+use probe::wire::{Client, Received, prep_msg};
 use probe::{TIMEOUT, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConnection, SignatureScheme, SupportedProtocolVersion};
 use tempfile::TempDir;
-use tls_client::{End, PROGRAM, TlsClient};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-tls");
 
 /// A folder with the certificates of a server.
 struct Certs(TempDir);
@@ -40,8 +42,9 @@ impl Certs {
         ["--cert".to_owned(), path("cert.pem"), "--key".to_owned(), path("key.pem")]
     }
 
-    fn client_config(&self, version: &'static SupportedProtocolVersion) -> Result<ClientConfig> {
-        tls_client::config(&self.path("ca.pem"), &[version])
+    /// Returns the settings of clients that speak this version of TLS.
+    fn tls(&self, version: &'static SupportedProtocolVersion) -> Result<TlsSettings> {
+        TlsSettings::with_ca_and_versions(&self.path("ca.pem"), &[version])
     }
 }
 
@@ -58,24 +61,24 @@ fn launch(args: &[String]) -> Launch {
     Launch::new(PROGRAM, &[]).args(&args)
 }
 
-fn connect(certs: &Certs, server: &Server) -> Result<TlsClient> {
-    TlsClient::new(Client::connect(server.addr())?, certs.client_config(&TLS13)?)
+fn connect(certs: &Certs, server: &Server) -> Result<Client> {
+    Client::connect(server.addr())?.start_tls(&certs.tls(&TLS13)?)
 }
 
 /// Connects, and waits until a message has come back: for the client, the handshake ends slightly earlier
 /// than for the server.
-fn join(certs: &Certs, server: &Server) -> Result<TlsClient> {
+fn join(certs: &Certs, server: &Server) -> Result<Client> {
     let mut client = connect(certs, server)?;
     exchange(&mut client, "I am here", 1)?;
     Ok(client)
 }
 
 /// Sends the same message several times, and waits until all of them have come back.
-fn exchange(client: &mut TlsClient, text: &str, times: usize) -> Result<()> {
-    let relayed = format!("{}: {text}", client.sock.addr());
+fn exchange(client: &mut Client, text: &str, times: usize) -> Result<()> {
+    let relayed = format!("{}: {text}", client.addr());
     client.send(&prep_msg(text).repeat(times))?;
     for _ in 0..times {
-        client.expect(&relayed)?;
+        client.expect_msg(&relayed)?;
     }
     Ok(())
 }
@@ -89,36 +92,56 @@ fn kilobyte() -> String {
 }
 
 /// Connects a client that has small buffers and reads nothing more once it is in the room.
-fn join_silent(certs: &Certs, server: &Server, ann: &mut TlsClient) -> Result<TlsClient> {
-    let sock = Client::connect_with_small_buffers(server.addr())?;
-    let mut silent = TlsClient::new(sock, certs.client_config(&TLS13)?)?;
+fn join_silent(certs: &Certs, server: &Server, ann: &mut Client) -> Result<Client> {
+    let silent = Client::connect_with_small_buffers(server.addr())?;
+    let mut silent = silent.start_tls(&certs.tls(&TLS13)?)?;
     exchange(&mut silent, "I will not read", 1)?;
-    ann.expect(&format!("{}: I will not read", silent.sock.addr()))?;
+    ann.expect_msg(&format!("{}: I will not read", silent.addr()))?;
     Ok(silent)
 }
 
 /// Checks that a client gets the message [`MANY`] times, and after that a proper end.
-fn expect_many(late: &mut TlsClient, relayed: &str) -> Result<()> {
-    late.sock.enlarge_recv_buffer()?; // with small buffers, a busy machine might need more than the 3 s
-    let (bytes, end) = late.until_end()?;
+fn expect_many(late: &mut Client, relayed: &str) -> Result<()> {
+    late.enlarge_recv_buffer()?; // with small buffers, a busy machine might need more than the 3 s
+    let bytes = recv_to_close_notify(late)?;
     let is_whole = bytes == prep_msg(relayed).repeat(MANY);
     assert!(is_whole, "{} bytes: {:?}", bytes.len(), bytes.last_chunk::<40>());
-    assert_eq!(end, End::Notified);
     Ok(())
 }
 
-fn wait_for_log_about(server: &Server, client: &Client, text: &str) -> Result<String> {
-    let addr = client.addr().to_string();
+/// Returns all bytes to the end of the connection, which must come after `close_notify`.
+fn recv_to_close_notify(client: &mut Client) -> Result<Vec<u8>> {
+    let (bytes, _) = client.recv_bytes_to_end()?;
+    ensure!(client.has_close_notify(), "no close_notify: {}", client.transcript());
+    Ok(bytes)
+}
+
+/// Returns the TLS state and the socket of a client that uses TLS.
+fn tls_parts(client: &mut Client) -> (&mut ClientConnection, &mut TcpStream) {
+    client.tls_parts().unwrap()
+}
+
+/// Sends `close_notify`, and does not close the sending side of the socket.
+fn send_close_notify(client: &mut Client) -> Result<()> {
+    let (tls, sock) = tls_parts(client);
+    tls.send_close_notify();
+    while tls.wants_write() {
+        tls.write_tls(sock)?;
+    }
+    Ok(())
+}
+
+fn wait_for_log_about(server: &Server, client: SocketAddr, text: &str) -> Result<String> {
+    let addr = client.to_string();
     server.wait_for_log(text, |line| line.contains(&addr) && line.contains(text))
 }
 
 /// Waits until a new client is told that the server is full. A client whose handshake takes too long is not
 /// told.
 fn expect_full(certs: &Certs, server: &Server) -> Result<()> {
-    let reply = (b"server: full\0".to_vec(), End::Notified);
-    let is_refused = || connect(certs, server)?.until_end();
+    let is_refused = || recv_to_close_notify(&mut connect(certs, server)?);
     let was_refused =
-        wait_until(TIMEOUT, || Ok(is_refused().is_ok_and(|received| received == reply)))?;
+        wait_until(TIMEOUT, || Ok(is_refused().is_ok_and(|told| told == b"server: full\0")))?;
     assert!(was_refused, "{}", server.log());
     Ok(())
 }
@@ -137,21 +160,20 @@ fn expect_idle(server: &Server, situation: &str) {
 fn clients_of_both_versions_chat_and_at_sigterm_get_close_notify() -> Result<()> {
     let (certs, mut server) = start(&[])?;
     let mut ann = join(&certs, &server)?;
-    let sock = Client::connect(server.addr())?;
-    let mut bob = TlsClient::new(sock, certs.client_config(&TLS12)?)?;
+    let mut bob = Client::connect(server.addr())?.start_tls(&certs.tls(&TLS12)?)?;
     exchange(&mut bob, "I am here", 1)?;
-    ann.expect(&format!("{}: I am here", bob.sock.addr()))?;
+    ann.expect_msg(&format!("{}: I am here", bob.addr()))?;
     for text in ["one", "two", "three"] {
-        ann.say(text)?;
+        ann.send_msg(text)?;
     }
     for text in ["one", "two", "three"] {
-        let relayed = format!("{}: {text}", ann.sock.addr());
-        bob.expect(&relayed)?;
-        ann.expect(&relayed)?;
+        let relayed = format!("{}: {text}", ann.addr());
+        bob.expect_msg(&relayed)?;
+        ann.expect_msg(&relayed)?;
     }
     server.signal(Signal::TERM)?;
     for client in [&mut ann, &mut bob] {
-        assert_eq!(client.until_end()?, (Vec::new(), End::Notified));
+        assert_eq!(recv_to_close_notify(client)?, b"");
     }
     server.expect_exit("sent SIGTERM")?;
     Ok(())
@@ -182,11 +204,11 @@ fn a_slow_reader_is_disconnected_and_no_other_client_waits_for_it() -> Result<()
     let growth = after.saturating_sub(before);
     assert!(growth < MEMORY, "{growth} bytes");
 
-    let line = wait_for_log_about(&server, &silent.sock, "WARN")?;
+    let line = wait_for_log_about(&server, silent.addr(), "WARN")?;
     let (before_unit, _) = line.split_once(" bytes").unwrap();
     let queued: usize = before_unit.rsplit(' ').next().unwrap().parse()?;
     assert!(queued > 1000, "{line}");
-    wait_for_log_about(&server, &silent.sock, "disconnected")?;
+    wait_for_log_about(&server, silent.addr(), "disconnected")?;
     exchange(&mut ann, "still here", 1)
 }
 
@@ -200,13 +222,13 @@ fn a_client_that_breaks_the_protocol_is_told_why_inside_tls() -> Result<()> {
         (b"caf\xe9\0", "the message is not UTF-8: invalid at byte 3 of 4"),
     ] {
         let mut bob = connect(&certs, &server)?;
-        bob.say("whole")?;
+        bob.send_msg("whole")?;
         bob.send(bytes)?;
-        let relayed = format!("{}: whole", bob.sock.addr());
+        let relayed = format!("{}: whole", bob.addr());
         let expected = [prep_msg(&relayed), prep_msg(&format!("server: {reason}"))].concat();
-        assert_eq!(bob.until_end()?, (expected, End::Notified));
-        ann.expect(&relayed)?;
-        wait_for_log_about(&server, &bob.sock, reason)?;
+        assert_eq!(recv_to_close_notify(&mut bob)?, expected);
+        ann.expect_msg(&relayed)?;
+        wait_for_log_about(&server, bob.addr(), reason)?;
     }
     exchange(&mut ann, "still here", 1)
 }
@@ -220,10 +242,11 @@ fn garbage_after_the_handshake_ends_only_that_connection() -> Result<()> {
         [(&b"suddenly plaintext\0"[..], "InvalidContentType"), (&changed_record, "cannot decrypt")]
     {
         let mut bob = connect(&certs, &server)?;
-        bob.sock.send(bytes)?;
-        assert_eq!(bob.until_end()?, (Vec::new(), End::CutOff)); // by an alert
-        wait_for_log_about(&server, &bob.sock, reason)?;
-        wait_for_log_about(&server, &bob.sock, "disconnected")?;
+        tls_parts(&mut bob).1.write_all(bytes)?;
+        // A TLS alert also counts as a reset.
+        assert_eq!(bob.recv_bytes_to_end()?, (Vec::new(), Received::Reset));
+        wait_for_log_about(&server, bob.addr(), reason)?;
+        wait_for_log_about(&server, bob.addr(), "disconnected")?;
         exchange(&mut ann, "still here", 1)?;
     }
     Ok(())
@@ -234,13 +257,14 @@ fn a_client_that_requests_new_keys_without_end_is_disconnected() -> Result<()> {
     let (certs, server) = start(&[])?;
     let mut ann = join(&certs, &server)?;
     let mut bob = connect(&certs, &server)?;
-    bob.tls.refresh_traffic_keys()?;
+    tls_parts(&mut bob).0.refresh_traffic_keys()?;
     exchange(&mut bob, "one request is fine", 1)?;
     ann.recv_msg()?;
     // The loop ends with an error: the server has closed the connection.
-    while bob.tls.refresh_traffic_keys().is_ok() && bob.flush().is_ok() {}
-    wait_for_log_about(&server, &bob.sock, "TooManyKeyUpdateRequests")?;
-    wait_for_log_about(&server, &bob.sock, "disconnected")?;
+    let (tls, sock) = tls_parts(&mut bob);
+    while tls.refresh_traffic_keys().is_ok() && tls.write_tls(sock).is_ok() {}
+    wait_for_log_about(&server, bob.addr(), "TooManyKeyUpdateRequests")?;
+    wait_for_log_about(&server, bob.addr(), "disconnected")?;
     exchange(&mut ann, "still here", 1)
 }
 
@@ -252,8 +276,8 @@ fn at_sigterm_what_is_queued_is_delivered_and_then_close_notify() -> Result<()> 
     exchange(&mut ann, &kilobyte(), MANY)?;
     let signalled = Instant::now();
     server.signal(Signal::TERM)?;
-    expect_many(&mut late, &format!("{}: {}", ann.sock.addr(), kilobyte()))?;
-    assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
+    expect_many(&mut late, &format!("{}: {}", ann.addr(), kilobyte()))?;
+    assert_eq!(recv_to_close_notify(&mut ann)?, b"");
     server.expect_exit("sent SIGTERM while much was queued")?;
     assert_eq!(server.log().count(|line| line.contains("WARN")), 0, "{}", server.log());
     assert!(signalled.elapsed() < Duration::from_secs(6), "{:?}", signalled.elapsed());
@@ -266,15 +290,15 @@ fn after_a_client_sends_close_notify_its_queue_is_delivered() -> Result<()> {
     let mut ann = join(&certs, &server)?;
     let mut late = join_silent(&certs, &server, &mut ann)?;
     exchange(&mut ann, &kilobyte(), MANY)?;
-    late.close_notify()?;
-    expect_many(&mut late, &format!("{}: {}", ann.sock.addr(), kilobyte()))?;
-    wait_for_log_about(&server, &late.sock, "disconnected")?;
+    send_close_notify(&mut late)?;
+    expect_many(&mut late, &format!("{}: {}", ann.addr(), kilobyte()))?;
+    wait_for_log_about(&server, late.addr(), "disconnected")?;
 
     let mut silent = join_silent(&certs, &server, &mut ann)?;
     exchange(&mut ann, &kilobyte(), MANY)?;
-    silent.close_notify()?;
+    send_close_notify(&mut silent)?;
     expect_idle(&server, "a client has ended its sending side and does not read");
-    wait_for_log_about(&server, &silent.sock, "disconnected")?;
+    wait_for_log_about(&server, silent.addr(), "disconnected")?;
     exchange(&mut ann, "still here", 1)
 }
 
@@ -302,18 +326,21 @@ fn clients_are_not_asked_for_a_certificate_and_lengths_are_not_hidden() -> Resul
     let (certs, server) = start(&[])?;
     let mut ann = join(&certs, &server)?;
     let requests = Arc::new(CertRequests::default());
-    let mut config = certs.client_config(&TLS13)?;
-    config.client_auth_cert_resolver = requests.clone();
-    let mut bob = TlsClient::new(Client::connect(server.addr())?, config)?;
+    let mut tls = certs.tls(&TLS13)?;
+    tls.config_mut().client_auth_cert_resolver = requests.clone();
+    let mut bob = Client::connect(server.addr())?.start_tls(&tls)?;
     exchange(&mut bob, "do you know me?", 1)?;
     assert!(!requests.was_asked.load(SeqCst));
 
-    let prefix = ann.sock.addr().to_string().len() + 2;
+    let prefix = ann.addr().to_string().len() + 2;
+    let (_, sock) = tls_parts(&mut bob);
+    sock.set_read_timeout(Some(TIMEOUT))?;
     for len in [1, 1000] {
-        ann.say(&"x".repeat(len))?;
-        let header = bob.sock.recv_bytes(5)?; // the type, a version, and the length of a record
+        ann.send_msg(&"x".repeat(len))?;
+        let mut header = [0; 5]; // the type, a version, and the length of a record
+        sock.read_exact(&mut header)?;
         let record = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        bob.sock.recv_bytes(record)?;
+        sock.read_exact(&mut vec![0; record])?;
         // A record also contains the zero byte, the inner type, and the authentication tag (RFC 8446,
         // section 5.2).
         assert_eq!(record, prefix + len + 1 + 1 + 16);
@@ -325,16 +352,16 @@ fn clients_are_not_asked_for_a_certificate_and_lengths_are_not_hidden() -> Resul
 fn the_log_says_when_close_notify_is_missing() -> Result<()> {
     let (certs, server) = start(&[])?;
     let mut ann = join(&certs, &server)?;
-    ann.close_notify()?;
-    assert_eq!(ann.until_end()?, (Vec::new(), End::Notified));
-    wait_for_log_about(&server, &ann.sock, "disconnected")?;
+    send_close_notify(&mut ann)?;
+    assert_eq!(recv_to_close_notify(&mut ann)?, b"");
+    wait_for_log_about(&server, ann.addr(), "disconnected")?;
     assert_eq!(server.log().count(|line| line.contains("close_notify")), 0);
 
     let mut bob = connect(&certs, &server)?;
     bob.send(b"cut of")?;
-    bob.sock.half_close()?;
-    assert_eq!(bob.until_end()?, (Vec::new(), End::Notified));
-    wait_for_log_about(&server, &bob.sock, "without close_notify")?;
+    bob.close_without_notify()?;
+    assert_eq!(recv_to_close_notify(&mut bob)?, b"");
+    wait_for_log_about(&server, bob.addr(), "without close_notify")?;
     Ok(())
 }
 
@@ -344,7 +371,7 @@ fn a_client_that_speaks_plaintext_is_disconnected() -> Result<()> {
     let mut plain = Client::connect(server.addr())?;
     plain.send_msg("hi")?;
     plain.expect_eof()?;
-    wait_for_log_about(&server, &plain, "speaks plaintext, not TLS")?;
+    wait_for_log_about(&server, plain.addr(), "speaks plaintext, not TLS")?;
     Ok(())
 }
 
@@ -359,7 +386,7 @@ fn a_handshake_may_take_ten_seconds_and_counts_as_a_client_until_then() -> Resul
     expect_idle(&server, "two clients do not go on with their handshakes");
     for client in [&mut silent, &mut unfinished] {
         client.expect_eof()?;
-        wait_for_log_about(&server, client, "not completed within 10 s")?;
+        wait_for_log_about(&server, client.addr(), "not completed within 10 s")?;
     }
     assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
     let has_room = wait_until(TIMEOUT, || Ok(join(&certs, &server).is_ok()))?;
@@ -378,7 +405,7 @@ fn a_client_that_does_not_end_its_handshake_cannot_fill_the_memory() -> Result<(
         exchange(&mut ann, &"x".repeat(16_000), 10)?;
     }
     silent.expect_eof()?;
-    wait_for_log_about(&server, &silent, "TLS handshake: the client does not keep up")?;
+    wait_for_log_about(&server, silent.addr(), "TLS handshake: the client does not keep up")?;
     Ok(())
 }
 
@@ -410,8 +437,8 @@ fn byte_order_marks_in_the_files_are_ignored() -> Result<()> {
     fs::write(certs.path("key.pem"), [MARK, &key].concat())?;
     fs::write(certs.path("cert.pem"), [MARK, &cert, MARK, &ca].concat())?;
     let server = launch(&certs.args()).start()?;
-    let ann = join(&certs, &server)?;
-    assert_eq!(ann.tls.peer_certificates().map(<[_]>::len), Some(2));
+    let mut ann = join(&certs, &server)?;
+    assert_eq!(tls_parts(&mut ann).0.peer_certificates().map(<[_]>::len), Some(2));
     drop(server);
 
     let units = MARK.encode_utf16().chain("-----".encode_utf16());
@@ -445,13 +472,10 @@ fn the_log_names_both_reasons_for_an_alert_about_the_dates_of_the_certificate() 
     for (from, to) in [(now + day, now + 2 * day), (now - 2 * day, now - day)] {
         let certs = create_certs(from, to)?;
         let server = launch(&certs.args()).start()?;
-        let mut sock = Client::connect(server.addr())?;
-        let mut tls = tls_client::session(certs.client_config(&TLS13)?)?;
-        while tls.is_handshaking() && tls.complete_io(&mut sock).is_ok() {}
-        while tls.wants_write() {
-            tls.write_tls(&mut sock)?; // the alert
-        }
-        wait_for_log_about(&server, &sock, "our certificate has expired or is not valid yet")?;
+        let sock = Client::connect(server.addr())?;
+        let addr = sock.addr();
+        assert!(sock.start_tls(&certs.tls(&TLS13)?).is_err());
+        wait_for_log_about(&server, addr, "our certificate has expired or is not valid yet")?;
     }
     Ok(())
 }

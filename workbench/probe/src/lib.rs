@@ -10,6 +10,7 @@
 //! | describe a failure in three parts | [`Failure`], [`fail`], [`fail_timeout`] |
 //! | wait for a condition, at most for a given time | [`wait_until`], [`TIMEOUT`] |
 //! | skip a test, but not on the CI machine | [`skip`] |
+//! | build the program of another package | [`cargo()`] |
 //! | put text into HTML and SVG | [`markup`] |
 //! | list the servers of this project | [`servers`] |
 //!
@@ -17,6 +18,7 @@
 //! deadline that is far longer than a loaded machine needs.
 #![warn(missing_docs)]
 
+mod cargo;
 pub mod client_process;
 mod failure;
 mod groups;
@@ -34,6 +36,7 @@ mod tls_error;
 mod wait;
 pub mod wire;
 
+pub use cargo::cargo;
 pub use failure::{Description, Failure, fail, fail_timeout};
 pub use linux::{procfs, sockdiag};
 pub use skip::skip;

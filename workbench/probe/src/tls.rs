@@ -13,8 +13,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore,
-    SignatureScheme,
+    ClientConfig, ClientConnection, DEFAULT_VERSIONS, DigitallySignedStruct, ProtocolVersion,
+    RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 
 /// The name that a server's certificate has to contain, unless any certificate is accepted.
@@ -41,6 +41,14 @@ struct Seen {
 impl TlsSettings {
     /// Accepts a certificate for [`SERVER_NAME`] that a CA in this file has signed.
     pub fn with_ca(ca: &Path) -> Result<Self> {
+        Self::with_ca_and_versions(ca, DEFAULT_VERSIONS)
+    }
+
+    /// Accepts the same certificates as [`with_ca`](Self::with_ca), and speaks only these versions of TLS.
+    pub fn with_ca_and_versions(
+        ca: &Path,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self> {
         let shown = ca.display();
         let text = fs::read(ca).with_context(|| format!("cannot read {shown}"))?;
         let mut roots = RootCertStore::empty();
@@ -54,25 +62,35 @@ impl TlsSettings {
         let provider = Arc::new(ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
         let trust = format!("its certificate is for {SERVER_NAME}, signed by a CA in {shown}");
-        Self::with(verifier.build()?, trust)
+        Self::with(verifier.build()?, versions, trust)
     }
 
     /// Accepts any certificate.
     pub fn with_any_certificate() -> Result<Self> {
         let trust = "nobody looked at its certificate (with --ca FILE, it has to be signed by a CA \
                      in FILE)";
-        Self::with(Arc::new(AcceptAny), trust.to_owned())
+        Self::with(Arc::new(AcceptAny), DEFAULT_VERSIONS, trust.to_owned())
     }
 
-    fn with(verifier: Arc<dyn ServerCertVerifier>, trust: String) -> Result<Self> {
+    fn with(
+        verifier: Arc<dyn ServerCertVerifier>,
+        versions: &[&'static SupportedProtocolVersion],
+        trust: String,
+    ) -> Result<Self> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(versions)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         // So that every handshake with a server costs as much as the first.
         config.resumption = Resumption::disabled();
         Ok(Self { config: Arc::new(config), trust, seen: Arc::default() })
+    }
+
+    /// Returns the configuration in rustls, for a setting that this type does not offer. A change affects the
+    /// connections that are made after it.
+    pub fn config_mut(&mut self) -> &mut ClientConfig {
+        Arc::make_mut(&mut self.config)
     }
 
     /// Returns the first bytes that a client sends.
@@ -190,6 +208,11 @@ impl TlsSession {
         session.flush(sock)?;
         ensure!(plain.is_empty(), "the server sent data before the client did, inside TLS");
         Ok(session)
+    }
+
+    /// Returns the state in rustls, for an operation that this type does not offer.
+    pub(crate) fn rustls_mut(&mut self) -> &mut ClientConnection {
+        &mut self.conn
     }
 
     /// Reports whether the handshake is not completed yet.

@@ -15,16 +15,16 @@
 use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Trial};
 use memchr::memmem;
 use probe::server::{Launch, Server, Signal};
-use probe::tls::Tls;
+use probe::tls::TlsSettings;
 use probe::wire::Client;
-use probe::{TIMEOUT, skip, wait_until};
+use probe::{TIMEOUT, cargo, skip, wait_until};
 use serde_json::json;
 use tincanchat::{FrameError, error_reply};
 
@@ -68,19 +68,11 @@ fn start(package: &str, program: &str, args: &[&str], queue_bytes: usize) -> Res
 fn build(package: &str, program: &str) -> Result<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?;
     let own_target = target.join("failpoints");
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--locked", "--features", "serverkit/failpoints"]);
     cargo.args(["--package", package, "--bin", program, "--target-dir"]).arg(&own_target);
     // Other people's crates are the same as in the usual build, and are not compiled again.
     cargo.env("CARGO_BUILD_BUILD_DIR", target).current_dir(env!("CARGO_MANIFEST_DIR"));
-    // Cargo describes the package of this test in variables. A build script that depends on them, such as
-    // that of `ring`, would run again.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
     ensure!(cargo.status()?.success(), "{program} does not build");
     Ok(own_target.join("debug").join(format!("{program}{}", env::consts::EXE_SUFFIX)))
 }
@@ -91,7 +83,7 @@ fn judge(mut server: Server, talk: impl FnOnce(&Server) -> Result<()>) -> Result
     let judged = talk(&server).and_then(|()| {
         server.signal(Signal::TERM)?;
         server.expect_exit("stopped the server, in which handlers have panicked")?;
-        let left = server.survivors();
+        let left = server.leftover_processes();
         ensure!(left.is_empty(), "the server has left processes behind: {left:?}");
         Ok(())
     });
@@ -122,7 +114,7 @@ fn connect(server: &Server) -> Result<Client> {
 /// Waits until a client's connection has ended because its handler has panicked at this fail point, and the
 /// log says so, in the end with the words `logged`.
 fn expect_panic(server: &Server, client: &mut Client, point: &str, logged: &str) -> Result<()> {
-    let (received, _) = client.bytes_to_end()?;
+    let (received, _) = client.recv_bytes_to_end()?;
     let is_answered = memmem::find(&received, RECEIVE_TEXT.as_bytes()).is_some();
     ensure!(!is_answered, "the message at which the handler panicked was answered");
     expect_log(server, ["panic at ", &format!("at the fail point \"{point}\"")])?;
@@ -161,7 +153,7 @@ fn judge_chat(name: &str) -> Result<()> {
                 return skip("nats-server is not installed");
             };
             let launch = Launch::new(program, &[]).args(&["-js", "-a", "127.0.0.1"]);
-            nats = launch.args(&["-p", "{port}", "-sd", path]).start_anything()?;
+            nats = launch.args(&["-p", "{port}", "-sd", path]).start_any()?;
             url = format!("nats://{}", nats.addr());
             args.extend(["--nats", &url]);
         }
@@ -174,7 +166,7 @@ fn judge_chat(name: &str) -> Result<()> {
     let queue_bytes = if queues_only_reply { reply.len() } else { QUEUE_BYTES };
     let server = start(name, name, &args, queue_bytes)?;
     let tls = match name {
-        "chat-tls" => Some(Tls::trusting(&folder.path().join("ca.pem"))?),
+        "chat-tls" => Some(TlsSettings::with_ca(&folder.path().join("ca.pem"))?),
         _ => None,
     };
     judge(server, |server| {
@@ -184,7 +176,7 @@ fn judge_chat(name: &str) -> Result<()> {
         room.talk()?;
 
         room.join()?;
-        room.last()?.say(RECEIVE_TEXT)?;
+        room.last()?.send_msg(RECEIVE_TEXT)?;
         room.last_panics("receive")?;
         room.talk()?;
 
@@ -194,7 +186,7 @@ fn judge_chat(name: &str) -> Result<()> {
             last.send(b"\xff\0")?;
         } else {
             let text = text_of_batch(last.addr(), QUEUE_BYTES);
-            last.say(&text)?;
+            last.send_msg(&text)?;
         }
         room.last_panics("queue")?;
         room.talk()?;
@@ -205,7 +197,7 @@ fn judge_chat(name: &str) -> Result<()> {
         second.expect_eof()?;
         room.join()?;
         let text = text_of_batch(room.clients[0].addr(), SEND_BYTES);
-        room.clients[0].say(&text)?;
+        room.clients[0].send_msg(&text)?;
         room.last_panics("send")?;
         room.join()?;
         room.join()?;
@@ -229,7 +221,7 @@ fn nats_server() -> Option<PathBuf> {
 /// Clients in a chat, each of which has received all messages of the others so far.
 struct Room<'a> {
     server: &'a Server,
-    tls: Option<Tls>,
+    tls: Option<TlsSettings>,
     clients: Vec<Client>,
 }
 
@@ -238,7 +230,7 @@ impl Room<'_> {
     fn join(&mut self) -> Result<()> {
         let mut client = connect(self.server)?;
         if let Some(tls) = &self.tls {
-            client = client.inside(tls)?;
+            client = client.start_tls(tls)?;
         }
         self.clients.push(client);
         match self.clients.len() {
@@ -253,11 +245,11 @@ impl Room<'_> {
     }
 
     fn say(&mut self, sender: usize, text: &str) -> Result<()> {
-        self.clients[sender].say(text)?;
+        self.clients[sender].send_msg(text)?;
         let addr = self.clients[sender].addr();
         for (at, client) in self.clients.iter_mut().enumerate() {
             if at != sender {
-                client.expect(&format!("{addr}: {text}"))?;
+                client.expect_msg(&format!("{addr}: {text}"))?;
             }
         }
         Ok(())
@@ -422,6 +414,6 @@ fn expect_answer(client: &mut Client, service: &Service) -> Result<()> {
     client.send(&service.request)?;
     let answer = service.answer.as_bytes();
     let end = |received: &[u8]| memmem::find(received, answer).map(|at| at + answer.len());
-    client.take_when(service.answer, end)?;
+    client.recv_when(service.answer, end)?;
     Ok(())
 }

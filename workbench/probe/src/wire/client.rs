@@ -1,6 +1,8 @@
 use std::any::Any;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+#[cfg(feature = "tls")]
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -90,6 +92,19 @@ impl Client {
     pub fn start_tls(mut self, tls: &TlsSettings) -> Result<Self> {
         self.connection.start_tls(tls, self.patience, &mut self.received, &self.record)?;
         Ok(self)
+    }
+
+    /// Returns the TLS state and the socket below it, if the client uses TLS: for tests of TLS itself, which send
+    /// and receive bytes without TLS, for example. The record does not contain such bytes.
+    #[cfg(feature = "tls")]
+    pub fn tls_parts(&mut self) -> Option<(&mut rustls::ClientConnection, &mut TcpStream)> {
+        self.connection.tls_parts()
+    }
+
+    /// Reports whether the client has received `close_notify`, the end of the data in TLS.
+    #[must_use]
+    pub fn has_close_notify(&self) -> bool {
+        self.connection.has_close_notify()
     }
 
     /// Returns the client's name in its tape: A, B, …

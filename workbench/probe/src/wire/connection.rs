@@ -127,6 +127,18 @@ impl Connection {
         self.tls.is_some()
     }
 
+    /// Returns the TLS state and the socket below it, if the connection uses TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls_parts(&mut self) -> Option<(&mut rustls::ClientConnection, &mut TcpStream)> {
+        let Self { sock, tls } = self;
+        Some((tls.as_mut()?.session.rustls_mut(), sock))
+    }
+
+    /// Reports whether the client has received `close_notify`.
+    pub(super) fn has_close_notify(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.session.has_close_notify())
+    }
+
     /// Reports whether the TLS handshake was completed, if the connection uses TLS.
     fn is_established(&self) -> bool {
         self.tls.as_ref().is_none_or(|tls| tls.is_established)
