@@ -1,5 +1,5 @@
 //! Runs the checks of `check` against a node that has no NATS server: `cargo test -p chat-nats --test
-//! contract`. `.ci/nats-drill` tests nodes with a NATS server.
+//! contract`. `nats_server` tests nodes with a NATS server.
 
 use check::{OwnServer, test_servers};
 use probe::wire::Client;

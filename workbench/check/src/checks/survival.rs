@@ -15,7 +15,7 @@ use probe::{fail, fail_timeout, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
-        id: "leave-amid",
+        id: "leave-mid-message",
         theme: Theme::Survival,
         title: "a client leaves in the middle of a message",
         rule: "When a client leaves in the middle of a message, the server drops the unfinished \
@@ -92,7 +92,7 @@ pub(crate) const ROWS: &[Check] = &[
         rule: "Clients that have left occupy no descriptor, no thread and no memory.",
         profiles: ANY,
         needs: Needs::Figures,
-        after: &["frame-long", "reset-hundred", "leave-amid"],
+        after: &["frame-long", "reset-hundred", "leave-mid-message"],
         hints: [
             "The server keeps something of each client: its socket, its thread or process, or its \
              messages.",

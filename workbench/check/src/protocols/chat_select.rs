@@ -347,9 +347,9 @@ fn leaving(bench: &Bench) -> Result<()> {
     );
     let mut bob = join(bench, &server, "bob")?;
     expect(&mut ann, &joined(&bob, "bob", 2))?;
-    let last = [said(&bob, "bob", "last words"), left(&known_as(&bob, "bob"))];
+    let last = [said(&bob, "bob", "last text"), left(&known_as(&bob, "bob"))];
     while_stopped(&server, || {
-        say(&mut bob, "last words")?;
+        say(&mut bob, "last text")?;
         drop(bob);
         Ok(())
     })?;
