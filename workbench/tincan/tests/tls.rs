@@ -127,8 +127,7 @@ fn a_server_that_speaks_plaintext_is_told_so() {
 #[test]
 fn a_server_that_speaks_tls_is_found_out() {
     let server = alone("localhost", &TLS13, Way::Right);
-    let why =
-        "likely The server seems to speak TLS, and was spoken to in plaintext: check it with --tls";
+    let why = "likely The server seems to use TLS, but the check sent plaintext: add --tls";
     has(&check(server.addr, &[]), 1, &["frame-one · framing", why]);
     // Nor is it suspected where that is not so.
     let wrong = serving(|mut sock| _ = sock.write_all(b"wrong\0"));
@@ -184,8 +183,8 @@ fn a_handshake_that_does_not_come_holds_up_nobody() {
         check(server.addr, &["--tls", "--patience", "1", "--only", "silent-peer"])
     };
     has(&checked(Way::Right), 0, &["1 of 1"]);
-    let did = "did a client connected and began no handshake; another came and sent a message";
-    let why = "likely The server does the handshake of one client before it accepts the next.";
+    let did = "did a client connected and began no handshake; another connected and sent a message";
+    let why = "likely The server completes the handshake of one client before it accepts the next.";
     has(&checked(Way::OneAtATime), 1, &["silent-peer · concurrency", did, why]);
 }
 
