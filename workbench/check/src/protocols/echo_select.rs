@@ -222,6 +222,8 @@ fn fill_buffers(client: &mut Client, most: usize) -> Result<usize> {
             Ok(n) if n > 0 => sent += n,
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Ok(_) => break,
+            // With a timeout set, Linux interrupts the call when this process is stopped and continued.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
             Err(err) => {
                 return fail(
                     client.transcript(),
