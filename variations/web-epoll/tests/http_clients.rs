@@ -1,8 +1,8 @@
-//! Tests web-epoll with HTTP clients of other people: curl; wrk, which sends requests on 100 connections for 10 s
-//! and must not see an error; and Chromium or Chrome without a window, which must show the page.
+//! Tests web-epoll with HTTP clients of other people: curl; wrk, which sends requests on 100 connections
+//! for 10 s and must not see an error; and Chromium or Chrome without a window, which must show the page.
 //!
-//! `cargo test --workspace` leaves this test out, because it needs these programs. Without a program, its test
-//! fails where CI is set. Run it with
+//! `cargo test --workspace` leaves this test out, because it needs these programs. Without a program, its
+//! test fails where CI is set. Run it with
 //!
 //! ```sh
 //! cargo test -p web-epoll --test http_clients
@@ -39,8 +39,8 @@ fn stop(mut server: Server) -> Result<()> {
     Ok(())
 }
 
-/// Runs a client, which must end with exit code 0, and returns what it has printed on standard output, without
-/// the last line break.
+/// Runs a client and returns its standard output, without the last line break. The client must exit with
+/// code 0.
 fn run(program: &str, args: &[&str]) -> Result<String> {
     let mut client = Launch::new(program, &[]).args(args).start_without_waiting()?;
     let status = client.wait(TIMEOUT)?;

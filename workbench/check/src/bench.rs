@@ -1,4 +1,4 @@
-//! What a check works with: the server under test, its clients, and a record of what they do.
+//! Starts the server under test and its clients for one check, and records their steps.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -39,8 +39,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Returns a bench for the check with this id, which has not started a server yet; `protocol` is `None` for
-    /// tin-can messages.
+    /// Returns a bench for the check with this id, which has not started a server yet; `protocol` is `None`
+    /// for tin-can messages.
     #[must_use]
     pub fn new(server: ServerUnderTest, protocol: Option<Protocol>, id: &str) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -66,8 +66,8 @@ impl Bench {
         self
     }
 
-    /// Ends the recording, and returns a chart of the last server's threads; an empty string if they were not
-    /// recorded.
+    /// Ends the recording, and returns a chart of the last server's threads; an empty string if they were
+    /// not recorded.
     #[must_use]
     pub fn threads(&self) -> String {
         const WIDTH: usize = 76;
@@ -88,8 +88,8 @@ impl Bench {
         self.server.own
     }
 
-    /// Returns the first exchange of a client in two parts; `None` if the protocol is that of tin-can messages,
-    /// or only whole exchanges are known.
+    /// Returns the first exchange of a client in two parts; `None` if the protocol is that of tin-can
+    /// messages, or only whole exchanges are known.
     pub(crate) fn first_exchange(&self) -> Option<FirstExchange> {
         self.protocol.and_then(|it| it.first)
     }
@@ -241,7 +241,8 @@ impl Bench {
         *self.preloaded.borrow_mut() = Some(library.to_owned());
     }
 
-    /// Starts the server with these arguments, for a server with the command line of this project's servers.
+    /// Starts the server with these arguments, for a server with the command line of this project's
+    /// servers.
     pub fn start_with_args(&self, args: &[&str]) -> Result<Server> {
         self.start_launch(self.launch_with_args(args))
     }
@@ -256,8 +257,8 @@ impl Bench {
         Ok(self.remember(launch.start_without_port()?))
     }
 
-    /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it listens,
-    /// returns how it exited.
+    /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it
+    /// listens, returns how it exited.
     pub fn start_or_exit(&self, launch: Launch) -> Result<Result<Server, Exited>> {
         Ok(launch.start_or_exit()?.map(|server| self.remember(server)))
     }
@@ -324,8 +325,8 @@ impl Bench {
         self.expect_answer(client, text)
     }
 
-    /// Checks that the client receives the answer to its own message; in a chat, messages of other clients may
-    /// arrive before it.
+    /// Checks that the client receives the answer to its own message; in a chat, messages of other clients
+    /// may arrive before it.
     pub fn expect_own_answer(&self, client: &mut Client, text: &str) -> Result<()> {
         let answer = self.expected_answer(client.addr(), text);
         loop {
@@ -394,8 +395,8 @@ impl Bench {
         }
     }
 
-    /// Connects a client, and waits until the server has accepted it: until a chat has relayed its first message,
-    /// or an echo server has logged the connection.
+    /// Connects a client, and waits until the server has accepted it: until a chat has relayed its first
+    /// message, or an echo server has logged the connection.
     pub fn connect_accepted(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
         if self.stays_after_exchange() {
@@ -418,8 +419,8 @@ impl Bench {
     }
 }
 
-/// Waits until the server has read all bytes that a client has sent, and the end of the stream if there is one;
-/// returns at once on a system that does not report unread bytes.
+/// Waits until the server has read all bytes that a client has sent, and the end of the stream if there is
+/// one; returns at once on a system that does not report unread bytes.
 pub fn wait_until_read(client: &Client) -> Result<()> {
     let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
     if wait_until(client.timeout(), || Ok(unread() == 0))? {
@@ -429,8 +430,8 @@ pub fn wait_until_read(client: &Client) -> Result<()> {
     fail_timeout(client.transcript(), "the server reads all bytes that the client has sent", got)
 }
 
-/// Runs `act` while the server is stopped, so that the server finds all its effects at once. A server that was
-/// not started by us runs on.
+/// Runs `act` while the server is stopped, so that the server finds all its effects at once. A server that
+/// was not started by us runs on.
 #[cfg(unix)]
 pub fn while_stopped(server: &Server, act: impl FnOnce() -> Result<()>) -> Result<()> {
     use probe::server::Signal;

@@ -37,7 +37,8 @@ impl Machine {
         }
     }
 
-    /// Reports whether other programs used so much that the figures became worse.
+    /// Reports whether other programs used more than 5 % of the processors, so that the figures are less
+    /// reliable.
     #[must_use]
     pub fn was_busy(&self) -> bool {
         self.others_percent.is_some_and(|percent| percent > 5.0)

@@ -49,7 +49,7 @@ impl Process {
             let fields = fields.split_whitespace().skip(11).take(4);
             fields.map(|field| Ok(field.parse::<u64>()?)).sum()
         })?;
-        // The kernel reports 100 ticks a second, whatever it counts itself.
+        // Linux reports 100 ticks a second here, even if its own clock has another rate (proc(5)).
         Ok(f64::from(u32::try_from(ticks)?) / 100.0)
     }
 

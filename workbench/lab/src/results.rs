@@ -1,4 +1,4 @@
-//! Everything that one call of `tincan lab` has found, in the form that the reports read.
+//! The results of one run of `tincan lab`, from which the reports are made.
 
 use super::case::Case;
 use super::experiment::Experiment;
@@ -6,7 +6,8 @@ use super::machine::Machine;
 use super::measurement::Measurement;
 use super::origin::Origin;
 
-/// The measurements of one experiment. Measurements of one server stand together, in the order of the cases.
+/// The measurements of one experiment. Measurements of one server stand together, in the order of the
+/// cases.
 #[derive(Clone, Debug)]
 pub struct ExperimentResult {
     /// The experiment.

@@ -251,17 +251,17 @@ impl Args {
             return Ok(ExitCode::from(2));
         }
         introduce(run, &machine, &left_out);
-        signals::spare_us_once();
+        signals::survive_first_signal();
         let (date, begin) = (SystemTime::now(), Instant::now());
         let others = OtherPrograms::watch(run.cores.all());
         let progress = Progress::begin(run.total());
         run.cores.move_to_generator();
         let (experiments, done) =
-            run.measure(|| signals::noted().is_some(), |step| progress.show(step));
+            run.measure(|| signals::survived_signal().is_some(), |step| progress.show(step));
         progress.end();
         machine.others_percent = others.percent();
         machine.load_after = system_load();
-        if signals::noted().is_some() {
+        if signals::survived_signal().is_some() {
             let total = run.total();
             left_out.push(format!("It was interrupted after {done} of {total} runs."));
         }
@@ -303,7 +303,7 @@ fn again() -> String {
 }
 
 fn exit_code(results: &Results) -> ExitCode {
-    match signals::noted() {
+    match signals::survived_signal() {
         Some(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
         None if results.has_faults() => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
@@ -345,7 +345,7 @@ fn conclude(results: &Results, folder: &Folder) {
              do not."
         );
     }
-    if signals::noted().is_some() {
+    if signals::survived_signal().is_some() {
         eprintln!("{}", results.left_out.last().map_or("", String::as_str));
     }
     if results.has_faults() {

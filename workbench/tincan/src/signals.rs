@@ -86,14 +86,14 @@ static CONTINUES_AFTER_NEXT: AtomicBool = AtomicBool::new(false);
 /// The signal that has ended only the servers.
 static SERVERS_ENDED_BY: AtomicI32 = AtomicI32::new(0);
 
-/// From now on, the first signal ends all servers and lets no other one start, but this program continues,
-/// and writes what it has measured. The second signal ends it.
-pub fn spare_us_once() {
+/// Lets this program survive the first signal, which then ends all servers and prevents new ones from
+/// starting, so that the program can write its results. The second signal ends the program.
+pub fn survive_first_signal() {
     CONTINUES_AFTER_NEXT.store(true, Ordering::SeqCst);
 }
 
-/// Returns the signal that has ended only the servers.
-pub fn noted() -> Option<i32> {
+/// Returns the signal that this program has survived, if one has come.
+pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
@@ -178,8 +178,9 @@ pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
 fn watchdog(args: &[&str], stdin: Stdio) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("watchdog").args(args).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
-    // In a process group of its own, it does not get the signals of the terminal. Without the environment of
-    // this process, it is not taken for a remainder of this process by a search for an environment variable.
+    // In a process group of its own, it does not get the signals of the terminal. Without the environment
+    // of this process, it is not taken for a remainder of this process by a search for an environment
+    // variable.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command.env_clear(), 0);
     command.spawn()

@@ -7,7 +7,7 @@ pub const BOLD: Style = Style::new().bold();
 pub const DIM: Style = Style::new().dimmed();
 pub const HIGHLIGHT: Style = AnsiColor::Yellow.on_default();
 
-/// Returns the columns and the rows of the terminal, or 80 and 24 if there is none.
+/// Returns the number of columns and rows of the terminal, or 80 and 24 if the output is not a terminal.
 pub fn size() -> (usize, usize) {
     let found = terminal_size::terminal_size();
     let (columns, rows) = found.map_or((0, 0), |(width, height)| (width.0, height.0));
@@ -16,8 +16,8 @@ pub fn size() -> (usize, usize) {
     (known(columns, 80), known(rows, 24))
 }
 
-/// Cbreak mode: the terminal passes on each key at once, and does not show it. Ctrl-C and similar keys still
-/// cause signals.
+/// Cbreak mode: the terminal passes on each key at once, and does not show it. Ctrl-C and similar keys
+/// still cause signals.
 #[cfg(unix)]
 pub mod cbreak {
     use std::io::stdin;

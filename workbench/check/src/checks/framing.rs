@@ -180,8 +180,8 @@ pub(crate) const ROWS: &[Check] = &[
         rule: "A message longer than the limit is a protocol error, even before its ␀ has arrived.",
         after: &["frame-bytewise", "chat-everyone"],
         hints: [
-            "The buffer of an unfinished message grows without limit, so that one client can fill \
-             the memory; or the error that the server raises at the limit ends more than that \
+            "The buffer of an unfinished message grows without limit, and one client can fill the \
+             memory; or the error that the server raises at the limit ends more than that \
              client.",
             "The buffer that collects a message: where is its size checked?",
             "When the buffer has more than 16,384 bytes without a ␀, close that client's \

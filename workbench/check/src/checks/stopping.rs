@@ -129,8 +129,8 @@ const MAX_PROMPT: Duration = Duration::from_millis(2500);
 /// Clearly more than these 3 s, but not unlimited.
 const MAX_DRAIN: Duration = Duration::from_secs(6);
 
-/// Checks that one of three tries ends promptly: a busy machine may make one late, but a server
-/// that waits without need is late every time.
+/// Checks that the server ends in less than `PROMPT` in one of three tries. A busy machine may delay one
+/// try, but a server that waits without need is late in every try.
 fn promptly(mut try_once: impl FnMut() -> Result<Duration>) -> Result<()> {
     let mut took = Vec::new();
     for _ in 0..3 {

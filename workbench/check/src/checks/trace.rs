@@ -27,7 +27,7 @@ pub(crate) const ROWS: &[Check] = &[
         Theme::Trace,
         STAGES,
         all_spans,
-        "§1: `--trace FILE`: spans of what each thread or task does, complete after SIGINT or SIGTERM.",
+        "§1: `--trace FILE`: the spans of each thread or task; the file is complete after SIGINT or SIGTERM.",
     ),
     #[cfg(unix)]
     ours(

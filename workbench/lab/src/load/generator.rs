@@ -1,6 +1,7 @@
 //! All connections of one run, and the loop that reads them.
 //!
-//! The loop reads with large reads into one shared buffer, and `deliveries.rs` checks what it has read.
+//! The loop reads up to one buffer at a time, into a buffer that all connections share. `deliveries.rs`
+//! checks the bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -198,7 +199,7 @@ impl LoadGenerator {
         Ok(before[begin.map_or(0, |at| at + 1)..].to_vec())
     }
 
-    /// Waits for at most `timeout`, and reads everything that has come. Reports whether anything had.
+    /// Waits until bytes arrive, for at most `timeout`, and reads all of them. Reports whether any arrived.
     pub fn turn(&mut self, timeout: Duration) -> Result<bool> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(false),
@@ -277,7 +278,8 @@ impl LoadGenerator {
         self.conns[..self.readers].iter().filter(|conn| conn.is_closed).count()
     }
 
-    /// Reads everything that has come. Returns how many clients the server has disconnected.
+    /// Reads all bytes that have arrived, and returns the number of clients that the server has
+    /// disconnected.
     pub fn count_refused(&mut self) -> Result<usize> {
         while self.turn(Duration::ZERO)? {}
         Ok(self.disconnected())
@@ -395,7 +397,7 @@ impl LoadGenerator {
         }
     }
 
-    /// Reads until all clients have all messages, or until nothing has come for `patience`.
+    /// Reads until all clients have all messages, or until nothing has arrived for `patience`.
     pub fn wait_for_copies(&mut self, patience: Duration) -> Result<()> {
         let mut progress = Instant::now();
         while self.received_by_all() < self.sent() && progress.elapsed() < patience {

@@ -46,7 +46,7 @@ impl DelayRecorder {
         self.delays
     }
 
-    /// Records the copy of a message that has come now.
+    /// Records that a copy of message number `nth` has arrived at `now`.
     pub fn record(&mut self, nth: u64, now: Instant) {
         self.delays.record(now.saturating_duration_since(self.schedule.due(nth)));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::message::MessageFormat;
 
-/// Counts of the faults in the copies that one client received.
+/// The number of faults of each kind in the copies that one client received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Copies that never came, although a later message of the same sender did.

@@ -34,8 +34,8 @@ pub const ACCEPT: CProgram = CProgram {
 };
 
 impl CProgram {
-    /// Compiles the program in a folder, unless that has been done. Returns its path, or the reason why
-    /// there is none.
+    /// Compiles the program in a folder, unless it has been compiled already. Returns its path, or the
+    /// reason why it cannot be compiled.
     pub fn compile(&self, folder: &Path) -> Result<PathBuf, String> {
         if !cfg!(target_os = "linux") {
             return Err("it needs Linux".to_owned());

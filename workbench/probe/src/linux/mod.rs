@@ -1,4 +1,4 @@
-//! Gets information about processes and sockets from Linux. On other systems, there is none.
+//! Gets information about processes and sockets from Linux. On other systems, the functions return nothing.
 
 pub mod procfs;
 pub mod sockdiag;

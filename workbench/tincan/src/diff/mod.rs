@@ -32,9 +32,9 @@ use sides::{Pair, Side};
 
 /// Compare two stages, or a stage and a file of your own
 ///
-/// Without A and B, this lists the pairs that are worth comparing. With A alone, it compares this stage with the
-/// one that it was made from. In a terminal of at least 160 columns, the two are shown side by side. Otherwise,
-/// removed lines are above added lines, in the format of patch(1).
+/// Without A and B, this lists the pairs that are worth comparing. With A alone, it compares this stage
+/// with the one that it was made from. In a terminal of at least 160 columns, the two are shown side by
+/// side. Otherwise, removed lines are above added lines, in the format of patch(1).
 ///
 /// The exit code is 0 even if there are differences, because the output is for reading. It is 1 if A or B
 /// cannot be read, and 2 for a usage error.
@@ -169,7 +169,7 @@ fn partner(name: &str) -> Result<(&'static str, bool)> {
     match sides::pairs().find(|pair| pair.from == name) {
         Some(Pair { from, to, .. }) => {
             bail!(
-                "{from} is the first stage: there is none before it. Try: cargo tincan diff {from} {to}"
+                "{from} is the first stage: no stage comes before it. Try: cargo tincan diff {from} {to}"
             )
         }
         None => bail!(

@@ -68,7 +68,7 @@ impl Progress {
     }
 }
 
-/// Returns the width of the terminal, or a width that is easy to read where there is none.
+/// Returns the width of the terminal in columns, or 100 if the output is not a terminal.
 fn width() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| width.0.into())
 }

@@ -8,7 +8,7 @@ use watch::{Drawing, INTERVAL, Span, View, Visibility, draw, join, truncate, wra
 use super::watched::Watched;
 use crate::terminal::{BOLD, DIM};
 
-/// The time that one column of the live view shows.
+/// How much time one column of the live view stands for.
 const COLUMN: Duration = Duration::from_millis(200);
 
 /// The width of lines that are not for a terminal.

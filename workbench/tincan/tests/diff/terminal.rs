@@ -1,4 +1,5 @@
-//! Tests the output of `tincan diff` in a terminal: a layout that fits, colour, and a pager for long output.
+//! Tests the output of `tincan diff` in a terminal: a layout that fits, colour, and a pager for long
+//! output.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -34,7 +35,7 @@ fn no_line_is_wider_than_a_narrow_terminal() {
                 bare(&on_terminal(columns, 50, &[&pair[..], &["--no-pager"]].concat(), &[]));
             let widest = shown.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(widest <= usize::from(columns), "{widest} columns in\n{shown}");
-            // All words are there, in their order.
+            // Every word is shown, and the words are in the right order.
             let words = |text: &str| text.split_whitespace().collect::<String>();
             let unified = text(&[&pair[..], &["-u"]].concat());
             let code = |text: &str| {
