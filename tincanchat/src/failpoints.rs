@@ -7,27 +7,27 @@
 
 use fail::fail_point;
 
-/// Is passed with the text of each message that has been received, when it is logged. Panics if the text
-/// contains the text that is set.
+/// Panics if `text` contains the text that is set for `receive`. The function that escapes text for the log
+/// calls it with each received message.
 pub(crate) fn receive(text: &str) {
     fail_point!("receive", |part| {
         let matches = part.is_none_or(|part| text.contains(&part));
-        // The log escapes this text with the function that contains the fail point. So it must not contain
-        // the message.
+        // The log escapes the text of this panic too, and so passes this point again. So that text must not
+        // contain the message.
         assert!(!matches, "at the fail point \"receive\"");
     });
 }
 
-/// Is passed when a client's queue is about to get an entry. Panics if the entry has the number of bytes
-/// that is set.
+/// Panics if `bytes` is the number that is set for `queue`. The limit of a queue calls it before an entry
+/// of so many bytes is added.
 pub(crate) fn queue(bytes: usize) {
     fail_point!("queue", |number| {
         assert!(!is_number(number.as_deref(), bytes), "at the fail point \"queue\"");
     });
 }
 
-/// Is passed when the kernel has accepted bytes from a client's queue. Panics if it is the number of bytes
-/// that is set.
+/// Panics if `bytes` is the number that is set for `send`. The limit of a queue calls it when the kernel
+/// has accepted so many bytes.
 pub(crate) fn send(bytes: usize) {
     fail_point!("send", |number| {
         assert!(!is_number(number.as_deref(), bytes), "at the fail point \"send\"");

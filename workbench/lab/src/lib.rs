@@ -55,6 +55,3 @@ pub use servers::{
     ClientLimit, NatsServer, OUR_SERVERS, OurServer, PEERS, Peer, ServerSpec, own_server, recognize,
 };
 pub use units::Unit;
-
-/// The same table under the name that `watch_command.rs` uses.
-pub use servers::OUR_SERVERS as STAGES;

@@ -71,8 +71,8 @@ impl LabRun {
         runs.sum::<usize>() * self.runs
     }
 
-    /// Measures everything, or until it is interrupted. Returns the results so far, and the number of
-    /// runs that were done.
+    /// Does all runs, or stops when it is interrupted. Returns the results so far, and the number of runs
+    /// that were done or skipped.
     pub fn measure(
         &self,
         is_interrupted: impl Fn() -> bool,
@@ -123,7 +123,7 @@ impl LabRun {
     }
 
     /// Measures one case. The servers take turns, so that a moment in which the machine is busy does not
-    /// affect one server alone. Reports whether it is complete.
+    /// affect one server alone. Returns false after an interruption.
     fn measure_case(
         &self,
         experiment: &'static Experiment,
@@ -139,11 +139,11 @@ impl LabRun {
                 let is_wanted = |it: &&mut Measurement| it.server == *server && it.case == *case;
                 let Some(measurement) = measurements.iter_mut().find(is_wanted) else { continue };
                 if measurement.runs.is_empty() && measurement.note.is_some() {
-                    continue;
+                    continue; // this server is not measured in this case
                 }
                 if measurement.runs.is_empty() && measurement.failure.is_some() {
                     *done += 1;
-                    continue;
+                    continue; // the first run failed, so the others are skipped
                 }
                 report(Step::Begins { done: *done, experiment, case, server, run });
                 let figures = self.measure_once(spec, experiment, case, is_interrupted);
@@ -227,7 +227,7 @@ fn start_and_measure(
     let pid = server.pid().ok_or_else(|| anyhow!("the server has no process"))?;
     let process = match spec.origin {
         Origin::Ours | Origin::Peer => Process::new(pid),
-        // It may start a process for each client.
+        // A server of the user may start a process for each client.
         Origin::Mine => Process::group(pid),
     };
     wait_until_idle(process)?;

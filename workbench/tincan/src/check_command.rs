@@ -1,3 +1,5 @@
+//! `tincan check`: reads the command line, runs the checks, and prints the report.
+
 mod json;
 mod junit;
 
@@ -96,7 +98,8 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// Reads an address, which may be a host name with a port.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|err| {
         format!("{err}; an address and a port are wanted, such as 127.0.0.1:4040")
     })?;
@@ -275,8 +278,10 @@ fn progress() -> ProgressBar {
 pub fn quoted(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let quote = |word: &str| match shlex::try_quote(word) {
-        // In a shell, braces are special only with a comma or dots between them.
-        Ok(_) if word.replace(['{', '}'], "").chars().all(is_plain) => word.to_owned(),
+        // In a shell, braces are special only with a comma or `..` between them.
+        Ok(_) if !word.contains("..") && word.replace(['{', '}'], "").chars().all(is_plain) => {
+            word.to_owned()
+        }
         Ok(quoted) => quoted.into_owned(),
         Err(_) => word.to_owned(),
     };

@@ -28,7 +28,7 @@ use lab::{
 };
 use probe::{Failure, server};
 
-use crate::check_command::{called_as, quoted};
+use crate::check_command::{self, called_as, quoted};
 use crate::output::{is_broken_pipe, print};
 use crate::signals;
 use chosen::OwnServer;
@@ -46,8 +46,8 @@ use running::ProtocolName;
 /// With --addr, puts load on a server that runs already, and prints all figures.
 ///
 /// Exit code: 0 nothing was wrong, 1 a copy of a message was lost, came twice or out of order, a run
-/// failed, or something else was wrong with a server, 2 a usage error, 3 something could not be started,
-/// 130 ended by Ctrl-C.
+/// failed, or something else was wrong with a server, 2 a usage error, 3 something could not be started
+/// (with --addr, also if the run failed), 130 ended by Ctrl-C.
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag on the command line")]
@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Measure a server that runs already at this address: prints all figures, writes no files
-    #[arg(long, value_name = "HOST:PORT", value_parser = running::address)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = check_command::address)]
     #[arg(conflicts_with_all = ["mine", "only", "variations", "no_peers", "runs", "pin", "out"])]
     addr: Option<SocketAddr>,
     /// The process of that server, to measure its memory and its processor time (Linux)
@@ -128,7 +128,7 @@ fn after_help() -> String {
     )
 }
 
-/// The exit code when something could not be started, built or written.
+/// The exit code if something could not be started or built, or if a run with --addr failed.
 const NOT_STARTED: u8 = 3;
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -155,7 +155,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Prints why something could not be started, built or written. Returns the exit code.
+/// Prints why something could not be started or built, or why a run with --addr failed. Returns the exit code.
 fn not_started(err: &anyhow::Error) -> ExitCode {
     match err.downcast_ref::<Failure>() {
         Some(failure) => eprintln!("tincan: {err}\n{failure}"),

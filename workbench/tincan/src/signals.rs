@@ -97,7 +97,7 @@ pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
-/// From now on, SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and this program.
+/// Makes SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and this program, from now on.
 pub fn end_servers_at_signals() {
     const SIGQUIT: i32 = 3;
     let mut have_servers_ended = false;
@@ -178,9 +178,8 @@ pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
 fn watchdog(args: &[&str], stdin: Stdio) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("watchdog").args(args).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
-    // In a process group of its own, it does not get the signals of the terminal. Without the environment
-    // of this process, it is not taken for a remainder of this process by a search for an environment
-    // variable.
+    // In a process group of its own, it does not get the signals of the terminal. A search for the processes
+    // that this one has left behind goes by an environment variable, and must not find the watchdog.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command.env_clear(), 0);
     command.spawn()

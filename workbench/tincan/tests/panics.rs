@@ -111,8 +111,8 @@ fn connect(server: &Server) -> Result<Client> {
     admitted.context("the server is full: the permit of a client that is gone is still in use")
 }
 
-/// Waits until a client's connection has ended because its handler has panicked at this fail point, and the
-/// log says so, in the end with the words `logged`.
+/// Waits until the panic of the handler at this fail point has ended the client's connection. The log must
+/// name the fail point, and the client with the words `logged`.
 fn expect_panic(server: &Server, client: &mut Client, point: &str, logged: &str) -> Result<()> {
     let (received, _) = client.recv_bytes_to_end()?;
     let is_answered = memmem::find(&received, RECEIVE_TEXT.as_bytes()).is_some();

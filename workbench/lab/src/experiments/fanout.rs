@@ -19,7 +19,7 @@ const SENDERS: usize = 10;
 const SIZE: usize = 64;
 const WINDOW: usize = 4096;
 
-/// The peer whose processor time is the unit of the last column.
+/// The peer whose processor time is the unit of the column "times c-broadcast".
 const BASELINE: &str = "c-broadcast";
 
 /// A few clients send as fast as the slowest client reads, all receive, and every copy is checked.

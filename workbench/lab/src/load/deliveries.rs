@@ -26,7 +26,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Moves the next number of its sender past it.
+    /// Raises the next number of its sender above the number of this message.
     fn pass(&self, next: &mut [u64]) {
         if let Some((sender, number)) = self.message {
             next[sender] = next[sender].max(number + 1);
@@ -37,12 +37,13 @@ impl Entry {
 /// How much one client has received.
 #[derive(Debug)]
 struct Reader {
-    /// Bytes of the common stream.
+    /// How many bytes of the common stream the client has received.
     at: u64,
-    /// Messages.
+    /// How many messages the client has received.
     received: u64,
     /// The check of its own stream, if it received other bytes than the other clients.
     own: Option<Box<StreamCheck>>,
+    /// Whether the server has disconnected the client.
     is_gone: bool,
 }
 
@@ -56,10 +57,10 @@ pub struct DeliveryCheck {
     base: u64,
     /// The end of the last whole message in the stream.
     parsed: u64,
-    /// The whole messages in it; the number of the first one is `first`.
+    /// The whole messages in `stream`; the number of the first one is `first`.
     entries: VecDeque<Entry>,
     first: u64,
-    /// For each sender the number that came next where the first message begins.
+    /// For each sender, the number that its next message has at the start of `entries`.
     next: Vec<u64>,
     common: StreamCheck,
     /// Records how late each delivery is, if that is wanted.
@@ -140,7 +141,8 @@ impl DeliveryCheck {
         self.readers[reader].received
     }
 
-    /// Returns the number of messages that every client has received that is still connected.
+    /// Returns how many messages every connected client has received at least; `u64::MAX` if no client is
+    /// connected.
     #[must_use]
     pub fn received_by_all(&self) -> u64 {
         let there = self.readers.iter().filter(|reader| !reader.is_gone);

@@ -260,7 +260,7 @@ impl LoadGenerator {
         Counters::read(self.received, server)
     }
 
-    /// Returns the number of messages that every client has received that is still connected.
+    /// Returns how many messages every connected client has received at least.
     #[must_use]
     pub fn received_by_all(&self) -> u64 {
         self.deliveries.as_ref().map_or(0, DeliveryCheck::received_by_all)
@@ -341,10 +341,10 @@ impl LoadGenerator {
         let start = Instant::now();
         let mut progress = start;
         while start.elapsed() < time {
-            // The senders divide the messages that the slowest client has received equally. So no
-            // sender gets ahead of the others by more than the window, and no client falls behind by
-            // more than all windows. Half a window is sent at a time: single messages would measure how
-            // fast the generator writes.
+            // Each sender may have sent an equal share of the messages that the slowest client has
+            // received, and one window more. So no sender gets ahead of the others by more than the
+            // window, and no client falls behind by more than all windows. Half a window is sent at a
+            // time: single messages would measure how fast the generator writes.
             let received = self.received_by_all().min(u64::MAX / 2);
             let due = received / self.senders.len() as u64 + window;
             for sender in &mut self.senders {

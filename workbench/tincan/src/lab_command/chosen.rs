@@ -87,8 +87,8 @@ fn is_wanted(name: &str, only: &[String]) -> bool {
     only.is_empty() || only.iter().any(|it| it == name)
 }
 
-/// Reports whether a server is in the workspace; outside of a workspace, whether its program is in the folder
-/// of this one.
+/// Reports whether the workspace contains a server. Without a workspace, reports whether the program of the
+/// server is in the folder of this program.
 fn is_here(server: &OurServer) -> bool {
     match stages::workspace() {
         Some(root) => server.is_in(&root),

@@ -1,6 +1,6 @@
 //! Measures a server that runs already, and prints all figures.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -36,12 +36,6 @@ impl From<ProtocolName> for Protocol {
             ProtocolName::Nats => Self::Nats,
         }
     }
-}
-
-/// Reads an address, which may be a name with a port.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text.to_socket_addrs().map_err(|err| err.to_string())?;
-    found.next().ok_or_else(|| "this name has no address".to_owned())
 }
 
 /// Checks that the process is given where an experiment that was asked for needs it.
