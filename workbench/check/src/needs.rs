@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use probe::server::{AS_USER, WITHOUT_LOW_PORTS};
+use socket2::{Domain, Socket, Type};
 
 use crate::mutants;
 use crate::server_under_test::Source;
@@ -43,10 +44,7 @@ impl Needs {
             Self::Process => cfg!(unix),
             Self::Figures => cfg!(target_os = "linux"),
             Self::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
-            Self::LowPorts => match TcpListener::bind("127.0.0.1:1") {
-                Err(err) if err.kind() == ErrorKind::PermissionDenied => true,
-                _ => can_drop_low_ports(),
-            },
+            Self::LowPorts => !may_use_low_ports() || can_drop_low_ports(),
             // On a developer's machine the check is skipped if there is no compiler; in CI it fails.
             Self::Interrupts => {
                 let is_ci = std::env::var_os("CI").is_some();
@@ -77,6 +75,15 @@ fn succeeds<S: AsRef<OsStr>>(words: &[S]) -> bool {
     let Some((program, args)) = words.split_first() else { return false };
     let output = Command::new(program).args(args).output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// Reports whether this process may listen on port 1. Does not listen on it, because a server that is being
+/// checked at this moment may rely on a port where nothing listens.
+pub(crate) fn may_use_low_ports() -> bool {
+    let sock = Socket::new(Domain::IPV4, Type::STREAM, None);
+    let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+    let bound = sock.and_then(|sock| sock.bind(&addr.into()));
+    !matches!(bound, Err(err) if err.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Reports whether this process is root and can give up its privilege, on a Linux where only root may listen on

@@ -1,13 +1,12 @@
 //! Checks the command line, and the addresses on which a server listens.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::check::ours;
 use crate::log_events::expect_once;
+use crate::needs::may_use_low_ports;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Needs, Serves, Theme};
 use probe::port::Port;
@@ -149,7 +148,9 @@ pub(super) fn port_given(bench: &Bench) -> Result<()> {
 pub(super) fn port_default(bench: &Bench) -> Result<()> {
     let port = default_port(bench);
     let mut held = None;
-    wait_until(Duration::from_secs(5), || {
+    // A test of another server may use the port for a moment. If another program keeps it, the server finds
+    // it taken as well.
+    wait_until(TIMEOUT, || {
         held = TcpListener::bind(("127.0.0.1", port)).ok();
         Ok(held.is_some())
     })?;
@@ -255,11 +256,7 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
     let launch = bench.launch_with_args(&["--port", "1"]);
-    // Only a process with the permission to listen there gets another answer, such as that the port
-    // is taken.
-    let probe = TcpListener::bind("127.0.0.1:1").map_err(|err| err.kind());
-    let is_denied = matches!(probe, Err(ErrorKind::PermissionDenied));
-    let launch = if is_denied { launch } else { launch.without_low_ports() };
+    let launch = if may_use_low_ports() { launch.without_low_ports() } else { launch };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
 

@@ -79,12 +79,14 @@ fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
         server.signal(probe::server::Signal::TERM)?;
     }
     server.expect_exit("served it while its system calls were interrupted")?;
-    match server.log().count(|line| line.to_lowercase().contains("interrupted")) {
-        0 => Ok(()),
-        _ => fail(
-            "interrupted every other call of each system function, in each thread",
-            "no log line that says `interrupted`",
-            server.log(),
-        ),
+    let is_about_it = |line: &str| line.to_lowercase().contains("interrupted");
+    let lines = server.log().matching(is_about_it);
+    if lines.is_empty() {
+        return Ok(());
     }
+    fail(
+        "interrupted every other call of each system function, in each thread",
+        "no log line that says `interrupted`",
+        lines.join("\n"),
+    )
 }

@@ -122,6 +122,11 @@ impl OutputLines {
         self.state().lines.iter().filter(|line| wanted(line)).count()
     }
 
+    /// Returns the wanted lines so far.
+    pub fn matching(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        self.state().lines.iter().filter(|line| wanted(line)).cloned().collect()
+    }
+
     /// Waits for a wanted line, at most `within`. The line may have been printed before the call.
     pub fn wait_for(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + within;
