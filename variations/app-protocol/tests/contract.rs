@@ -2,16 +2,12 @@
 
 use anyhow::Result;
 use app_protocol::Message;
-use check::Profile;
 use check::{OwnServer, test_servers};
 use probe::wire::Client;
 
 fn main() {
     let server = OwnServer::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();
-    test_servers(&[server
-        .text(as_request)
-        .unfinished(longest_header)
-        .climbs_as(Profile::AppProtocol)]);
+    test_servers(&[server.text(as_request).unfinished(longest_header).profile("app-protocol")]);
 }
 
 fn search(client: &mut Client) -> Result<()> {

@@ -1,6 +1,5 @@
 //! The checks that every server must pass, for the three servers: `cargo test -p calc --test contract`.
 
-use check::Profile;
 use check::{OwnServer, Serves, test_servers};
 use probe::wire::Client;
 
@@ -46,6 +45,6 @@ fn main() {
     test_servers(&[
         line_echo.once().serves(Serves::OneAtATime).text(line),
         blocking.once().serves(Serves::OneAtATime).text(line),
-        reactor.text(line).unfinished(longest_line).climbs_as(Profile::Calc),
+        reactor.text(line).unfinished(longest_line).profile("calc"),
     ])
 }

@@ -2,7 +2,6 @@
 
 #[cfg(unix)]
 fn main() {
-    use check::Profile;
     use check::{OwnServer, test_servers};
     use probe::server::Server;
     use probe::wire::Client;
@@ -42,7 +41,7 @@ fn main() {
     let server = server.args(&["--name", "server"]).once().held_by(much_queued);
     let server = server.text(|text| frame(&format!("NAME: {text}")));
     let server = server.unfinished(|| frame(&"x".repeat(MAX_MSG_LEN))[..MAX_MSG_LEN].to_vec());
-    test_servers(&[server.climbs_as(Profile::ChatSelect)]);
+    test_servers(&[server.profile("chat-select")]);
 }
 
 #[cfg(not(unix))]

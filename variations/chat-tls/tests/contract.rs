@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
-use check::Profile;
 use check::{OwnServer, test_servers};
 use probe::server::Launch;
 use probe::tls::{TlsSession, TlsSettings};
@@ -78,5 +77,5 @@ fn main() -> Result<()> {
     // A client that is refused has one second for its handshake. If it speaks plaintext, the connection is
     // closed at once.
     let server = server.knock(b"plaintext");
-    test_servers(&[server.climbs_as(Profile::ChatAsync).inside(tls)])
+    test_servers(&[server.profile("chat-async").tls(tls)])
 }

@@ -1,7 +1,6 @@
 //! The checks that every server must pass, for both servers: `cargo test -p echo-select --test contract`.
 
 use anyhow::Result;
-use check::Profile;
 use check::{OwnServer, Serves, test_servers};
 use probe::wire::Client;
 
@@ -9,7 +8,7 @@ fn main() {
     let once = OwnServer::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(unchanged);
     let multiconn =
         OwnServer::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(unchanged);
-    test_servers(&[once.serves(Serves::One), multiconn.climbs_as(Profile::EchoSelect)]);
+    test_servers(&[once.serves(Serves::One), multiconn.profile("echo-select")]);
 }
 
 fn echo(client: &mut Client) -> Result<()> {

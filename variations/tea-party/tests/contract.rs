@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use check::Profile;
 use check::{OwnServer, test_servers};
 use probe::server::Server;
 use probe::wire::Client;
@@ -87,6 +86,6 @@ fn main() {
             .text(line)
             .unfinished(longest_line)
             .held_by(|server| much_queued(server, "login ", "say "))
-            .climbs_as(Profile::TeaParty),
+            .profile("tea-party"),
     ]);
 }

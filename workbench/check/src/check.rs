@@ -3,9 +3,9 @@
 use std::fmt;
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 use probe::tls::TlsSettings;
 
-use crate::profile::{CHATS, TIN_CANS};
 use crate::{Bench, Needs, OwnServer, Profile, ServerUnderTest, Serves};
 
 /// The subject of a check; the table is sorted by it.
@@ -82,8 +82,8 @@ pub struct Check {
     pub title: &'static str,
     /// The rule that the check tests.
     pub rule: &'static str,
-    /// The profiles whose servers must pass the check, no matter who has written the server.
-    pub profiles: &'static [Profile],
+    /// Reports whether the servers of a profile must pass the check, no matter who has written the server.
+    pub profiles: fn(Profile) -> bool,
     /// Which other servers of this project must pass the check.
     pub ours: Ours,
     /// The profiles whose servers must fail the check.
@@ -91,7 +91,7 @@ pub struct Check {
     /// What the check needs from the machine.
     pub needs: Needs,
     /// The checks that must pass first: after a failure of one of them, this one would fail for the same
-    /// reason.
+    /// reason. The tests of this project's servers ignore this.
     pub after: &'static [&'static str],
     /// What is likely wrong if the check fails; where to look; how to correct it.
     pub hints: [&'static str; 3],
@@ -147,7 +147,7 @@ pub(crate) const fn ours(
         theme,
         title: "",
         rule,
-        profiles: &[],
+        profiles: |_| false,
         ours,
         hints: [""; 3],
         read: "",
@@ -165,7 +165,7 @@ const TIN_CAN_ROW_ALONE: Check = Check {
     theme: Theme::Framing,
     title: "",
     rule: "",
-    profiles: TIN_CANS,
+    profiles: Profile::is_tin_can,
     ours: Ours::NONE,
     limit: &[],
     needs: Needs::Nothing,
@@ -178,7 +178,7 @@ const TIN_CAN_ROW_ALONE: Check = Check {
 /// The fields that are the same in all checks of chats.
 pub(crate) const CHAT_ROW: Check = Check {
     theme: Theme::Chat,
-    profiles: CHATS,
+    profiles: Profile::is_chat,
     read: "chat-threads.md#The picture",
     ..TIN_CAN_ROW
 };
@@ -223,7 +223,7 @@ impl Check {
     /// Reports whether the check is also for servers that are not of this project.
     #[must_use]
     pub fn is_for_anybody(&self) -> bool {
-        !self.profiles.is_empty() || !self.limit.is_empty()
+        Profile::value_variants().iter().any(|profile| self.asked(*profile) != Asked::Nothing)
     }
 
     /// Returns what a profile asks of its servers in this check.
@@ -231,11 +231,22 @@ impl Check {
     pub fn asked(&self, profile: Profile) -> Asked {
         if self.limit.contains(&profile) {
             Asked::Limit
-        } else if self.profiles.contains(&profile) {
+        } else if (self.profiles)(profile) {
             Asked::Pass
         } else {
             Asked::Nothing
         }
+    }
+
+    /// Returns the ids of the checks that must pass first for a server of this profile.
+    pub(crate) fn dependencies(
+        &self,
+        profile: Profile,
+    ) -> impl Iterator<Item = &'static str> + use<> {
+        // A check for several protocols runs after the basic checks of the server's protocol.
+        let other = profile.other_protocol().filter(|other| !other.has_check(self.id));
+        let basic = other.map_or(&[][..], |other| other.basic_checks);
+        self.after.iter().chain(basic).copied()
     }
 
     /// Returns why the check does not apply to this server; `None` if it applies.

@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 
 use crate::Profile;
+use crate::protocols::OTHER_PROTOCOLS;
 
-/// The right servers in `mutants/right/`, each with its profile.
-pub const RIGHT: &[(&str, Profile)] = &[
+/// The right servers in `mutants/right/` that exchange tin-can messages, each with its profile.
+const TIN_CANS: [(&str, Profile); 9] = [
     ("echo_uni.py", Profile::EchoUni),
     ("echo_multi.py", Profile::EchoMulti),
     ("echo_multi.pl", Profile::EchoMulti),
@@ -24,12 +24,15 @@ pub const RIGHT: &[(&str, Profile)] = &[
     ("chat.js", Profile::ChatPoll),
     ("Chat.java", Profile::ChatPoll),
     ("chat.rs", Profile::ChatThreads),
-    ("echo_select.py", Profile::EchoSelect),
-    ("app_protocol.py", Profile::AppProtocol),
-    ("calc.py", Profile::Calc),
-    ("chat_select.py", Profile::ChatSelect),
-    ("tea_party.py", Profile::TeaParty),
 ];
+
+/// Returns the file names of the right servers in `mutants/right/`, each with its profile.
+pub fn right_servers() -> impl Iterator<Item = (&'static str, Profile)> {
+    let others = OTHER_PROTOCOLS.iter().flat_map(|protocol| {
+        protocol.right_servers.iter().map(|file| (*file, Profile::Other(protocol)))
+    });
+    TIN_CANS.into_iter().chain(others)
+}
 
 /// Returns the folder with the mutants: in this program's source, or in the workspace that contains the
 /// current folder.
@@ -107,12 +110,11 @@ impl Mutant {
                 .map(str::to_owned)
                 .with_context(|| format!("there is no line `{name}: …` above the diff"))
         };
-        let profile = Profile::from_str(&field("profile")?, false);
         let right = field("server")?;
         Ok(Self {
             id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             title: field("title")?,
-            profile: profile.map_err(anyhow::Error::msg)?,
+            profile: Profile::named(&field("profile")?)?,
             fails: field("fails")?,
             right: right.strip_prefix("right/").context("the server is not in right/")?.to_owned(),
             patch: diff.to_owned(),

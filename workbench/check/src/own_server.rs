@@ -147,16 +147,20 @@ impl OwnServer {
         self
     }
 
-    /// Returns the server, which must also pass the checks of this profile.
+    /// Sets the profile with this name: the server must also pass its checks.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no profile has this name.
     #[must_use]
-    pub const fn climbs_as(mut self, profile: Profile) -> Self {
-        self.profile = Some(profile);
+    pub fn profile(mut self, name: &str) -> Self {
+        self.profile = Some(Profile::named(name).expect("the name of a profile"));
         self
     }
 
     /// Returns the server with TLS for the clients in the checks of its profile.
     #[must_use]
-    pub const fn inside(mut self, tls: &'static TlsSettings) -> Self {
+    pub const fn tls(mut self, tls: &'static TlsSettings) -> Self {
         self.tls = Some(tls);
         self
     }

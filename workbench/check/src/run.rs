@@ -134,12 +134,13 @@ pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
     let asked: Vec<_> =
         TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing).collect();
     let mut found = HashSet::new();
-    let mut open = vec![id];
-    while let Some(id) = open.pop() {
+    let is_it = |check: &&&Check| check.id == id;
+    let mut pending: Vec<_> = asked.iter().find(is_it).map(|check| check.id).into_iter().collect();
+    while let Some(id) = pending.pop() {
         if let Some(check) = asked.iter().find(|check| check.id == id)
             && found.insert(check.id)
         {
-            open.extend(check.after);
+            pending.extend(check.dependencies(profile));
         }
     }
     found
@@ -206,7 +207,8 @@ impl Run<'_> {
             return Ok(());
         }
         let mut missing = None;
-        for dependency in rows.iter().filter(|row| check.after.contains(&row.id)) {
+        let first: Vec<_> = check.dependencies(self.server.profile).collect();
+        for dependency in rows.iter().filter(|row| first.contains(&row.id)) {
             self.run_after_dependencies(dependency, rows)?;
             let is_met = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotAsked(_));
             if self.done.get(dependency.id).is_none_or(|(it, _)| !is_met(it)) {

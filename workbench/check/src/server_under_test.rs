@@ -77,6 +77,6 @@ impl ServerUnderTest {
         let mut words = vec![own.program];
         words.extend(own.args);
         let source = Source::Own(words.into_iter().map(OsString::from).collect());
-        Self { source, own: Some(own), ..Self::new(Profile::Own, own.program) }
+        Self { source, own: Some(own), ..Self::new(Profile::None, own.program) }
     }
 }

@@ -11,7 +11,7 @@ use crate::checks::{
 };
 #[cfg(unix)]
 use crate::checks::{exhaustion, shortage, sigterm, stopping, trace};
-use crate::protocols::{app_protocol, calc, chat_select, echo_select, tea_party};
+use crate::protocols::OTHER_PROTOCOLS;
 
 /// The checks of each file. A new file of checks is one more line here.
 const FILES: &[&[Check]] = &[
@@ -43,16 +43,12 @@ const FILES: &[&[Check]] = &[
     log::ROWS,
     #[cfg(unix)]
     trace::ROWS,
-    echo_select::ROWS,
-    app_protocol::ROWS,
-    calc::ROWS,
-    chat_select::ROWS,
-    tea_party::ROWS,
 ];
 
 /// All checks, sorted by theme, and within a theme from easy to hard.
 pub static TABLE: LazyLock<Vec<Check>> = LazyLock::new(|| {
     let mut all = FILES.concat();
+    all.extend(OTHER_PROTOCOLS.iter().flat_map(|protocol| protocol.checks));
     all.sort_by_key(|check| check.theme); // stable: within a theme, the order of the files stays
     all
 });

@@ -115,11 +115,10 @@ pub fn test_servers(servers: &[OwnServer]) -> ! {
 
 /// Returns the checks of a server: the checks for all servers of this project, and the checks of its profile.
 fn checks_of(own: OwnServer) -> impl Iterator<Item = (&'static Check, ServerUnderTest)> {
-    let asked = move |check: &Check| own.profile.map_or(Asked::Nothing, |it| check.asked(it));
     TABLE.iter().filter_map(move |check| {
         let server = ServerUnderTest::own(own);
         if let Some(profile) = own.profile
-            && asked(check) != Asked::Nothing
+            && check.asked(profile) != Asked::Nothing
         {
             // The checks of a profile use the profile's protocol.
             let tls = own.tls.cloned();

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use check::Profile;
-use check::mutants::{self, Mutant, RIGHT};
+use check::mutants::{self, Mutant, right_servers};
 use libtest_mimic::{Arguments, Failed, Trial};
 use regex::Regex;
 use serde_json::Value;
@@ -30,10 +30,10 @@ fn main() {
     let mut trials = vec![Trial::test("every_check_has_a_mutant", every_check_has_a_mutant)];
     let mut tools = Tools::default();
     let mut mutants = mutants::all().unwrap();
-    let each = mutants.len().div_ceil(RIGHT.len());
+    let each = mutants.len().div_ceil(right_servers().count());
     // A right server keeps a processor busy, and most mutants wait: one in between uses both.
-    for (file, profile) in RIGHT {
-        let judge = move || is_right(file, *profile);
+    for (file, profile) in right_servers() {
+        let judge = move || is_right(file, profile);
         trials.push(trial(format!("right::{file}"), tools.for_file(file), judge));
         for mutant in mutants.drain(..each.min(mutants.len())) {
             let (name, tool) = (format!("mutant::{}", mutant.id), tools.for_file(&mutant.right));

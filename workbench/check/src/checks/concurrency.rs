@@ -6,7 +6,7 @@ use super::framing;
 use super::survival::served_or_refused;
 use crate::bench::wait_until_read;
 use crate::check::TIN_CAN_ROW;
-use crate::profile::{ANY, SEVERAL};
+
 use crate::protocol::FirstExchange;
 use crate::{Bench, Check, Needs, Profile, Theme};
 use probe::server::Server;
@@ -20,17 +20,9 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a silent client does not delay another client",
         rule: "A client that sends nothing delays no other client; in echo-uni it delays all \
                others, which is the lesson of echo-uni.",
-        profiles: SEVERAL,
+        profiles: Profile::serves_several,
         limit: &[Profile::EchoUni],
-        after: &[
-            "frame-bytewise",
-            "select-echo",
-            "app-any-split",
-            "calc-bytewise",
-            "names-cut",
-            "party-before",
-            "party-cut",
-        ],
+        after: &["frame-bytewise"],
         hints: [
             "The server waits for one client and does not serve the others until it has finished.",
             "The accept loop: does it read from a client itself, or wait until a client has ended?",
@@ -46,7 +38,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "200 clients at once",
         rule: "200 clients are served at once; echo-uni serves them one after the other.",
-        profiles: ANY,
+        profiles: Profile::is_any,
         after: &["silent-peer", "frame-one-write", "chat-everyone"],
         hints: [
             "The server has room for fewer than 200 clients: a limit, a pool of workers, or a \
@@ -64,7 +56,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "1,100 clients at once",
         rule: "1,100 clients at once are served; a server with a thread for each client may \
                refuse some, but must not leave any waiting.",
-        profiles: SEVERAL,
+        profiles: Profile::serves_several,
         after: &["crowd-200"],
         hints: [
             "Something is limited to 1,024: select(2), or the number of descriptors that a \
@@ -82,7 +74,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "a thread for each client",
         rule: "chat-threads: each client has a thread (or process) of its own.",
-        profiles: &[Profile::ChatThreads],
+        profiles: |profile| profile == Profile::ChatThreads,
         needs: Needs::Figures,
         hints: [
             "The server has fewer threads than clients: its design is not the one that its \
@@ -99,7 +91,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "one thread for all",
         rule: "chat-poll: no client has a thread of its own.",
-        profiles: &[Profile::ChatPoll],
+        profiles: |profile| profile == Profile::ChatPoll,
         needs: Needs::Figures,
         hints: [
             "The server starts a thread for each client: its design is not the one that its \
@@ -117,7 +109,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Concurrency,
         title: "a few threads for all",
         rule: "chat-async: the tasks of all clients share a few threads.",
-        profiles: &[Profile::ChatAsync],
+        profiles: |profile| profile == Profile::ChatAsync,
         needs: Needs::Figures,
         hints: [
             "The server starts threads for its clients: a task blocks, or each task runs in a \
@@ -195,9 +187,11 @@ pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
     server.expect_running("")?;
     // A server with a thread for each client has a limit; it must refuse the clients beyond it, and
     // not let them wait.
-    let all = [Profile::ChatPoll, Profile::ChatAsync, Profile::EchoSelect];
-    let may_refuse = !all.contains(&bench.profile());
-    if refused == 0 || (may_refuse && refused <= 600) {
+    let must_serve_all = match bench.profile() {
+        Profile::Other(protocol) => protocol.serves_thousands,
+        profile => matches!(profile, Profile::ChatPoll | Profile::ChatAsync),
+    };
+    if refused == 0 || (!must_serve_all && refused <= 600) {
         return Ok(());
     }
     fail("", "all 1,100 clients are served", format!("{refused} were refused"))

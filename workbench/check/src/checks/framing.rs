@@ -5,9 +5,9 @@ use anyhow::Result;
 use super::slow_readers;
 use crate::bench::{wait_until_read, while_stopped};
 use crate::check::TIN_CAN_ROW;
-use crate::profile::{ANY, CHATS};
+
 use crate::protocol::FirstExchange;
-use crate::{Bench, Check, Needs};
+use crate::{Bench, Check, Needs, Profile};
 use probe::server::Server;
 use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
@@ -134,17 +134,9 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a client closes its sending side",
         rule: "A client that closes its sending side (a half-close) still gets every message that \
                is queued for it; then the server closes the connection.",
-        profiles: ANY,
+        profiles: Profile::is_any,
         needs: Needs::HalfClose,
-        after: &[
-            "frame-three",
-            "slow-pause",
-            "select-echo",
-            "app-search",
-            "calc-sum",
-            "names-hello",
-            "party-before",
-        ],
+        after: &["frame-three", "slow-pause"],
         hints: [
             "The server treats a read of 0 bytes as the end of the whole connection, but it is \
              the end of one direction only.",
@@ -196,7 +188,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "messages after a protocol error",
         rule: "After a protocol error, the server relays no more messages of that client, not \
                even while it closes the connection.",
-        profiles: CHATS,
+        profiles: Profile::is_chat,
         after: &["frame-bad-utf8", "frame-endless"],
         hints: [
             "The server reports the error to the client, but still treats the bytes that the \

@@ -6,9 +6,8 @@ use anyhow::Result;
 
 use crate::bench::wait_until_read;
 use crate::check::{CHAT_ROW, TIN_CAN_ROW};
-use crate::profile::ANY;
 use crate::room::ChatRoom;
-use crate::{Bench, Check, Needs, Theme};
+use crate::{Bench, Check, Needs, Profile, Theme};
 use probe::server::{Server, Signal};
 use probe::wire::{Client, Received};
 use probe::{Description, fail, fail_timeout, sockdiag, wait_until};
@@ -39,16 +38,9 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Leaving,
         title: "SIGTERM: the port closes",
         rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
-        profiles: ANY,
+        profiles: Profile::is_any,
         needs: Needs::Process,
-        after: &[
-            "frame-three",
-            "select-echo",
-            "app-search",
-            "calc-sum",
-            "names-hello",
-            "party-before",
-        ],
+        after: &["frame-three"],
         hints: [
             "The server ignores SIGTERM, or leaves a process or thread behind that holds the port.",
             "The handler of SIGTERM, and processes or threads that it does not end.",

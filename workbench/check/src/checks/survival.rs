@@ -6,8 +6,8 @@ use super::framing::with_likely_cause;
 use crate::bench::{wait_until_read, while_stopped};
 use crate::check::{TIN_CAN_ROW, ours};
 use crate::log_events as events;
-use crate::profile::{ANY, STAGES};
-use crate::{Bench, Check, Needs, Ours, Serves, Theme};
+use crate::profile::STAGES;
+use crate::{Bench, Check, Needs, Ours, Profile, Serves, Theme};
 use probe::procfs::Usage;
 use probe::server::Server;
 use probe::wire::{Client, Received};
@@ -20,16 +20,9 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a client leaves in the middle of a message",
         rule: "When a client leaves in the middle of a message, the server drops the unfinished \
                bytes and keeps nothing of that client.",
-        profiles: ANY,
+        profiles: Profile::is_any,
         needs: Needs::Figures,
-        after: &[
-            "frame-bytewise",
-            "select-echo",
-            "app-any-split",
-            "calc-sum",
-            "names-hello",
-            "party-before",
-        ],
+        after: &["frame-bytewise"],
         hints: [
             "A read of 0 bytes is the end of the client's data. A loop that continues to read \
              gets 0 bytes again and again, and never ends.",
@@ -46,15 +39,8 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Survival,
         title: "a client resets its connection at any moment",
         rule: "However a client leaves, the server and every other client continue.",
-        profiles: ANY,
-        after: &[
-            "frame-three",
-            "select-echo",
-            "app-search",
-            "calc-sum",
-            "names-hello",
-            "party-before",
-        ],
+        profiles: Profile::is_any,
+        after: &["frame-three"],
         hints: [
             "An error of one client (connection reset, broken pipe) ends more than that client.",
             "Each read, write and accept: where is its error handled? Each of them can return a \
@@ -71,7 +57,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Survival,
         title: "100 resets in a row",
         rule: "However clients leave, the server and every other client continue.",
-        profiles: ANY,
+        profiles: Profile::is_any,
         after: &["reset-any-moment"],
         hints: [
             "The server survives one reset but not 100: each takes a resource that the server \
@@ -90,7 +76,7 @@ pub(crate) const ROWS: &[Check] = &[
         theme: Theme::Survival,
         title: "1,000 clients connect and leave",
         rule: "Clients that have left occupy no descriptor, no thread and no memory.",
-        profiles: ANY,
+        profiles: Profile::is_any,
         needs: Needs::Figures,
         after: &["frame-long", "reset-hundred", "leave-mid-message"],
         hints: [

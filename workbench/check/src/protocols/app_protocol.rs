@@ -6,15 +6,25 @@ use serde_json::{Map, Value, json};
 use crate::bench::wait_until_read;
 use crate::check::TIN_CAN_ROW;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Profile};
 use probe::server::Server;
 use probe::wire::{Client, show};
 use probe::{Description, Failure, fail};
 
-const FIRST: FirstExchange = FirstExchange { request, answer };
-
-pub(crate) const PROTOCOL: Protocol =
-    Protocol { exchange, ends_connection: true, first: Some(FIRST) };
+pub(crate) static PROTOCOL: OtherProtocol = OtherProtocol {
+    name: "app-protocol",
+    description: "Requests of a length, a JSON header and content: one request for each connection",
+    protocol: Protocol {
+        exchange,
+        ends_connection: true,
+        first: Some(FirstExchange { request, answer }),
+    },
+    serves_thousands: false,
+    basic_checks: &["app-any-split"],
+    checks: CHECKS,
+    right_servers: &["app_protocol.py"],
+};
 
 fn request() -> Vec<u8> {
     search("ring")
@@ -99,7 +109,7 @@ fn expect_field(
     fail(client.transcript(), expected, got)
 }
 
-pub(crate) const ROWS: &[Check] = &[
+const CHECKS: &[Check] = &[
     Check {
         id: "app-search",
         title: "one search request",
@@ -216,7 +226,7 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    profiles: &[Profile::AppProtocol],
+    profiles: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["app-search"],
     read: "variations-protocols.md#app-protocol",
     ..TIN_CAN_ROW
@@ -331,7 +341,7 @@ fn wrong_bytes(client: &Client, expected: Description, got: Vec<u8>) -> Result<(
 /// Checks that each of these requests ends its connection without an answer, and no other connection.
 fn expect_closed_without_answer(bench: &Bench, requests: &[(String, Vec<u8>)]) -> Result<()> {
     let server = bench.start_server()?;
-    let (first, second) = FIRST.halves();
+    let (first, second) = FirstExchange { request, answer }.halves();
     for (name, request) in requests {
         bench.step(format!(
             "another client had sent half of its request; then a client sent {name}"

@@ -6,13 +6,25 @@ use crate::bench::wait_until_read;
 use crate::check::TIN_CAN_ROW;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Profile};
 use probe::Description;
 use probe::server::Server;
 use probe::wire::{Client, Received};
 
-pub(crate) const PROTOCOL: Protocol =
-    Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
+pub(crate) static PROTOCOL: OtherProtocol = OtherProtocol {
+    name: "calc",
+    description: "A line-based calculator, with a mode for each client",
+    protocol: Protocol {
+        exchange,
+        ends_connection: false,
+        first: Some(FirstExchange { request, answer }),
+    },
+    serves_thousands: false,
+    basic_checks: &["calc-bytewise"],
+    checks: CHECKS,
+    right_servers: &["calc.py"],
+};
 
 const WELCOME: &[u8] = b"<welcome: starting in sum mode>\n";
 const SUM_MODE: &[u8] = b"<switching to sum mode>\r\n";
@@ -43,7 +55,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     answer(client)
 }
 
-pub(crate) const ROWS: &[Check] = &[
+const CHECKS: &[Check] = &[
     Check {
         id: "calc-sum",
         title: "two sums",
@@ -185,7 +197,7 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `calc-sum`.
 const CALC_ROW: Check = Check {
-    profiles: &[Profile::Calc],
+    profiles: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["calc-sum"],
     read: "variations-protocols.md#calc",
     ..TIN_CAN_ROW

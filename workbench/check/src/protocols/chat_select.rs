@@ -5,13 +5,25 @@ use anyhow::Result;
 use crate::bench::{wait_until_read, while_stopped};
 use crate::check::TIN_CAN_ROW;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Profile};
 use probe::server::Server;
 use probe::wire::{Client, show};
 use probe::{Description, Failure, fail};
 
-pub(crate) const PROTOCOL: Protocol =
-    Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
+pub(crate) static PROTOCOL: OtherProtocol = OtherProtocol {
+    name: "chat-select",
+    description: "A chat with names, in frames that begin with their length",
+    protocol: Protocol {
+        exchange,
+        ends_connection: false,
+        first: Some(FirstExchange { request, answer }),
+    },
+    serves_thousands: false,
+    basic_checks: &["names-cut"],
+    checks: CHECKS,
+    right_servers: &["chat_select.py"],
+};
 
 /// The state of a client that has sent its name and received the answer.
 struct Named;
@@ -90,7 +102,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     })
 }
 
-pub(crate) const ROWS: &[Check] = &[
+const CHECKS: &[Check] = &[
     Check {
         id: "names-hello",
         title: "a name, and the answer",
@@ -212,7 +224,7 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `names-hello`.
 const NAMES_ROW: Check = Check {
-    profiles: &[Profile::ChatSelect],
+    profiles: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["names-hello"],
     read: "variations-protocols.md#chat-select",
     ..TIN_CAN_ROW

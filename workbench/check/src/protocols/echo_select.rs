@@ -7,13 +7,25 @@ use anyhow::{Context as _, Result};
 
 use crate::check::TIN_CAN_ROW;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Needs, Profile, Theme};
 use probe::sockdiag::unread_bytes;
 use probe::wire::Client;
 use probe::{fail, wait_until};
 
-pub(crate) const PROTOCOL: Protocol =
-    Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
+pub(crate) static PROTOCOL: OtherProtocol = OtherProtocol {
+    name: "echo-select",
+    description: "Echo of bytes, on one thread for all connections",
+    protocol: Protocol {
+        exchange,
+        ends_connection: false,
+        first: Some(FirstExchange { request, answer }),
+    },
+    serves_thousands: true,
+    basic_checks: &["select-echo"],
+    checks: CHECKS,
+    right_servers: &["echo_select.py"],
+};
 
 fn request() -> Vec<u8> {
     b"Message 1 from client.".to_vec()
@@ -28,7 +40,7 @@ fn exchange(client: &mut Client) -> Result<()> {
     answer(client)
 }
 
-pub(crate) const ROWS: &[Check] = &[
+const CHECKS: &[Check] = &[
     Check {
         id: "select-echo",
         title: "two messages come back",
@@ -130,7 +142,7 @@ pub(crate) const ROWS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    profiles: &[Profile::EchoSelect],
+    profiles: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["select-echo"],
     read: "variations-protocols.md#echo-select",
     ..TIN_CAN_ROW

@@ -6,13 +6,25 @@ use crate::bench::wait_until_read;
 use crate::check::TIN_CAN_ROW;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Profile};
 use probe::server::Server;
 use probe::wire::Client;
 use probe::{Description, Failure};
 
-pub(crate) const PROTOCOL: Protocol =
-    Protocol { exchange, ends_connection: false, first: Some(FirstExchange { request, answer }) };
+pub(crate) static PROTOCOL: OtherProtocol = OtherProtocol {
+    name: "tea-party",
+    description: "A line-based chat for telnet and nc, where clients log in with a name",
+    protocol: Protocol {
+        exchange,
+        ends_connection: false,
+        first: Some(FirstExchange { request, answer }),
+    },
+    serves_thousands: false,
+    basic_checks: &["party-before", "party-cut"],
+    checks: CHECKS,
+    right_servers: &["tea_party.py"],
+};
 
 const WELCOME: &[u8] = b"Welcome to TestChat\r\n";
 const LOG_IN: &[u8] = b"Please log in\nUse \"login <nick>\"\r\n";
@@ -67,7 +79,7 @@ fn skip_others_until(client: &mut Client, wanted: &str) -> Result<()> {
     }
 }
 
-pub(crate) const ROWS: &[Check] = &[
+const CHECKS: &[Check] = &[
     Check {
         id: "party-login",
         title: "a login and a message",
@@ -199,7 +211,7 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `party-login`.
 const PARTY_ROW: Check = Check {
-    profiles: &[Profile::TeaParty],
+    profiles: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["party-login"],
     read: "variations-protocols.md#tea-party",
     ..TIN_CAN_ROW
