@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -145,11 +144,11 @@ pub(super) fn port_given(bench: &Bench) -> Result<()> {
 }
 
 /// Checks that a server whose default port is taken says so: the check takes the port, unless
-/// another process has it already.
+/// another process keeps it. Another run of this check has it only for a moment.
 pub(super) fn port_default(bench: &Bench) -> Result<()> {
     let port = default_port(bench);
     let mut held = None;
-    wait_until(Duration::from_secs(5), || {
+    wait_until(TIMEOUT, || {
         held = TcpListener::bind(("127.0.0.1", port)).ok();
         Ok(held.is_some())
     })?;
