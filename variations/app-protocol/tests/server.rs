@@ -266,6 +266,18 @@ fn a_client_that_leaves_early_is_logged() {
     expect_works(&server);
 }
 
+/// Connects a client that sends these bytes. The server is stopped meanwhile, where that is possible, so that
+/// it accepts the client when the bytes are there, however late this thread is.
+fn connect_and_send(server: &Server, bytes: &[u8]) -> Client {
+    #[cfg(unix)]
+    server.signal(probe::server::Signal::STOP).unwrap();
+    let mut client = connect(server);
+    client.send(bytes).unwrap();
+    #[cfg(unix)]
+    server.signal(probe::server::Signal::CONT).unwrap();
+    client
+}
+
 #[test]
 fn a_client_that_never_completes_its_request_is_disconnected() {
     let server = launch(&["--deadline", "0.3", "--max-clients", "1"]).start().unwrap();
@@ -276,8 +288,7 @@ fn a_client_that_never_completes_its_request_is_disconnected() {
         (&request[..50], "no complete request after 300ms: the header is incomplete"),
         (&request[..request.len() - 1], "the content is incomplete: 1 of "),
     ] {
-        let mut client = connect(&server);
-        client.send(bytes).unwrap();
+        let mut client = connect_and_send(&server, bytes);
         client.expect_closed().unwrap();
         wait_for_log(&server, client.addr(), why);
     }

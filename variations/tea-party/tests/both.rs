@@ -221,24 +221,32 @@ fn a_backspace_erases_a_character_of_the_line() -> Result<()> {
 
 #[test]
 fn a_client_that_sends_many_lines_slows_down_only_itself() -> Result<()> {
+    const FLOOD: usize = 200;
     for program in BOTH {
         let server = program.start()?;
         let mut flooder = program.join(&server, "flooder")?;
         let mut ann = program.join(&server, "ann")?;
         let mut bob = program.join(&server, "bob")?;
         let start = Instant::now();
-        flooder.send(&program.line("flood").repeat(200))?;
+        flooder.send(&program.line("flood").repeat(FLOOD))?;
         program.wait_for(&mut ann, "flooder", "flood")?;
-        for n in 0..60 {
-            ann.send(&program.line(&format!("calm {n}")))?;
-            program.wait_for(&mut bob, "ann", &format!("calm {n}"))?;
+        let calm: Vec<_> = (0..60).map(|n| program.line(&format!("calm {n}"))).collect();
+        ann.send(&calm.concat())?;
+        // A busy machine may delay all clients alike, so the order of the lines counts, and not their times.
+        let (mut floods, mut calms) = (0, 0);
+        while calms < calm.len() {
+            let line = bob.recv_line()?;
+            floods += usize::from(line == program.relayed("flooder", "flood"));
+            calms += usize::from(line == program.relayed("ann", &format!("calm {calms}")));
         }
-        let calm = start.elapsed();
         flooder.send(&program.line("the last"))?;
         program.wait_for(&mut flooder, "flooder", "the last")?; // after all earlier lines of the flooder
         let flood = start.elapsed();
-        assert!(flood >= Duration::from_secs(4), "200 lines took only {flood:?}");
-        assert!(calm < flood / 2, "60 lines of another client took {calm:?}, the flood {flood:?}");
+        assert!(flood >= Duration::from_secs(4), "{FLOOD} lines took only {flood:?}");
+        assert!(
+            floods < FLOOD * 3 / 4,
+            "60 lines of another client came after {floods} of the flood"
+        );
     }
     Ok(())
 }

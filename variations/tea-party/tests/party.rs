@@ -338,7 +338,9 @@ fn a_client_that_disconnects_leaves_its_room() -> Result<()> {
     let (mut ann, mut bob) = pair(&server)?;
     send(&mut ann, "join garden")?;
     expect(&mut bob, "ann has left the room.")?;
+    let gone = format!("Client {} disconnected", ann.addr());
     drop(ann);
+    server.wait_for_log(&gone, |line| line.ends_with(&gone))?;
     let mut cleo = join(&server, "cleo")?;
     expect(&mut bob, "cleo has entered the room.")?; // and nothing about Ann
     ask(&mut cleo, "rooms", &["The following rooms are open:", "parlour"])

@@ -42,13 +42,14 @@ fn write_trace(trace: &Path, signal: Signal) -> Duration {
     // The server may begin to read before this thread continues after connecting.
     let begin = Instant::now();
     let mut client = Client::connect(server.addr()).unwrap();
+    let reads = || fs::read_to_string(trace).unwrap().matches(r#""name":"read","ph":"B""#).count();
+    wait_until(|| reads() == 1);
     thread::sleep(SILENCE);
     client.send_msg("at last").unwrap();
     client.expect_msg("at last").unwrap();
     let longest = begin.elapsed();
     client.expect_eof().unwrap();
     let _silent = Client::connect(server.addr()).unwrap();
-    let reads = || fs::read_to_string(trace).unwrap().matches(r#""name":"read","ph":"B""#).count();
     wait_until(|| reads() == 2);
     server.signal(signal).unwrap();
     server.wait(TIMEOUT).unwrap().unwrap();
@@ -74,9 +75,8 @@ fn prints_how_long_a_server_waited(signal: Signal) {
     let reads = spans.filter(|span| span[..2] == ["main", "read"]).map(|span| span[3].to_owned());
     let reads: Vec<_> = reads.collect();
     assert_eq!(reads.len(), 2, "{printed:?}");
-    // The server may have begun to read late.
     let first: f64 = reads[0].parse().unwrap();
-    let possible = SILENCE.as_secs_f64() * 500.0..=longest.as_secs_f64() * 1000.0;
+    let possible = SILENCE.as_secs_f64() * 1000.0..=longest.as_secs_f64() * 1000.0;
     assert!(possible.contains(&first), "{printed:?}");
     // The server ends while it waits for the second client.
     assert_eq!(reads[1], "not ended", "{printed:?}");

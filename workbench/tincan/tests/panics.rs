@@ -195,6 +195,9 @@ fn judge_chat(name: &str) -> Result<()> {
         let mut second = room.clients.pop().context("two clients")?;
         second.half_close()?;
         second.expect_eof()?;
+        let addr = second.addr().to_string();
+        drop(second);
+        expect_log(server, [&format!("Client {addr}"), "disconnected"])?;
         room.join()?;
         let text = text_of_batch(room.clients[0].addr(), SEND_BYTES);
         room.clients[0].send_msg(&text)?;

@@ -86,11 +86,20 @@ fn wait_until_all_have_joined(clients: &mut [&mut Client]) -> Result<()> {
         }
         Ok(clients.iter().all(|client| received[&client.addr()] >= clients.len()))
     })?;
-    if met {
-        Ok(())
-    } else {
-        fail("let all clients send messages", "all receive the messages of the others", "never")
+    if !met {
+        let expected = "all receive the messages of the others";
+        return fail("let all clients send messages", expected, "never");
     }
+    // A message may still be on its way: a client has received all of them when it receives the last one of
+    // each other client.
+    clients.iter_mut().try_for_each(|client| client.send_msg("all are there"))?;
+    for i in 0..clients.len() {
+        let mut missing = clients.len() - 1;
+        while missing > 0 {
+            missing -= usize::from(clients[i].recv_msg()?.ends_with(b": all are there"));
+        }
+    }
+    Ok(())
 }
 
 /// How long to wait for the messages of others before a client sends again.

@@ -211,8 +211,6 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
 /// that does not see the end reads 0 bytes again and again.
 pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 8;
-    /// How often in a row the server must be found idle: about a tenth of a second.
-    const LOOKS: usize = 20;
     let server = bench.start_server()?;
     bench.expect_new_client_served(&server)?;
     bench.step(format!("{CLIENTS} clients sent half a message each and closed their connections"));
@@ -239,12 +237,7 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
             break;
         }
     }
-    let mut idle_looks = 0;
-    let is_idle = wait_until(bench.patience(), || {
-        idle_looks = if server.is_busy() { 0 } else { idle_looks + 1 };
-        Ok(idle_looks == LOOKS)
-    })?;
-    if is_idle {
+    if wait_until(bench.patience(), || Ok(server.is_idle()))? {
         return bench.expect_new_client_served(&server);
     }
     let got = format!(

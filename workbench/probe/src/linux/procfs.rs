@@ -268,6 +268,18 @@ fn cpu(_pid: u32) -> Option<Duration> {
     None
 }
 
+/// Returns the processor time that the calling thread has used.
+#[cfg(target_os = "linux")]
+pub(crate) fn thread_cpu() -> Option<Duration> {
+    use rustix::time::{ClockId, clock_gettime};
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn thread_cpu() -> Option<Duration> {
+    None
+}
+
 /// Reads a file of `/proc`, and replaces bytes that are not UTF-8.
 ///
 /// There can be such bytes: the kernel cuts a program's name after 15 bytes, even within a character, and a
