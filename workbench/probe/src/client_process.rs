@@ -23,9 +23,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+
+use crate::wait_until;
 
 /// How long each step may take before the test fails.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -163,7 +165,13 @@ impl ClientProcess {
     pub fn wait(mut self) -> ClientExit {
         let stdout = remaining_lines(&self.stdout);
         let stderr = remaining_lines(&self.stderr);
-        ClientExit { code: self.child.wait().unwrap().code(), stdout, stderr }
+        let mut status = None;
+        wait_until(TIMEOUT, || {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        })
+        .unwrap();
+        ClientExit { code: status.expect("the client does not end").code(), stdout, stderr }
     }
 }
 
@@ -188,9 +196,10 @@ pub fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 /// Waits for the end of the lines, and returns all that were not received yet.
 #[must_use]
 pub fn remaining_lines(lines: &Receiver<String>) -> Vec<String> {
+    let deadline = Instant::now() + TIMEOUT;
     let mut rest = Vec::new();
     loop {
-        match lines.recv_timeout(TIMEOUT) {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => rest.push(line),
             Err(RecvTimeoutError::Disconnected) => return rest,
             Err(RecvTimeoutError::Timeout) => {

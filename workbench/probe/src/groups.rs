@@ -5,8 +5,9 @@
 //! watchdog is a second process that reads which groups live, and ends them when this process has ended.
 
 use std::fmt::Write as _;
+use std::io;
 use std::io::{BufRead, Write as _};
-use std::process::{Child, ChildStdin, Command};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -67,8 +68,10 @@ pub fn untrack(group: u32) {
 }
 
 fn remove(group: u32, live: &mut Vec<u32>) {
-    live.retain(|it| *it != group);
-    tell_watchdog(live);
+    if live.contains(&group) {
+        live.retain(|it| *it != group);
+        tell_watchdog(live);
+    }
 }
 
 /// Calls `act` while no server starts in this process.
@@ -80,21 +83,30 @@ pub(crate) fn while_nothing_starts<T>(act: impl FnOnce() -> T) -> T {
     act()
 }
 
+/// Returns the exit status of a child that has ended, and removes its group from the list if no other process is in
+/// the group.
+pub(crate) fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    // Once the child is waited for and its group is empty, the system may give the number to another process. The
+    // lock keeps `end_all` from killing that process.
+    let mut live = lock(&LIVE);
+    let status = child.try_wait()?;
+    if status.is_some() && procfs::is_empty(child.id()) {
+        remove(child.id(), &mut live);
+    }
+    Ok(status)
+}
+
 /// Kills a child and all processes of its group, waits for their end, and removes the group from the list.
 pub(crate) fn end(child: &mut Child) {
     let group = child.id();
-    // The system gives the number to no other process before the child is waited for, nor while a process is
-    // in the group.
-    if child.try_wait().is_ok_and(|status| status.is_none())
-        || !procfs::group_members(group).is_empty()
-    {
-        kill_group(group);
-    }
-    let _ = child.kill();
-    // Both under one lock: once the child is waited for, its number may be another process's.
     let mut live = lock(&LIVE);
-    let _ = child.wait();
-    remove(group, &mut live);
+    // If the group is not in the list, `try_wait` has removed it, and its number may be another group's now.
+    if live.contains(&group) {
+        kill_group(group);
+        let _ = child.kill();
+        let _ = child.wait();
+        remove(group, &mut live);
+    }
     drop(live);
     // A process of the group may hold the port as long as it lives.
     let is_gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
@@ -102,8 +114,10 @@ pub(crate) fn end(child: &mut Child) {
     lock(&ENDED).push(group);
 }
 
-/// Ends all servers that this process has started, before this process itself ends. No server can start until
-/// the returned value is dropped.
+/// Ends all servers that this process has started, before this process itself ends.
+///
+/// Until the returned value is dropped, no server can start, and a thread that waits for a server's end or drops a
+/// [`Server`](crate::server::Server) is blocked. So such a thread cannot end this process before the caller does.
 #[must_use]
 pub fn end_all() -> impl Sized {
     let live = lock(&LIVE);
@@ -222,7 +236,7 @@ fn kill_child(number: u32) {
 fn wait_for_child(number: u32) {
     use rustix::process::{WaitOptions, waitpid};
     let Some(pid) = pid(number) else { return };
-    let _ = waitpid(Some(pid), WaitOptions::empty());
+    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
 }
 
 #[cfg(unix)]

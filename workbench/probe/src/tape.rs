@@ -69,23 +69,36 @@ impl Record {
 
     /// Adds a step of a client.
     pub(crate) fn add_step(&self, client: usize, kind: StepKind, bytes: &[u8]) {
+        self.add_repeated_step(client, kind, bytes, 1);
+    }
+
+    /// Adds a step of a client in which these bytes occurred `times` times in a row.
+    pub(crate) fn add_repeated_step(
+        &self,
+        client: usize,
+        kind: StepKind,
+        bytes: &[u8],
+        times: usize,
+    ) {
+        let len = bytes.len() * times;
+        let mut bytes = bytes.iter().copied().cycle().take(len);
         let mut state = self.state();
         let at = state.begin.get_or_insert_with(Instant::now).elapsed();
         // Into how many reads the network cuts the bytes is chance: bytes received in a row are one step.
         if let Some(last) = state.steps.back_mut()
             && (last.client, last.kind, kind) == (client, StepKind::Received, StepKind::Received)
         {
-            let room = MAX_BYTES_SHOWN.saturating_sub(last.bytes.len()).min(bytes.len());
-            last.bytes.extend_from_slice(&bytes[..room]);
-            last.len += bytes.len();
+            let room = MAX_BYTES_SHOWN.saturating_sub(last.bytes.len());
+            last.bytes.extend(bytes.by_ref().take(room));
+            last.len += len;
             return;
         }
         if state.steps.len() == MAX_STEPS {
             state.steps.pop_front();
             state.dropped += 1;
         }
-        let kept = bytes[..bytes.len().min(MAX_BYTES_SHOWN)].to_vec();
-        state.steps.push_back(Step { at, client, kind, bytes: kept, len: bytes.len() });
+        let kept = bytes.take(MAX_BYTES_SHOWN).collect();
+        state.steps.push_back(Step { at, client, kind, bytes: kept, len });
     }
 
     /// Returns the steps of one client as text, one line for each step.
@@ -103,7 +116,7 @@ impl Record {
             let _ = match step.kind {
                 StepKind::Sent => writeln!(text, "  → {}{rest}", show(&step.bytes)),
                 StepKind::Received => writeln!(text, "  ← {}{rest}", show(&step.bytes)),
-                StepKind::Note => writeln!(text, "  · {}", String::from_utf8_lossy(&step.bytes)),
+                StepKind::Note => writeln!(text, "  · {}", step.note()),
             };
         }
         text
@@ -169,12 +182,17 @@ impl Step {
         self.len > self.bytes.len()
     }
 
+    /// Returns the text of a note.
+    fn note(&self) -> String {
+        show_text(&self.bytes) + if self.is_shortened() { "…" } else { "" }
+    }
+
     /// Returns its text in a column of this width.
     fn cell(&self, width: usize) -> String {
         let arrow = match self.kind {
             StepKind::Sent => '→',
             StepKind::Received => '←',
-            StepKind::Note => return String::from_utf8_lossy(&self.bytes).into_owned(),
+            StepKind::Note => return self.note(),
         };
         let text = quoted(&show_text(&self.bytes), self.len, self.is_shortened(), width - 2);
         format!("{arrow} {text}")
@@ -206,6 +224,18 @@ mod tests {
         let shown = tape.steps_of(client);
         assert!(shown.starts_with("  … 3 earlier steps, of all clients\n  → \"3\""));
         assert!(shown.ends_with("\"50\" [35 30]\n"));
+    }
+
+    #[test]
+    fn a_note_is_escaped_and_a_shortened_note_is_marked() {
+        let tape = Record::default();
+        let client = tape.add_client();
+        tape.add_step(client, StepKind::Note, b"a\x1b[m");
+        tape.add_step(client, StepKind::Note, &[b'x'; MAX_BYTES_SHOWN + 1]);
+        assert_eq!(
+            tape.steps_of(client),
+            format!("  · a\\u{{1b}}[m\n  · {}…\n", "x".repeat(MAX_BYTES_SHOWN))
+        );
     }
 
     #[test]

@@ -237,13 +237,13 @@ impl TlsSession {
             // There is room in the buffers of rustls: each turn of this loop empties them.
             self.conn.read_tls(&mut encrypted).map_err(other)?;
             let was_handshaking = self.conn.is_handshaking();
-            let state = self.conn.process_new_packets().map_err(|err| tls_error(&err))?;
+            let processed = self.conn.process_new_packets();
             if was_handshaking && !self.conn.is_handshaking() {
                 self.seen().version = self.conn.protocol_version();
             }
-            let before = plain.len();
-            plain.resize(before + state.plaintext_bytes_to_read(), 0);
-            self.conn.reader().read_exact(&mut plain[before..]).map_err(other)?;
+            // Data that came before an error counts, too. The reader returns `WouldBlock` when no data is left.
+            let _ = self.conn.reader().read_to_end(plain);
+            let state = processed.map_err(|err| tls_error(&err))?;
             self.has_close_notify = state.peer_has_closed();
         }
         Ok(())
@@ -267,8 +267,11 @@ impl TlsSession {
     /// Writes the encrypted bytes to the socket, as many as it accepts.
     pub fn flush(&mut self, sock: &mut impl Write) -> io::Result<()> {
         while self.conn.wants_write() {
-            if self.conn.write_tls(sock)? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match self.conn.write_tls(sock) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
             }
         }
         Ok(())

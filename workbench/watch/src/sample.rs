@@ -23,7 +23,7 @@ const FEW: usize = 200;
 const RECENT: usize = 4;
 
 /// How much the system tells about what a thread does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {
     /// The system call in which a thread waits.
     Syscalls,
@@ -48,7 +48,10 @@ pub struct Sampler {
     processes_at: Option<Instant>,
     threads: HashMap<u32, Thread>,
     rounds: u64,
-    visibility: Visibility,
+    /// Whether the system did not show the system call of a thread.
+    hides_syscalls: bool,
+    /// Whether the system has shown the kernel function of a thread.
+    shows_functions: bool,
     peers: Peers,
     cpu: Option<Duration>,
     /// How long the most recent samples took.
@@ -76,7 +79,8 @@ impl Sampler {
             processes_at: None,
             threads: HashMap::new(),
             rounds: 0,
-            visibility: Visibility::Syscalls,
+            hides_syscalls: false,
+            shows_functions: false,
             peers: Peers::default(),
             cpu: None,
             took: [Duration::ZERO; RECENT],
@@ -169,20 +173,23 @@ impl Sampler {
             Err(_) if !Path::new(folder).exists() => return Doing::default(),
             Ok(_) | Err(_) => {
                 let doing = in_kernel(folder);
-                let is_known = doing.state != Some(State::Waiting);
-                let visibility =
-                    if is_known { Visibility::KernelFunctions } else { Visibility::Running };
-                self.visibility = self.visibility.max(visibility);
+                self.hides_syscalls = true;
+                // Where the system shows functions, it still shows none for a thread that has just begun to run.
+                self.shows_functions |= doing.state != Some(State::Waiting);
                 doing
             }
         };
         if letter == 'D' { Doing { state: Some(State::Disk), ..doing } } else { doing }
     }
 
-    /// Returns how much the system has told so far: of all threads, the least.
+    /// Returns how much the system has shown so far.
     #[must_use]
     pub fn visibility(&self) -> Visibility {
-        self.visibility
+        match (self.hides_syscalls, self.shows_functions) {
+            (false, _) => Visibility::Syscalls,
+            (true, true) => Visibility::KernelFunctions,
+            (true, false) => Visibility::Running,
+        }
     }
 
     /// Returns the processor time that was used since the first sample, if the system tells.

@@ -181,7 +181,12 @@ pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
     };
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for lane in rest {
-        let name = state_of(lane).map_or("ended", State::name);
+        let name = match state_of(lane).map(State::name) {
+            Some(name) => name,
+            // A thread without a state is stopped.
+            None if lane.is_alive => "stopped",
+            None => "ended",
+        };
         match counts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => counts.push((name, 1)),
@@ -349,6 +354,16 @@ mod tests {
         let lines = text(&reading(2000), &view);
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[2], "1,998 more, most of the time: read 1,998");
+    }
+
+    #[test]
+    fn a_thread_without_a_state_is_not_called_ended() {
+        let mut lanes = reading(2);
+        lanes.begin(3);
+        lanes.end(0);
+        let all: Vec<_> = lanes.all().iter().collect();
+        let counted = summary(&all, Span::Last(Duration::from_secs(1)), true);
+        assert_eq!(counted, "3 threads: ended 1, read 1, stopped 1");
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub fn group_members(group: u32) -> Vec<u32> {
 
 /// Reports whether a process group has no members; one that has ended and was not waited for is a member.
 #[cfg(unix)]
-fn is_empty(group: u32) -> bool {
+pub(crate) fn is_empty(group: u32) -> bool {
     use rustix::io::Errno;
     use rustix::process::{Pid, test_kill_process_group};
     let group = i32::try_from(group).ok().and_then(Pid::from_raw);
@@ -101,7 +101,7 @@ fn is_empty(group: u32) -> bool {
 }
 
 #[cfg(not(unix))]
-fn is_empty(_group: u32) -> bool {
+pub(crate) fn is_empty(_group: u32) -> bool {
     false
 }
 
@@ -243,17 +243,20 @@ fn stat_field(pid: u32, position: usize) -> Option<u64> {
     fields.split_whitespace().nth(position)?.parse().ok()
 }
 
-/// Reports whether a process has taken all signals that were sent to it; `None` if that is unknown.
+/// Reports whether a signal was sent to a process that has not taken it yet, but will. Returns `None` if that is
+/// unknown.
 #[must_use]
-pub fn has_taken_signals(pid: u32) -> Option<bool> {
+pub fn is_signal_pending(pid: u32, signal: u32) -> Option<bool> {
     let status = read(format!("/proc/{pid}/status"))?;
-    // A process that has ended or is stopped takes no signals. A signal that comes then stays pending:
-    // SIGCHLD, for example, when a child of a stopped process ends.
-    if matches!(field(&status, "State:")?, "Z" | "T") {
-        return Some(true);
+    // A process that has ended or is stopped takes no signals: a signal that comes then stays pending.
+    if matches!(field(&status, "State:")?, "Z" | "T" | "t") {
+        return Some(false);
     }
-    let is_empty = |name| field(&status, name).map(|mask| mask.chars().all(|digit| digit == '0'));
-    Some(is_empty("ShdPnd:")? && is_empty("SigPnd:")?)
+    let is_set = |name| {
+        let mask = u64::from_str_radix(field(&status, name)?, 16).ok()?;
+        Some(mask >> signal.checked_sub(1)? & 1 == 1)
+    };
+    Some(is_set("ShdPnd:")? || is_set("SigPnd:")?)
 }
 
 #[cfg(target_os = "linux")]

@@ -48,10 +48,12 @@ fn listeners_of(family: u8) -> Option<Vec<Listener>> {
 /// `/proc/PID/fd` also contains, and the peer's address.
 #[must_use]
 pub fn peers() -> Vec<(u64, SocketAddr)> {
-    // The kernel's numbers for two states.
+    // The kernel's numbers for four states. In the last three, one side has closed its sending side.
     const ESTABLISHED: u32 = 1;
+    const FIN_WAIT1: u32 = 4;
+    const FIN_WAIT2: u32 = 5;
     const CLOSE_WAIT: u32 = 8;
-    const STATES: u32 = 1 << ESTABLISHED | 1 << CLOSE_WAIT;
+    const STATES: u32 = 1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT;
     let all = [INET, INET6].into_iter().filter_map(|family| sockets_in(family, STATES));
     all.flatten().filter_map(|reply| Some((inode(&reply)?, peer_addr(&reply)?))).collect()
 }
@@ -285,6 +287,23 @@ mod tests {
                 assert_eq!(waiting(), Some(1), "{addr}");
             }
         }
+    }
+
+    #[test]
+    fn a_connection_is_found_when_either_side_has_closed_its_sending_side() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, remote) = listener.accept().unwrap();
+        let is_found = || peers().iter().any(|(_, peer)| *peer == remote);
+        assert!(is_found());
+        server.shutdown(Shutdown::Write).unwrap();
+        assert!(is_found());
+        drop(client);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_server, remote) = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(peers().iter().any(|(_, peer)| *peer == remote));
     }
 
     #[test]

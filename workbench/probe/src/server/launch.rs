@@ -9,7 +9,7 @@ use super::outlet::OutputTo;
 use super::running::Server;
 use crate::groups;
 use crate::port::Port;
-use crate::{TIMEOUT, fail};
+use crate::{Failure, TIMEOUT, fail_timeout};
 
 /// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
 pub const WITHOUT_LOW_PORTS: &str =
@@ -141,7 +141,10 @@ impl Launch {
         if !server.wait_for_addr() {
             let line = server.stdout().so_far().into_iter().next();
             let got = format!("{line:?} on stdout, and the log\n{}", server.log());
-            return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
+            let failure =
+                Failure::new(format!("started {self}"), "a line `Listening on ADDR`", got);
+            let is_timeout = line.is_none() && !server.stdout().is_complete();
+            return Err(if is_timeout { failure.timed_out() } else { failure }.into());
         }
         Ok(server)
     }
@@ -176,7 +179,7 @@ impl Launch {
             let number = port.number();
             let mut server = self.spawn_on(port)?;
             let Err(reason) = server.wait_until_listening(number)? else { return Ok(server) };
-            server.wait_for_output()?;
+            server.wait_for_output();
             // A program that does not reserve its ports may have taken this one in the meantime.
             if tries == TRIES || !(server.says_port_is_taken() || is_taken(number)) {
                 return Err(StartError::new(self, reason, Some(server.last_output())).into());
@@ -216,7 +219,7 @@ impl Launch {
     fn wait_for_end(&self, mut server: Server) -> Result<Exited> {
         let Some(status) = server.wait(TIMEOUT)? else {
             let got = format!("it still runs; its log\n{}", server.log());
-            return fail(format!("ran {self}"), "its end", got);
+            return fail_timeout(format!("ran {self}"), "its end", got);
         };
         let (stdout, stderr) = server.output_lines()?;
         Ok(Exited { status, stdout, stderr })
@@ -230,7 +233,9 @@ impl Launch {
     }
 
     fn has_port_placeholder(&self) -> bool {
-        self.args.iter().any(|arg| arg.to_string_lossy().contains("{port}"))
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .any(|word| word.to_string_lossy().contains("{port}"))
     }
 
     fn with_addr(mut self, host: &str, port: u16) -> Self {

@@ -15,7 +15,10 @@ use super::outlet::OutputTo;
 use crate::linux::procfs::{self, Usage};
 use crate::linux::sockdiag;
 use crate::port::Port;
-use crate::{TIMEOUT, fail, groups, wait_until};
+use crate::{TIMEOUT, fail, fail_timeout, groups, wait_until};
+
+/// How long [`Server::wait_for_output`] waits.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server that runs: a child process in a process group of its own, which is ended when this value is
 /// dropped; or a server that was started external.
@@ -71,7 +74,7 @@ impl Server {
 
     fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         Ok(match &mut self.child {
-            Some(child) => child.try_wait()?,
+            Some(child) => groups::try_wait(child)?,
             None => None,
         })
     }
@@ -124,7 +127,7 @@ impl Server {
         let line = self.stdout.wait_for(TIMEOUT, |_| true);
         let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else { return false };
-        self.addr = addr;
+        self.addr = reachable(addr);
         true
     }
 
@@ -155,10 +158,13 @@ impl Server {
         &self.stdout
     }
 
-    /// Waits a second for the rest of the output of a server that has ended.
-    pub fn wait_for_output(&self) -> Result<()> {
-        const TIMEOUT: Duration = Duration::from_secs(1);
-        wait_until(TIMEOUT, || Ok(self.stdout.is_complete() && self.log.is_complete())).map(drop)
+    /// Waits for the end of both outputs, at most for a second: a server that has ended may have left output that is
+    /// not collected yet.
+    pub fn wait_for_output(&self) {
+        let deadline = Instant::now() + OUTPUT_TIMEOUT;
+        for lines in [&self.stdout, &self.log] {
+            lines.wait_for_end(deadline.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// Returns the numbers and names of the processes that the server left behind in its group (Linux).
@@ -174,7 +180,7 @@ impl Server {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.signalled_pid()?;
         rustix::process::kill_process(pid, signal).context("could not send a signal")?;
-        self.wait_until_signal_taken()
+        self.wait_until_taken(signal)
     }
 
     /// Sends a signal to the server and to the processes of its group, and waits until the server has taken
@@ -183,7 +189,7 @@ impl Server {
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
         let group = self.signalled_pid()?;
         rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
-        self.wait_until_signal_taken()
+        self.wait_until_taken(signal)
     }
 
     /// Sends SIGTERM to the server and to the processes of its group, and waits for the server's end, at most
@@ -211,9 +217,15 @@ impl Server {
     }
 
     #[cfg(unix)]
-    fn wait_until_signal_taken(&self) -> Result<()> {
-        let is_taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
-        wait_until(TIMEOUT, || Ok(is_taken())).map(drop)
+    fn wait_until_taken(&self, signal: Signal) -> Result<()> {
+        let number = signal.as_raw().unsigned_abs();
+        let is_pending =
+            || self.pid().and_then(|pid| procfs::is_signal_pending(pid, number)).unwrap_or(false);
+        if !wait_until(TIMEOUT, || Ok(!is_pending()))? {
+            let got = format!("the signal is still pending after {} s", TIMEOUT.as_secs());
+            return fail_timeout(format!("sent {signal:?}"), "the server takes the signal", got);
+        }
+        Ok(())
     }
 
     /// Returns the address at which the server listens.
@@ -237,9 +249,11 @@ impl Server {
 
     /// Waits for a log line. A failure calls the line `what`.
     pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        const DID: &str = "waited for a line in the log";
         match self.log.wait_for(TIMEOUT, wanted) {
             Some(line) => Ok(line),
-            None => fail("waited for a line in the log", what, &self.log),
+            None if self.log.is_complete() => fail(DID, what, &self.log),
+            None => fail_timeout(DID, what, &self.log),
         }
     }
 
@@ -273,7 +287,7 @@ impl Server {
         match self.wait(TIMEOUT)? {
             Some(status) if status.code() == Some(0) => Ok(begin.elapsed()),
             Some(status) => fail(did, "exit code 0", format!("{status}; its log\n{}", self.log)),
-            None => fail(did, "its end", format!("it still runs; its log\n{}", self.log)),
+            None => fail_timeout(did, "its end", format!("it still runs; its log\n{}", self.log)),
         }
     }
 

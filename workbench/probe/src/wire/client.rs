@@ -162,7 +162,7 @@ impl Client {
 
     /// Sends the same bytes `times` times, or until the connection ends, and reports whether it has ended.
     pub fn send_until_closed(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
-        self.record.sent(&bytes.repeat(times));
+        self.record.sent_repeatedly(bytes, times);
         for i in 0..times {
             match self.connection.write_all(bytes) {
                 Ok(()) => {}
@@ -178,7 +178,15 @@ impl Client {
             }
         }
         // The kernel may have accepted the last bytes although the server has closed the connection.
-        Ok(self.recv(self.patience)? != Received::Timeout)
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match self.recv_until(deadline)? {
+                // The server may have answered before it closes the connection.
+                Received::Msg(_) => {}
+                Received::Timeout => return Ok(false),
+                Received::Eof | Received::Reset => return Ok(true),
+            }
+        }
     }
 
     /// Sends a message: its text and a zero byte.
@@ -188,7 +196,10 @@ impl Client {
 
     /// Waits for the next message or for the end of the connection, at most `within`.
     pub fn recv(&mut self, within: Duration) -> Result<Received> {
-        let deadline = Instant::now() + within;
+        self.recv_until(Instant::now() + within)
+    }
+
+    fn recv_until(&mut self, deadline: Instant) -> Result<Received> {
         loop {
             if let Some(frame) = self.take_frame() {
                 return Ok(Received::Msg(frame));
@@ -260,6 +271,8 @@ impl Client {
         self.received.drain(..self.taken);
         self.taken = 0;
         Ok(match self.connection.read(deadline, &mut self.received, &self.record)? {
+            // `read` looks for bytes even after the deadline. A server may send without a pause, and for ever.
+            ReadOutcome::Progress if Instant::now() > deadline + TIMEOUT => Some(Received::Timeout),
             ReadOutcome::Progress => None,
             ReadOutcome::Timeout => Some(Received::Timeout),
             ReadOutcome::Exited(end) => Some(end.into()),

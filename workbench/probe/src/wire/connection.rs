@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::record::ClientRecord;
 use crate::tls::{TlsError, TlsSession, TlsSettings};
-use crate::{Description, Failure, TIMEOUT, fail};
+use crate::{Description, Failure, TIMEOUT};
 
 /// How long the shortest read waits: a socket does not accept a timeout of zero.
 const SHORTEST_READ: Duration = Duration::from_millis(1);
@@ -69,7 +69,7 @@ impl Connection {
         configure(&socket)?;
         socket
             .connect_timeout(&server.into(), TIMEOUT)
-            .or_else(|err| fail(format!("connected to {server}"), "a connection", err))?;
+            .map_err(|err| io_failure(format!("connected to {server}"), "a connection", &err))?;
         let sock = TcpStream::from(socket);
         // Each piece that a check sends has to leave as a piece of its own.
         sock.set_nodelay(true)?;
@@ -163,7 +163,7 @@ impl Connection {
         let unfinished = self.tls.as_ref().filter(|tls| !tls.is_established);
         match unfinished.and_then(|tls| tls.end) {
             Some(end) => self.handshake_failure(Some(end), record),
-            None => Failure::new(record.transcript(), "the server takes the bytes", err).into(),
+            None => io_failure(record.transcript(), "the server takes the bytes", err).into(),
         }
     }
 
@@ -236,7 +236,10 @@ impl Connection {
                 received.extend_from_slice(&chunk[..n]);
                 Ok(ReadOutcome::Progress)
             }
-            Err(err) if is_timeout(&err) => Ok(ReadOutcome::Timeout),
+            // The caller reads again if its time is not up.
+            Err(err) if is_timeout(&err) || err.kind() == ErrorKind::Interrupted => {
+                Ok(ReadOutcome::Timeout)
+            }
             Err(err) if is_reset(&err) => Ok(self.ended(End::Reset, record)),
             Err(err) => Err(err).context("could not read from the server"),
         }
@@ -357,9 +360,15 @@ impl Drop for Connection {
     }
 }
 
+/// Returns the failure of an operation on a socket that returned this error.
+fn io_failure(did: String, expected: &str, err: &io::Error) -> Failure {
+    let failure = Failure::new(did, expected, err);
+    if is_timeout(err) { failure.timed_out() } else { failure }
+}
+
 /// Reports whether a read or a write returned because its time was up.
 pub(super) fn is_timeout(err: &io::Error) -> bool {
-    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 fn is_reset(err: &io::Error) -> bool {

@@ -1,12 +1,15 @@
 //! The methods of a client that require certain bytes or a certain end, and return a failure otherwise.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::client::Client;
 use super::heard::{Received, prep_msg};
 use crate::{Description, Failure, fail_timeout};
+
+/// How long a client reads bytes that never end.
+const MAX_TIME_TO_END: Duration = Duration::from_secs(60);
 
 /// How many bytes a failure shows behind the length of the expected bytes.
 const EXTRA_BYTES_SHOWN: usize = 64;
@@ -126,15 +129,17 @@ impl Client {
     }
 
     /// Receives all bytes to the end of the connection, and returns them and how the connection ended.
-    /// Returns a failure if nothing more comes, but the connection does not end.
+    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still come after
+    /// [`MAX_TIME_TO_END`].
     pub fn recv_bytes_to_end(&mut self) -> Result<(Vec<u8>, Received)> {
         let mut bytes = Vec::new();
+        let limit = Instant::now() + MAX_TIME_TO_END;
         loop {
             let outcome = self.read_until(Instant::now() + self.timeout())?;
             bytes.append(&mut self.take_pending(self.pending().len()));
             match outcome {
-                None => {}
-                Some(Received::Timeout) => {
+                None if Instant::now() < limit => {}
+                None | Some(Received::Timeout) => {
                     let got = got_bytes(&bytes, &Received::Timeout);
                     return Err(self.failure_in_parts(Description::text("an end"), got, true));
                 }
@@ -144,12 +149,18 @@ impl Client {
     }
 
     /// Receives all messages to the end of the connection, and returns them and how the connection ended.
-    /// Returns a failure if nothing more comes, but the connection does not end.
+    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still come after
+    /// [`MAX_TIME_TO_END`].
     pub fn recv_msgs_to_end(&mut self) -> Result<(Vec<Vec<u8>>, Received)> {
         let mut frames = Vec::new();
+        let limit = Instant::now() + MAX_TIME_TO_END;
         loop {
             match self.recv(self.timeout())? {
-                Received::Msg(frame) => frames.push(frame),
+                Received::Msg(frame) if Instant::now() < limit => frames.push(frame),
+                Received::Msg(_) => {
+                    let got = format!("more messages after {} s", MAX_TIME_TO_END.as_secs());
+                    return fail_timeout(self.transcript(), "an end", got);
+                }
                 Received::Timeout => {
                     return fail_timeout(self.transcript(), "an end", "nothing more");
                 }

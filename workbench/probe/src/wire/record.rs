@@ -30,6 +30,11 @@ impl ClientRecord {
         self.tape.add_step(self.client, StepKind::Sent, bytes);
     }
 
+    /// Records that the same bytes were sent several times.
+    pub(super) fn sent_repeatedly(&self, bytes: &[u8], times: usize) {
+        self.tape.add_repeated_step(self.client, StepKind::Sent, bytes, times);
+    }
+
     pub(super) fn received(&self, bytes: &[u8]) {
         self.tape.add_step(self.client, StepKind::Received, bytes);
     }

@@ -117,7 +117,7 @@ impl Drawn<'_> {
                 text += &self.draw_bar(bar, y + PADDING + bar.row * ROW);
             }
         }
-        for note in self.trace.notes.iter().take(MAX_MARKS) {
+        for note in self.marked_notes() {
             text += &self.draw_note(note);
         }
         text
@@ -169,6 +169,12 @@ impl Drawn<'_> {
             text.push('\n');
         }
         text
+    }
+
+    /// Returns the notes that are drawn as lines: not those of the lanes that are left out.
+    pub(super) fn marked_notes(&self) -> impl Iterator<Item = &TraceNote> {
+        let is_drawn = |note: &&TraceNote| self.rest.iter().all(|lane| lane.id != note.lane);
+        self.trace.notes.iter().filter(is_drawn).take(MAX_MARKS)
     }
 
     /// Draws a note as a line across its lane, or across all lanes if the note belongs to no lane.

@@ -23,7 +23,7 @@ impl Drawn<'_> {
         if !self.rest.is_empty() {
             let spans = self.rest.iter().map(|lane| lane.spans.len()).sum();
             notes.push(format!(
-                "{} with {} are left out: only the first {MAX_LANES} lanes are drawn.",
+                "{} left out, with {}: only the first {MAX_LANES} lanes are drawn.",
                 counted(self.rest.len(), "more lane"),
                 counted(spans, "span")
             ));
@@ -49,6 +49,10 @@ impl Drawn<'_> {
         let more = self.trace.notes.len().saturating_sub(MAX_NOTES);
         if more > 0 {
             notes.push(format!("{} not written out here.", counted(more, "more note")));
+        }
+        let unmarked = self.trace.notes.len() - self.marked_notes().count();
+        if unmarked > 0 {
+            notes.push(format!("{} not marked by a line.", counted(unmarked, "note")));
         }
         notes
     }
