@@ -9,7 +9,7 @@ use super::heard::{Received, prep_msg};
 use crate::{Description, Failure, fail_timeout};
 
 /// How long a client reads bytes that never end.
-const MAX_TIME_TO_END: Duration = Duration::from_secs(60);
+const MAX_TIME_TO_END: Duration = Duration::from_mins(1);
 
 /// How many bytes a failure shows behind the length of the expected bytes.
 const EXTRA_BYTES_SHOWN: usize = 64;
