@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;
 
-use probe::server::{AS_USER, WITHOUT_LOW_PORTS};
+use probe::server::{AS_USER, WITHOUT_PRIVILEGED_PORTS};
 
 use crate::mutants;
 use crate::server_under_test::Source;
@@ -84,7 +84,7 @@ fn succeeds<S: AsRef<OsStr>>(words: &[S]) -> bool {
 fn can_drop_low_ports() -> bool {
     let first_for_all = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let is_reserved = first_for_all.is_ok_and(|port| port.trim().parse().is_ok_and(|n: u16| n > 1));
-    let mut words = WITHOUT_LOW_PORTS.split(' ').chain(["true"]);
+    let mut words = WITHOUT_PRIVILEGED_PORTS.split(' ').chain(["true"]);
     let dropped = words.next().map(|setpriv| Command::new(setpriv).args(words).status());
     is_reserved && matches!(dropped, Some(Ok(status)) if status.success())
 }

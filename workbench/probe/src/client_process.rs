@@ -30,7 +30,7 @@ use socket2::SockRef;
 use crate::wait_until;
 
 /// How long each step may take before the test fails.
-pub const TIMEOUT: Duration = Duration::from_secs(30);
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server that only accepts connections; the test does the rest.
 #[derive(Debug)]
@@ -65,12 +65,12 @@ impl TestServer {
         Self { port, socks }
     }
 
-    /// Waits for the next connection. Reading from it also fails after [`TIMEOUT`].
+    /// Waits for the next connection. Reading from it also fails after [`STEP_TIMEOUT`].
     #[must_use]
     #[track_caller]
     pub fn accept(&self) -> TcpStream {
-        let sock = self.socks.recv_timeout(TIMEOUT).expect("no client connected");
-        sock.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let sock = self.socks.recv_timeout(STEP_TIMEOUT).expect("no client connected");
+        sock.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
         sock
     }
 }
@@ -151,7 +151,7 @@ impl ClientProcess {
     /// Waits for the next line on the client's stdout, which must be `expected`.
     #[track_caller]
     pub fn expect_line(&self, expected: &str) {
-        let line = self.stdout.recv_timeout(TIMEOUT);
+        let line = self.stdout.recv_timeout(STEP_TIMEOUT);
         assert_eq!(line.as_deref(), Ok(expected));
     }
 
@@ -166,7 +166,7 @@ impl ClientProcess {
         let stdout = remaining_lines(&self.stdout);
         let stderr = remaining_lines(&self.stderr);
         let mut status = None;
-        wait_until(TIMEOUT, || {
+        wait_until(STEP_TIMEOUT, || {
             status = self.child.try_wait()?;
             Ok(status.is_some())
         })
@@ -196,7 +196,7 @@ pub fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 /// Waits for the end of the lines, and returns all that were not received yet.
 #[must_use]
 pub fn remaining_lines(lines: &Receiver<String>) -> Vec<String> {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + STEP_TIMEOUT;
     let mut rest = Vec::new();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -14,7 +14,7 @@ pub struct Failure {
     /// Whether something did not happen in time: the cause may also be a slow machine.
     pub is_timeout: bool,
     /// The likely mistake in the server, where the outcome shows more than that the check failed.
-    pub likely: Option<&'static str>,
+    pub likely_cause: Option<&'static str>,
 }
 
 /// An outcome, required or observed: words, or bytes with a remark.
@@ -71,7 +71,7 @@ impl Failure {
         got: impl fmt::Display,
     ) -> Self {
         let (expected, got) = (Description::text(expected), Description::text(got));
-        Self { did: did.to_string(), expected, got, is_timeout: false, likely: None }
+        Self { did: did.to_string(), expected, got, is_timeout: false, likely_cause: None }
     }
 
     /// Marks the failure as one where something did not happen in time.

@@ -17,10 +17,10 @@ use crate::linux::procfs;
 use crate::wait::{TIMEOUT, wait_until};
 
 /// The groups that were started and have not ended. A group starts and ends while this is locked.
-static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+static LIVE_GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// The groups that were ended here.
-static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+static ENDED_GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// The pipe to the watchdog, which reads the numbers of the live groups from it.
 static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
@@ -50,10 +50,10 @@ pub fn start_tracked<T>(
     group: impl FnOnce(&T) -> u32,
 ) -> Result<T> {
     // The lock is held while `begin` runs, so that no process starts while `end_all` goes through the list.
-    let mut live = lock(&LIVE);
+    let mut live = lock(&LIVE_GROUPS);
     let started = begin()?;
     live.push(group(&started));
-    tell_watchdog(&live);
+    send_groups_to_watchdog(&live);
     Ok(started)
 }
 
@@ -64,13 +64,13 @@ pub(crate) fn mark(command: &mut Command) {
 
 /// Removes a group that has ended from the list.
 pub fn untrack(group: u32) {
-    remove(group, &mut lock(&LIVE));
+    remove(group, &mut lock(&LIVE_GROUPS));
 }
 
 fn remove(group: u32, live: &mut Vec<u32>) {
     if live.contains(&group) {
         live.retain(|it| *it != group);
-        tell_watchdog(live);
+        send_groups_to_watchdog(live);
     }
 }
 
@@ -78,8 +78,8 @@ fn remove(group: u32, live: &mut Vec<u32>) {
 ///
 /// Between its fork and its exec, a child has a copy of every descriptor of this process, so that a port
 /// which was closed here can still be in use.
-pub(crate) fn while_nothing_starts<T>(act: impl FnOnce() -> T) -> T {
-    let _live = lock(&LIVE);
+pub(crate) fn with_starts_blocked<T>(act: impl FnOnce() -> T) -> T {
+    let _live = lock(&LIVE_GROUPS);
     act()
 }
 
@@ -88,9 +88,9 @@ pub(crate) fn while_nothing_starts<T>(act: impl FnOnce() -> T) -> T {
 pub(crate) fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     // Once the child is waited for and its group is empty, the system may give the number to another process. The
     // lock keeps `end_all` from killing that process.
-    let mut live = lock(&LIVE);
+    let mut live = lock(&LIVE_GROUPS);
     let status = child.try_wait()?;
-    if status.is_some() && procfs::is_empty(child.id()) {
+    if status.is_some() && procfs::is_group_empty(child.id()) {
         remove(child.id(), &mut live);
     }
     Ok(status)
@@ -99,7 +99,7 @@ pub(crate) fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
 /// Kills a child and all processes of its group, waits for their end, and removes the group from the list.
 pub(crate) fn end(child: &mut Child) {
     let group = child.id();
-    let mut live = lock(&LIVE);
+    let mut live = lock(&LIVE_GROUPS);
     // If the group is not in the list, `try_wait` has removed it, and its number may be another group's now.
     if live.contains(&group) {
         kill_group(group);
@@ -111,7 +111,7 @@ pub(crate) fn end(child: &mut Child) {
     // A process of the group may hold the port as long as it lives.
     let is_gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
     let _ = wait_until(TIMEOUT, is_gone);
-    lock(&ENDED).push(group);
+    lock(&ENDED_GROUPS).push(group);
 }
 
 /// Ends all servers that this process has started, before this process itself ends.
@@ -120,12 +120,12 @@ pub(crate) fn end(child: &mut Child) {
 /// [`Server`](crate::server::Server) is blocked. So such a thread cannot end this process before the caller does.
 #[must_use]
 pub fn end_all() -> impl Sized {
-    let live = lock(&LIVE);
+    let live = lock(&LIVE_GROUPS);
     for group in live.iter() {
         kill_group(*group);
         wait_for_child(*group);
     }
-    tell_watchdog(&[]);
+    send_groups_to_watchdog(&[]);
     live
 }
 
@@ -134,12 +134,12 @@ pub fn end_all() -> impl Sized {
 /// Whenever the list of live groups changes, a line is written to the pipe: a word that identifies this process,
 /// and the numbers of the groups.
 pub fn set_watchdog(pipe: ChildStdin) {
-    let live = lock(&LIVE);
+    let live = lock(&LIVE_GROUPS);
     *lock(&WATCHDOG) = Some(pipe);
-    tell_watchdog(&live);
+    send_groups_to_watchdog(&live);
 }
 
-fn tell_watchdog(live: &[u32]) {
+fn send_groups_to_watchdog(live: &[u32]) {
     let mut watchdog = lock(&WATCHDOG);
     let Some(pipe) = &mut *watchdog else { return };
     let mut update = OWNER.clone();
@@ -203,13 +203,13 @@ pub fn end_orphans() -> Vec<String> {
         return escaped;
     }
     for pid in procfs::children(std::process::id()) {
-        if lock(&LIVE).contains(&pid) {
+        if lock(&LIVE_GROUPS).contains(&pid) {
             continue;
         }
         // A process that stayed in its server's group was killed with the group, and only has to be waited
         // for.
         let group = procfs::group(pid).unwrap_or_default();
-        if !lock(&ENDED).contains(&group) {
+        if !lock(&ENDED_GROUPS).contains(&group) {
             escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
         }
         kill_child(pid);

@@ -78,7 +78,7 @@ impl TlsSession {
         match *self {}
     }
 
-    pub(crate) fn set_cuts_off(&self) {
+    pub(crate) fn set_omits_close_notify(&self) {
         match *self {}
     }
 

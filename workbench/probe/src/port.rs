@@ -39,7 +39,7 @@ impl Port {
                 continue;
             }
             let Ok(marker) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
-            if groups::while_nothing_starts(|| is_free(number)) {
+            if groups::with_starts_blocked(|| is_free(number)) {
                 return Ok(Self { number, _marker: marker });
             }
         }

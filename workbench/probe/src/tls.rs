@@ -35,7 +35,7 @@ struct Seen {
     /// The version of the last handshake that was completed.
     version: Option<ProtocolVersion>,
     /// Whether the server ended a stream without `close_notify`.
-    cuts_off: bool,
+    omits_close_notify: bool,
 }
 
 impl TlsSettings {
@@ -109,11 +109,11 @@ impl TlsSettings {
     /// Returns notes on the TLS of the server, for the report on it.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Seen { version, cuts_off } = *self.seen();
+        let Seen { version, omits_close_notify } = *self.seen();
         let Some(version) = version else { return Vec::new() };
         let mut notes = vec![format!("it speaks {}; {}.", name(version), self.trust)];
-        if cuts_off {
-            notes.push(CUTS_OFF.to_owned());
+        if omits_close_notify {
+            notes.push(OMITS_CLOSE_NOTIFY.to_owned());
         }
         notes
     }
@@ -123,7 +123,7 @@ impl TlsSettings {
     }
 }
 
-const CUTS_OFF: &str = "it ends connections without close_notify, so that clients cannot know whether \
+const OMITS_CLOSE_NOTIFY: &str = "it ends connections without close_notify, so that clients cannot know whether \
                         something was cut off (RFC 8446 section 6.1). No check fails because of it.";
 
 fn name(version: ProtocolVersion) -> &'static str {
@@ -255,8 +255,8 @@ impl TlsSession {
     }
 
     /// Notes that the server ended a stream without `close_notify`.
-    pub(crate) fn set_cuts_off(&self) {
-        self.seen().cuts_off = true;
+    pub(crate) fn set_omits_close_notify(&self) {
+        self.seen().omits_close_notify = true;
     }
 
     /// Encrypts bytes, as many as the buffers have room for, and returns their number.

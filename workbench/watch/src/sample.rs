@@ -97,7 +97,7 @@ impl Sampler {
             self.processes_at = Some(begin);
         }
         for pid in self.processes.clone() {
-            for tid in procfs::thread_limit(pid) {
+            for tid in procfs::thread_ids(pid) {
                 self.sample_thread(pid, tid, at, lanes);
             }
         }

@@ -137,7 +137,7 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
     let server =
-        bench.start_without_port(bench.launch_with_args(&["--port", &port.to_string()]))?;
+        bench.start_with_own_args(bench.launch_with_args(&["--port", &port.to_string()]))?;
     if server.addr().port() != port.number() {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
@@ -259,7 +259,7 @@ pub(super) fn no_permission(bench: &Bench) -> Result<()> {
     // is taken.
     let probe = TcpListener::bind("127.0.0.1:1").map_err(|err| err.kind());
     let is_denied = matches!(probe, Err(ErrorKind::PermissionDenied));
-    let launch = if is_denied { launch } else { launch.without_low_ports() };
+    let launch = if is_denied { launch } else { launch.without_privileged_ports() };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
 

@@ -33,11 +33,11 @@ pub fn usage(pid: u32) -> Option<Usage> {
 /// Returns the sum of the resources that the processes of a group use: a server may have a process for each
 /// client.
 #[must_use]
-pub fn group_figures(group: u32) -> Option<Usage> {
+pub fn group_usage(group: u32) -> Option<Usage> {
     let mut sum = None;
     for pid in group_members(group) {
         // A process that has ended in the meantime is left out. A zombie still counts as a thread.
-        let Some(one) = usage(pid).or_else(|| zombie_figures(pid)) else { continue };
+        let Some(one) = usage(pid).or_else(|| zombie_usage(pid)) else { continue };
         let total = sum.get_or_insert(Usage {
             threads: 0,
             descriptors: 0,
@@ -54,7 +54,7 @@ pub fn group_figures(group: u32) -> Option<Usage> {
 
 /// Reports whether a thread of a group's processes runs or waits for a processor now.
 #[must_use]
-pub fn is_busy(group: u32) -> bool {
+pub fn is_group_busy(group: u32) -> bool {
     let tasks = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let is_running = |stat: &str| {
         stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('R'))
@@ -72,7 +72,7 @@ pub fn is_running(pid: u32) -> bool {
 }
 
 /// Returns the resources of a zombie, which is a process that has ended, but was not waited for.
-fn zombie_figures(pid: u32) -> Option<Usage> {
+fn zombie_usage(pid: u32) -> Option<Usage> {
     let status = read(format!("/proc/{pid}/status"))?;
     (field(&status, "State:")? == "Z").then_some(())?;
     Some(Usage { threads: 1, descriptors: 0, resident_bytes: 0, cpu: cpu(pid)? })
@@ -82,7 +82,7 @@ fn zombie_figures(pid: u32) -> Option<Usage> {
 #[must_use]
 pub fn group_members(group: u32) -> Vec<u32> {
     // One system call, instead of three for each process of the machine.
-    if is_empty(group) {
+    if is_group_empty(group) {
         return Vec::new();
     }
     all_processes()
@@ -93,7 +93,7 @@ pub fn group_members(group: u32) -> Vec<u32> {
 
 /// Reports whether a process group has no members; one that has ended and was not waited for is a member.
 #[cfg(unix)]
-pub(crate) fn is_empty(group: u32) -> bool {
+pub(crate) fn is_group_empty(group: u32) -> bool {
     use rustix::io::Errno;
     use rustix::process::{Pid, test_kill_process_group};
     let group = i32::try_from(group).ok().and_then(Pid::from_raw);
@@ -101,7 +101,7 @@ pub(crate) fn is_empty(group: u32) -> bool {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn is_empty(_group: u32) -> bool {
+pub(crate) fn is_group_empty(_group: u32) -> bool {
     false
 }
 
@@ -141,10 +141,10 @@ pub enum Processes {
     Children(u32),
 }
 
-/// Returns these processes and all their descendants. The process that `whom` names comes first, or the first
+/// Returns these processes and all their descendants. The process that `roots` names comes first, or the first
 /// process of the group that it names.
 #[must_use]
-pub fn with_descendants(whom: Processes) -> Vec<u32> {
+pub fn with_descendants(roots: Processes) -> Vec<u32> {
     let parent_and_group = |pid: u32| {
         let stat = read(format!("/proc/{pid}/stat"))?;
         let (_, fields) = stat.rsplit_once(')')?;
@@ -158,7 +158,7 @@ pub fn with_descendants(whom: Processes) -> Vec<u32> {
     let mut more = true;
     while std::mem::take(&mut more) {
         others.retain(|&(pid, parent, group)| {
-            let is_chosen = match whom {
+            let is_chosen = match roots {
                 Processes::Group(it) => group == it,
                 Processes::Process(it) => pid == it,
                 Processes::Children(it) => parent == it,
@@ -171,14 +171,14 @@ pub fn with_descendants(whom: Processes) -> Vec<u32> {
             !is_member
         });
     }
-    let (Processes::Group(first) | Processes::Process(first) | Processes::Children(first)) = whom;
+    let (Processes::Group(first) | Processes::Process(first) | Processes::Children(first)) = roots;
     family.sort_by_key(|pid| *pid != first);
     family
 }
 
 /// Returns the ids of a process's threads.
 #[must_use]
-pub fn thread_limit(pid: u32) -> Vec<u32> {
+pub fn thread_ids(pid: u32) -> Vec<u32> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_figures_are_plausible() -> Result<()> {
+    fn own_usage_is_plausible() -> Result<()> {
         let figures = usage(std::process::id()).context("no figures")?;
         assert!(figures.threads >= 1);
         assert!(figures.descriptors >= 3);

@@ -4,15 +4,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::listening::is_taken;
-use super::outlet::OutputTo;
+use super::listening::is_port_in_use;
+use super::output_to::OutputTo;
 use super::running::Server;
 use crate::groups;
 use crate::port::Port;
 use crate::{Failure, TIMEOUT, fail_timeout};
 
 /// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
-pub const WITHOUT_LOW_PORTS: &str =
+pub const WITHOUT_PRIVILEGED_PORTS: &str =
     "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
 
 /// Runs the command that follows as another user, with the options that have to be added: `--reuid` and
@@ -23,27 +23,27 @@ pub const AS_USER: &str = "setpriv --clear-groups";
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The words before the program's name; failures do not show them.
-    through: Vec<OsString>,
+    wrapper: Vec<OsString>,
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     stdout: OutputTo,
     stderr: OutputTo,
     /// Shell commands that set the limits before the program starts.
-    limits: Vec<String>,
+    setup: Vec<String>,
 }
 
 impl Launch {
     /// Prepares to start a program with these arguments. All lines of its output are collected.
     pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
         Self {
-            through: Vec::new(),
+            wrapper: Vec::new(),
             program: program.as_ref().to_owned(),
             args: args.to_vec(),
             env: Vec::new(),
             stdout: OutputTo::Collected,
             stderr: OutputTo::Collected,
-            limits: Vec::new(),
+            setup: Vec::new(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Launch {
     /// them.
     #[must_use]
     pub fn with_wrapper(mut self, words: &[&str]) -> Self {
-        self.through = words.iter().map(OsString::from).collect();
+        self.wrapper = words.iter().map(OsString::from).collect();
         self
     }
 
@@ -71,44 +71,44 @@ impl Launch {
 
     /// Sets where standard output goes.
     #[must_use]
-    pub fn stdout(mut self, outlet: OutputTo) -> Self {
-        self.stdout = outlet;
+    pub fn stdout(mut self, to: OutputTo) -> Self {
+        self.stdout = to;
         self
     }
 
     /// Sets where standard error goes.
     #[must_use]
-    pub fn stderr(mut self, outlet: OutputTo) -> Self {
-        self.stderr = outlet;
+    pub fn stderr(mut self, to: OutputTo) -> Self {
+        self.stderr = to;
         self
     }
 
     /// Limits the number of descriptors of the server; the server cannot raise the limit (Unix).
     #[must_use]
     pub fn descriptor_limit(mut self, limit: u64) -> Self {
-        self.limits.push(format!("ulimit -n {limit}"));
+        self.setup.push(format!("ulimit -n {limit}"));
         self
     }
 
     /// Limits the number of descriptors of the server; the server can raise the limit (Unix).
     #[must_use]
     pub fn soft_descriptor_limit(mut self, limit: u64) -> Self {
-        self.limits.push(format!("ulimit -S -n {limit}"));
+        self.setup.push(format!("ulimit -S -n {limit}"));
         self
     }
 
     /// Limits the address space of the server to this number of bytes (Linux, with prlimit(1)).
     #[must_use]
     pub fn address_space_limit(mut self, bytes: u64) -> Self {
-        self.limits.push(format!("set -- prlimit --as={bytes} \"$@\""));
+        self.setup.push(format!("set -- prlimit --as={bytes} \"$@\""));
         self
     }
 
     /// Runs the server as another user, and limits the number of that user's threads and processes (Linux, as
     /// root, with prlimit(1) and setpriv(1)).
     #[must_use]
-    pub fn thread_limit(mut self, limit: u64, user: u32) -> Self {
-        self.limits.push(format!(
+    pub fn process_limit(mut self, limit: u64, user: u32) -> Self {
+        self.setup.push(format!(
             "set -- prlimit --nproc={limit} {AS_USER} --reuid={user} --regid={user} \"$@\""
         ));
         self
@@ -116,8 +116,8 @@ impl Launch {
 
     /// Runs the server without root's privilege to listen on the low ports (Linux, with setpriv(1)).
     #[must_use]
-    pub fn without_low_ports(mut self) -> Self {
-        self.limits.push(format!("set -- {WITHOUT_LOW_PORTS} \"$@\""));
+    pub fn without_privileged_ports(mut self) -> Self {
+        self.setup.push(format!("set -- {WITHOUT_PRIVILEGED_PORTS} \"$@\""));
         self
     }
 
@@ -128,7 +128,7 @@ impl Launch {
     ///
     /// The program cannot be run, or its first line is another one.
     pub fn start(self) -> Result<Server> {
-        self.args(&["--port", "0"]).start_without_port()
+        self.args(&["--port", "0"]).start_with_own_args()
     }
 
     /// Starts the server without further arguments, and waits for its line `Listening on ADDR`.
@@ -136,7 +136,7 @@ impl Launch {
     /// # Errors
     ///
     /// The program cannot be run, or its first line is another one.
-    pub fn start_without_port(self) -> Result<Server> {
+    pub fn start_with_own_args(self) -> Result<Server> {
         let mut server = self.spawn()?;
         if !server.wait_for_addr() {
             let line = server.stdout().so_far().into_iter().next();
@@ -155,7 +155,7 @@ impl Launch {
     /// # Errors
     ///
     /// The program cannot be run, or it prints another line and does not end.
-    pub fn start_or_exit(self) -> Result<Result<Server, Exited>> {
+    pub fn start_or_wait_for_exit(self) -> Result<Result<Server, Exited>> {
         let mut server = self.spawn()?;
         if server.wait_for_addr() { Ok(Ok(server)) } else { Ok(Err(self.wait_for_end(server)?)) }
     }
@@ -170,7 +170,7 @@ impl Launch {
     /// # Errors
     ///
     /// [`StartError`]: the program cannot be run, ends, or does not listen after ten seconds.
-    pub fn start_any(&self) -> Result<Server> {
+    pub fn start_on_free_port(&self) -> Result<Server> {
         const TRIES: usize = 3;
         let mut tries = 0;
         loop {
@@ -181,14 +181,14 @@ impl Launch {
             let Err(reason) = server.wait_until_listening(number)? else { return Ok(server) };
             server.wait_for_output();
             // A program that does not reserve its ports may have taken this one in the meantime.
-            if tries == TRIES || !(server.says_port_is_taken() || is_taken(number)) {
+            if tries == TRIES || !(server.says_port_is_in_use() || is_port_in_use(number)) {
                 return Err(StartError::new(self, reason, Some(server.last_output())).into());
             }
         }
     }
 
     /// Starts a program of any kind, and does not wait. `{host}` and `{port}` in the command are replaced as
-    /// in [`Self::start_any`].
+    /// in [`Self::start_on_free_port`].
     ///
     /// # Errors
     ///
@@ -201,9 +201,9 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// [`StartError`], as from [`Self::start_any`].
-    pub fn start_with_unread_stdout(self) -> Result<Server> {
-        self.args(&["--port", "{port}"]).start_any()
+    /// [`StartError`], as from [`Self::start_on_free_port`].
+    pub fn start_with_port_argument(self) -> Result<Server> {
+        self.args(&["--port", "{port}"]).start_on_free_port()
     }
 
     /// Runs a program that has to end by itself, and waits for its end.
@@ -264,13 +264,13 @@ impl Launch {
 
     /// Returns the command; if there are limits or closed descriptors, it is a shell that sets them.
     fn command(&self) -> Result<Command> {
-        let mut script = self.limits.clone();
-        let redirection = |outlet: &OutputTo, closing| {
-            if *outlet == OutputTo::Closed { closing } else { "" }
+        let mut script = self.setup.clone();
+        let redirection = |to: &OutputTo, closing| {
+            if *to == OutputTo::Closed { closing } else { "" }
         };
         let closing =
             [redirection(&self.stdout, " >&-"), redirection(&self.stderr, " 2>&-")].concat();
-        let mut words = self.through.iter().chain([&self.program]).chain(&self.args);
+        let mut words = self.wrapper.iter().chain([&self.program]).chain(&self.args);
         if script.is_empty() && closing.is_empty() {
             let mut command = Command::new(words.next().context("no program is named")?);
             command.args(words);
@@ -288,7 +288,7 @@ impl Launch {
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for limit in &self.limits {
+        for limit in &self.setup {
             write!(f, "{limit}; ")?;
         }
         for (name, value) in &self.env {

@@ -3,16 +3,16 @@
 mod launch;
 mod lines;
 mod listening;
-mod outlet;
+mod output_to;
 mod running;
 
 #[cfg(unix)]
 pub use rustix::process::Signal;
 
-pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_LOW_PORTS};
+pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_PRIVILEGED_PORTS};
 pub use self::lines::OutputLines;
 pub use self::listening::listening_addrs;
-pub use self::outlet::OutputTo;
+pub use self::output_to::OutputTo;
 pub use self::running::Server;
 pub use crate::groups::{
     adopt_orphans, end_all, end_orphans, run_watchdog, set_watchdog, start_tracked, untrack,

@@ -10,12 +10,15 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use super::lines::OutputLines;
-use super::listening::{is_taken, reachable, server_addr};
-use super::outlet::OutputTo;
+use super::listening::{is_port_in_use, reachable, server_addr};
+use super::output_to::OutputTo;
 use crate::linux::procfs::{self, Usage};
 use crate::linux::sockdiag;
 use crate::port::Port;
 use crate::{TIMEOUT, fail, fail_timeout, groups, wait_until};
+
+/// How long a server may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long [`Server::wait_for_output`] waits.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,31 +33,31 @@ pub struct Server {
     stdout: OutputLines,
     log: OutputLines,
     /// The server's command.
-    name: String,
+    command: String,
     /// Pipes that have to stay open although they are not read.
     _unread: Vec<Box<dyn Read + Send>>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.name, self.addr)
+        write!(f, "{} on {}", self.command, self.addr)
     }
 }
 
 impl Server {
     /// Returns a server that was started external and listens at this address.
     #[must_use]
-    pub fn external(addr: SocketAddr) -> Self {
+    pub fn at(addr: SocketAddr) -> Self {
         let (stdout, log) = (OutputLines::default(), OutputLines::default());
-        let name = "a server".to_owned();
-        Self { child: None, addr, port: None, stdout, log, name, _unread: Vec::new() }
+        let command = "a server".to_owned();
+        Self { child: None, addr, port: None, stdout, log, command, _unread: Vec::new() }
     }
 
     /// Returns a server that was started just now, whose address is not known yet, and begins to read its
     /// output.
     pub(super) fn started(
         mut child: Child,
-        name: String,
+        command: String,
         stdout: &OutputTo,
         stderr: &OutputTo,
     ) -> Self {
@@ -64,7 +67,7 @@ impl Server {
         unread.extend(unread_stdout.map(|pipe| Box::new(pipe) as _));
         unread.extend(unread_stderr.map(|pipe| Box::new(pipe) as _));
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { child: Some(child), addr, port: None, stdout, log, name, _unread: unread }
+        Self { child: Some(child), addr, port: None, stdout, log, command, _unread: unread }
     }
 
     /// Keeps the server's port reserved until the server has ended.
@@ -81,17 +84,16 @@ impl Server {
 
     /// Waits until the server listens, and notes the address; returns the reason if it does not listen.
     pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<(), String>> {
-        const TIMEOUT: Duration = Duration::from_secs(10);
         /// After this time, a listener on the port counts although it belongs to no process of the group: the
         /// server may run in a container.
         const ANY_PROCESS_AFTER: Duration = Duration::from_secs(3);
         let begin = Instant::now();
         let mut addr = None;
         let mut status = None;
-        let mut others = HashSet::new();
-        wait_until(TIMEOUT, || {
+        let mut foreign_inodes = HashSet::new();
+        wait_until(START_TIMEOUT, || {
             status = self.try_wait()?;
-            addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER, &mut others);
+            addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER, &mut foreign_inodes);
             Ok(status.is_some() || addr.is_some())
         })?;
         Ok(match (status, addr) {
@@ -101,23 +103,23 @@ impl Server {
                 Ok(())
             }
             (None, None) => {
-                Err(format!("it does not listen on any port after {} s", TIMEOUT.as_secs()))
+                Err(format!("it does not listen on any port after {} s", START_TIMEOUT.as_secs()))
             }
         })
     }
 
-    /// Returns where the server listens now, if it does; `others` is that of [`server_addr`].
+    /// Returns where the server listens now, if it does; `foreign_inodes` is that of [`server_addr`].
     fn listens_at(
         &self,
         port: u16,
         any_process: bool,
-        others: &mut HashSet<u64>,
+        foreign_inodes: &mut HashSet<u64>,
     ) -> Option<SocketAddr> {
         match sockdiag::listeners() {
-            Some(all) => server_addr(all, self.pid()?, port, any_process, others),
+            Some(all) => server_addr(all, self.pid()?, port, any_process, foreign_inodes),
             None => self
                 .printed_addr()
-                .or_else(|| is_taken(port).then(|| SocketAddr::from(([127, 0, 0, 1], port)))),
+                .or_else(|| is_port_in_use(port).then(|| SocketAddr::from(([127, 0, 0, 1], port)))),
         }
     }
 
@@ -140,7 +142,7 @@ impl Server {
 
     /// Reports whether the server has printed that its port is taken, in the words of C, Java, Node or
     /// Windows.
-    pub(super) fn says_port_is_taken(&self) -> bool {
+    pub(super) fn says_port_is_in_use(&self) -> bool {
         const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
         let output = self.last_output();
         WORDS.iter().any(|words| output.contains(words))
@@ -260,14 +262,14 @@ impl Server {
     /// Returns the resources that the processes of the server's group use now, if the system shows them.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        procfs::group_figures(self.pid()?)
+        procfs::group_usage(self.pid()?)
     }
 
     /// Reports whether a thread of the server's group runs or waits for a processor now. It is always false
     /// where the system does not show that.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.pid().is_some_and(procfs::is_busy)
+        self.pid().is_some_and(procfs::is_group_busy)
     }
 
     /// Waits for the server's end, at most `within`. Returns `None` if the server still runs.

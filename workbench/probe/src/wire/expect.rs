@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::client::Client;
-use super::heard::{Received, prep_msg};
+use super::received::{Received, prep_msg};
 use crate::{Description, Failure, fail_timeout};
 
 /// How long a client reads bytes that never end.
@@ -25,21 +25,22 @@ impl Client {
 
     /// Receives this message. Returns a failure if anything else comes.
     pub fn expect_msg(&mut self, text: &str) -> Result<()> {
-        let heard = self.recv(self.timeout())?;
-        if heard == Received::Msg(text.as_bytes().to_vec()) {
+        let received = self.recv(self.timeout())?;
+        if received == Received::Msg(text.as_bytes().to_vec()) {
             return Ok(());
         }
-        Err(self.failure(Description::bytes(prep_msg(text), ""), heard))
+        Err(self.failure(Description::bytes(prep_msg(text), ""), received))
     }
 
     /// Waits for the end of the stream, in good order. Returns a failure if bytes come before it.
     pub fn expect_eof(&mut self) -> Result<()> {
-        let heard = self.recv(self.timeout())?;
-        if heard == Received::Eof && self.pending().is_empty() {
-            self.check_close_notify();
+        let received = self.recv(self.timeout())?;
+        if received == Received::Eof && self.pending().is_empty() {
+            self.note_missing_close_notify();
             return Ok(());
         }
-        Err(self.failure(Description::text("the end of the stream and nothing before it"), heard))
+        Err(self
+            .failure(Description::text("the end of the stream and nothing before it"), received))
     }
 
     /// Waits for the end of the connection, in good order or with a reset. Returns a failure if a message
@@ -54,12 +55,12 @@ impl Client {
     /// Returns the failure of a client that expected one thing and received another. It also shows the bytes
     /// that came without a zero byte after them.
     #[must_use]
-    pub fn failure(&self, expected: Description, heard: Received) -> anyhow::Error {
-        let is_timeout = heard == Received::Timeout;
+    pub fn failure(&self, expected: Description, received: Received) -> anyhow::Error {
+        let is_timeout = received == Received::Timeout;
         if is_timeout {
             self.note("(nothing came)");
         }
-        let got = match (heard, self.pending()) {
+        let got = match (received, self.pending()) {
             (Received::Msg(frame), _) => Description::bytes([&frame[..], &[0]].concat(), ""),
             (Received::Timeout, []) => {
                 Description::text(format!("nothing for {:.1} s", self.timeout().as_secs_f64()))
@@ -181,7 +182,7 @@ impl Client {
         got: Description,
         is_timeout: bool,
     ) -> anyhow::Error {
-        Failure { did: self.transcript(), expected, got, is_timeout, likely: None }.into()
+        Failure { did: self.transcript(), expected, got, is_timeout, likely_cause: None }.into()
     }
 }
 

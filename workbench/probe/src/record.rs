@@ -125,7 +125,7 @@ impl Record {
     /// Returns the record as a table: one row for each of the last steps, and one column for each of the
     /// clients that took a step last.
     #[must_use]
-    pub fn picture(&self) -> String {
+    pub fn table(&self) -> String {
         let state = self.state();
         let columns = last_clients(&state.steps);
         let width = match columns.len() {
@@ -216,37 +216,37 @@ mod tests {
 
     #[test]
     fn a_record_keeps_the_last_steps() {
-        let tape = Record::default();
-        let client = tape.add_client();
+        let record = Record::default();
+        let client = record.add_client();
         for i in 0..MAX_STEPS + 3 {
-            tape.add_step(client, StepKind::Sent, i.to_string().as_bytes());
+            record.add_step(client, StepKind::Sent, i.to_string().as_bytes());
         }
-        let shown = tape.steps_of(client);
+        let shown = record.steps_of(client);
         assert!(shown.starts_with("  … 3 earlier steps, of all clients\n  → \"3\""));
         assert!(shown.ends_with("\"50\" [35 30]\n"));
     }
 
     #[test]
     fn a_note_is_escaped_and_a_shortened_note_is_marked() {
-        let tape = Record::default();
-        let client = tape.add_client();
-        tape.add_step(client, StepKind::Note, b"a\x1b[m");
-        tape.add_step(client, StepKind::Note, &[b'x'; MAX_BYTES_SHOWN + 1]);
+        let record = Record::default();
+        let client = record.add_client();
+        record.add_step(client, StepKind::Note, b"a\x1b[m");
+        record.add_step(client, StepKind::Note, &[b'x'; MAX_BYTES_SHOWN + 1]);
         assert_eq!(
-            tape.steps_of(client),
+            record.steps_of(client),
             format!("  · a\\u{{1b}}[m\n  · {}…\n", "x".repeat(MAX_BYTES_SHOWN))
         );
     }
 
     #[test]
-    fn a_picture_has_a_column_for_each_client() {
-        let tape = Record::default();
-        let (a, b) = (tape.add_client(), tape.add_client());
-        tape.add_step(a, StepKind::Sent, b"hi\0");
-        tape.add_step(b, StepKind::Received, b"A: ");
-        tape.add_step(b, StepKind::Received, b"hi\0");
-        let picture = tape.picture();
-        let lines: Vec<_> = picture.lines().collect();
+    fn a_table_has_a_column_for_each_client() {
+        let record = Record::default();
+        let (a, b) = (record.add_client(), record.add_client());
+        record.add_step(a, StepKind::Sent, b"hi\0");
+        record.add_step(b, StepKind::Received, b"A: ");
+        record.add_step(b, StepKind::Received, b"hi\0");
+        let table = record.table();
+        let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].contains("   → \"hi␀\""));
         assert_eq!(lines[0].find('B'), lines[2].find('←'));
