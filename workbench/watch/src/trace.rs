@@ -1,4 +1,4 @@
-//! Reads a trace: what each thread or task of a server did, recorded by the server itself.
+//! Reads a trace: the spans of a server's threads or tasks, which the server itself has recorded.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -190,7 +190,7 @@ struct Events {
 #[derive(Clone, Copy)]
 struct Edge {
     at: Duration,
-    /// The name of a span that begins. Nothing means that the innermost span ends.
+    /// The name of a span that begins. `None` means that the innermost span ends.
     begins: Option<usize>,
 }
 
