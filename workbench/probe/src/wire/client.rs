@@ -271,7 +271,7 @@ impl Client {
         self.buffer.drain(..self.taken);
         self.taken = 0;
         Ok(match self.connection.read(deadline, &mut self.buffer, &self.record)? {
-            // `read` looks for bytes even after the deadline. A server may send without a pause, and for ever.
+            // `read` looks for bytes even after the deadline. A server may send without a pause, and forever.
             ReadOutcome::Progress if Instant::now() > deadline + TIMEOUT => Some(Received::Timeout),
             ReadOutcome::Progress => None,
             ReadOutcome::Timeout => Some(Received::Timeout),

@@ -66,7 +66,7 @@ pub(super) fn boxes(lane: &TraceLane, resolution: Duration) -> Vec<SpanBox> {
         let last = &mut open[span.depth];
         match last.map(|index: usize| &mut boxes[index]) {
             Some(span_box) if is_short && span.from.saturating_sub(span_box.to) < resolution => {
-                span_box.add(span)
+                span_box.add(span);
             }
             _ => {
                 *last = is_short.then_some(boxes.len());
