@@ -14,7 +14,7 @@
 //! client.expect_line("127.0.0.1:50312: hello");
 //! ```
 //!
-//! Every function panics if something else happens than expected, so it is of use only in tests.
+//! Every function panics if something unexpected happens, so the functions are only for tests.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,8 +41,8 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Listens on the loopback interface for `count` connections. When the test gets the last of them, the
-    /// server does not listen any more.
+    /// Listens on the loopback interface for `count` connections. The server stops listening before the test gets the
+    /// last of them.
     #[must_use]
     pub fn accepting(count: usize) -> Self {
         Self::accepting_on("127.0.0.1", count)
@@ -65,7 +65,7 @@ impl TestServer {
         Self { port, socks }
     }
 
-    /// Waits for the next connection. Reading from it also fails after [`STEP_TIMEOUT`].
+    /// Waits for the next connection. A read from the connection fails after [`STEP_TIMEOUT`].
     #[must_use]
     #[track_caller]
     pub fn accept(&self) -> TcpStream {
@@ -193,7 +193,7 @@ pub fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// Waits for the end of the lines, and returns all that were not received yet.
+/// Waits for the end of the lines, and returns the lines that were not received yet.
 #[must_use]
 pub fn remaining_lines(lines: &Receiver<String>) -> Vec<String> {
     let deadline = Instant::now() + STEP_TIMEOUT;

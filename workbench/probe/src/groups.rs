@@ -1,8 +1,8 @@
-//! Keeps a list of the process groups that this process has started, and ends them in any case: when a server
-//! is dropped, at a signal, and even when this process is killed.
+//! Tracks the process groups that this process has started, and ends each of them: when its server is dropped, when
+//! [`end_all`] is called, or through the watchdog when this process is killed.
 //!
-//! Each server runs in a process group of its own, whose number is the process id of its first process. A
-//! watchdog is a second process that reads which groups live, and ends them when this process has ended.
+//! Each server runs in a process group of its own, whose number is the process id of its first process. The watchdog is
+//! a second process that reads the numbers of the live groups, and kills these groups when this process has ended.
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,7 +19,7 @@ use crate::wait::{TIMEOUT, wait_until};
 /// The groups that were started and have not ended. A group starts and ends while this is locked.
 static LIVE_GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// The groups that were ended here.
+/// The groups whose servers were dropped.
 static ENDED_GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// The pipe to the watchdog, which reads the numbers of the live groups from it.
@@ -76,8 +76,8 @@ fn remove(group: u32, live: &mut Vec<u32>) {
 
 /// Calls `act` while no server starts in this process.
 ///
-/// Between its fork and its exec, a child has a copy of every descriptor of this process, so that a port
-/// which was closed here can still be in use.
+/// Between fork and exec, a child holds a copy of every descriptor of this process. So a port can still be in use after
+/// this process has closed it.
 pub(crate) fn with_starts_blocked<T>(act: impl FnOnce() -> T) -> T {
     let _live = lock(&LIVE_GROUPS);
     act()
@@ -151,9 +151,8 @@ fn send_groups_to_watchdog(live: &[u32]) {
     let _ = pipe.write_all(update.as_bytes());
 }
 
-/// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups that it
-/// named last. On Linux, it also kills a server that the process was just starting when it was killed, and
-/// could not name yet.
+/// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups in its last line.
+/// On Linux, also kills a server that the process has started without writing the server's group to `input`.
 ///
 /// # Errors
 ///
@@ -184,8 +183,8 @@ fn last_line(mut input: impl BufRead) -> Result<String> {
 /// Makes this process the parent of all processes that its servers leave behind (Linux), so that
 /// [`end_orphans`] finds them.
 ///
-/// After this call, this process may have no other children than its servers, and only one thread may start
-/// them and call [`end_orphans`].
+/// After this call, all children of this process must be its servers, and only one thread may start servers and call
+/// [`end_orphans`].
 pub fn adopt_orphans() {
     ADOPTS_ORPHANS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
@@ -206,8 +205,7 @@ pub fn end_orphans() -> Vec<String> {
         if lock(&LIVE_GROUPS).contains(&pid) {
             continue;
         }
-        // A process that stayed in its server's group was killed with the group, and only has to be waited
-        // for.
+        // A process that stayed in its server's group was killed with the group. It only has to be waited for.
         let group = procfs::group(pid).unwrap_or_default();
         if !lock(&ENDED_GROUPS).contains(&group) {
             escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));

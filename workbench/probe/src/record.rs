@@ -31,7 +31,7 @@ pub(crate) enum StepKind {
 /// An action of one client, or an event of its connection.
 #[derive(Clone, Debug)]
 struct Step {
-    /// The time since the first step of the record.
+    /// The time from the first step of the record to this step.
     at: Duration,
     client: usize,
     kind: StepKind,
@@ -41,7 +41,7 @@ struct Step {
     len: usize,
 }
 
-/// A record that several clients write to; a clone is the same record.
+/// A record to which several clients write. A clone is the same record.
 #[derive(Clone, Debug, Default)]
 pub struct Record(Arc<Mutex<State>>);
 
@@ -84,7 +84,7 @@ impl Record {
         let mut bytes = bytes.iter().copied().cycle().take(len);
         let mut state = self.state();
         let at = state.begin.get_or_insert_with(Instant::now).elapsed();
-        // Into how many reads the network cuts the bytes is chance: bytes received in a row are one step.
+        // The network cuts the bytes into reads at random, so bytes that are received in a row are one step.
         if let Some(last) = state.steps.back_mut()
             && (last.client, last.kind, kind) == (client, StepKind::Received, StepKind::Received)
         {

@@ -1,4 +1,4 @@
-//! Lists the servers of this project: the one list that all tools use.
+//! Lists the servers of this project. All tools use this list.
 //!
 //! `cargo tincan servers` prints it. The gates in `.ci` read a copy, `.ci/servers.json`, because they run
 //! before anything is built; a test compares the copy with this list.
@@ -14,7 +14,7 @@ pub struct ServerInfo {
     pub source: &'static str,
     /// Whether it is one of the five stages. The others are variations.
     pub is_stage: bool,
-    /// What it does with a message.
+    /// Its behaviour when it receives a message.
     pub behaviour: Behaviour,
     /// The profile of `cargo tincan check` that it passes, if there is one.
     pub profile: Option<&'static str>,
@@ -28,7 +28,7 @@ pub struct ServerInfo {
     pub needs_nats: bool,
 }
 
-/// What a server does with a message.
+/// The behaviour of a server when it receives a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// It answers each tin-can message (text that is ended by a zero byte), and closes the connection.
@@ -56,8 +56,8 @@ impl Behaviour {
 pub struct Comparison {
     /// The name of the server.
     pub server: &'static str,
-    /// What changes from that server to this one, if this one was made from a copy of it. Then the items that
-    /// both have are in the same order, which `.ci/stage-gate` checks, and a diff is worth reading.
+    /// The change from that server to this one, if this one was made from a copy of it. Then the common items are in the
+    /// same order, which `.ci/stage-gate` checks, and a diff is easy to read.
     pub change: Option<&'static str>,
 }
 
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn all_servers_in_the_workspace_are_listed() {
+    fn each_variation_has_a_server_in_the_list() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for folder in fs::read_dir(root.join("variations")).unwrap() {
             let package = folder.unwrap().file_name().into_string().unwrap();

@@ -1,6 +1,6 @@
 use anyhow::{Result, ensure};
 
-/// Prints why a test is skipped.
+/// Prints the reason why a test is skipped.
 ///
 /// # Errors
 ///

@@ -24,7 +24,7 @@ pub const SERVER_NAME: &str = "localhost";
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
     config: Arc<ClientConfig>,
-    /// Which certificates are accepted, for the notes on the server.
+    /// A description of the accepted certificates, for the notes on the server.
     trust: String,
     seen: Arc<Mutex<Seen>>,
 }
@@ -39,12 +39,12 @@ struct Seen {
 }
 
 impl TlsSettings {
-    /// Accepts a certificate for [`SERVER_NAME`] that a CA in this file has signed.
+    /// Returns settings that accept a certificate for [`SERVER_NAME`] that a CA in this file has signed.
     pub fn with_ca(ca: &Path) -> Result<Self> {
         Self::with_ca_and_versions(ca, DEFAULT_VERSIONS)
     }
 
-    /// Accepts the same certificates as [`with_ca`](Self::with_ca), and speaks only these versions of TLS.
+    /// Returns settings that accept the same certificates as [`with_ca`](Self::with_ca), and only these versions of TLS.
     pub fn with_ca_and_versions(
         ca: &Path,
         versions: &[&'static SupportedProtocolVersion],
@@ -65,9 +65,9 @@ impl TlsSettings {
         Self::with(verifier.build()?, versions, trust)
     }
 
-    /// Accepts any certificate.
+    /// Returns settings that accept any certificate.
     pub fn with_any_certificate() -> Result<Self> {
-        let trust = "nobody looked at its certificate (with --ca FILE, it has to be signed by a CA \
+        let trust = "its certificate was not checked (with --ca FILE, it has to be signed by a CA \
                      in FILE)";
         Self::with(Arc::new(AcceptAny), DEFAULT_VERSIONS, trust.to_owned())
     }
@@ -87,8 +87,8 @@ impl TlsSettings {
         Ok(Self { config: Arc::new(config), trust, seen: Arc::default() })
     }
 
-    /// Returns the configuration in rustls, for a setting that this type does not offer. A change affects the
-    /// connections that are made after it.
+    /// Returns the configuration of rustls, for a setting that this type does not offer. A change affects only later
+    /// connections.
     pub fn config_mut(&mut self) -> &mut ClientConfig {
         Arc::make_mut(&mut self.config)
     }
@@ -264,7 +264,7 @@ impl TlsSession {
         self.conn.writer().write(bytes)
     }
 
-    /// Writes the encrypted bytes to the socket, as many as it accepts.
+    /// Writes all encrypted bytes to the socket. After an error, the rest is written by the next call.
     pub fn flush(&mut self, sock: &mut impl Write) -> io::Result<()> {
         while self.conn.wants_write() {
             match self.conn.write_tls(sock) {
@@ -283,7 +283,7 @@ impl TlsSession {
         self.conn.wants_write()
     }
 
-    /// Puts `close_notify` behind the data: the client will send nothing more.
+    /// Adds `close_notify` after the data: the client will send nothing more.
     pub fn close_notify(&mut self) {
         self.conn.send_close_notify();
     }
@@ -293,7 +293,7 @@ impl TlsSession {
     }
 }
 
-/// Tells the kinds of errors apart. For a certificate that is not trusted, the text contains the reason.
+/// Converts an error of rustls. For a certificate that is not trusted, the text contains the reason.
 fn tls_error(err: &rustls::Error) -> TlsError {
     use rustls::CertificateError as Cert;
     let reason = match err {
@@ -313,5 +313,5 @@ fn tls_error(err: &rustls::Error) -> TlsError {
         }
         reason => reason.to_string(),
     };
-    TlsError::Certificate(format!("a certificate that does not do: {why}"))
+    TlsError::Certificate(format!("a certificate that is not accepted: {why}"))
 }

@@ -1,6 +1,7 @@
 //! Gets information about processes from `/proc` (Linux). On other systems, the functions return `None`,
 //! `false` or an empty list.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct Usage {
     pub cpu: Duration,
 }
 
-/// Returns the resources that a process uses, if it runs.
+/// Returns the resources that a process uses, or `None` if the process does not run.
 #[must_use]
 pub fn usage(pid: u32) -> Option<Usage> {
     let status = read(format!("/proc/{pid}/status"))?;
@@ -36,7 +37,7 @@ pub fn usage(pid: u32) -> Option<Usage> {
 pub fn group_usage(group: u32) -> Option<Usage> {
     let mut sum = None;
     for pid in group_members(group) {
-        // A process that has ended in the meantime is left out. A zombie still counts as a thread.
+        // A process that has just ended and was waited for is left out. A zombie still counts as a thread.
         let Some(one) = usage(pid).or_else(|| zombie_usage(pid)) else { continue };
         let total = sum.get_or_insert(Usage {
             threads: 0,
@@ -91,7 +92,7 @@ pub fn group_members(group: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Reports whether a process group has no members; one that has ended and was not waited for is a member.
+/// Reports whether a process group has no members. A zombie is a member.
 #[cfg(unix)]
 pub(crate) fn is_group_empty(group: u32) -> bool {
     use rustix::io::Errno;
@@ -130,7 +131,7 @@ pub fn group(pid: u32) -> Option<u32> {
     u32::try_from(stat_field(pid, GROUP)?).ok()
 }
 
-/// The processes with which a [`with_descendants`] begins.
+/// The processes from which [`with_descendants`] starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Processes {
     /// All processes of a group.
@@ -141,38 +142,35 @@ pub enum Processes {
     Children(u32),
 }
 
-/// Returns these processes and all their descendants. The process that `roots` names comes first, or the first
-/// process of the group that it names.
+/// Returns these processes and all their descendants. The process that `roots` names comes first; for a group, the
+/// leader of the group comes first.
 #[must_use]
 pub fn with_descendants(roots: Processes) -> Vec<u32> {
-    let parent_and_group = |pid: u32| {
-        let stat = read(format!("/proc/{pid}/stat"))?;
-        let (_, fields) = stat.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace();
-        let parent: u32 = fields.nth(PARENT)?.parse().ok()?;
-        let group: u32 = fields.next()?.parse().ok()?;
-        Some((pid, parent, group))
-    };
-    let mut others: Vec<_> = all_processes().into_iter().filter_map(parent_and_group).collect();
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut found = Vec::new();
+    for pid in all_processes() {
+        let Some(fields) = stat_fields(pid) else { continue };
+        let mut fields = fields.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let Some(Some(parent)) = fields.nth(PARENT) else { continue };
+        let is_root = match roots {
+            Processes::Group(it) => fields.next().flatten() == Some(it),
+            Processes::Process(it) => pid == it,
+            Processes::Children(it) => parent == it,
+        };
+        if is_root {
+            found.push(pid);
+        }
+        children.entry(parent).or_default().push(pid);
+    }
     let mut family = Vec::new();
-    let mut more = true;
-    while std::mem::take(&mut more) {
-        others.retain(|&(pid, parent, group)| {
-            let is_chosen = match roots {
-                Processes::Group(it) => group == it,
-                Processes::Process(it) => pid == it,
-                Processes::Children(it) => parent == it,
-            };
-            let is_member = is_chosen || family.contains(&parent);
-            if is_member {
-                family.push(pid);
-                more = true;
-            }
-            !is_member
-        });
+    while let Some(pid) = found.pop() {
+        family.push(pid);
+        found.extend(children.remove(&pid).unwrap_or_default());
     }
     let (Processes::Group(first) | Processes::Process(first) | Processes::Children(first)) = roots;
-    family.sort_by_key(|pid| *pid != first);
+    family.sort_unstable_by_key(|pid| (*pid != first, *pid));
+    // A process of the group may also be a child of another one.
+    family.dedup();
     family
 }
 
@@ -221,7 +219,7 @@ fn all_processes() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The position of the parent's process id in `/proc/PID/stat`, counted from behind the program's name.
+/// The position of the parent's process id in `/proc/PID/stat`, counted from the first field after the program's name.
 const PARENT: usize = 1;
 
 /// The position of the number of the process group.
@@ -237,10 +235,14 @@ const KERNEL_TICKS: usize = 12;
 
 /// Returns the number at this position of `/proc/PID/stat`.
 fn stat_field(pid: u32, position: usize) -> Option<u64> {
+    stat_fields(pid)?.split_whitespace().nth(position)?.parse().ok()
+}
+
+/// Returns the fields of `/proc/PID/stat` after the program's name.
+fn stat_fields(pid: u32) -> Option<String> {
     let stat = read(format!("/proc/{pid}/stat"))?;
     // The second field is the program's name in parentheses, which may contain blanks and parentheses.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(position)?.parse().ok()
+    stat.rsplit_once(')').map(|(_, fields)| fields.to_owned())
 }
 
 /// Reports whether a signal was sent to a process that has not taken it yet, but will. Returns `None` if that is
@@ -284,7 +286,7 @@ pub fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns the first word behind this name in `/proc/PID/status`.
+/// Returns the first word after this name in `/proc/PID/status`.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()
@@ -295,6 +297,22 @@ mod tests {
     use anyhow::{Context, Result};
 
     use super::*;
+
+    #[test]
+    fn a_child_is_found_once_after_its_parent() -> Result<()> {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn()?;
+        let own = std::process::id();
+        let found = with_descendants(Processes::Process(own));
+        let in_group = with_descendants(Processes::Group(group(own).context("no group")?));
+        let children = with_descendants(Processes::Children(own));
+        child.kill()?;
+        child.wait()?;
+        assert_eq!(found.first(), Some(&own));
+        for list in [found, in_group, children] {
+            assert_eq!(list.iter().filter(|pid| **pid == child.id()).count(), 1);
+        }
+        Ok(())
+    }
 
     #[test]
     fn own_usage_is_plausible() -> Result<()> {

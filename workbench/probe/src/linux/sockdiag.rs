@@ -7,8 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Returns how many bytes from `remote` the process at `local` has not read yet; the end of the stream
-/// counts as one byte. Returns `None` if there is no such connection, or if that is unknown.
+/// Returns the number of bytes from `remote` that the process at `local` has not read yet. The end of the stream counts
+/// as one byte. Returns `None` if there is no such connection, or if the system does not show it.
 #[must_use]
 pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
     let reply = query_one(&request(local, remote))?;
@@ -31,7 +31,7 @@ pub struct Listener {
     pub waiting: u32,
 }
 
-/// Returns all sockets of the machine that listen on TCP ports; `None` if they are unknown.
+/// Returns all sockets of the machine that listen on TCP ports, or `None` if the system does not show them.
 #[must_use]
 pub fn listeners() -> Option<Vec<Listener>> {
     let mut all = listeners_of(INET)?;
@@ -118,13 +118,13 @@ const HEADER_LEN: usize = 16;
 /// The position of the flags in the header.
 const FLAGS_AT: usize = 6;
 
-/// The position of the address family, behind the header of a request or a reply.
+/// The position of the address family, after the header of a request or a reply.
 const FAMILY_AT: usize = HEADER_LEN;
 
 /// The position of the wanted states in a request.
 const STATES_AT: usize = HEADER_LEN + 4;
 
-// Positions in a reply: the fields of `struct inet_diag_msg`, behind the header.
+// The positions in a reply: the fields of `struct inet_diag_msg`, after the header.
 const STATE_AT: usize = HEADER_LEN + 1;
 const LOCAL_PORT_AT: usize = HEADER_LEN + 4;
 const PEER_PORT_AT: usize = HEADER_LEN + 6;
@@ -174,7 +174,7 @@ fn padded(addr: SocketAddr) -> [u8; 16] {
 fn query_one(request: &[u8]) -> Option<Vec<u8>> {
     let mut query = Query::send(request)?;
     let reply = query.receive()?;
-    // An error is a message, too, with another type and a shorter text.
+    // The kernel answers an error with a message of another type, which is shorter.
     (reply.len() >= QUEUE_AT + 4 && header(&reply)?.1 == header(request)?.1).then_some(reply)
 }
 

@@ -11,15 +11,15 @@ use crate::groups;
 use crate::port::Port;
 use crate::{Failure, TIMEOUT, fail_timeout};
 
-/// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
+/// The start of a command line that drops the capability `CAP_NET_BIND_SERVICE`, which a process needs to listen on ports
+/// below 1024.
 pub const WITHOUT_PRIVILEGED_PORTS: &str =
     "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
 
-/// Runs the command that follows as another user, with the options that have to be added: `--reuid` and
-/// `--regid`.
+/// The start of a command line that changes the user. The caller adds `--reuid` and `--regid`, and then the command.
 pub const AS_USER: &str = "setpriv --clear-groups";
 
-/// How to start a server: its command, its environment, its limits, and where its output goes.
+/// The command of a server, with its environment, its limits and the destinations of its output.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The words before the program's name; failures do not show them.
@@ -29,7 +29,7 @@ pub struct Launch {
     env: Vec<(String, String)>,
     stdout: OutputTo,
     stderr: OutputTo,
-    /// Shell commands that set the limits before the program starts.
+    /// The shell commands that set the limits before the program starts.
     setup: Vec<String>,
 }
 
@@ -104,8 +104,8 @@ impl Launch {
         self
     }
 
-    /// Runs the server as another user, and limits the number of that user's threads and processes (Linux, as
-    /// root, with prlimit(1) and setpriv(1)).
+    /// Runs the server as another user, and limits the total number of that user's processes and threads (Linux, as root,
+    /// with prlimit(1) and setpriv(1)).
     #[must_use]
     pub fn process_limit(mut self, limit: u64, user: u32) -> Self {
         self.setup.push(format!(
@@ -114,7 +114,7 @@ impl Launch {
         self
     }
 
-    /// Runs the server without root's privilege to listen on the low ports (Linux, with setpriv(1)).
+    /// Runs the server without root's privilege to listen on ports below 1024 (Linux, with setpriv(1)).
     #[must_use]
     pub fn without_privileged_ports(mut self) -> Self {
         self.setup.push(format!("set -- {WITHOUT_PRIVILEGED_PORTS} \"$@\""));
@@ -126,16 +126,16 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or its first line is another one.
+    /// The program cannot be run, or its first line is another one, or no line comes in time.
     pub fn start(self) -> Result<Server> {
         self.args(&["--port", "0"]).start_with_own_args()
     }
 
-    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`.
+    /// Starts the server with its own arguments, and waits for its line `Listening on ADDR`.
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or its first line is another one.
+    /// The program cannot be run, or its first line is another one, or no line comes in time.
     pub fn start_with_own_args(self) -> Result<Server> {
         let mut server = self.spawn()?;
         if !server.wait_for_addr() {
@@ -149,12 +149,12 @@ impl Launch {
         Ok(server)
     }
 
-    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`, or for its
-    /// end if the first line is another one.
+    /// Starts the server with its own arguments, and waits for its line `Listening on ADDR`. If the first line is another
+    /// one, waits until the server ends.
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or it prints another line and does not end.
+    /// The program cannot be run, or it does not print this line and does not end.
     pub fn start_or_wait_for_exit(self) -> Result<Result<Server, Exited>> {
         let mut server = self.spawn()?;
         if server.wait_for_addr() { Ok(Ok(server)) } else { Ok(Err(self.wait_for_end(server)?)) }
@@ -162,10 +162,10 @@ impl Launch {
 
     /// Starts a server of any kind, and waits until it listens.
     ///
-    /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the
-    /// variables `HOST` and `PORT` contain the same. If the server listens on another port instead, its own
-    /// port is used. Where the system shows the listeners, this looks there whether the server listens: a
-    /// connection to try could take the only place of a server that serves one client at a time.
+    /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the variables
+    /// `HOST` and `PORT` contain the same values. If the server listens on another port, that port is used. If the system
+    /// lists the listening sockets, this method finds the server in the list. It does not connect to the server: a test
+    /// connection could occupy a server that serves one client at a time.
     ///
     /// # Errors
     ///
@@ -197,7 +197,8 @@ impl Launch {
         self.spawn_on(Port::reserve()?)
     }
 
-    /// Starts a server of ours that cannot print where it listens, and waits until it listens.
+    /// Starts a server of this project whose stdout is not read, with `--port` and a free port, and waits until it
+    /// listens.
     ///
     /// # Errors
     ///
@@ -210,7 +211,7 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or does not end.
+    /// The program cannot be run, or it or its output does not end.
     pub fn run_to_end(self) -> Result<Exited> {
         let server = self.spawn()?;
         self.wait_for_end(server)
@@ -262,14 +263,17 @@ impl Launch {
         Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
     }
 
-    /// Returns the command; if there are limits or closed descriptors, it is a shell that sets them.
+    /// Returns the command. If there are limits or closed descriptors, the command is a shell that sets them, which only
+    /// Unix has.
     fn command(&self) -> Result<Command> {
         let mut script = self.setup.clone();
-        let redirection = |to: &OutputTo, closing| {
-            if *to == OutputTo::Closed { closing } else { "" }
-        };
-        let closing =
-            [redirection(&self.stdout, " >&-"), redirection(&self.stderr, " 2>&-")].concat();
+        let mut closing = String::new();
+        if self.stdout == OutputTo::Closed {
+            closing += " >&-";
+        }
+        if self.stderr == OutputTo::Closed {
+            closing += " 2>&-";
+        }
         let mut words = self.wrapper.iter().chain([&self.program]).chain(&self.args);
         if script.is_empty() && closing.is_empty() {
             let mut command = Command::new(words.next().context("no program is named")?);
@@ -320,7 +324,7 @@ impl fmt::Display for Exited {
     }
 }
 
-/// The error of a server that could not be started, or that does not listen.
+/// An error: a server could not be started, or does not listen.
 #[derive(Clone, Debug)]
 pub struct StartError {
     command: String,

@@ -57,7 +57,7 @@ pub(super) fn reachable(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Reports whether a socket already has this port on the loopback interface.
+/// Reports whether a server cannot listen on this port of the loopback interface because another socket uses the port.
 pub(super) fn is_port_in_use(port: u16) -> bool {
     let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)

@@ -1,4 +1,4 @@
-//! Starts any server, reads what it prints, sends it signals, and ends it in any case.
+//! Starts any server, reads its output, sends it signals, and ends it when its [`Server`] is dropped.
 
 mod launch;
 mod lines;

@@ -23,18 +23,18 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long [`Server::wait_for_output`] waits.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server that runs: a child process in a process group of its own, which is ended when this value is
-/// dropped; or a server that was started external.
+/// A running server: either a child process in its own process group, which is killed when this value is dropped, or a
+/// server that this process did not start.
 pub struct Server {
     child: Option<Child>,
     addr: SocketAddr,
-    /// The port that the server was told to take, reserved until it has ended.
+    /// The port that the server was told to listen on, which is reserved until the server has ended.
     port: Option<Port>,
     stdout: OutputLines,
     log: OutputLines,
     /// The server's command.
     command: String,
-    /// Pipes that have to stay open although they are not read.
+    /// The pipes that have to stay open although they are not read.
     _unread: Vec<Box<dyn Read + Send>>,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Returns a server that was started external and listens at this address.
+    /// Returns a server that this process did not start and that listens at this address.
     #[must_use]
     pub fn at(addr: SocketAddr) -> Self {
         let (stdout, log) = (OutputLines::default(), OutputLines::default());
@@ -53,8 +53,7 @@ impl Server {
         Self { child: None, addr, port: None, stdout, log, command, _unread: Vec::new() }
     }
 
-    /// Returns a server that was started just now, whose address is not known yet, and begins to read its
-    /// output.
+    /// Returns a server that has just been started and whose address is not known yet, and begins to read its output.
     pub(super) fn started(
         mut child: Child,
         command: String,
@@ -82,10 +81,10 @@ impl Server {
         })
     }
 
-    /// Waits until the server listens, and notes the address; returns the reason if it does not listen.
+    /// Waits until the server listens, and stores the address. Returns the reason if the server does not listen.
     pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<(), String>> {
-        /// After this time, a listener on the port counts although it belongs to no process of the group: the
-        /// server may run in a container.
+        /// After this time, a listener on the port counts although no process of the group owns it: the server may
+        /// run in a container.
         const ANY_PROCESS_AFTER: Duration = Duration::from_secs(3);
         let begin = Instant::now();
         let mut addr = None;
@@ -108,7 +107,7 @@ impl Server {
         })
     }
 
-    /// Returns where the server listens now, if it does; `foreign_inodes` is that of [`server_addr`].
+    /// Returns the address at which the server listens now, if it listens. `foreign_inodes` is for [`server_addr`].
     fn listens_at(
         &self,
         port: u16,
@@ -123,8 +122,7 @@ impl Server {
         }
     }
 
-    /// Waits for the first line on standard output, and reports whether it is `Listening on ADDR`; notes the
-    /// address.
+    /// Waits for the first line on stdout. If the line is `Listening on ADDR`, stores the address and returns true.
     pub(super) fn wait_for_addr(&mut self) -> bool {
         let line = self.stdout.wait_for(TIMEOUT, |_| true);
         let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
@@ -133,15 +131,14 @@ impl Server {
         true
     }
 
-    /// Returns the address that the server has printed behind `Listening on`, if it has.
+    /// Returns the address that the server has printed after `Listening on`, if it has printed one.
     fn printed_addr(&self) -> Option<SocketAddr> {
         let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
         let lines = [self.stdout.so_far(), self.log.so_far()].concat();
         lines.iter().find_map(addr).map(reachable)
     }
 
-    /// Reports whether the server has printed that its port is taken, in the words of C, Java, Node or
-    /// Windows.
+    /// Reports whether the server has printed that its port is in use, in the words of C, Java, Node or Windows.
     pub(super) fn says_port_is_in_use(&self) -> bool {
         const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
         let output = self.last_output();
@@ -177,21 +174,21 @@ impl Server {
         left.map(|pid| format!("{pid} ({})", procfs::name(pid).unwrap_or_default())).collect()
     }
 
-    /// Sends a signal to the server, and waits until it has taken the signal, where the system shows that.
+    /// Sends a signal to the server, and waits until the signal is no longer pending, if the system shows that.
     #[cfg(unix)]
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.signalled_pid()?;
         rustix::process::kill_process(pid, signal).context("could not send a signal")?;
-        self.wait_until_taken(signal)
+        self.wait_until_not_pending(signal)
     }
 
-    /// Sends a signal to the server and to the processes of its group, and waits until the server has taken
-    /// the signal, where the system shows that.
+    /// Sends a signal to the server and to the other processes of its group, and waits until the signal is no longer
+    /// pending for the server, if the system shows that.
     #[cfg(unix)]
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
         let group = self.signalled_pid()?;
         rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
-        self.wait_until_taken(signal)
+        self.wait_until_not_pending(signal)
     }
 
     /// Sends SIGTERM to the server and to the processes of its group, and waits for the server's end, at most
@@ -203,8 +200,8 @@ impl Server {
         self.wait(within)
     }
 
-    /// Returns the exit status if the server has ended. Without signals, nothing asks the server to end; it
-    /// is killed when this value is dropped.
+    /// Returns the exit status if the server has ended. This system has no signals to ask the server to end; the server is
+    /// killed when this value is dropped.
     #[cfg(not(unix))]
     pub fn terminate(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
         self.try_wait()
@@ -213,19 +210,19 @@ impl Server {
     #[cfg(unix)]
     fn signalled_pid(&self) -> Result<rustix::process::Pid> {
         let Some(child) = &self.child else {
-            bail!("cannot send a signal to a server that was started elsewhere");
+            bail!("cannot send a signal to a server that this process did not start");
         };
         Ok(rustix::process::Pid::from_child(child))
     }
 
     #[cfg(unix)]
-    fn wait_until_taken(&self, signal: Signal) -> Result<()> {
+    fn wait_until_not_pending(&self, signal: Signal) -> Result<()> {
         let number = signal.as_raw().unsigned_abs();
         let is_pending =
             || self.pid().and_then(|pid| procfs::is_signal_pending(pid, number)).unwrap_or(false);
         if !wait_until(TIMEOUT, || Ok(!is_pending()))? {
             let got = format!("the signal is still pending after {} s", TIMEOUT.as_secs());
-            return fail_timeout(format!("sent {signal:?}"), "the server takes the signal", got);
+            return fail_timeout(format!("sent {signal:?}"), "the signal is delivered", got);
         }
         Ok(())
     }
@@ -236,8 +233,8 @@ impl Server {
         self.addr
     }
 
-    /// Returns the server's process id, which is also the number of its group; `None` for a server that was
-    /// started external.
+    /// Returns the server's process id, which is also its process group id, or `None` if this process did not start the
+    /// server.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -249,7 +246,7 @@ impl Server {
         &self.log
     }
 
-    /// Waits for a log line. A failure calls the line `what`.
+    /// Waits for a line on stderr that `wanted` accepts. The failure describes the line as `what`.
     pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
         const DID: &str = "waited for a line in the log";
         match self.log.wait_for(TIMEOUT, wanted) {
@@ -265,8 +262,8 @@ impl Server {
         procfs::group_usage(self.pid()?)
     }
 
-    /// Reports whether a thread of the server's group runs or waits for a processor now. It is always false
-    /// where the system does not show that.
+    /// Reports whether a thread of the server's group runs or waits for a processor now. Returns false if the system does
+    /// not show that.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.pid().is_some_and(procfs::is_group_busy)
@@ -282,8 +279,8 @@ impl Server {
         Ok(status)
     }
 
-    /// Waits for the server's end with exit code 0, and returns how long that took. A failure says that the
-    /// check `did` this.
+    /// Waits until the server exits with code 0, and returns how long the wait took. The failure describes the actions of
+    /// the check as `did`.
     pub fn expect_exit(&mut self, did: &str) -> Result<Duration> {
         let begin = Instant::now();
         match self.wait(TIMEOUT)? {
@@ -293,7 +290,7 @@ impl Server {
         }
     }
 
-    /// Returns a failure if the server has ended. The failure says that the check `did` this.
+    /// Returns a failure if the server has ended. The failure describes the actions of the check as `did`.
     pub fn expect_running(&mut self, did: &str) -> Result<()> {
         match self.try_wait()? {
             None => Ok(()),

@@ -23,14 +23,13 @@ const SMALL_RECV_BUFFER: usize = 4096;
 #[cfg(target_os = "linux")]
 const SMALL_MSS: u32 = 536;
 
-/// The receive buffer of a client whose buffer was enlarged again, in bytes.
+/// The receive buffer of a client with small buffers after [`Client::enlarge_recv_buffer`], in bytes.
 const LARGE_RECV_BUFFER: usize = 1 << 20;
 
 /// A client of a server under test: one connection.
 ///
-/// The methods `expect…`, `frame`, `take…`, `line`, `rest` and `recv_bytes_to_end` receive bytes that have to come.
-/// They wait for [`timeout`](Self::timeout), and return a [`Failure`](crate::Failure) if something else
-/// comes.
+/// The methods `expect_…` and `recv_…`, except [`recv`](Self::recv), require certain bytes. Each of them waits for
+/// [`timeout`](Self::timeout), and returns a [`Failure`](crate::Failure) if the server sends something else.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
@@ -48,8 +47,8 @@ impl Client {
         Self::connect_with(server, |_| Ok(()))
     }
 
-    /// Connects with small buffers: few bytes fit between server and client, on Linux about 50 KB, external
-    /// as many as the smallest receive buffer allows.
+    /// Connects with small buffers. Few bytes fit between the server and the client: about 50 KB on Linux, and on other
+    /// systems as many as the smallest receive buffer allows.
     ///
     /// Bytes that such a client does not read wait in the server's own queue, not in the kernel.
     pub fn connect_with_small_buffers(server: SocketAddr) -> Result<Self> {
@@ -119,7 +118,7 @@ impl Client {
         self.timeout
     }
 
-    /// Records an event: something that happens to this client's server now, for example.
+    /// Records an event, such as a signal to the server.
     pub fn note(&self, event: &str) {
         self.record.note(event);
     }
@@ -149,8 +148,7 @@ impl Client {
         sent.map_err(|err| self.connection.write_failure(&err, &self.record))
     }
 
-    /// Sends bytes until all are sent or the server takes no more, and reports whether all were sent. It is
-    /// not an error that the server takes no more.
+    /// Sends bytes, and reports whether all were sent. A server that takes no more bytes is not an error.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.record.sent(bytes);
         let sent = self.connection.write_all(bytes);
@@ -160,7 +158,8 @@ impl Client {
         sent.is_ok()
     }
 
-    /// Sends the same bytes `times` times, or until the connection ends, and reports whether it has ended.
+    /// Sends the same bytes `times` times, or until the connection ends, and reports whether the connection has ended.
+    /// Messages that arrive in the meantime are dropped.
     pub fn send_until_closed(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
         self.record.sent_repeatedly(bytes, times);
         for i in 0..times {
@@ -210,12 +209,12 @@ impl Client {
         }
     }
 
-    /// Keeps a value for a later exchange with this client: a session's number, for example.
+    /// Stores a value for a later exchange with this client: a session's number, for example.
     pub fn set_state<T: Send + 'static>(&mut self, value: T) {
         self.state = Some(Box::new(value));
     }
 
-    /// Takes out the value that was kept, if it is of this type.
+    /// Returns the stored value if it is of this type, and stores it no longer.
     pub fn take_state<T: 'static>(&mut self) -> Option<T> {
         let kept = self.state.take()?.downcast();
         kept.map(|value| *value).map_err(|other| self.state = Some(other)).ok()
@@ -227,7 +226,7 @@ impl Client {
         self.connection.half_close()
     }
 
-    /// Closes the sending side, and with TLS does not send `close_notify` before.
+    /// Closes the sending side. With TLS, does not send `close_notify` first.
     pub fn close_without_notify(&mut self) -> Result<()> {
         let without = if self.connection.is_tls() { " without close_notify" } else { "" };
         self.record.note(&format!("closed the sending side{without}"));

@@ -10,7 +10,7 @@ use super::record_handle::RecordHandle;
 use crate::tls::{TlsError, TlsSession, TlsSettings};
 use crate::{Description, Failure, TIMEOUT};
 
-/// How long the shortest read waits: a socket does not accept a timeout of zero.
+/// The shortest read timeout: a socket rejects a timeout of zero.
 const MIN_READ_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// A socket, and perhaps TLS between the socket and the client's bytes.
@@ -26,7 +26,7 @@ struct TlsLayer {
     session: TlsSession,
     /// Whether the handshake was completed.
     is_established: bool,
-    /// How the connection ended, if it has ended: nothing is sent or read after that.
+    /// How the connection ended, if it has ended. After that, nothing is sent or read.
     end: Option<End>,
 }
 
@@ -88,7 +88,7 @@ impl Connection {
         let _ = self.sock.set_write_timeout(Some(timeout));
     }
 
-    /// Enlarges the receive buffer of the socket.
+    /// Sets the size of the socket's receive buffer, in bytes.
     pub(super) fn set_recv_buffer_size(&self, size: usize) -> io::Result<()> {
         SockRef::from(&self.sock).set_recv_buffer_size(size)
     }
@@ -303,7 +303,7 @@ impl Connection {
         .into()
     }
 
-    /// Records how the connection ended.
+    /// Records how the connection ended, and returns the outcome of the read that has noticed it.
     fn record_end(&mut self, end: End, record: &RecordHandle) -> ReadOutcome {
         let Some(tls) = &mut self.tls else {
             record.note(&end.to_string());
@@ -325,7 +325,7 @@ impl Connection {
         }
     }
 
-    /// Closes the sending side; with TLS, sends `close_notify` before.
+    /// Closes the sending side. With TLS, sends `close_notify` first.
     pub(super) fn half_close(&mut self) -> Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.session.close_notify();
@@ -346,7 +346,7 @@ impl Connection {
     }
 }
 
-/// Closes the connection; with TLS, sends `close_notify` before.
+/// Closes the connection. With TLS, sends `close_notify` first.
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(tls) = &mut self.tls

@@ -8,10 +8,10 @@ use super::client::Client;
 use super::received::{Received, prep_msg};
 use crate::{Description, Failure, fail_timeout};
 
-/// How long a client reads bytes that never end.
+/// How long a client waits for the end of a connection on which bytes still arrive.
 const MAX_TIME_TO_END: Duration = Duration::from_mins(1);
 
-/// How many bytes a failure shows behind the length of the expected bytes.
+/// How many bytes more than the expected bytes a failure shows.
 const EXTRA_BYTES_SHOWN: usize = 64;
 
 impl Client {
@@ -52,8 +52,8 @@ impl Client {
         }
     }
 
-    /// Returns the failure of a client that expected one thing and received another. It also shows the bytes
-    /// that came without a zero byte after them.
+    /// Returns the failure of a client that received something else than expected. The failure also shows the bytes of a
+    /// message that is not complete.
     #[must_use]
     pub fn failure(&self, expected: Description, received: Received) -> anyhow::Error {
         let is_timeout = received == Received::Timeout;
@@ -81,8 +81,8 @@ impl Client {
         self.recv_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
     }
 
-    /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the
-    /// unit is complete. A failure calls the unit `what`.
+    /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the unit is
+    /// complete. The failure describes the unit as `what`.
     pub fn recv_when(
         &mut self,
         what: &str,
@@ -104,7 +104,7 @@ impl Client {
         self.expect_one_of(&[bytes])
     }
 
-    /// Receives one of these sequences of bytes. A failure shows the sequence that matches longest.
+    /// Receives one of these sequences of bytes. The failure shows the sequence whose beginning matches the most bytes.
     pub fn expect_one_of(&mut self, expected: &[&[u8]]) -> Result<()> {
         let deadline = Instant::now() + self.timeout();
         loop {
@@ -130,8 +130,8 @@ impl Client {
     }
 
     /// Receives all bytes to the end of the connection, and returns them and how the connection ended.
-    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still come after
-    /// [`MAX_TIME_TO_END`].
+    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still arrive after
+    /// a minute.
     pub fn recv_bytes_to_end(&mut self) -> Result<(Vec<u8>, Received)> {
         let mut bytes = Vec::new();
         let limit = Instant::now() + MAX_TIME_TO_END;
@@ -150,8 +150,8 @@ impl Client {
     }
 
     /// Receives all messages to the end of the connection, and returns them and how the connection ended.
-    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still come after
-    /// [`MAX_TIME_TO_END`].
+    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still arrive after
+    /// a minute.
     pub fn recv_msgs_to_end(&mut self) -> Result<(Vec<Vec<u8>>, Received)> {
         let mut frames = Vec::new();
         let limit = Instant::now() + MAX_TIME_TO_END;
