@@ -267,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn a_group_is_not_tracked_after_its_only_process_was_waited_for() -> Result<()> {
+        use std::os::unix::process::CommandExt;
+
+        let start = || Ok(Command::new("true").process_group(0).spawn()?);
+        let mut child = start_tracked(start, Child::id)?;
+        assert!(lock(&LIVE_GROUPS).contains(&child.id()));
+        assert!(wait_until(TIMEOUT, || Ok(try_wait(&mut child)?.is_some()))?);
+        assert!(!lock(&LIVE_GROUPS).contains(&child.id()));
+        end(&mut child);
+        Ok(())
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn the_watchdog_kills_named_groups_and_unnamed_servers() -> Result<()> {
         use std::os::unix::process::{CommandExt, ExitStatusExt};

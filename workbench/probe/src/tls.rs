@@ -103,13 +103,13 @@ impl TlsSettings {
     /// Reports whether the end of one direction also ends the other one, as in TLS 1.2 (RFC 5246, 7.2.1).
     #[must_use]
     pub fn ends_both_directions(&self) -> bool {
-        self.seen().version == Some(ProtocolVersion::TLSv1_2)
+        lock(&self.seen).version == Some(ProtocolVersion::TLSv1_2)
     }
 
     /// Returns notes on the TLS of the server, for the report on it.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Seen { version, omits_close_notify } = *self.seen();
+        let Seen { version, omits_close_notify } = *lock(&self.seen);
         let Some(version) = version else { return Vec::new() };
         let mut notes = vec![format!("it speaks {}; {}.", name(version), self.trust)];
         if omits_close_notify {
@@ -117,10 +117,10 @@ impl TlsSettings {
         }
         notes
     }
+}
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const OMITS_CLOSE_NOTIFY: &str = "it ends connections without close_notify, so that clients cannot know whether \
@@ -239,7 +239,7 @@ impl TlsSession {
             let was_handshaking = self.conn.is_handshaking();
             let processed = self.conn.process_new_packets();
             if was_handshaking && !self.conn.is_handshaking() {
-                self.seen().version = self.conn.protocol_version();
+                lock(&self.seen).version = self.conn.protocol_version();
             }
             // Data that came before an error counts, too. The reader returns `WouldBlock` when no data is left.
             let _ = self.conn.reader().read_to_end(plain);
@@ -251,12 +251,12 @@ impl TlsSession {
 
     /// Reports whether this server has completed a handshake, with this client or with another.
     pub(crate) fn server_speaks_tls(&self) -> bool {
-        self.seen().version.is_some()
+        lock(&self.seen).version.is_some()
     }
 
     /// Notes that the server ended a stream without `close_notify`.
     pub(crate) fn set_omits_close_notify(&self) {
-        self.seen().omits_close_notify = true;
+        lock(&self.seen).omits_close_notify = true;
     }
 
     /// Encrypts bytes, as many as the buffers have room for, and returns their number.
@@ -286,10 +286,6 @@ impl TlsSession {
     /// Adds `close_notify` after the data: the client will send nothing more.
     pub fn close_notify(&mut self) {
         self.conn.send_close_notify();
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -314,3 +314,27 @@ impl Write for Client {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_not_the_end_of_the_connection() -> Result<()> {
+        for closes in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let mut client = Client::connect(listener.local_addr()?)?;
+            if !closes {
+                client = client.with_timeout(Duration::from_millis(50));
+            }
+            let (mut sock, _) = listener.accept()?;
+            sock.write_all(b"an answer\0")?;
+            let open = (!closes).then_some(sock);
+            assert_eq!(client.send_until_closed(b"x", 3)?, closes);
+            drop(open);
+        }
+        Ok(())
+    }
+}
