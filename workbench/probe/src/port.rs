@@ -80,8 +80,8 @@ fn ephemeral_ports() -> RangeInclusive<u16> {
 /// Reports whether a server could bind a port now, on every interface, over IPv4 and IPv6.
 ///
 /// This does not set `SO_REUSEADDR`, so that the system also refuses a port that still has connections in
-/// `TIME_WAIT`: a server without `SO_REUSEADDR` could not bind such a port. Nothing listens on the port, so no client can
-/// connect.
+/// `TIME_WAIT`: a server without `SO_REUSEADDR` could not bind such a port. Nothing listens on the port, so no client
+/// can connect.
 fn is_free(port: u16) -> bool {
     let bind = |domain, addr: SocketAddr| {
         let socket = Socket::new(domain, Type::STREAM, None)?;

@@ -56,8 +56,8 @@ impl Behaviour {
 pub struct Comparison {
     /// The name of the server.
     pub server: &'static str,
-    /// The change from that server to this one, if this one was made from a copy of it. Then the common items are in the
-    /// same order, which `.ci/stage-gate` checks, and a diff is easy to read.
+    /// The change from that server to this one, if this one was made from a copy of it. Then the common items are in
+    /// the same order, which `.ci/stage-gate` checks, and a diff is easy to read.
     pub change: Option<&'static str>,
 }
 

@@ -44,7 +44,8 @@ impl TlsSettings {
         Self::with_ca_and_versions(ca, DEFAULT_VERSIONS)
     }
 
-    /// Returns settings that accept the same certificates as [`with_ca`](Self::with_ca), and only these versions of TLS.
+    /// Returns settings that accept the same certificates as [`with_ca`](Self::with_ca), and only these versions of
+    /// TLS.
     pub fn with_ca_and_versions(
         ca: &Path,
         versions: &[&'static SupportedProtocolVersion],

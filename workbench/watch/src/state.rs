@@ -134,13 +134,13 @@ impl State {
         match self {
             Self::Lock => Some(
                 "Lock or queue: a mutex, a condition variable and a channel all wait at a futex, and \
-                 the kernel cannot tell these apart.",
+                 the kernel does not show which of them it is.",
             ),
             Self::Disk => Some("Disk: a wait that nothing can interrupt, usually for a disk."),
             Self::ReadOrWrite => {
-                Some("Read or write: at a socket; the system does not tell which of the two.")
+                Some("Read or write: at a socket; the system does not show which of the two.")
             }
-            Self::Waiting => Some("Waiting: the system does not tell for what."),
+            Self::Waiting => Some("Waiting: the system does not show the reason."),
             _ => None,
         }
     }

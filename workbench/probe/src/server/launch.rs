@@ -11,8 +11,8 @@ use crate::groups;
 use crate::port::Port;
 use crate::{Failure, TIMEOUT, fail_timeout};
 
-/// The start of a command line that drops the capability `CAP_NET_BIND_SERVICE`, which a process needs to listen on ports
-/// below 1024.
+/// The start of a command line that drops the capability `CAP_NET_BIND_SERVICE`, which a process needs to listen on
+/// ports below 1024.
 pub const WITHOUT_PRIVILEGED_PORTS: &str =
     "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
 
@@ -104,8 +104,8 @@ impl Launch {
         self
     }
 
-    /// Runs the server as another user, and limits the total number of that user's processes and threads (Linux, as root,
-    /// with prlimit(1) and setpriv(1)).
+    /// Runs the server as another user, and limits the total number of that user's processes and threads (Linux, as
+    /// root, with prlimit(1) and setpriv(1)).
     #[must_use]
     pub fn process_limit(mut self, limit: u64, user: u32) -> Self {
         self.setup.push(format!(
@@ -149,8 +149,8 @@ impl Launch {
         Ok(server)
     }
 
-    /// Starts the server with its own arguments, and waits for its line `Listening on ADDR`. If the first line is another
-    /// one, waits until the server ends.
+    /// Starts the server with its own arguments, and waits for its line `Listening on ADDR`. If the first line is
+    /// another one, waits until the server ends.
     ///
     /// # Errors
     ///
@@ -163,9 +163,9 @@ impl Launch {
     /// Starts a server of any kind, and waits until it listens.
     ///
     /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the variables
-    /// `HOST` and `PORT` contain the same values. If the server listens on another port, that port is used. If the system
-    /// lists the listening sockets, this method finds the server in the list. It does not connect to the server: a test
-    /// connection could occupy a server that serves one client at a time.
+    /// `HOST` and `PORT` contain the same values. If the server listens on another port, that port is used. If the
+    /// system lists the listening sockets, this method finds the server in the list. It does not connect to the
+    /// server: a test connection could occupy a server that serves one client at a time.
     ///
     /// # Errors
     ///
@@ -263,8 +263,8 @@ impl Launch {
         Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
     }
 
-    /// Returns the command. If there are limits or closed descriptors, the command is a shell that sets them, which only
-    /// Unix has.
+    /// Returns the command. If there are limits or closed descriptors, the command is a shell that sets them, which
+    /// only Unix has.
     fn command(&self) -> Result<Command> {
         let mut script = self.setup.clone();
         let mut closing = String::new();
@@ -292,8 +292,8 @@ impl Launch {
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for limit in &self.setup {
-            write!(f, "{limit}; ")?;
+        for command in &self.setup {
+            write!(f, "{command}; ")?;
         }
         for (name, value) in &self.env {
             write!(f, "{name}={value} ")?;

@@ -69,7 +69,7 @@ impl Client {
         Ok(Self { connection, record, buffer, taken: 0, timeout: TIMEOUT, state: None })
     }
 
-    /// Records the steps of this client in a record that other clients write to, too.
+    /// Records the later steps of this client in a record to which other clients also write.
     #[must_use]
     pub fn record_in(mut self, record: &Record) -> Self {
         self.record.move_to(record);

@@ -52,8 +52,8 @@ impl Client {
         }
     }
 
-    /// Returns the failure of a client that received something else than expected. The failure also shows the bytes of a
-    /// message that is not complete.
+    /// Returns the failure of a client that received something else than expected. The failure also shows the bytes
+    /// of a message that is not complete.
     #[must_use]
     pub fn failure(&self, expected: Description, received: Received) -> anyhow::Error {
         let is_timeout = received == Received::Timeout;

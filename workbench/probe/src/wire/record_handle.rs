@@ -14,13 +14,13 @@ pub(super) struct RecordHandle {
 }
 
 impl RecordHandle {
-    /// Creates a record in a record of its own.
+    /// Adds the client to a new record.
     pub(super) fn new(addr: SocketAddr, server: SocketAddr) -> Self {
         let record = Record::default();
         Self { client: record.add_client(), record, addr, server }
     }
 
-    /// Continues in a record that other clients write to, too.
+    /// Adds the client to a record to which other clients also write. Later steps go there.
     pub(super) fn move_to(&mut self, record: &Record) {
         self.record = record.clone();
         self.client = record.add_client();
