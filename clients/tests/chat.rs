@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use check::Needs;
 use probe::client_process::{
-    ClientExit, ClientProcess, TIMEOUT, TestServer, assert_failed, read_lines, recv_msg,
+    ClientExit, ClientProcess, STEP_TIMEOUT, TestServer, assert_failed, read_lines, recv_msg,
     remaining_lines, reset,
 };
 use probe::port::Port;
@@ -80,7 +80,7 @@ fn it_does_not_wait_long_for_a_server_that_never_closes() {
     let _sock = server.accept();
     let start = Instant::now();
     assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr: vec![] });
-    assert!(start.elapsed() < TIMEOUT / 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() < STEP_TIMEOUT / 2, "{:?}", start.elapsed());
 }
 
 #[test]

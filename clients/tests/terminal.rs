@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use probe::client_process::{TIMEOUT, read_lines, recv_msg, reset};
+use probe::client_process::{STEP_TIMEOUT, read_lines, recv_msg, reset};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
@@ -192,7 +192,7 @@ fn it_does_not_wait_long_for_a_server_that_never_closes() {
     let start = Instant::now();
     chat.type_in(CTRL_D);
     assert_eq!(chat.end().0, Some(0));
-    assert!(start.elapsed() < TIMEOUT / 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() < STEP_TIMEOUT / 2, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_line_with_a_zero_byte_is_not_sent() {
     let mut chat = Chat::start();
     // Ctrl-V takes the next key literally; Ctrl-@ is the zero byte.
     chat.type_in("a\x16\0b\r");
-    let report = chat.stderr.recv_timeout(TIMEOUT);
+    let report = chat.stderr.recv_timeout(STEP_TIMEOUT);
     assert_eq!(report.as_deref(), Ok("Not sent: the text contains a zero byte, at byte 1"));
     chat.type_in("fine\r");
     assert_eq!(chat.read_frame(), "fine");
@@ -296,7 +296,7 @@ fn bytes_that_are_not_utf_8_are_not_sent_and_the_client_goes_on() {
     for (bytes, text) in [(&b"caf\xe9\r"[..], "café"), (b"\xff", "thé")] {
         let prompts = chat.count(BRACKETED_PASTE_ON);
         chat.keyboard.write_all(bytes).unwrap();
-        let report = chat.stderr.recv_timeout(TIMEOUT);
+        let report = chat.stderr.recv_timeout(STEP_TIMEOUT);
         assert_eq!(report.as_deref(), Ok("Not sent: not valid UTF-8"), "{bytes:?}");
         // Without a prompt, the terminal itself would echo the keys.
         drop(chat.wait_until_terminal("a prompt", |terminal| {
@@ -482,8 +482,8 @@ impl Chat {
             .unwrap();
         let (sender, socks) = mpsc::channel();
         thread::spawn(move || sender.send(listener.accept().unwrap().0));
-        let sock = socks.recv_timeout(TIMEOUT).expect("no client came");
-        sock.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let sock = socks.recv_timeout(STEP_TIMEOUT).expect("no client came");
+        sock.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
         let keyboard = File::from(pty);
         let screen = Screen::of(keyboard.try_clone().unwrap());
         let stderr = read_lines(child.stderr.take().unwrap());
@@ -547,7 +547,8 @@ impl Chat {
         condition: impl Fn(&Terminal) -> bool,
     ) -> MutexGuard<'_, Terminal> {
         let not_yet = |terminal: &mut Terminal| !condition(terminal);
-        let waited = self.screen.changed.wait_timeout_while(self.screen.lock(), TIMEOUT, not_yet);
+        let waited =
+            self.screen.changed.wait_timeout_while(self.screen.lock(), STEP_TIMEOUT, not_yet);
         let (terminal, timeout) = waited.unwrap();
         assert!(!timeout.timed_out(), "no {expected:?} on the screen:\n{}", terminal.contents());
         terminal
@@ -565,7 +566,7 @@ impl Chat {
     fn end(&mut self) -> (Option<i32>, Vec<String>) {
         let mut stderr = Vec::new();
         loop {
-            match self.stderr.recv_timeout(TIMEOUT) {
+            match self.stderr.recv_timeout(STEP_TIMEOUT) {
                 Ok(line) => stderr.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(err) => {

@@ -338,11 +338,11 @@ fn start_with(stdin: Stdio, shell: &str) -> Result<WithKeyboard> {
     command.args(["-c", shell, PROGRAM, "--name", "server", "--port", "0"]);
     let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let stdout = read_lines(child.stdout.take().context("no standard output")?);
-    let mut started = WithKeyboard { child, server: Server::external(([0, 0, 0, 0], 0).into()) };
+    let mut started = WithKeyboard { child, server: Server::at(([0, 0, 0, 0], 0).into()) };
     let line = stdout.recv_timeout(TIMEOUT)?;
     let addr =
         line.strip_prefix("Listening on ").context("not the line with the address")?.parse()?;
-    started.server = Server::external(addr);
+    started.server = Server::at(addr);
     Ok(started)
 }
 

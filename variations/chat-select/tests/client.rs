@@ -10,9 +10,9 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use anyhow::{Context as _, Result};
 use check::{Needs, interrupted};
 use probe::port::Port;
-use probe::server::{Launch, Server};
 #[cfg(target_os = "linux")]
-use probe::skip;
+use probe::report_skipped;
+use probe::server::{Launch, Server};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-select");
 
@@ -103,7 +103,7 @@ fn clients_receive_messages_and_departures() -> Result<()> {
 #[cfg(target_os = "linux")]
 fn interrupted_system_calls_are_retried() -> Result<()> {
     if !Needs::Interrupts.met() {
-        return skip("no C compiler for the library that interrupts system calls");
+        return report_skipped("no C compiler for the library that interrupts system calls");
     }
     let folder = tempfile::tempdir()?;
     let server = start()?;

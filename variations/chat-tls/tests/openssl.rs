@@ -22,7 +22,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use probe::client_process::{ClientProcess, TestServer, assert_failed};
 use probe::server::{Launch, Server, Signal};
-use probe::{TIMEOUT, skip};
+use probe::{TIMEOUT, report_skipped};
 use tempfile::TempDir;
 
 /// A server with a development certificate.
@@ -104,7 +104,7 @@ fn is_openssl_missing() -> bool {
 #[test]
 fn openssl_chats_in_both_versions_of_tls() -> Result<()> {
     if is_openssl_missing() {
-        return skip("openssl is not installed");
+        return report_skipped("openssl is not installed");
     }
     let server = TlsServer::start()?;
     for version in ["-tls1_3", "-tls1_2"] {
@@ -121,7 +121,7 @@ fn openssl_chats_in_both_versions_of_tls() -> Result<()> {
 #[test]
 fn openssl_refuses_a_wrong_name_and_a_wrong_ca_and_is_refused_with_tls_1_1() -> Result<()> {
     if is_openssl_missing() {
-        return skip("openssl is not installed");
+        return report_skipped("openssl is not installed");
     }
     let (server, other) = (TlsServer::start()?, TlsServer::start()?);
     let printed =

@@ -6,8 +6,8 @@
 use std::fs::File;
 
 use anyhow::Result;
+use probe::report_skipped;
 use probe::server::Launch;
-use probe::skip;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-mixins");
@@ -19,7 +19,7 @@ const OPEN: usize = 1100;
 fn a_server_whose_listener_select_cannot_watch_does_not_start() -> Result<()> {
     let limit = rlimit::increase_nofile_limit(4096)?;
     if limit < 2048 {
-        return skip(&format!("this needs 2,048 descriptors, and the limit is {limit}"));
+        return report_skipped(&format!("this needs 2,048 descriptors, and the limit is {limit}"));
     }
     let files: Vec<_> = (0..OPEN).map(|_| File::open("/dev/null")).collect::<Result<_, _>>()?;
     for file in &files {

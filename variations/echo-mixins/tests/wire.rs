@@ -269,7 +269,7 @@ mod processes {
         send_signal(server.pid().unwrap(), Signal::KILL);
         wait_until(TIMEOUT, || Ok(!procfs::is_running(server.pid().unwrap())))?;
         assert!(procfs::is_running(worker_of_two));
-        Launch::new(PROGRAM, &[]).args(&["--port", &port]).start_without_port().map(drop)
+        Launch::new(PROGRAM, &[]).args(&["--port", &port]).start_with_own_args().map(drop)
     }
 }
 

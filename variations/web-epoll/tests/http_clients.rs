@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use probe::report_skipped;
 use probe::server::{Launch, Server, Signal};
-use probe::skip;
 use tempfile::TempDir;
 
 const PAGE: &str = "Hello from Epoll Server!";
@@ -58,7 +58,7 @@ fn installed(programs: &[&'static str]) -> Option<&'static str> {
 #[test]
 fn curl_gets_the_page_or_the_right_error() -> Result<()> {
     if installed(&["curl"]).is_none() {
-        return skip("curl is not installed");
+        return report_skipped("curl is not installed");
     }
     let (server, url) = start()?;
     let url = url.as_str();
@@ -109,7 +109,7 @@ fn curl_gets_the_page_or_the_right_error() -> Result<()> {
 #[test]
 fn wrk_sees_no_error_on_100_connections() -> Result<()> {
     if installed(&["wrk"]).is_none() {
-        return skip("wrk is not installed");
+        return report_skipped("wrk is not installed");
     }
     let (server, url) = start()?;
     // Without a limit of its own, wrk counts an answer that takes more than 2 s as an error.
@@ -135,7 +135,7 @@ fn wrk_sees_no_error_on_100_connections() -> Result<()> {
 fn a_browser_shows_the_page() -> Result<()> {
     let browsers = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     let Some(browser) = installed(&browsers) else {
-        return skip("neither Chromium nor Chrome is installed");
+        return report_skipped("neither Chromium nor Chrome is installed");
     };
     let (server, url) = start()?;
     let profile = TempDir::new()?;

@@ -12,9 +12,9 @@ use crate::finding::Finding;
 use crate::log_events as events;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
+use probe::record::Record;
 use probe::server::{Exited, Launch, OutputLines, Server};
 use probe::sockdiag::unread_bytes;
-use probe::tape::Record;
 use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
 use probe::{Description, Failure, fail_timeout, wait_until};
@@ -151,8 +151,8 @@ impl Bench {
             None => bail!("there is no command"),
         };
         let server = match &self.server.source {
-            Source::Running(addr) => return Ok(Server::external(*addr)),
-            Source::Command(words) => prepared(words)?.start_any()?,
+            Source::Running(addr) => return Ok(Server::at(*addr)),
+            Source::Command(words) => prepared(words)?.start_on_free_port()?,
             Source::Own(words) => prepared(words)?.start()?,
         };
         Ok(self.remember(server))
@@ -253,19 +253,19 @@ impl Bench {
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments.
-    pub fn start_without_port(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_without_port()?))
+    pub fn start_with_own_args(&self, launch: Launch) -> Result<Server> {
+        Ok(self.remember(launch.start_with_own_args()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it
     /// listens, returns how it exited.
     pub fn start_or_exit(&self, launch: Launch) -> Result<Result<Server, Exited>> {
-        Ok(launch.start_or_exit()?.map(|server| self.remember(server)))
+        Ok(launch.start_or_wait_for_exit()?.map(|server| self.remember(server)))
     }
 
     /// Starts the prepared server with a stdout that nothing reads.
-    pub fn start_with_unread_stdout(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_with_unread_stdout()?))
+    pub fn start_with_port_argument(&self, launch: Launch) -> Result<Server> {
+        Ok(self.remember(launch.start_with_port_argument()?))
     }
 
     /// Adds the processes that an ended server has left running.
@@ -290,7 +290,7 @@ impl Bench {
             output += &OutputLines::labelled(stdout, log);
         }
         let threads = self.threads();
-        Finding { failure, picture: self.record.picture(), threads, output }
+        Finding { failure, picture: self.record.table(), threads, output }
     }
 
     /// Returns the expected answer to a message of this client.

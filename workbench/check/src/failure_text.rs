@@ -31,7 +31,7 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     part("rule", check.rule);
     let likely = check.asked(call.profile) != Asked::Limit;
     let [likely_wrong, look_at, how_to_fix] = check.hints;
-    let likely_wrong = failure.likely.unwrap_or(likely_wrong);
+    let likely_wrong = failure.likely_cause.unwrap_or(likely_wrong);
     let hints = [("likely", likely_wrong), ("look at", look_at), ("to fix", how_to_fix)];
     let wanted = if likely { call.hints.into() } else { 0 };
     hints.into_iter().take(wanted).for_each(|(label, hint)| part(label, hint));

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
-use probe::server::{AS_USER, WITHOUT_LOW_PORTS};
+use probe::server::{AS_USER, WITHOUT_PRIVILEGED_PORTS};
 use socket2::{Domain, Socket, Type};
 
 use crate::mutants;
@@ -91,7 +91,7 @@ pub(crate) fn may_use_low_ports() -> bool {
 fn can_drop_low_ports() -> bool {
     let first_for_all = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let is_reserved = first_for_all.is_ok_and(|port| port.trim().parse().is_ok_and(|n: u16| n > 1));
-    let mut words = WITHOUT_LOW_PORTS.split(' ').chain(["true"]);
+    let mut words = WITHOUT_PRIVILEGED_PORTS.split(' ').chain(["true"]);
     let dropped = words.next().map(|setpriv| Command::new(setpriv).args(words).status());
     is_reserved && matches!(dropped, Some(Ok(status)) if status.success())
 }

@@ -3,8 +3,8 @@ use std::process::Command;
 
 /// Returns a command that runs cargo, for a test that needs the program of another package.
 ///
-/// Cargo describes the package of the test in variables. The command does not get them: a build script that
-/// depends on them, such as that of `ring`, would run again.
+/// The command does not inherit the environment variables in which cargo describes the package of the test: a build
+/// script that depends on them, such as the build script of `ring`, would run again.
 #[must_use]
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -14,7 +14,7 @@
 //! client.expect_line("127.0.0.1:50312: hello");
 //! ```
 //!
-//! Every function panics if something else happens than expected, so it is of use only in tests.
+//! Every function panics if something unexpected happens, so the functions are only for tests.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,12 +23,14 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::wait_until;
+
 /// How long each step may take before the test fails.
-pub const TIMEOUT: Duration = Duration::from_secs(30);
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server that only accepts connections; the test does the rest.
 #[derive(Debug)]
@@ -39,8 +41,8 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Listens on the loopback interface for `count` connections. When the test gets the last of them, the
-    /// server does not listen any more.
+    /// Listens on the loopback interface for `count` connections. The server stops listening before the test gets the
+    /// last of them.
     #[must_use]
     pub fn accepting(count: usize) -> Self {
         Self::accepting_on("127.0.0.1", count)
@@ -63,12 +65,12 @@ impl TestServer {
         Self { port, socks }
     }
 
-    /// Waits for the next connection. Reading from it also fails after [`TIMEOUT`].
+    /// Waits for the next connection. A read from the connection fails after [`STEP_TIMEOUT`].
     #[must_use]
     #[track_caller]
     pub fn accept(&self) -> TcpStream {
-        let sock = self.socks.recv_timeout(TIMEOUT).expect("no client connected");
-        sock.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let sock = self.socks.recv_timeout(STEP_TIMEOUT).expect("no client connected");
+        sock.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
         sock
     }
 }
@@ -149,7 +151,7 @@ impl ClientProcess {
     /// Waits for the next line on the client's stdout, which must be `expected`.
     #[track_caller]
     pub fn expect_line(&self, expected: &str) {
-        let line = self.stdout.recv_timeout(TIMEOUT);
+        let line = self.stdout.recv_timeout(STEP_TIMEOUT);
         assert_eq!(line.as_deref(), Ok(expected));
     }
 
@@ -163,7 +165,13 @@ impl ClientProcess {
     pub fn wait(mut self) -> ClientExit {
         let stdout = remaining_lines(&self.stdout);
         let stderr = remaining_lines(&self.stderr);
-        ClientExit { code: self.child.wait().unwrap().code(), stdout, stderr }
+        let mut status = None;
+        wait_until(STEP_TIMEOUT, || {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        })
+        .unwrap();
+        ClientExit { code: status.expect("the client does not end").code(), stdout, stderr }
     }
 }
 
@@ -185,12 +193,13 @@ pub fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// Waits for the end of the lines, and returns all that were not received yet.
+/// Waits for the end of the lines, and returns the lines that were not received yet.
 #[must_use]
 pub fn remaining_lines(lines: &Receiver<String>) -> Vec<String> {
+    let deadline = Instant::now() + STEP_TIMEOUT;
     let mut rest = Vec::new();
     loop {
-        match lines.recv_timeout(TIMEOUT) {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => rest.push(line),
             Err(RecvTimeoutError::Disconnected) => return rest,
             Err(RecvTimeoutError::Timeout) => {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::show::show;
 
-/// Why a check failed, in three parts: a reader can judge the failure without running the check again.
+/// The failure of a check, in three parts, so that a reader can judge the failure without running the check again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The actions of the check.
@@ -11,10 +11,10 @@ pub struct Failure {
     pub expected: Description,
     /// The outcome that the check observed.
     pub got: Description,
-    /// Whether something did not happen in time: the cause may also be a slow machine.
+    /// Whether an event did not happen in time. Then a slow machine may be the cause.
     pub is_timeout: bool,
-    /// The likely mistake in the server, where the outcome shows more than that the check failed.
-    pub likely: Option<&'static str>,
+    /// The likely mistake in the server, if the outcome shows it.
+    pub likely_cause: Option<&'static str>,
 }
 
 /// An outcome, required or observed: words, or bytes with a remark.
@@ -71,10 +71,10 @@ impl Failure {
         got: impl fmt::Display,
     ) -> Self {
         let (expected, got) = (Description::text(expected), Description::text(got));
-        Self { did: did.to_string(), expected, got, is_timeout: false, likely: None }
+        Self { did: did.to_string(), expected, got, is_timeout: false, likely_cause: None }
     }
 
-    /// Marks the failure as one where something did not happen in time.
+    /// Marks the failure: an event did not happen in time.
     #[must_use]
     pub fn timed_out(mut self) -> Self {
         self.is_timeout = true;
@@ -91,7 +91,7 @@ pub fn fail<T>(
     Err(Failure::new(did, expected, got).into())
 }
 
-/// Returns a [`Failure`] as an error, marked as one where something did not happen in time.
+/// Returns a [`Failure`] as an error, with the mark that an event did not happen in time.
 pub fn fail_timeout<T>(
     did: impl fmt::Display,
     expected: impl fmt::Display,

@@ -1,12 +1,13 @@
-//! Keeps a list of the process groups that this process has started, and ends them in any case: when a server
-//! is dropped, at a signal, and even when this process is killed.
+//! Tracks the process groups that this process has started, and ends each of them: when its server is dropped, when
+//! [`end_all`] is called, or through the watchdog when this process is killed.
 //!
-//! Each server runs in a process group of its own, whose number is the process id of its first process. A
-//! watchdog is a second process that reads which groups live, and ends them when this process has ended.
+//! Each server runs in a process group of its own, whose number is the process id of its first process. The watchdog is
+//! a second process that reads the numbers of the live groups, and kills these groups when this process has ended.
 
 use std::fmt::Write as _;
+use std::io;
 use std::io::{BufRead, Write as _};
-use std::process::{Child, ChildStdin, Command};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -16,10 +17,10 @@ use crate::linux::procfs;
 use crate::wait::{TIMEOUT, wait_until};
 
 /// The groups that were started and have not ended. A group starts and ends while this is locked.
-static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+static LIVE_GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// The groups that were ended here.
-static ENDED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// The groups whose servers were dropped.
+static ENDED_GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// The pipe to the watchdog, which reads the numbers of the live groups from it.
 static WATCHDOG: Mutex<Option<ChildStdin>> = Mutex::new(None);
@@ -49,10 +50,10 @@ pub fn start_tracked<T>(
     group: impl FnOnce(&T) -> u32,
 ) -> Result<T> {
     // The lock is held while `begin` runs, so that no process starts while `end_all` goes through the list.
-    let mut live = lock(&LIVE);
+    let mut live = lock(&LIVE_GROUPS);
     let started = begin()?;
     live.push(group(&started));
-    tell_watchdog(&live);
+    send_groups_to_watchdog(&live);
     Ok(started)
 }
 
@@ -63,55 +64,68 @@ pub(crate) fn mark(command: &mut Command) {
 
 /// Removes a group that has ended from the list.
 pub fn untrack(group: u32) {
-    remove(group, &mut lock(&LIVE));
+    remove(group, &mut lock(&LIVE_GROUPS));
 }
 
 fn remove(group: u32, live: &mut Vec<u32>) {
-    live.retain(|it| *it != group);
-    tell_watchdog(live);
+    if live.contains(&group) {
+        live.retain(|it| *it != group);
+        send_groups_to_watchdog(live);
+    }
 }
 
 /// Calls `act` while no server starts in this process.
 ///
-/// Between its fork and its exec, a child has a copy of every descriptor of this process, so that a port
-/// which was closed here can still be in use.
-pub(crate) fn while_nothing_starts<T>(act: impl FnOnce() -> T) -> T {
-    let _live = lock(&LIVE);
+/// Between fork and exec, a child holds a copy of every descriptor of this process. So a port can still be in use after
+/// this process has closed it.
+pub(crate) fn with_starts_blocked<T>(act: impl FnOnce() -> T) -> T {
+    let _live = lock(&LIVE_GROUPS);
     act()
+}
+
+/// Returns the exit status of a child that has ended, and removes its group from the list if no other process is in
+/// the group.
+pub(crate) fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    // Once the child is waited for and its group is empty, the system may give the number to another process. The
+    // lock keeps `end_all` from killing that process.
+    let mut live = lock(&LIVE_GROUPS);
+    let status = child.try_wait()?;
+    if status.is_some() && procfs::is_group_empty(child.id()) {
+        remove(child.id(), &mut live);
+    }
+    Ok(status)
 }
 
 /// Kills a child and all processes of its group, waits for their end, and removes the group from the list.
 pub(crate) fn end(child: &mut Child) {
     let group = child.id();
-    // The system gives the number to no other process before the child is waited for, nor while a process is
-    // in the group.
-    if child.try_wait().is_ok_and(|status| status.is_none())
-        || !procfs::group_members(group).is_empty()
-    {
+    let mut live = lock(&LIVE_GROUPS);
+    // If the group is not in the list, `try_wait` has removed it, and its number may be another group's now.
+    if live.contains(&group) {
         kill_group(group);
+        let _ = child.kill();
+        let _ = child.wait();
+        remove(group, &mut live);
     }
-    let _ = child.kill();
-    // Both under one lock: once the child is waited for, its number may be another process's.
-    let mut live = lock(&LIVE);
-    let _ = child.wait();
-    remove(group, &mut live);
     drop(live);
     // A process of the group may hold the port as long as it lives.
     let is_gone = || Ok(!procfs::group_members(group).into_iter().any(procfs::is_running));
     let _ = wait_until(TIMEOUT, is_gone);
-    lock(&ENDED).push(group);
+    lock(&ENDED_GROUPS).push(group);
 }
 
-/// Ends all servers that this process has started, before this process itself ends. No server can start until
-/// the returned value is dropped.
+/// Ends all servers that this process has started, before this process itself ends.
+///
+/// Until the returned value is dropped, no server can start, and a thread that waits for a server's end or drops a
+/// [`Server`](crate::server::Server) is blocked. So such a thread cannot end this process before the caller does.
 #[must_use]
 pub fn end_all() -> impl Sized {
-    let live = lock(&LIVE);
+    let live = lock(&LIVE_GROUPS);
     for group in live.iter() {
         kill_group(*group);
         wait_for_child(*group);
     }
-    tell_watchdog(&[]);
+    send_groups_to_watchdog(&[]);
     live
 }
 
@@ -120,12 +134,12 @@ pub fn end_all() -> impl Sized {
 /// Whenever the list of live groups changes, a line is written to the pipe: a word that identifies this process,
 /// and the numbers of the groups.
 pub fn set_watchdog(pipe: ChildStdin) {
-    let live = lock(&LIVE);
+    let live = lock(&LIVE_GROUPS);
     *lock(&WATCHDOG) = Some(pipe);
-    tell_watchdog(&live);
+    send_groups_to_watchdog(&live);
 }
 
-fn tell_watchdog(live: &[u32]) {
+fn send_groups_to_watchdog(live: &[u32]) {
     let mut watchdog = lock(&WATCHDOG);
     let Some(pipe) = &mut *watchdog else { return };
     let mut update = OWNER.clone();
@@ -137,9 +151,8 @@ fn tell_watchdog(live: &[u32]) {
     let _ = pipe.write_all(update.as_bytes());
 }
 
-/// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups that it
-/// named last. On Linux, it also kills a server that the process was just starting when it was killed, and
-/// could not name yet.
+/// Runs the watchdog: waits until the process that writes to `input` has ended, and kills the groups in its last line.
+/// On Linux, also kills a server that the process has started without writing the server's group to `input`.
 ///
 /// # Errors
 ///
@@ -170,8 +183,8 @@ fn last_line(mut input: impl BufRead) -> Result<String> {
 /// Makes this process the parent of all processes that its servers leave behind (Linux), so that
 /// [`end_orphans`] finds them.
 ///
-/// After this call, this process may have no other children than its servers, and only one thread may start
-/// them and call [`end_orphans`].
+/// After this call, all children of this process must be its servers, and only one thread may start servers and call
+/// [`end_orphans`].
 pub fn adopt_orphans() {
     ADOPTS_ORPHANS.store(true, Ordering::Relaxed);
     #[cfg(target_os = "linux")]
@@ -189,13 +202,12 @@ pub fn end_orphans() -> Vec<String> {
         return escaped;
     }
     for pid in procfs::children(std::process::id()) {
-        if lock(&LIVE).contains(&pid) {
+        if lock(&LIVE_GROUPS).contains(&pid) {
             continue;
         }
-        // A process that stayed in its server's group was killed with the group, and only has to be waited
-        // for.
+        // A process that stayed in its server's group was killed with the group. It only has to be waited for.
         let group = procfs::group(pid).unwrap_or_default();
-        if !lock(&ENDED).contains(&group) {
+        if !lock(&ENDED_GROUPS).contains(&group) {
             escaped.push(format!("{pid} ({})", procfs::name(pid).unwrap_or_default()));
         }
         kill_child(pid);
@@ -222,7 +234,7 @@ fn kill_child(number: u32) {
 fn wait_for_child(number: u32) {
     use rustix::process::{WaitOptions, waitpid};
     let Some(pid) = pid(number) else { return };
-    let _ = waitpid(Some(pid), WaitOptions::empty());
+    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
 }
 
 #[cfg(unix)]
@@ -251,6 +263,20 @@ mod tests {
         assert_eq!(last_line(&b"owner 12\nowner 12 345\n"[..])?, "owner 12 345");
         assert_eq!(last_line(&b"owner 12\nowner 12 34"[..])?, "owner 12");
         assert_eq!(last_line(&b"own"[..])?, "");
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_group_is_not_tracked_after_its_only_process_was_waited_for() -> Result<()> {
+        use std::os::unix::process::CommandExt;
+
+        let start = || Ok(Command::new("true").process_group(0).spawn()?);
+        let mut child = start_tracked(start, Child::id)?;
+        assert!(lock(&LIVE_GROUPS).contains(&child.id()));
+        assert!(wait_until(TIMEOUT, || Ok(try_wait(&mut child)?.is_some()))?);
+        assert!(!lock(&LIVE_GROUPS).contains(&child.id()));
+        end(&mut child);
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | start, signal and end a server; read its output | [`server`] |
 //! | reserve a port for a server that has to be given one | [`port`] |
-//! | send and receive raw bytes as a client | [`wire`]; with TLS: [`tls`]; a record of it: [`tape`] |
+//! | send and receive raw bytes as a client | [`wire`]; with TLS: [`tls`]; a record of it: [`record`] |
 //! | test a client program, as its user and as its server | [`client_process`] |
 //! | get information about processes and sockets (Linux) | [`linux`] |
 //! | describe a failure in three parts | [`Failure`], [`fail`], [`fail_timeout`] |
 //! | wait for a condition, at most for a given time | [`wait_until`], [`TIMEOUT`] |
-//! | skip a test, but not on the CI machine | [`skip`] |
+//! | skip a test, but not on the CI machine | [`report_skipped`] |
 //! | build the program of another package | [`cargo()`] |
 //! | put text into HTML and SVG | [`markup`] |
 //! | list the servers of this project | [`servers`] |
@@ -25,11 +25,11 @@ mod groups;
 pub mod linux;
 pub mod markup;
 pub mod port;
+pub mod record;
 pub mod server;
 pub mod servers;
 mod show;
 mod skip;
-pub mod tape;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub mod tls;
 mod tls_error;
@@ -39,5 +39,5 @@ pub mod wire;
 pub use cargo::cargo;
 pub use failure::{Description, Failure, fail, fail_timeout};
 pub use linux::{procfs, sockdiag};
-pub use skip::skip;
+pub use skip::report_skipped;
 pub use wait::{TIMEOUT, wait_until};

@@ -1,5 +1,7 @@
 //! Puts text into HTML and SVG.
 
+use crate::show::is_bidi_control;
+
 /// Escapes a text for HTML and SVG, between two tags or in the value of an attribute.
 #[must_use]
 pub fn escape(text: &str) -> String {
@@ -13,10 +15,9 @@ pub fn escape(text: &str) -> String {
             '\'' => safe += "&#39;",
             // HTML and XML do not allow these two characters.
             '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
-            // Nor do they allow most control characters.
-            _ if ch.is_control() && ch != '\n' => safe.push('\u{fffd}'),
-            // These characters would change the direction of the text that follows.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => safe.push('\u{fffd}'),
+            // They also do not allow most control characters.
+            _ if ch.is_control() && !matches!(ch, '\n' | '\t') => safe.push('\u{fffd}'),
+            _ if is_bidi_control(ch) => safe.push('\u{fffd}'),
             _ => safe.push(ch),
         }
     }
@@ -33,6 +34,6 @@ mod tests {
             escape("<b a='1' c=\"2\">&\u{1b}[m\u{ffff}"),
             "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;\u{fffd}[m\u{fffd}"
         );
-        assert_eq!(escape("\u{202e}abc"), "\u{fffd}abc");
+        assert_eq!(escape("\u{202e}a\u{200f}\tbc"), "\u{fffd}a\u{fffd}\tbc");
     }
 }

@@ -1,6 +1,7 @@
-//! Stands for the module [`tls`](crate::tls) in a build without the feature `tls`.
+//! Replaces the module [`tls`](crate::tls) in a build without the feature `tls`.
 //!
-//! There is no way to make a value of these types, so the code that uses them is the same in both builds.
+//! These types have no values, so that other modules can use them in both builds. A few items of
+//! [`tls`](crate::tls) are missing here.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -78,7 +79,7 @@ impl TlsSession {
         match *self {}
     }
 
-    pub(crate) fn set_cuts_off(&self) {
+    pub(crate) fn set_omits_close_notify(&self) {
         match *self {}
     }
 
@@ -98,7 +99,7 @@ impl TlsSession {
         match *self {}
     }
 
-    /// Puts `close_notify` behind the data.
+    /// Adds `close_notify` after the data.
     pub fn close_notify(&mut self) {
         match *self {}
     }

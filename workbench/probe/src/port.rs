@@ -1,4 +1,4 @@
-//! Reserves a port for a server that has to be given a port number.
+//! Reserves a port for a server that needs a port number in its arguments.
 //!
 //! A server that lets the system pick its port (`--port 0`) and prints the number does not need this.
 
@@ -39,7 +39,7 @@ impl Port {
                 continue;
             }
             let Ok(marker) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
-            if groups::while_nothing_starts(|| is_free(number)) {
+            if groups::with_starts_blocked(|| is_free(number)) {
                 return Ok(Self { number, _marker: marker });
             }
         }
@@ -80,8 +80,8 @@ fn ephemeral_ports() -> RangeInclusive<u16> {
 /// Reports whether a server could bind a port now, on every interface, over IPv4 and IPv6.
 ///
 /// This does not set `SO_REUSEADDR`, so that the system also refuses a port that still has connections in
-/// `TIME_WAIT`, because a server without `SO_REUSEADDR` could not bind it either. The port is not listened
-/// on, so no client is let in.
+/// `TIME_WAIT`: a server without `SO_REUSEADDR` could not bind such a port. Nothing listens on the port, so no client
+/// can connect.
 fn is_free(port: u16) -> bool {
     let bind = |domain, addr: SocketAddr| {
         let socket = Socket::new(domain, Type::STREAM, None)?;

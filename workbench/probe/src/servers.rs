@@ -1,4 +1,4 @@
-//! Lists the servers of this project: the one list that all tools use.
+//! Lists the servers of this project. All tools use this list.
 //!
 //! `cargo tincan servers` prints it. The gates in `.ci` read a copy, `.ci/servers.json`, because they run
 //! before anything is built; a test compares the copy with this list.
@@ -14,7 +14,7 @@ pub struct ServerInfo {
     pub source: &'static str,
     /// Whether it is one of the five stages. The others are variations.
     pub is_stage: bool,
-    /// What it does with a message.
+    /// Its behaviour when it receives a message.
     pub behaviour: Behaviour,
     /// The profile of `cargo tincan check` that it passes, if there is one.
     pub profile: Option<&'static str>,
@@ -28,7 +28,7 @@ pub struct ServerInfo {
     pub needs_nats: bool,
 }
 
-/// What a server does with a message.
+/// The behaviour of a server when it receives a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// It answers each tin-can message (text that is ended by a zero byte), and closes the connection.
@@ -55,9 +55,9 @@ impl Behaviour {
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison {
     /// The name of the server.
-    pub with: &'static str,
-    /// What changes from that server to this one, if this one was made from a copy of it. Then the items that
-    /// both have are in the same order, which `.ci/stage-gate` checks, and a diff is worth reading.
+    pub server: &'static str,
+    /// The change from that server to this one, if this one was made from a copy of it. Then the common items are in
+    /// the same order, which `.ci/stage-gate` checks, and a diff is easy to read.
     pub change: Option<&'static str>,
 }
 
@@ -103,11 +103,11 @@ pub const SERVERS: &[ServerInfo] = &[
     },
     ServerInfo {
         behaviour: Behaviour::Echo,
-        compared_with: Some(with("echo-multi")),
+        compared_with: Some(comparison("echo-multi")),
         ..variation("echo-mixins", "echo-mixins", "variations/echo-mixins/src/main.rs", 8800)
     },
     ServerInfo {
-        compared_with: Some(with("echo-uni")),
+        compared_with: Some(comparison("echo-uni")),
         ..variation(
             "echo-once-server",
             "echo-select",
@@ -117,7 +117,7 @@ pub const SERVERS: &[ServerInfo] = &[
     },
     ServerInfo {
         profile: Some("echo-select"),
-        compared_with: Some(with("chat-poll")),
+        compared_with: Some(comparison("chat-poll")),
         ..variation(
             "multiconn-server",
             "echo-select",
@@ -127,7 +127,7 @@ pub const SERVERS: &[ServerInfo] = &[
     },
     ServerInfo {
         profile: Some("app-protocol"),
-        compared_with: Some(with("chat-poll")),
+        compared_with: Some(comparison("chat-poll")),
         ..variation(
             "app-server",
             "app-protocol",
@@ -136,25 +136,25 @@ pub const SERVERS: &[ServerInfo] = &[
         )
     },
     ServerInfo {
-        compared_with: Some(with("calc-blocking")),
+        compared_with: Some(comparison("calc-blocking")),
         ..variation("line-echo", "calc", "variations/calc/src/bin/line-echo.rs", 8080)
     },
     ServerInfo {
-        compared_with: Some(with("calc-reactor")),
+        compared_with: Some(comparison("calc-reactor")),
         ..variation("calc-blocking", "calc", "variations/calc/src/bin/calc-blocking/main.rs", 8080)
     },
     ServerInfo {
         profile: Some("calc"),
-        compared_with: Some(with("calc-blocking")),
+        compared_with: Some(comparison("calc-blocking")),
         ..variation("calc-reactor", "calc", "variations/calc/src/bin/calc-reactor/main.rs", 8080)
     },
     ServerInfo {
-        compared_with: Some(with("tea-party")),
+        compared_with: Some(comparison("tea-party")),
         ..variation("simple-chat", "tea-party", "variations/tea-party/src/bin/simple-chat.rs", 5005)
     },
     ServerInfo {
         profile: Some("tea-party"),
-        compared_with: Some(with("simple-chat")),
+        compared_with: Some(comparison("simple-chat")),
         ..variation(
             "tea-party",
             "tea-party",
@@ -164,15 +164,15 @@ pub const SERVERS: &[ServerInfo] = &[
     },
     ServerInfo {
         profile: Some("chat-select"),
-        compared_with: Some(with("chat-poll")),
+        compared_with: Some(comparison("chat-poll")),
         ..variation("chat-select", "chat-select", "variations/chat-select/src/main.rs", 8800)
     },
     ServerInfo {
-        compared_with: Some(with("chat-poll")),
+        compared_with: Some(comparison("chat-poll")),
         ..variation("web-epoll", "web-epoll", "variations/web-epoll/src/main.rs", 8800)
     },
     ServerInfo {
-        compared_with: Some(with("chat-async")),
+        compared_with: Some(comparison("chat-async")),
         ..variation(
             "echo-framework",
             "echo-framework",
@@ -251,12 +251,12 @@ const fn variation(
     }
 }
 
-const fn with(name: &'static str) -> Comparison {
-    Comparison { with: name, change: None }
+const fn comparison(name: &'static str) -> Comparison {
+    Comparison { server: name, change: None }
 }
 
 const fn made_from(name: &'static str, change: &'static str) -> Comparison {
-    Comparison { with: name, change: Some(change) }
+    Comparison { server: name, change: Some(change) }
 }
 
 /// Returns the stages, in reading order.
@@ -283,8 +283,8 @@ mod tests {
         let mut names = HashSet::new();
         for server in SERVERS {
             assert!(names.insert(server.name), "{} twice", server.name);
-            if let Some(Comparison { with, .. }) = server.compared_with {
-                assert!(find(with).is_some_and(|it| it.name != server.name), "{}", server.name);
+            if let Some(Comparison { server: other, .. }) = server.compared_with {
+                assert!(find(other).is_some_and(|it| it.name != server.name), "{}", server.name);
             }
         }
     }
@@ -295,15 +295,15 @@ mod tests {
         for server in SERVERS {
             let source = fs::read_to_string(root.join(server.source)).unwrap();
             let (_, rest) = source.split_once("//! Compare:").unwrap();
-            if let Some(Comparison { with, .. }) = server.compared_with {
+            if let Some(Comparison { server: other, .. }) = server.compared_with {
                 let paragraph = rest.split("//! Bad at:").next().unwrap();
-                assert!(paragraph.contains(&format!("`{with}`")), "{}: {paragraph}", server.name);
+                assert!(paragraph.contains(&format!("`{other}`")), "{}: {paragraph}", server.name);
             }
         }
     }
 
     #[test]
-    fn all_servers_in_the_workspace_are_listed() {
+    fn each_variation_has_a_server_in_the_list() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for folder in fs::read_dir(root.join("variations")).unwrap() {
             let package = folder.unwrap().file_name().into_string().unwrap();

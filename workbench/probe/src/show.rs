@@ -14,9 +14,13 @@ const MAX_BYTES_IN_HEX: usize = 24;
 /// `Bidi_Control`, which reorder a line, and the separators of lines and paragraphs.
 #[must_use]
 pub fn is_terminal_control(ch: char) -> bool {
-    let is_bidi_control = matches!(ch,
-        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    ch.is_control() || is_bidi_control || matches!(ch, '\u{2028}'..='\u{2029}')
+    ch.is_control() || is_bidi_control(ch) || matches!(ch, '\u{2028}'..='\u{2029}')
+}
+
+/// Reports whether this character has Unicode's property `Bidi_Control`: it changes the direction of other text.
+pub(crate) fn is_bidi_control(ch: char) -> bool {
+    matches!(ch,
+        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns bytes as text, with the zero byte as `␀` and other characters that a terminal acts on escaped.

@@ -24,7 +24,7 @@ pub const SERVER_NAME: &str = "localhost";
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
     config: Arc<ClientConfig>,
-    /// Which certificates are accepted, for the notes on the server.
+    /// A description of the accepted certificates, for the notes on the server.
     trust: String,
     seen: Arc<Mutex<Seen>>,
 }
@@ -35,16 +35,17 @@ struct Seen {
     /// The version of the last handshake that was completed.
     version: Option<ProtocolVersion>,
     /// Whether the server ended a stream without `close_notify`.
-    cuts_off: bool,
+    omits_close_notify: bool,
 }
 
 impl TlsSettings {
-    /// Accepts a certificate for [`SERVER_NAME`] that a CA in this file has signed.
+    /// Returns settings that accept a certificate for [`SERVER_NAME`] that a CA in this file has signed.
     pub fn with_ca(ca: &Path) -> Result<Self> {
         Self::with_ca_and_versions(ca, DEFAULT_VERSIONS)
     }
 
-    /// Accepts the same certificates as [`with_ca`](Self::with_ca), and speaks only these versions of TLS.
+    /// Returns settings that accept the same certificates as [`with_ca`](Self::with_ca), and only these versions of
+    /// TLS.
     pub fn with_ca_and_versions(
         ca: &Path,
         versions: &[&'static SupportedProtocolVersion],
@@ -65,9 +66,9 @@ impl TlsSettings {
         Self::with(verifier.build()?, versions, trust)
     }
 
-    /// Accepts any certificate.
+    /// Returns settings that accept any certificate.
     pub fn with_any_certificate() -> Result<Self> {
-        let trust = "nobody looked at its certificate (with --ca FILE, it has to be signed by a CA \
+        let trust = "its certificate was not checked (with --ca FILE, it has to be signed by a CA \
                      in FILE)";
         Self::with(Arc::new(AcceptAny), DEFAULT_VERSIONS, trust.to_owned())
     }
@@ -87,8 +88,8 @@ impl TlsSettings {
         Ok(Self { config: Arc::new(config), trust, seen: Arc::default() })
     }
 
-    /// Returns the configuration in rustls, for a setting that this type does not offer. A change affects the
-    /// connections that are made after it.
+    /// Returns the configuration of rustls, for a setting that this type does not offer. A change affects only later
+    /// connections.
     pub fn config_mut(&mut self) -> &mut ClientConfig {
         Arc::make_mut(&mut self.config)
     }
@@ -103,27 +104,27 @@ impl TlsSettings {
     /// Reports whether the end of one direction also ends the other one, as in TLS 1.2 (RFC 5246, 7.2.1).
     #[must_use]
     pub fn ends_both_directions(&self) -> bool {
-        self.seen().version == Some(ProtocolVersion::TLSv1_2)
+        lock(&self.seen).version == Some(ProtocolVersion::TLSv1_2)
     }
 
     /// Returns notes on the TLS of the server, for the report on it.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Seen { version, cuts_off } = *self.seen();
+        let Seen { version, omits_close_notify } = *lock(&self.seen);
         let Some(version) = version else { return Vec::new() };
         let mut notes = vec![format!("it speaks {}; {}.", name(version), self.trust)];
-        if cuts_off {
-            notes.push(CUTS_OFF.to_owned());
+        if omits_close_notify {
+            notes.push(OMITS_CLOSE_NOTIFY.to_owned());
         }
         notes
     }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-const CUTS_OFF: &str = "it ends connections without close_notify, so that clients cannot know whether \
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const OMITS_CLOSE_NOTIFY: &str = "it ends connections without close_notify, so that clients cannot know whether \
                         something was cut off (RFC 8446 section 6.1). No check fails because of it.";
 
 fn name(version: ProtocolVersion) -> &'static str {
@@ -237,13 +238,13 @@ impl TlsSession {
             // There is room in the buffers of rustls: each turn of this loop empties them.
             self.conn.read_tls(&mut encrypted).map_err(other)?;
             let was_handshaking = self.conn.is_handshaking();
-            let state = self.conn.process_new_packets().map_err(|err| tls_error(&err))?;
+            let processed = self.conn.process_new_packets();
             if was_handshaking && !self.conn.is_handshaking() {
-                self.seen().version = self.conn.protocol_version();
+                lock(&self.seen).version = self.conn.protocol_version();
             }
-            let before = plain.len();
-            plain.resize(before + state.plaintext_bytes_to_read(), 0);
-            self.conn.reader().read_exact(&mut plain[before..]).map_err(other)?;
+            // Data that came before an error counts, too. The reader returns `WouldBlock` when no data is left.
+            let _ = self.conn.reader().read_to_end(plain);
+            let state = processed.map_err(|err| tls_error(&err))?;
             self.has_close_notify = state.peer_has_closed();
         }
         Ok(())
@@ -251,12 +252,12 @@ impl TlsSession {
 
     /// Reports whether this server has completed a handshake, with this client or with another.
     pub(crate) fn server_speaks_tls(&self) -> bool {
-        self.seen().version.is_some()
+        lock(&self.seen).version.is_some()
     }
 
     /// Notes that the server ended a stream without `close_notify`.
-    pub(crate) fn set_cuts_off(&self) {
-        self.seen().cuts_off = true;
+    pub(crate) fn set_omits_close_notify(&self) {
+        lock(&self.seen).omits_close_notify = true;
     }
 
     /// Encrypts bytes, as many as the buffers have room for, and returns their number.
@@ -264,11 +265,14 @@ impl TlsSession {
         self.conn.writer().write(bytes)
     }
 
-    /// Writes the encrypted bytes to the socket, as many as it accepts.
+    /// Writes all encrypted bytes to the socket. After an error, the rest is written by the next call.
     pub fn flush(&mut self, sock: &mut impl Write) -> io::Result<()> {
         while self.conn.wants_write() {
-            if self.conn.write_tls(sock)? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match self.conn.write_tls(sock) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
             }
         }
         Ok(())
@@ -280,17 +284,13 @@ impl TlsSession {
         self.conn.wants_write()
     }
 
-    /// Puts `close_notify` behind the data: the client will send nothing more.
+    /// Adds `close_notify` after the data: the client will send nothing more.
     pub fn close_notify(&mut self) {
         self.conn.send_close_notify();
     }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Tells the kinds of errors apart. For a certificate that is not trusted, the text contains the reason.
+/// Converts an error of rustls. For a certificate that is not trusted, the text contains the reason.
 fn tls_error(err: &rustls::Error) -> TlsError {
     use rustls::CertificateError as Cert;
     let reason = match err {
@@ -310,5 +310,5 @@ fn tls_error(err: &rustls::Error) -> TlsError {
         }
         reason => reason.to_string(),
     };
-    TlsError::Certificate(format!("a certificate that does not do: {why}"))
+    TlsError::Certificate(format!("a certificate that is not accepted: {why}"))
 }

@@ -39,7 +39,7 @@ fn table() -> String {
     for (title, is_stage) in [("stages", true), ("variations", false)] {
         let _ = writeln!(text, "{DIM}{title}{DIM:#}");
         for server in SERVERS.iter().filter(|server| server.is_stage == is_stage) {
-            let with = server.compared_with.map_or("-", |it| it.with);
+            let with = server.compared_with.map_or("-", |it| it.server);
             let profile = server.profile.unwrap_or("-");
             let port = server.port.to_string();
             let _ = writeln!(text, "{}", row([server.name, server.package, profile, &port, with]));
@@ -59,7 +59,7 @@ fn json() -> String {
             "behaviour": server.behaviour.name(),
             "profile": server.profile,
             "port": server.port,
-            "compared_with": server.compared_with.map(|it| it.with),
+            "compared_with": server.compared_with.map(|it| it.server),
             "change": server.compared_with.and_then(|it| it.change),
             "is_tls": server.is_tls,
             "needs_nats": server.needs_nats,

@@ -24,7 +24,7 @@ use memchr::memmem;
 use probe::server::{Launch, Server, Signal};
 use probe::tls::TlsSettings;
 use probe::wire::Client;
-use probe::{TIMEOUT, cargo, skip, wait_until};
+use probe::{TIMEOUT, cargo, report_skipped, wait_until};
 use serde_json::json;
 use tincanchat::{FrameError, error_reply};
 
@@ -150,10 +150,10 @@ fn judge_chat(name: &str) -> Result<()> {
         "chat-tls" => args.extend(["--dev-cert", path]),
         "chat-nats" => {
             let Some(program) = nats_server() else {
-                return skip("nats-server is not installed");
+                return report_skipped("nats-server is not installed");
             };
             let launch = Launch::new(program, &[]).args(&["-js", "-a", "127.0.0.1"]);
-            nats = launch.args(&["-p", "{port}", "-sd", path]).start_any()?;
+            nats = launch.args(&["-p", "{port}", "-sd", path]).start_on_free_port()?;
             url = format!("nats://{}", nats.addr());
             args.extend(["--nats", &url]);
         }

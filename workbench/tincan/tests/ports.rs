@@ -12,8 +12,8 @@ use std::thread;
 
 use check::mutants;
 use probe::port::Port;
+use probe::report_skipped;
 use probe::server::{Launch, Server};
-use probe::skip;
 
 /// The variable that makes this program one of many that do the same.
 const WORKER: &str = "TINCAN_TEST_WORKER";
@@ -71,7 +71,7 @@ const SERVER: &str = r#"
 
 fn start(more: &[&str]) -> Server {
     let args = ["-MSocket", "-e", SERVER, "{port}"].map(OsString::from);
-    let started = Launch::new("perl", &args).args(more).start_any();
+    let started = Launch::new("perl", &args).args(more).start_on_free_port();
     started.unwrap_or_else(|err| panic!("{err:#}"))
 }
 
@@ -79,7 +79,7 @@ fn start(more: &[&str]) -> Server {
 fn lacks_perl() -> bool {
     let is_lacking = !mutants::is_there("perl");
     if is_lacking {
-        skip("there is no perl").unwrap();
+        report_skipped("there is no perl").unwrap();
     }
     is_lacking
 }
@@ -121,7 +121,7 @@ fn a_server_that_finds_its_port_taken_is_started_again_on_another() {
         if test "$(wc -l < "$1")" -lt 3; then echo "bind: Address already in use" >&2; exit 1; fi
         exec perl -MSocket -e "$0" "$2""#;
     let args = ["-c", script, SERVER, ports.to_str().unwrap(), "{port}"].map(OsString::from);
-    let server = Launch::new("sh", &args).start_any().unwrap();
+    let server = Launch::new("sh", &args).start_on_free_port().unwrap();
     let ports = std::fs::read_to_string(ports).unwrap();
     let ports: Vec<_> = ports.lines().collect();
     assert_eq!(ports.len(), 3);

@@ -145,13 +145,13 @@ fn a_certificate_counts_only_where_it_is_asked_for() {
         let ca = ca.cert.path().to_str().unwrap();
         check(server.addr, &[&["--tls", "--ca", ca], ONE].concat())
     };
-    let note = "note: it speaks TLS 1.3; nobody looked at its certificate";
+    let note = "note: it speaks TLS 1.3; its certificate was not checked";
     has(&check(elsewhere.addr, &[&["--tls"], ONE].concat()), 0, &[note]);
     let note = "note: it speaks TLS 1.3; its certificate is for localhost, signed by a CA in ";
     has(&checked(&server, &server), 0, &[note]);
-    let why = "a certificate that does not do: no CA in the file of --ca has signed it";
+    let why = "a certificate that is not accepted: no CA in the file of --ca has signed it";
     has(&checked(&server, &other), 1, &["frame-one · framing", why, "--tls --ca "]);
-    let why = "a certificate that does not do: it is not for localhost";
+    let why = "a certificate that is not accepted: it is not for localhost";
     has(&checked(&elsewhere, &elsewhere), 1, &[why]);
 }
 

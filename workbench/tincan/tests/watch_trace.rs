@@ -239,7 +239,7 @@ fn only_the_first_lanes_are_drawn_and_the_others_counted() {
         &svg,
         &[
             ">2,000 spans in 1,000 lanes, 2.5 ms</text>",
-            ">936 more lanes with 1,872 spans are left out: only the first 64 lanes are drawn.</text>",
+            ">936 more lanes left out, with 1,872 spans: only the first 64 lanes are drawn.</text>",
             ">lane-0-</text>",
             ">lane-63-</text>",
         ],

@@ -1,4 +1,4 @@
-//! Reads from `/proc` what one thread does.
+//! Reads the state of one thread from `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use crate::state::{self, State};
 use probe::sockdiag;
 
-/// How long a thread has run so far, in nanoseconds, and how often it was scheduled.
+/// How long a thread has run so far, in nanoseconds, and in how many time slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ran {
+pub(crate) struct RunTime {
     pub(crate) time: u64,
-    pub(crate) times: u64,
+    pub(crate) timeslices: u64,
 }
 
-/// What a thread does. There is no state if the thread is stopped or has ended.
+/// The state of a thread, with details. There is no state if the thread is stopped or has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Doing {
     pub(crate) state: Option<State>,
@@ -38,15 +38,16 @@ pub(crate) struct Stat {
     pub(crate) started: u64,
 }
 
-/// Returns what a thread does according to the kernel function in which it waits, if the system tells.
+/// Returns the state that follows from the kernel function in which the thread waits: [`State::Waiting`] if the
+/// system does not show the function.
 pub(crate) fn in_kernel(folder: &str) -> Doing {
     let function = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
     let state = state::state_in(&function);
     Doing::new(state, if state == State::Waiting { String::new() } else { function })
 }
 
-/// Returns what a thread does according to the text of `/proc/PID/task/TID/syscall`; nothing if the text does
-/// not tell.
+/// Returns the state that follows from the text of `/proc/PID/task/TID/syscall`, or `None` if the text does not name
+/// the system call.
 pub(crate) fn in_syscall(pid: u32, text: &str, peers: &mut Peers) -> Option<Doing> {
     let mut words = text.split_whitespace();
     let first = words.next()?;
@@ -54,7 +55,7 @@ pub(crate) fn in_syscall(pid: u32, text: &str, peers: &mut Peers) -> Option<Doin
         return Some(Doing::new(State::Running, ""));
     }
     let number: i64 = first.parse().ok()?;
-    if number < 0 || state::is_restarted(number) {
+    if number < 0 || state::is_restart_syscall(number) {
         return None;
     }
     let Some(syscall) = state::syscall(number) else {
@@ -76,7 +77,7 @@ pub(crate) fn in_syscall(pid: u32, text: &str, peers: &mut Peers) -> Option<Doin
     })
 }
 
-/// What a thread reads from or writes to.
+/// The object that a thread reads from or writes to.
 enum Object {
     /// A connection with this peer.
     Peer(String),
@@ -107,7 +108,7 @@ fn object(pid: u32, descriptor: u32, peers: &mut Peers) -> Option<Object> {
 /// The peers of connections.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    /// By the inode of the socket; nothing for a socket that is not a connection.
+    /// The peers by the inode of the socket: `None` for a socket that is not a connection.
     known: HashMap<u64, Option<SocketAddr>>,
     listed_at: Option<Instant>,
 }
@@ -139,17 +140,17 @@ impl Peers {
     }
 }
 
-/// Returns how long and how often a thread has run, if the kernel counts.
-pub(crate) fn ran(folder: &str) -> Option<Ran> {
+/// Returns how long and how often a thread has run, or `None` if the kernel does not count this.
+pub(crate) fn run_time(folder: &str) -> Option<RunTime> {
     let text = fs::read_to_string(format!("{folder}/schedstat")).ok()?;
     let mut numbers = text.split_whitespace().map(str::parse::<u64>);
     let time = numbers.next()?.ok()?;
-    let times = numbers.nth(1)?.ok()?;
+    let timeslices = numbers.nth(1)?.ok()?;
     // Every thread has run once. A kernel that does not count shows zeros.
-    (times > 0).then_some(Ran { time, times })
+    (timeslices > 0).then_some(RunTime { time, timeslices })
 }
 
-/// Returns the fields of a thread's `stat` file, or nothing if the thread has ended.
+/// Returns the fields of a thread's `stat` file, or `None` if the thread has ended.
 pub(crate) fn stat(folder: &str) -> Option<Stat> {
     let text = fs::read(format!("{folder}/stat")).ok()?;
     let text = String::from_utf8_lossy(&text);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::state::State;
 
-/// A part of a lane in which nothing changed.
+/// A part of a lane in which the state did not change.
 #[derive(Clone, Copy, Debug)]
 struct Slice {
     from: Duration,
@@ -13,13 +13,13 @@ struct Slice {
     cell: Cell,
 }
 
-/// What a lane shows at one place.
+/// The state of a thread in one part of its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
     /// The state of the thread.
     pub state: State,
-    /// Whether the thread ran in between, too briefly to be seen running.
-    pub ran: bool,
+    /// Whether the thread ran in this part, too briefly to be seen running.
+    pub ran_briefly: bool,
 }
 
 /// One thread, from the first sample of it to its end.
@@ -30,7 +30,7 @@ pub struct Lane {
     pub id: u32,
     /// The thread's name.
     pub name: String,
-    /// What the thread does now, or did last: the system call, and the object of the system call.
+    /// The system call in which the thread is now or was last, and the object of the system call.
     pub detail: String,
     /// The address of the peer of the last connection that the thread was seen to read from or write to.
     pub peer: Option<String>,
@@ -46,26 +46,26 @@ pub struct Lanes {
     next_key: u64,
     /// The time of the last sample.
     now: Duration,
-    /// Old slices that are shorter are merged.
-    resolution: Duration,
+    /// Old slices that are shorter than this are merged.
+    min_slice: Duration,
     limit: usize,
 }
 
 /// The number of slices, some megabytes, above which old slices are merged.
-const SLICES: usize = 100_000;
+const MAX_SLICES: usize = 100_000;
 
 /// The number of lanes that are kept of threads that have ended.
-const ENDED: usize = 1000;
+const MAX_ENDED: usize = 1000;
 
 /// The number of the oldest lanes, which are kept in any case.
-const FIRST: usize = 64;
+const KEPT_FIRST: usize = 64;
 
-/// Younger slices are never merged: a live view shows them.
-const RECENT: Duration = Duration::from_secs(30);
+/// The age up to which slices are not merged: a live view shows them.
+const UNMERGED: Duration = Duration::from_secs(30);
 
 impl Lanes {
     /// Starts a lane for a thread that did not exist at the last sample, and returns the key of the lane.
-    pub(crate) fn begin(&mut self, id: u32) -> u64 {
+    pub(crate) fn add_lane(&mut self, id: u32) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
         let (name, detail) = (String::new(), String::new());
@@ -86,7 +86,7 @@ impl Lanes {
         self.all.get_mut(at)
     }
 
-    /// Sets the name of a thread, and what it does in detail.
+    /// Sets the name of a thread, and the details of its state.
     pub(crate) fn describe(&mut self, key: u64, name: &str, detail: String) {
         if let Some(lane) = self.lane(key) {
             if lane.name != name {
@@ -97,7 +97,7 @@ impl Lanes {
     }
 
     /// Sets the peer that a thread was seen to read from or write to.
-    pub(crate) fn connect(&mut self, key: u64, peer: String) {
+    pub(crate) fn set_peer(&mut self, key: u64, peer: String) {
         if let Some(lane) = self.lane(key) {
             lane.peer = Some(peer);
         }
@@ -121,14 +121,15 @@ impl Lanes {
         }
     }
 
-    /// Ends a round of samples of all threads, and frees memory if there are too many lanes or slices.
-    pub(crate) fn end_round(&mut self, at: Duration) {
+    /// Ends a pass over all threads, and frees memory if there are too many lanes or slices.
+    pub(crate) fn end_pass(&mut self, at: Duration) {
         self.now = at;
-        let ended = self.all.iter().skip(FIRST).filter(|lane| !lane.is_alive).count();
-        if ended > ENDED {
-            self.drop_ended(ended - ENDED / 2);
+        let ended = self.all.iter().skip(KEPT_FIRST).filter(|lane| !lane.is_alive).count();
+        if ended > MAX_ENDED {
+            self.drop_ended(ended - MAX_ENDED / 2);
         }
-        if self.all.iter().map(|lane| lane.slices.len()).sum::<usize>() > self.limit.max(SLICES) {
+        if self.all.iter().map(|lane| lane.slices.len()).sum::<usize>() > self.limit.max(MAX_SLICES)
+        {
             self.merge();
         }
     }
@@ -138,7 +139,7 @@ impl Lanes {
         let mut nth = 0;
         self.all.retain(|lane| {
             nth += 1;
-            if nth <= FIRST || lane.is_alive || count == 0 {
+            if nth <= KEPT_FIRST || lane.is_alive || count == 0 {
                 return true;
             }
             count -= 1;
@@ -146,16 +147,16 @@ impl Lanes {
         });
     }
 
-    /// Halves the resolution of the older parts of all lanes.
+    /// Doubles the time below which slices are merged, and merges the older slices of all lanes.
     fn merge(&mut self) {
         const FINEST: Duration = Duration::from_millis(50);
-        self.resolution = (self.resolution * 2).max(FINEST);
-        let (old, resolution) = (self.now.saturating_sub(RECENT), self.resolution);
+        self.min_slice = (self.min_slice * 2).max(FINEST);
+        let (old, min_slice) = (self.now.saturating_sub(UNMERGED), self.min_slice);
         for lane in &mut self.all {
-            lane.merge(old, resolution);
+            lane.merge(old, min_slice);
         }
         let left: usize = self.all.iter().map(|lane| lane.slices.len()).sum();
-        // The recent slices alone may be more than the usual limit.
+        // The slices that are too young to be merged may be more than the usual limit.
         self.limit = 2 * left;
     }
 
@@ -186,8 +187,8 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Divides the time between two moments into equal parts, and returns what the thread did in each;
-    /// nothing for a part in which the thread did not exist.
+    /// Divides the time between two moments into equal parts, and returns the state of the thread in each part, or
+    /// `None` for a part in which the thread did not exist.
     #[must_use]
     pub fn cells(&self, from: Duration, to: Duration, parts: u32) -> Vec<Option<Cell>> {
         let each = to.saturating_sub(from) / parts.max(1);
@@ -198,7 +199,7 @@ impl Lane {
             while self.slices.get(next).is_some_and(|slice| slice.to <= begin) {
                 next += 1;
             }
-            cells.push(most(&self.slices[next..], begin, begin + each));
+            cells.push(dominant_cell(&self.slices[next..], begin, begin + each));
         }
         cells
     }
@@ -228,19 +229,19 @@ impl Lane {
         shares
     }
 
-    fn merge(&mut self, before: Duration, resolution: Duration) {
+    fn merge(&mut self, before: Duration, min_slice: Duration) {
         let old = self.slices.partition_point(|slice| slice.to <= before);
         let young = self.slices.split_off(old);
         let mut merged: Vec<Slice> = Vec::new();
         let mut rest = self.slices.as_slice();
         while let Some(first) = rest.first() {
-            let until = first.to.max(first.from + resolution);
+            let until = first.to.max(first.from + min_slice);
             let count = rest.partition_point(|slice| slice.to <= until).max(1);
             // A gap, in which the thread was stopped, stays a gap.
             let count =
                 rest[..count].windows(2).take_while(|it| it[0].to == it[1].from).count() + 1;
             let to = rest[count - 1].to;
-            if let Some(cell) = most(&rest[..count], first.from, to) {
+            if let Some(cell) = dominant_cell(&rest[..count], first.from, to) {
                 match merged.last_mut() {
                     Some(last) if last.cell == cell && last.to == first.from => last.to = to,
                     _ => merged.push(Slice { from: first.from, to, cell }),
@@ -253,17 +254,17 @@ impl Lane {
     }
 }
 
-/// Returns the state that took most of the time between two moments.
-fn most(slices: &[Slice], from: Duration, to: Duration) -> Option<Cell> {
+/// Returns the state that took most of the time between two moments, or `None` if there are no slices.
+fn dominant_cell(slices: &[Slice], from: Duration, to: Duration) -> Option<Cell> {
     let mut times = BTreeMap::<State, Duration>::new();
     let mut ran = false;
     for slice in slices.iter().take_while(|slice| slice.from < to) {
         let time = slice.to.min(to).saturating_sub(slice.from.max(from));
         *times.entry(slice.cell.state).or_default() += time;
-        ran |= slice.cell.ran || slice.cell.state == State::Running;
+        ran |= slice.cell.ran_briefly || slice.cell.state == State::Running;
     }
     let (state, _) = times.into_iter().max_by_key(|(_, time)| *time)?;
-    Some(Cell { state, ran: ran && state != State::Running })
+    Some(Cell { state, ran_briefly: ran && state != State::Running })
 }
 
 #[cfg(test)]
@@ -271,19 +272,19 @@ mod tests {
     use super::*;
 
     const fn cell(state: State) -> Cell {
-        Cell { state, ran: false }
+        Cell { state, ran_briefly: false }
     }
 
     /// Returns a lane with a sample every ten milliseconds.
     fn lanes(seen: &[Option<State>]) -> Lanes {
         let mut lanes = Lanes::default();
-        let key = lanes.begin(1);
+        let key = lanes.add_lane(1);
         for (i, state) in (1..).zip(seen) {
             let at = Duration::from_millis(10 * i);
             if let Some(state) = *state {
                 lanes.add(key, at, cell(state));
             }
-            lanes.end_round(at);
+            lanes.end_pass(at);
         }
         lanes
     }
@@ -293,7 +294,7 @@ mod tests {
         use State::{Read, Running, Write};
         let lanes = lanes(&[Some(Read), Some(Read), Some(Running), Some(Write), None, None]);
         let cells = lanes.all()[0].cells(Duration::ZERO, Duration::from_millis(60), 2);
-        let read = Cell { state: Read, ran: true };
+        let read = Cell { state: Read, ran_briefly: true };
         assert_eq!(cells, [Some(read), Some(cell(Write))]);
         let cells = lanes.all()[0].cells(Duration::from_millis(40), Duration::from_millis(60), 2);
         assert_eq!(cells, [None, None]);
@@ -302,15 +303,15 @@ mod tests {
     #[test]
     fn old_slices_are_merged_and_recent_ones_are_not() {
         let mut lanes = Lanes::default();
-        let key = lanes.begin(1);
-        let count = 5 * u32::try_from(SLICES).unwrap_or(0);
+        let key = lanes.add_lane(1);
+        let count = 5 * u32::try_from(MAX_SLICES).unwrap_or(0);
         for i in 1..=count {
             let at = Duration::from_millis(10) * i;
             lanes.add(key, at, cell(if i % 2 == 0 { State::Read } else { State::Write }));
-            lanes.end_round(at);
+            lanes.end_pass(at);
         }
         let slices = &lanes.all()[0].slices;
-        assert!(slices.len() < 2 * SLICES, "{}", slices.len());
+        assert!(slices.len() < 2 * MAX_SLICES, "{}", slices.len());
         assert!(slices.windows(2).all(|it| it[0].to == it[1].from), "no gaps, no overlaps");
         assert!(slices.windows(2).rev().take(2000).all(|it| it[0].cell != it[1].cell));
         assert_eq!(slices[0].from, Duration::ZERO);
@@ -320,12 +321,12 @@ mod tests {
     fn old_lanes_of_ended_threads_are_dropped() {
         let mut lanes = Lanes::default();
         for i in 0..5000 {
-            let key = lanes.begin(i);
+            let key = lanes.add_lane(i);
             lanes.add(key, Duration::from_millis(u64::from(i)), cell(State::Read));
             lanes.end(key);
-            lanes.end_round(Duration::from_millis(u64::from(i)));
+            lanes.end_pass(Duration::from_millis(u64::from(i)));
         }
-        assert!(lanes.all().len() <= ENDED + FIRST, "{}", lanes.all().len());
+        assert!(lanes.all().len() <= MAX_ENDED + KEPT_FIRST, "{}", lanes.all().len());
         assert_eq!(lanes.all()[0].id, 0);
     }
 }

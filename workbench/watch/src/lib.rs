@@ -1,10 +1,10 @@
-//! Shows what each thread of a server does, sampled from `/proc` (Linux): lanes over time, drawn as text and
-//! as SVG. The server needs no change, and cannot tell that it is watched.
+//! Shows the states of a server's threads, sampled from `/proc` (Linux): lanes over time, drawn as text and as SVG.
+//! The server does not have to be changed.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `state.rs` | the states of a thread, and how they follow from system calls and kernel functions |
-//! | `doing.rs` | reads what one thread does |
+//! | `doing.rs` | reads the state of one thread |
 //! | `sample.rs` | samples all threads of a server |
 //! | `lanes.rs` | keeps the samples in bounded memory |
 //! | `record.rs` | samples a server in a thread of its own, while a check runs |

@@ -1,9 +1,10 @@
 //! Lays out an SVG file of lanes that needs no other file, with a light and a dark version, for wide and
 //! narrow windows.
 //!
-//! The file has no `viewBox`, which would make letters smaller in a narrow window. Instead, the bars are as
-//! wide as the window allows; wrapped text is in the file twice, for wide and for narrow windows; and the
-//! bars, which begin to the right of the longest name, are in it three times.
+//! The file has no `viewBox`, which would make letters smaller in a narrow window. Instead, the lanes are as wide
+//! as the window allows. Wrapped text is in the file twice: for wide windows, and for medium and narrow ones. The
+//! lanes begin to the right of the longest name, so they are in the file three times: for wide, medium and narrow
+//! windows.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,11 +16,11 @@ use probe::markup::escape;
 /// The text of a picture, except for the legend and its notes.
 #[derive(Clone, Debug)]
 pub struct Caption {
-    /// What the picture shows.
+    /// The subject of the picture.
     pub title: String,
     /// Paragraphs below the title.
     pub lines: Vec<String>,
-    /// Paragraphs at the end: what could not be seen.
+    /// Paragraphs at the end, about the things that could not be seen.
     pub notes: Vec<String>,
 }
 
@@ -29,17 +30,23 @@ pub const SVG_START: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"w
 /// The maximum number of lanes that are drawn. Other lanes are only counted.
 pub(crate) const MAX_LANES: usize = 64;
 
+/// Where the lanes begin in a wide window, in percent of its width.
+pub(crate) const LANES_BEGIN: f64 = 17.5;
+
+/// Where the lanes end, in percent of the width of the window.
+pub(crate) const LANES_END: f64 = 97.5;
+
 /// The margin of the page, in pixels.
 pub(crate) const MARGIN: usize = 12;
 
 /// The height of a lane, in pixels.
-pub(crate) const LANE: usize = 30;
+pub(crate) const LANE_HEIGHT: usize = 30;
 
 /// The height of a line of text, in pixels.
-pub(crate) const LINE: usize = 17;
+pub(crate) const LINE_HEIGHT: usize = 17;
 
 /// The height of a bar, in pixels.
-pub(crate) const BAR: usize = 18;
+pub(crate) const BAR_HEIGHT: usize = 18;
 
 /// The height of the times below the lanes, in pixels.
 const TIMES: usize = 34;
@@ -61,7 +68,7 @@ pub(crate) struct Page<'a> {
     /// SVG: the names on the left of the lanes.
     pub names: String,
     /// SVG: the lanes and their times, with horizontal lengths in percent of their width.
-    pub bars: String,
+    pub lanes: String,
     /// The height of all lanes together, in pixels.
     pub height: usize,
 }
@@ -79,13 +86,14 @@ pub(crate) struct Colour {
 /// An entry of a legend.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// SVG: a sample of 20 × [`BAR`] pixels.
+    /// SVG: a sample of 20 × [`BAR_HEIGHT`] pixels.
     pub swatch: String,
     pub name: String,
 }
 
 /// The parts of a picture that depend on the width of the window.
 struct Layout {
+    /// The CSS classes of the windows for which this layout is: wide, medium or narrow.
     class: &'static str,
     title: Vec<String>,
     lines: Vec<String>,
@@ -115,7 +123,7 @@ impl Layout {
 
     /// Returns the height of the caption.
     fn head(&self) -> usize {
-        MARGIN + 22 * self.title.len() + LINE * self.lines.len() + 10
+        MARGIN + 22 * self.title.len() + LINE_HEIGHT * self.lines.len() + 10
     }
 
     /// Returns the height of the legend.
@@ -125,7 +133,7 @@ impl Layout {
 
     /// Returns the height of the page.
     fn height(&self, lanes: usize) -> usize {
-        self.head() + lanes + TIMES + self.legend() + 6 + LINE * self.notes.len() + MARGIN
+        self.head() + lanes + TIMES + self.legend() + 6 + LINE_HEIGHT * self.notes.len() + MARGIN
     }
 
     /// Returns the place of an entry of the legend.
@@ -137,7 +145,7 @@ impl Layout {
 impl Page<'_> {
     /// Returns the SVG file.
     pub(crate) fn svg(&self) -> String {
-        let (wide, narrow) = (Layout::new(self, "wide"), Layout::new(self, "narrow"));
+        let (wide, narrow) = (Layout::new(self, "wide"), Layout::new(self, "medium narrow"));
         let (width, height) = (self.width, wide.height(self.height));
         let mut text = format!(
             "{SVG_START}width=\"{width}\" \
@@ -151,7 +159,7 @@ impl Page<'_> {
         for layout in [&wide, &narrow] {
             let _ = writeln!(text, "<g class=\"{}\">", layout.class);
             let y = lines(&mut text, "title", &layout.title, MARGIN + 16, 22);
-            lines(&mut text, "text", &layout.lines, y - 4, LINE);
+            lines(&mut text, "text", &layout.lines, y - 4, LINE_HEIGHT);
             text += "</g>\n";
         }
         let _ = writeln!(text, "<g class=\"body\" transform=\"translate(0,{})\">", wide.head());
@@ -160,7 +168,7 @@ impl Page<'_> {
         text += &self.legend(&wide);
         for layout in [&wide, &narrow] {
             let _ = writeln!(text, "<g class=\"{}\">", layout.class);
-            lines(&mut text, "text", &layout.notes, layout.legend() + 6 + 12, LINE);
+            lines(&mut text, "text", &layout.notes, layout.legend() + 6 + 12, LINE_HEIGHT);
             text += "</g>\n";
         }
         text + "</g>\n</g>\n</svg>\n"
@@ -174,8 +182,8 @@ impl Page<'_> {
         text += DARK;
         text += self.style;
         text += "@media (max-width: 720px) {\n\
-            .wide, .broad { display: none; }\n\
-            .narrow, .medium { display: inline; }\n";
+            .wide { display: none; }\n\
+            .medium { display: inline; }\n";
         let _ = writeln!(text, ".watch {{ height: {}px; }}", narrow.height(self.height));
         let _ = writeln!(text, ".body {{ transform: translate(0, {}px); }}", narrow.head());
         for nth in 0..wide.entries {
@@ -184,18 +192,18 @@ impl Page<'_> {
         }
         text += "}\n@media (max-width: 520px) {\n\
             .medium { display: none; }\n\
-            .slim { display: inline; }\n";
+            .narrow { display: inline; }\n";
         text + "}\n</style>\n"
     }
 
     /// Draws the lanes, with their names.
     fn body(&self) -> String {
         let mut text = String::from("<symbol id=\"bars\" overflow=\"visible\">\n");
-        text += &self.bars;
+        text += &self.lanes;
         text += "</symbol>\n";
         text += &self.names;
-        for (class, left) in [("broad", 17.5), ("medium", 24.0), ("slim", 36.5)] {
-            let width = 97.5 - left;
+        for (class, left) in [("wide", LANES_BEGIN), ("medium", 24.0), ("narrow", 36.5)] {
+            let width = LANES_END - left;
             let height = self.height + TIMES;
             let _ = writeln!(
                 text,
@@ -221,7 +229,7 @@ impl Page<'_> {
     }
 }
 
-/// The colours of a light page, and the rules that hold for both.
+/// The colours of a light page, and the rules that hold for light and dark pages.
 const LIGHT: &str = r"
 .watch { max-width: 100%; background: #fff; font-family: system-ui, sans-serif; }
 .page { fill: #fff; }
@@ -233,7 +241,7 @@ const LIGHT: &str = r"
 .free { fill: #c4c7cb; }
 .letter { font: 600 11px ui-monospace, monospace; }
 .ran { stroke: #111; stroke-width: 4; stroke-linecap: square; }
-.narrow, .medium, .slim { display: none; }
+.medium, .narrow { display: none; }
 ";
 
 const DARK: &str = r"@media (prefers-color-scheme: dark) {
@@ -257,18 +265,18 @@ fn lines(text: &mut String, class: &str, lines: &[String], first: usize, height:
     y
 }
 
-/// Draws the times from one moment to another, below lanes that end at `bottom`; also above the lanes if they
-/// are high.
+/// Draws the times from one moment to another below lanes that end at `bottom`, and also above the lanes if they are
+/// tall.
 pub(crate) fn axis(from: Duration, to: Duration, bottom: usize) -> String {
     const LABELS: f64 = 5.0;
     /// The height of lanes, in pixels, from which on there are times above them, too.
-    const HIGH: usize = 600;
+    const TALL: usize = 600;
     let mut text = String::new();
     let (begin, end) = (from.as_secs_f64(), to.as_secs_f64());
     let whole = to.saturating_sub(from).as_secs_f64();
     let step = axis_step(whole / LABELS);
     let first = (begin / step).ceil();
-    // There are about five. The limit is for times so far from zero that a step does not change them.
+    // There are about five times. The limit is for times so far from zero that a step does not change them.
     let times =
         (0u32..20).map(|n| (first + f64::from(n)) * step).take_while(|at| *at <= end + step / 1e3);
     for at in times {
@@ -283,7 +291,7 @@ pub(crate) fn axis(from: Duration, to: Duration, bottom: usize) -> String {
         let _ =
             writeln!(text, "<line class=\"grid\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y2=\"{foot}\"/>");
         let below = bottom + 17;
-        let above = (bottom > HIGH).then_some(1);
+        let above = (bottom > TALL).then_some(1);
         for y in above.into_iter().chain([below]) {
             let _ = writeln!(
                 text,

@@ -9,7 +9,7 @@ use crate::sample::{Sampler, is_possible};
 use crate::text::{Span, View, draw};
 use probe::procfs::Processes;
 
-/// A recording of what the threads of a server do, from its start until it is ended.
+/// A recording of the states of a server's threads, from [`begin`](Self::begin) to [`end`](Self::end).
 #[derive(Debug)]
 pub struct Recording {
     has_ended: Arc<AtomicBool>,
@@ -17,14 +17,14 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Starts to sample. Returns nothing on a system that does not tell what threads do.
+    /// Starts to sample. Returns `None` on a system that does not show the states of threads.
     #[must_use]
-    pub fn begin(whom: Processes) -> Option<Self> {
+    pub fn begin(roots: Processes) -> Option<Self> {
         is_possible().then(|| {
             let has_ended = Arc::new(AtomicBool::new(false));
             let end = Arc::clone(&has_ended);
             let sampling = spawn(move || {
-                let mut sampler = Sampler::new(whom);
+                let mut sampler = Sampler::new(roots);
                 let mut lanes = Lanes::default();
                 while !end.load(Ordering::Relaxed) {
                     let begin = sampler.elapsed();

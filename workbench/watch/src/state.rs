@@ -15,7 +15,7 @@ pub enum State {
     Read,
     /// The thread waits for space for the bytes that it writes.
     Write,
-    /// The thread reads or writes; the system does not tell which of the two.
+    /// The thread reads or writes; the system does not show which of the two.
     ReadOrWrite,
     /// The thread waits until one of many descriptors is ready.
     Poll,
@@ -31,7 +31,7 @@ pub enum State {
     Disk,
     /// The thread waits for something else.
     Other,
-    /// The thread waits; the system does not tell for what.
+    /// The thread waits; the system does not show the reason.
     Waiting,
 }
 
@@ -129,18 +129,18 @@ impl State {
         self.appearance().letter_colour
     }
 
-    /// Returns the sentence that a legend needs in addition to the name.
+    /// Returns the sentence that a legend needs in addition to the name, if it needs one.
     pub(crate) const fn note(self) -> Option<&'static str> {
         match self {
             Self::Lock => Some(
                 "Lock or queue: a mutex, a condition variable and a channel all wait at a futex, and \
-                 the kernel cannot tell these apart.",
+                 the kernel does not show which of them it is.",
             ),
             Self::Disk => Some("Disk: a wait that nothing can interrupt, usually for a disk."),
             Self::ReadOrWrite => {
-                Some("Read or write: at a socket; the system does not tell which of the two.")
+                Some("Read or write: at a socket; the system does not show which of the two.")
             }
-            Self::Waiting => Some("Waiting: the system does not tell for what."),
+            Self::Waiting => Some("Waiting: the system does not show the reason."),
             _ => None,
         }
     }
@@ -213,10 +213,10 @@ const SYSCALLS: &[(i64, i64, &str, State)] = &[
     (69, 189, "msgsnd", State::Other),
 ];
 
-/// The numbers of `restart_syscall`, which continues an interrupted wait and does not tell which one.
+/// The numbers of `restart_syscall`, which continues an interrupted system call and does not show which one.
 const RESTART: (i64, i64) = (219, 128);
 
-/// Returns the number for this machine's architecture, or nothing if the architecture is not known here.
+/// Returns the number for this machine's architecture, or `None` if the architecture is not known here.
 fn number(x86_64: i64, newer: i64) -> Option<i64> {
     match std::env::consts::ARCH {
         "x86_64" => Some(x86_64),
@@ -237,7 +237,7 @@ pub(crate) fn syscall(asked: i64) -> Option<Syscall> {
 }
 
 /// Reports whether this is the number of `restart_syscall`.
-pub(crate) fn is_restarted(asked: i64) -> bool {
+pub(crate) fn is_restart_syscall(asked: i64) -> bool {
     number(RESTART.0, RESTART.1) == Some(asked)
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::lanes::{Cell, Lane, Lanes};
-use crate::page::{BAR, Caption, Colour, Entry, LANE, MARGIN, MAX_LANES, Page, axis};
+use crate::page::{BAR_HEIGHT, Caption, Colour, Entry, LANE_HEIGHT, MARGIN, MAX_LANES, Page, axis};
 use crate::state::State;
 use crate::text::{Span, summary};
 use crate::wrap::truncate_start;
@@ -36,7 +36,7 @@ impl<'a> Drawn<'a> {
         let cells = || first.iter().flat_map(|(_, cells)| cells.iter().flatten());
         let states =
             State::ALL.into_iter().filter(|state| cells().any(|cell| cell.state == *state));
-        let (states, ran) = (states.collect(), cells().any(|cell| cell.ran));
+        let (states, ran) = (states.collect(), cells().any(|cell| cell.ran_briefly));
         Self { rest: rest.iter().collect(), to, states, ran, lanes: first }
     }
 
@@ -57,7 +57,7 @@ const STRIP: &str =
 #[must_use]
 pub fn svg(lanes: &Lanes, caption: &Caption) -> String {
     let drawn = Drawn::new(lanes);
-    let height = drawn.lanes.len() * LANE;
+    let height = drawn.lanes.len() * LANE_HEIGHT;
     let page = Page {
         caption,
         description: description(&drawn),
@@ -67,14 +67,13 @@ pub fn svg(lanes: &Lanes, caption: &Caption) -> String {
         legend: legend(&drawn),
         notes: drawn.notes(),
         names: names(&drawn),
-        bars: axis(Duration::ZERO, drawn.to, height) + &bars(&drawn),
+        lanes: axis(Duration::ZERO, drawn.to, height) + &bars(&drawn),
         height,
     };
     page.svg()
 }
 
-/// Returns a description for readers who cannot see the picture: how much time each thread spent in which
-/// state.
+/// Returns a description for readers who cannot see the picture: the share of each state in the time of each thread.
 fn description(drawn: &Drawn<'_>) -> String {
     let mut text = format!("{:.1} seconds.", drawn.to.as_secs_f64());
     for (lane, _) in &drawn.lanes {
@@ -116,7 +115,7 @@ fn bars(drawn: &Drawn<'_>) -> String {
     for (nth, (lane, cells)) in drawn.lanes.iter().enumerate() {
         let (full_name, shares) = (escape(&full_name(lane)), shares(lane));
         let _ = writeln!(text, "<g><title>{full_name}: {shares}</title>");
-        text += &bar(cells, nth * LANE + (LANE - BAR) / 2);
+        text += &bar(cells, nth * LANE_HEIGHT + (LANE_HEIGHT - BAR_HEIGHT) / 2);
         text += "</g>\n";
     }
     text
@@ -126,7 +125,7 @@ fn bars(drawn: &Drawn<'_>) -> String {
 fn names(drawn: &Drawn<'_>) -> String {
     let mut text = String::new();
     for (nth, (lane, _)) in drawn.lanes.iter().enumerate() {
-        let y = nth * LANE;
+        let y = nth * LANE_HEIGHT;
         let (name, full_name, shares) =
             (escape(&lane.name), escape(&full_name(lane)), shares(lane));
         let peer = lane.peer.iter().map(|it| format!(" {}", truncate_start(it, PEER)));
@@ -158,10 +157,10 @@ fn bar(cells: &[Option<Cell>], y: usize) -> String {
         let wider = (width + 0.04).min(100.0 - x);
         let _ = writeln!(
             text,
-            "<rect class=\"{class}\" x=\"{x:.2}%\" y=\"{y}\" width=\"{wider:.2}%\" height=\"{BAR}\"/>"
+            "<rect class=\"{class}\" x=\"{x:.2}%\" y=\"{y}\" width=\"{wider:.2}%\" height=\"{BAR_HEIGHT}\"/>"
         );
         if width >= MIN_WIDTH {
-            let ran = run.iter().flatten().any(|cell| cell.ran);
+            let ran = run.iter().flatten().any(|cell| cell.ran_briefly);
             let letter = state.letter();
             let letter = if ran { letter.to_ascii_uppercase() } else { letter };
             let _ = writeln!(
@@ -171,7 +170,7 @@ fn bar(cells: &[Option<Cell>], y: usize) -> String {
             );
         }
     }
-    text + &strips(cells, y + BAR - 3)
+    text + &strips(cells, y + BAR_HEIGHT - 3)
 }
 
 /// Draws the strips that show where a thread ran in between.
@@ -192,7 +191,7 @@ fn strips(cells: &[Option<Cell>], y: usize) -> String {
 }
 
 fn has_run(cell: Option<Cell>) -> bool {
-    cell.is_some_and(|cell| cell.ran)
+    cell.is_some_and(|cell| cell.ran_briefly)
 }
 
 fn percent(parts: usize) -> f64 {
@@ -204,16 +203,16 @@ fn legend(drawn: &Drawn<'_>) -> Vec<Entry> {
     for state in &drawn.states {
         let (class, letter) = (class(*state), state.letter());
         let swatch = format!(
-            "<rect class=\"{class}\" width=\"20\" height=\"{BAR}\"/>\
+            "<rect class=\"{class}\" width=\"20\" height=\"{BAR_HEIGHT}\"/>\
              <text class=\"letter on-{class}\" x=\"10\" y=\"13\" text-anchor=\"middle\">{letter}</text>"
         );
         entries.push(Entry { swatch, name: state.name().to_owned() });
     }
     if drawn.ran {
         let swatch = format!(
-            "<rect class=\"free\" width=\"20\" height=\"{BAR}\"/>\
+            "<rect class=\"free\" width=\"20\" height=\"{BAR_HEIGHT}\"/>\
              <line class=\"ran\" x1=\"3\" x2=\"17\" y1=\"{0}\" y2=\"{0}\"/>",
-            BAR - 3
+            BAR_HEIGHT - 3
         );
         entries.push(Entry { swatch, name: "ran in between".to_owned() });
     }

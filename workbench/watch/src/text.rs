@@ -15,7 +15,7 @@ use crate::wrap::{pad, truncate, truncate_start};
 /// The time that a drawing shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// All of it, from the beginning to the end.
+    /// The whole time, from the beginning to the end.
     All,
     /// The most recent part, with this much time in each column. The newest column is on the right.
     Last(Duration),
@@ -37,13 +37,13 @@ pub struct View {
 pub struct Drawing {
     /// A line for each lane, a line that counts the lanes that are not drawn, and the times.
     pub lines: Vec<String>,
-    /// What the letters mean.
+    /// The meaning of the letters.
     pub legend: Legend,
 }
 
 const DIM: Style = Style::new().dimmed();
 
-/// The width from which on a live drawing also says in words what each thread does now.
+/// The width from which on a live drawing also describes the state of each thread in words.
 const MIN_WIDTH_FOR_WORDS: usize = 72;
 
 /// The width of these words.
@@ -158,7 +158,7 @@ fn choose<'a>(lanes: &[&'a Lane], view: &View) -> (Vec<&'a Lane>, Vec<&'a Lane>)
     if lanes.len() <= view.rows {
         return (lanes.to_vec(), Vec::new());
     }
-    // A view of the present prefers threads that exist; a view of all the time has the oldest threads.
+    // A live view prefers threads that exist; a view of the whole time shows the oldest threads.
     let is_preferred = |lane: &Lane| lane.is_alive && view.span != Span::All;
     let preferred = lanes.iter().filter(|lane| is_preferred(lane)).count();
     let mut preferred_left = preferred.min(view.rows);
@@ -171,8 +171,8 @@ fn choose<'a>(lanes: &[&'a Lane], view: &View) -> (Vec<&'a Lane>, Vec<&'a Lane>)
     })
 }
 
-/// Says in one line what the threads of lanes that are not drawn do: "12 more: read 10, ended 2". For all the
-/// time, it says what each thread did most.
+/// Counts the states of the threads whose lanes are not drawn, in one line: "12 more: read 10, ended 2". For the whole
+/// time, it counts each thread in the state that took most of its time.
 #[must_use]
 pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
     let state_of = |lane: &Lane| match span {
@@ -181,7 +181,12 @@ pub fn summary(rest: &[&Lane], span: Span, are_all: bool) -> String {
     };
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for lane in rest {
-        let name = state_of(lane).map_or("ended", State::name);
+        let name = match state_of(lane).map(State::name) {
+            Some(name) => name,
+            // A thread without a state is stopped.
+            None if lane.is_alive => "stopped",
+            None => "ended",
+        };
         match counts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => counts.push((name, 1)),
@@ -208,9 +213,9 @@ fn row(lane: &Lane, layout: &Layout, window: Window, legend: &mut Legend) -> Str
                 if !legend.states.contains(&cell.state) {
                     legend.states.push(cell.state);
                 }
-                legend.has_capitals |= cell.ran;
+                legend.has_capitals |= cell.ran_briefly;
                 let style = cell.state.style();
-                let style = if cell.ran { style.bold().underline() } else { style };
+                let style = if cell.ran_briefly { style.bold().underline() } else { style };
                 let letters = letter(cell).to_string().repeat(run.len());
                 let _ = write!(drawn, "{style}{letters}{style:#}");
             }
@@ -232,7 +237,7 @@ fn row(lane: &Lane, layout: &Layout, window: Window, legend: &mut Legend) -> Str
 /// Returns the letter of a cell: a capital if the thread ran in between.
 fn letter(cell: Cell) -> char {
     let letter = cell.state.letter();
-    if cell.ran { letter.to_ascii_uppercase() } else { letter }
+    if cell.ran_briefly { letter.to_ascii_uppercase() } else { letter }
 }
 
 /// Returns the line of times below the lanes.
@@ -284,13 +289,13 @@ mod tests {
     use super::*;
 
     fn cell(state: State) -> Cell {
-        Cell { state, ran: false }
+        Cell { state, ran_briefly: false }
     }
 
     /// Returns the lanes of this number of threads, which read for a second.
     fn reading(threads: u32) -> Lanes {
         let mut lanes = Lanes::default();
-        let keys: Vec<_> = (0..threads).map(|i| lanes.begin(i + 1)).collect();
+        let keys: Vec<_> = (0..threads).map(|i| lanes.add_lane(i + 1)).collect();
         for key in &keys {
             lanes.describe(*key, "reader", String::new());
         }
@@ -299,7 +304,7 @@ mod tests {
             for key in &keys {
                 lanes.add(*key, at, cell(State::Read));
             }
-            lanes.end_round(at);
+            lanes.end_pass(at);
         }
         lanes
     }
@@ -323,12 +328,12 @@ mod tests {
     #[test]
     fn the_peer_of_a_connection_is_shown() {
         let mut lanes = reading(2);
-        lanes.connect(0, ":46582".to_owned());
+        lanes.set_peer(0, ":46582".to_owned());
         let view = View { span: Span::All, width: 60, rows: 5 };
         let drawn = text(&lanes, &view);
         assert_eq!(drawn[0], format!("reader 1 :46582 {}", "r".repeat(44)));
         assert_eq!(drawn[1], format!("reader 2        {}", "r".repeat(44)));
-        lanes.connect(1, "192.168.100.200:46582".to_owned());
+        lanes.set_peer(1, "192.168.100.200:46582".to_owned());
         let drawn = text(&lanes, &view);
         assert_eq!(drawn[1], format!("reader 2 …100.200:46582 {}", "r".repeat(36)));
         let narrow = text(&lanes, &View { width: 59, ..view });
@@ -349,6 +354,16 @@ mod tests {
         let lines = text(&reading(2000), &view);
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[2], "1,998 more, most of the time: read 1,998");
+    }
+
+    #[test]
+    fn a_thread_without_a_state_is_not_called_ended() {
+        let mut lanes = reading(2);
+        lanes.add_lane(3);
+        lanes.end(0);
+        let all: Vec<_> = lanes.all().iter().collect();
+        let counted = summary(&all, Span::Last(Duration::from_secs(1)), true);
+        assert_eq!(counted, "3 threads: ended 1, read 1, stopped 1");
     }
 
     #[test]

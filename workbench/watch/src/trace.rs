@@ -1,4 +1,4 @@
-//! Reads a trace: what each thread or task of a server did, recorded by the server itself.
+//! Reads a trace: the spans of a server's threads or tasks, which the server itself has recorded.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -190,7 +190,7 @@ struct Events {
 #[derive(Clone, Copy)]
 struct Edge {
     at: Duration,
-    /// The name of a span that begins. Nothing means that the innermost span ends.
+    /// The name of a span that begins. `None` means that the innermost span ends.
     begins: Option<usize>,
 }
 
@@ -309,21 +309,26 @@ fn spans(events: Events, last: Duration) -> Vec<TraceSpan> {
     let Events { mut spans, mut edges } = events;
     // A server may write an event late. Events of the same time keep their order.
     edges.sort_by_key(|edge| edge.at);
+    // In the order in which they begin: of two spans with the same times, the outer one comes first.
+    let mut begun: Vec<TraceSpan> = Vec::new();
+    // The indices of the spans that have not ended.
     let mut open = Vec::new();
     for Edge { at, begins } in edges {
         match begins {
             Some(name) => {
-                open.push(TraceSpan { name, from: at, to: last, has_ended: false, depth: 0 });
+                open.push(begun.len());
+                begun.push(TraceSpan { name, from: at, to: last, has_ended: false, depth: 0 });
             }
             None => {
                 // There is no open span if its begin event is missing.
-                if let Some(span) = open.pop() {
-                    spans.push(TraceSpan { to: at, has_ended: true, ..span });
+                if let Some(index) = open.pop() {
+                    begun[index].to = at;
+                    begun[index].has_ended = true;
                 }
             }
         }
     }
-    spans.extend(open);
+    spans.extend(begun);
     let end = |span: &TraceSpan| if span.has_ended { span.to } else { Duration::MAX };
     spans.sort_by(|a, b| a.from.cmp(&b.from).then(end(b).cmp(&end(a))));
     let mut ends_around: Vec<Duration> = Vec::new();
@@ -333,4 +338,23 @@ fn spans(events: Events, last: Duration) -> Vec<TraceSpan> {
         ends_around.push(end(span));
     }
     spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_spans_with_the_same_times_the_first_contains_the_other() {
+        let event = |phase: &str, at: u8, name: &str| {
+            format!(r#"{{"ph":"{phase}","pid":1,"tid":1,"ts":{at},"name":"{name}"}}"#)
+        };
+        let events =
+            [event("B", 5, "outer"), event("B", 5, "inner"), event("E", 8, ""), event("E", 8, "")];
+        let trace = Trace::parse(format!("[{}]", events.join(",")).as_bytes()).unwrap();
+        let spans = &trace.lanes[0].spans;
+        let named: Vec<_> =
+            spans.iter().map(|span| (trace.names[span.name].as_str(), span.depth)).collect();
+        assert_eq!(named, [("outer", 0), ("inner", 1)]);
+    }
 }

@@ -42,33 +42,44 @@ pub fn join(parts: impl IntoIterator<Item = String>, separator: &str, width: usi
     lines
 }
 
-/// Returns a text of at most `width` columns: if it is wider, its beginning and an ellipsis.
+/// Returns a text of at most `width` columns: if it is wider, its beginning and an ellipsis. The text may contain
+/// colours; an escape sequence that resets a colour is kept.
 #[must_use]
 pub fn truncate(text: &str, width: usize) -> String {
     if display_width(text) <= width {
         return text.to_owned();
     }
-    let mut cut = String::new();
-    let mut used = 0;
+    let mut kept = String::new();
+    let (mut used, mut is_cut, mut is_escape) = (0, false, false);
     for ch in text.chars() {
-        used += ch.width().unwrap_or(0);
-        if used >= width {
-            break;
+        if is_escape || ch == '\x1b' {
+            kept.push(ch);
+            // A letter ends the sequence of a colour.
+            is_escape = !ch.is_ascii_alphabetic();
+        } else if !is_cut {
+            used += ch.width().unwrap_or(0);
+            is_cut = used >= width;
+            kept.push(if is_cut { '…' } else { ch });
         }
-        cut.push(ch);
     }
-    cut + "…"
+    kept
 }
 
 /// Returns a text of at most `width` columns: if it is wider, an ellipsis and its end, where an address has
 /// its port.
 pub(crate) fn truncate_start(text: &str, width: usize) -> String {
-    let len = text.chars().count();
-    if len <= width {
+    if display_width(text) <= width {
         return text.to_owned();
     }
-    let end = text.chars().skip(len + 1 - width.max(1));
-    std::iter::once('…').chain(end).collect()
+    let (mut start, mut used) = (text.len(), 0);
+    for (at, ch) in text.char_indices().rev() {
+        used += ch.width().unwrap_or(0);
+        if used >= width {
+            break;
+        }
+        start = at;
+    }
+    format!("…{}", &text[start..])
 }
 
 /// Returns a text of exactly `width` columns: cut, or filled with blanks.
@@ -91,6 +102,14 @@ mod tests {
         assert_eq!(wrap("日本", 1), ["日", "本"]);
         assert_eq!(wrap("of chat-threads", 9), ["of", "chat-thre", "ads"]);
         assert_eq!(wrap("no limit at all", usize::MAX), ["no limit at all"]);
+    }
+
+    #[test]
+    fn a_text_is_cut_to_columns_and_its_colour_is_reset() {
+        assert_eq!(truncate("\x1b[1mabcdef\x1b[0m", 4), "\x1b[1mabc…\x1b[0m");
+        assert_eq!(truncate("日本語", 5), "日本…");
+        assert_eq!(truncate_start("日本語", 5), "…本語");
+        assert_eq!(truncate_start("abcdef", 4), "…def");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use async_nats::jetstream::{self, stream};
 use probe::port::Port;
 use probe::server::{Launch, Server, Signal};
-use probe::{TIMEOUT, skip, wait_until};
+use probe::{TIMEOUT, report_skipped, wait_until};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -31,7 +31,7 @@ impl Nats {
         let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
         let mut programs = folders.map(|folder| folder.join("nats-server"));
         let Some(program) = programs.find(|program| program.is_file()) else {
-            skip("nats-server is not installed")?;
+            report_skipped("nats-server is not installed")?;
             return Ok(None);
         };
         let (port, folder) = (Port::reserve()?, tempfile::tempdir()?);
@@ -45,7 +45,7 @@ impl Nats {
     }
 
     pub fn restart(&mut self) -> Result<()> {
-        self.server = Some(self.launch.start_any()?);
+        self.server = Some(self.launch.start_on_free_port()?);
         Ok(())
     }
 

@@ -179,7 +179,7 @@ pub(super) fn one_order(bench: &Bench) -> Result<()> {
                 expected: of("A", &received[0][at]),
                 got: of(&room.members[i].name(), &other[at]),
                 is_timeout: false,
-                likely: None,
+                likely_cause: None,
             }
             .into());
         }
@@ -324,5 +324,5 @@ fn expect_whole(names: &[String], frame: &[u8], len: usize) -> Result<()> {
 
 fn mismatch(expected: Description, frame: &[u8]) -> anyhow::Error {
     let got = Description::bytes(with_zero(frame), "");
-    Failure { did: String::new(), expected, got, is_timeout: false, likely: None }.into()
+    Failure { did: String::new(), expected, got, is_timeout: false, likely_cause: None }.into()
 }

@@ -136,7 +136,7 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
     let server =
-        bench.start_without_port(bench.launch_with_args(&["--port", &port.to_string()]))?;
+        bench.start_with_own_args(bench.launch_with_args(&["--port", &port.to_string()]))?;
     if server.addr().port() != port.number() {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
@@ -256,7 +256,7 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
     let launch = bench.launch_with_args(&["--port", "1"]);
-    let launch = if may_use_low_ports() { launch.without_low_ports() } else { launch };
+    let launch = if may_use_low_ports() { launch.without_privileged_ports() } else { launch };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
 

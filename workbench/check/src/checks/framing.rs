@@ -217,7 +217,7 @@ pub(super) fn one(bench: &Bench) -> Result<()> {
     done.map_err(|err| match err.downcast::<Failure>() {
         // A TLS server rejects plaintext at once.
         Ok(failure) if !failure.is_timeout && uses_tls(bench) => {
-            Failure { likely: Some(USES_TLS), ..failure }.into()
+            Failure { likely_cause: Some(USES_TLS), ..failure }.into()
         }
         Ok(failure) => failure.into(),
         Err(err) => err,
@@ -252,7 +252,8 @@ pub(crate) fn with_likely_cause(
 ) -> Result<()> {
     done.map_err(|err| match err.downcast::<Failure>() {
         Ok(failure) => {
-            Failure { likely: failure.likely.or_else(|| cause(&failure)), ..failure }.into()
+            Failure { likely_cause: failure.likely_cause.or_else(|| cause(&failure)), ..failure }
+                .into()
         }
         Err(err) => err,
     })

@@ -75,13 +75,13 @@ const MANY_MSGS: usize = 30_000;
 pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
     serve_and_stop(
         bench,
-        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(OutputTo::Closed))?,
+        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(OutputTo::Closed))?,
         FEW_MSGS,
     )?;
     serve_and_stop(
         bench,
         bench
-            .start_with_unread_stdout(bench.launch_with_args(&[]).stdout(OutputTo::ReaderClosed))?,
+            .start_with_port_argument(bench.launch_with_args(&[]).stdout(OutputTo::ReaderClosed))?,
         FEW_MSGS,
     )
 }
@@ -99,7 +99,7 @@ pub(super) fn stderr_closed(bench: &Bench) -> Result<()> {
         FEW_MSGS,
     )?;
     let both = bench.launch_with_args(&[]).stdout(OutputTo::Closed).stderr(OutputTo::Closed);
-    serve_and_stop(bench, bench.start_with_unread_stdout(both)?, FEW_MSGS)
+    serve_and_stop(bench, bench.start_with_port_argument(both)?, FEW_MSGS)
 }
 
 pub(super) fn stderr_unread(bench: &Bench) -> Result<()> {
@@ -120,11 +120,11 @@ pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     )?;
     serve_and_stop(
         bench,
-        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(full()))?,
+        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(full()))?,
         FEW_MSGS,
     )?;
     let both = bench.launch_with_args(&[]).stdout(full()).stderr(full());
-    serve_and_stop(bench, bench.start_with_unread_stdout(both)?, FEW_MSGS)
+    serve_and_stop(bench, bench.start_with_port_argument(both)?, FEW_MSGS)
 }
 
 /// Checks that a server continues if its standard output is full from the start, alone or with the
@@ -134,14 +134,14 @@ pub(super) fn stdout_full(bench: &Bench) -> Result<()> {
     let (_unread, full) = full_pipe()?;
     serve_and_stop(
         bench,
-        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?,
+        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?,
         FEW_MSGS,
     )?;
     let both = bench.launch_with_args(&[]).stdout(pipe_as_file(&full)).stderr(pipe_as_file(&full));
-    serve_and_stop(bench, bench.start_with_unread_stdout(both)?, FEW_MSGS)?;
+    serve_and_stop(bench, bench.start_with_port_argument(both)?, FEW_MSGS)?;
     let (reader, full) = full_pipe()?;
     let server =
-        bench.start_with_unread_stdout(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?;
+        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?;
     bench.expect_new_client_served(&server)?;
     let line = format!("Listening on {}\n", server.addr());
     let printed = read_available(reader, line.as_bytes())?;

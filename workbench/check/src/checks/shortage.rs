@@ -79,7 +79,7 @@ fn most_threads() -> Result<u64> {
 /// connect.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
-        let launch = bench.launch_with_args(&["--port", "0"]).thread_limit(limit, new_user());
+        let launch = bench.launch_with_args(&["--port", "0"]).process_limit(limit, new_user());
         let did = format!("started the server as a user that may have {limit} threads");
         bench.step(did.clone());
         match start(bench, launch)? {
@@ -176,9 +176,9 @@ fn start_with_log(bench: &Bench) -> Result<Server> {
     let most = most_threads()?;
     for limit in 1..=most {
         let launch =
-            |limit| bench.launch_with_args(&["--port", "0"]).thread_limit(limit, new_user());
+            |limit| bench.launch_with_args(&["--port", "0"]).process_limit(limit, new_user());
         if start(bench, launch(limit))?.is_some() {
-            return bench.start_without_port(launch(limit + 1));
+            return bench.start_with_own_args(launch(limit + 1));
         }
     }
     fail(

@@ -189,7 +189,7 @@ pub(super) fn clients_get_the_end(bench: &Bench) -> Result<()> {
 pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
     let launch = || bench.launch_with_args(&["--port", &port.to_string()]);
-    let mut server = bench.start_without_port(launch())?;
+    let mut server = bench.start_with_own_args(launch())?;
     let _client = bench.connect_accepted(&server)?;
     server.signal(Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
@@ -201,7 +201,7 @@ pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
         );
     }
     // A server is started on the port again at once, although connections of the first one linger.
-    bench.expect_new_client_served(&bench.start_without_port(launch())?)
+    bench.expect_new_client_served(&bench.start_with_own_args(launch())?)
 }
 
 pub(super) fn unfinished_msg_delays_nothing(bench: &Bench) -> Result<()> {

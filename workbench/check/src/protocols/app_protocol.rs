@@ -335,7 +335,7 @@ fn expect_first_ten(client: &mut Client, request: &[u8]) -> Result<()> {
 /// Returns the failure that a client received other bytes than expected.
 fn wrong_bytes(client: &Client, expected: Description, got: Vec<u8>) -> Result<()> {
     let (did, got) = (client.transcript(), Description::bytes(got, ""));
-    Err(Failure { did, expected, got, is_timeout: false, likely: None }.into())
+    Err(Failure { did, expected, got, is_timeout: false, likely_cause: None }.into())
 }
 
 /// Checks that each of these requests ends its connection without an answer, and no other connection.

@@ -64,7 +64,9 @@ fn skip_others_until(
                 Description::bytes(frame(&String::from_utf8_lossy(&text)), "")
             };
             let did = client.transcript();
-            return Err(Failure { did, expected, got, is_timeout: false, likely: None }.into());
+            return Err(
+                Failure { did, expected, got, is_timeout: false, likely_cause: None }.into()
+            );
         }
     }
 }

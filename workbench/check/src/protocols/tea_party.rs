@@ -74,7 +74,9 @@ fn skip_others_until(client: &mut Client, wanted: &str) -> Result<()> {
         if !line.starts_with(b"guest-") || !ends.iter().any(|end| line.ends_with(end)) {
             let (did, got) = (client.transcript(), Description::bytes(line, ""));
             let expected = Description::bytes(wanted, "");
-            return Err(Failure { did, expected, got, is_timeout: false, likely: None }.into());
+            return Err(
+                Failure { did, expected, got, is_timeout: false, likely_cause: None }.into()
+            );
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn own_server(
 ) -> Result<ServerSpec> {
     let (program, args) = command.split_first().context("there is no command")?;
     let launch = wrap(Launch::new(program, args));
-    let server = launch.start_any()?;
+    let server = launch.start_on_free_port()?;
     let protocol = recognize(server.addr()).with_context(|| {
         format!("{name}, `{shown}`, is neither an echo server nor a chat server")
     })?;

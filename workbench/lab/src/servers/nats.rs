@@ -42,6 +42,6 @@ impl NatsServer {
             _ => {}
         }
         let launch = Launch::new(&self.program, &["-sd".into(), store.into()]);
-        (self.wrap)(launch.args(&["-js", "-a", "127.0.0.1", "-p", "{port}"])).start_any()
+        (self.wrap)(launch.args(&["-js", "-a", "127.0.0.1", "-p", "{port}"])).start_on_free_port()
     }
 }

@@ -94,7 +94,7 @@ impl ServerSpec {
         }
         let server = match self.origin {
             Origin::Ours => launch.start(),
-            Origin::Mine | Origin::Peer => launch.start_any(),
+            Origin::Mine | Origin::Peer => launch.start_on_free_port(),
         };
         Ok((server?, nats))
     }

@@ -1,6 +1,7 @@
 //! Gets information about processes from `/proc` (Linux). On other systems, the functions return `None`,
 //! `false` or an empty list.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct Usage {
     pub cpu: Duration,
 }
 
-/// Returns the resources that a process uses, if it runs.
+/// Returns the resources that a process uses, or `None` if the process does not run.
 #[must_use]
 pub fn usage(pid: u32) -> Option<Usage> {
     let status = read(format!("/proc/{pid}/status"))?;
@@ -33,11 +34,11 @@ pub fn usage(pid: u32) -> Option<Usage> {
 /// Returns the sum of the resources that the processes of a group use: a server may have a process for each
 /// client.
 #[must_use]
-pub fn group_figures(group: u32) -> Option<Usage> {
+pub fn group_usage(group: u32) -> Option<Usage> {
     let mut sum = None;
     for pid in group_members(group) {
-        // A process that has ended in the meantime is left out. A zombie still counts as a thread.
-        let Some(one) = usage(pid).or_else(|| zombie_figures(pid)) else { continue };
+        // A process that has just ended and was waited for is left out. A zombie still counts as a thread.
+        let Some(one) = usage(pid).or_else(|| zombie_usage(pid)) else { continue };
         let total = sum.get_or_insert(Usage {
             threads: 0,
             descriptors: 0,
@@ -54,7 +55,7 @@ pub fn group_figures(group: u32) -> Option<Usage> {
 
 /// Reports whether a thread of a group's processes runs or waits for a processor now.
 #[must_use]
-pub fn is_busy(group: u32) -> bool {
+pub fn is_group_busy(group: u32) -> bool {
     let tasks = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let is_running = |stat: &str| {
         stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('R'))
@@ -72,7 +73,7 @@ pub fn is_running(pid: u32) -> bool {
 }
 
 /// Returns the resources of a zombie, which is a process that has ended, but was not waited for.
-fn zombie_figures(pid: u32) -> Option<Usage> {
+fn zombie_usage(pid: u32) -> Option<Usage> {
     let status = read(format!("/proc/{pid}/status"))?;
     (field(&status, "State:")? == "Z").then_some(())?;
     Some(Usage { threads: 1, descriptors: 0, resident_bytes: 0, cpu: cpu(pid)? })
@@ -82,7 +83,7 @@ fn zombie_figures(pid: u32) -> Option<Usage> {
 #[must_use]
 pub fn group_members(group: u32) -> Vec<u32> {
     // One system call, instead of three for each process of the machine.
-    if is_empty(group) {
+    if is_group_empty(group) {
         return Vec::new();
     }
     all_processes()
@@ -91,9 +92,9 @@ pub fn group_members(group: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Reports whether a process group has no members; one that has ended and was not waited for is a member.
+/// Reports whether a process group has no members. A zombie is a member.
 #[cfg(unix)]
-fn is_empty(group: u32) -> bool {
+pub(crate) fn is_group_empty(group: u32) -> bool {
     use rustix::io::Errno;
     use rustix::process::{Pid, test_kill_process_group};
     let group = i32::try_from(group).ok().and_then(Pid::from_raw);
@@ -101,7 +102,7 @@ fn is_empty(group: u32) -> bool {
 }
 
 #[cfg(not(unix))]
-fn is_empty(_group: u32) -> bool {
+pub(crate) fn is_group_empty(_group: u32) -> bool {
     false
 }
 
@@ -130,7 +131,7 @@ pub fn group(pid: u32) -> Option<u32> {
     u32::try_from(stat_field(pid, GROUP)?).ok()
 }
 
-/// The processes with which a [`with_descendants`] begins.
+/// The processes from which [`with_descendants`] starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Processes {
     /// All processes of a group.
@@ -141,44 +142,41 @@ pub enum Processes {
     Children(u32),
 }
 
-/// Returns these processes and all their descendants. The process that `whom` names comes first, or the first
-/// process of the group that it names.
+/// Returns these processes and all their descendants. The process that `roots` names comes first; for a group, the
+/// leader of the group comes first.
 #[must_use]
-pub fn with_descendants(whom: Processes) -> Vec<u32> {
-    let parent_and_group = |pid: u32| {
-        let stat = read(format!("/proc/{pid}/stat"))?;
-        let (_, fields) = stat.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace();
-        let parent: u32 = fields.nth(PARENT)?.parse().ok()?;
-        let group: u32 = fields.next()?.parse().ok()?;
-        Some((pid, parent, group))
-    };
-    let mut others: Vec<_> = all_processes().into_iter().filter_map(parent_and_group).collect();
-    let mut family = Vec::new();
-    let mut more = true;
-    while std::mem::take(&mut more) {
-        others.retain(|&(pid, parent, group)| {
-            let is_chosen = match whom {
-                Processes::Group(it) => group == it,
-                Processes::Process(it) => pid == it,
-                Processes::Children(it) => parent == it,
-            };
-            let is_member = is_chosen || family.contains(&parent);
-            if is_member {
-                family.push(pid);
-                more = true;
-            }
-            !is_member
-        });
+pub fn with_descendants(roots: Processes) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut found = Vec::new();
+    for pid in all_processes() {
+        let Some(fields) = stat_fields(pid) else { continue };
+        let mut fields = fields.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let Some(Some(parent)) = fields.nth(PARENT) else { continue };
+        let is_root = match roots {
+            Processes::Group(it) => fields.next().flatten() == Some(it),
+            Processes::Process(it) => pid == it,
+            Processes::Children(it) => parent == it,
+        };
+        if is_root {
+            found.push(pid);
+        }
+        children.entry(parent).or_default().push(pid);
     }
-    let (Processes::Group(first) | Processes::Process(first) | Processes::Children(first)) = whom;
-    family.sort_by_key(|pid| *pid != first);
+    let mut family = Vec::new();
+    while let Some(pid) = found.pop() {
+        family.push(pid);
+        found.extend(children.remove(&pid).unwrap_or_default());
+    }
+    let (Processes::Group(first) | Processes::Process(first) | Processes::Children(first)) = roots;
+    family.sort_unstable_by_key(|pid| (*pid != first, *pid));
+    // A process of the group may also be a child of another one.
+    family.dedup();
     family
 }
 
 /// Returns the ids of a process's threads.
 #[must_use]
-pub fn thread_limit(pid: u32) -> Vec<u32> {
+pub fn thread_ids(pid: u32) -> Vec<u32> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
@@ -221,7 +219,7 @@ fn all_processes() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The position of the parent's process id in `/proc/PID/stat`, counted from behind the program's name.
+/// The position of the parent's process id in `/proc/PID/stat`, counted from the first field after the program's name.
 const PARENT: usize = 1;
 
 /// The position of the number of the process group.
@@ -237,23 +235,30 @@ const KERNEL_TICKS: usize = 12;
 
 /// Returns the number at this position of `/proc/PID/stat`.
 fn stat_field(pid: u32, position: usize) -> Option<u64> {
-    let stat = read(format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name in parentheses, which may contain blanks and parentheses.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(position)?.parse().ok()
+    stat_fields(pid)?.split_whitespace().nth(position)?.parse().ok()
 }
 
-/// Reports whether a process has taken all signals that were sent to it; `None` if that is unknown.
+/// Returns the fields of `/proc/PID/stat` after the program's name.
+fn stat_fields(pid: u32) -> Option<String> {
+    let stat = read(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses, which may contain blanks and parentheses.
+    stat.rsplit_once(')').map(|(_, fields)| fields.to_owned())
+}
+
+/// Reports whether a signal was sent to a process that has not taken it yet, but will. Returns `None` if that is
+/// unknown.
 #[must_use]
-pub fn has_taken_signals(pid: u32) -> Option<bool> {
+pub fn is_signal_pending(pid: u32, signal: u32) -> Option<bool> {
     let status = read(format!("/proc/{pid}/status"))?;
-    // A process that has ended or is stopped takes no signals. A signal that comes then stays pending:
-    // SIGCHLD, for example, when a child of a stopped process ends.
-    if matches!(field(&status, "State:")?, "Z" | "T") {
-        return Some(true);
+    // A process that has ended or is stopped takes no signals: a signal that comes then stays pending.
+    if matches!(field(&status, "State:")?, "Z" | "T" | "t") {
+        return Some(false);
     }
-    let is_empty = |name| field(&status, name).map(|mask| mask.chars().all(|digit| digit == '0'));
-    Some(is_empty("ShdPnd:")? && is_empty("SigPnd:")?)
+    let is_set = |name| {
+        let mask = u64::from_str_radix(field(&status, name)?, 16).ok()?;
+        Some(mask >> signal.checked_sub(1)? & 1 == 1)
+    };
+    Some(is_set("ShdPnd:")? || is_set("SigPnd:")?)
 }
 
 #[cfg(target_os = "linux")]
@@ -293,7 +298,7 @@ pub fn read(path: impl AsRef<Path>) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns the first word behind this name in `/proc/PID/status`.
+/// Returns the first word after this name in `/proc/PID/status`.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()
@@ -306,7 +311,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_figures_are_plausible() -> Result<()> {
+    fn a_child_is_found_once_after_its_parent() -> Result<()> {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn()?;
+        let own = std::process::id();
+        let found = with_descendants(Processes::Process(own));
+        let in_group = with_descendants(Processes::Group(group(own).context("no group")?));
+        let children = with_descendants(Processes::Children(own));
+        child.kill()?;
+        child.wait()?;
+        assert_eq!(found.first(), Some(&own));
+        for list in [found, in_group, children] {
+            assert_eq!(list.iter().filter(|pid| **pid == child.id()).count(), 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn own_usage_is_plausible() -> Result<()> {
         let figures = usage(std::process::id()).context("no figures")?;
         assert!(figures.threads >= 1);
         assert!(figures.descriptors >= 3);

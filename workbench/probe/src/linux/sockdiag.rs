@@ -7,8 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Returns how many bytes from `remote` the process at `local` has not read yet; the end of the stream
-/// counts as one byte. Returns `None` if there is no such connection, or if that is unknown.
+/// Returns the number of bytes from `remote` that the process at `local` has not read yet. The end of the stream counts
+/// as one byte. Returns `None` if there is no such connection, or if the system does not show it.
 #[must_use]
 pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
     let reply = query_one(&request(local, remote))?;
@@ -31,7 +31,7 @@ pub struct Listener {
     pub waiting: u32,
 }
 
-/// Returns all sockets of the machine that listen on TCP ports; `None` if they are unknown.
+/// Returns all sockets of the machine that listen on TCP ports, or `None` if the system does not show them.
 #[must_use]
 pub fn listeners() -> Option<Vec<Listener>> {
     let mut all = listeners_of(INET)?;
@@ -48,10 +48,12 @@ fn listeners_of(family: u8) -> Option<Vec<Listener>> {
 /// `/proc/PID/fd` also contains, and the peer's address.
 #[must_use]
 pub fn peers() -> Vec<(u64, SocketAddr)> {
-    // The kernel's numbers for two states.
+    // The kernel's numbers for four states. In the last three, one side has closed its sending side.
     const ESTABLISHED: u32 = 1;
+    const FIN_WAIT1: u32 = 4;
+    const FIN_WAIT2: u32 = 5;
     const CLOSE_WAIT: u32 = 8;
-    const STATES: u32 = 1 << ESTABLISHED | 1 << CLOSE_WAIT;
+    const STATES: u32 = 1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT;
     let all = [INET, INET6].into_iter().filter_map(|family| sockets_in(family, STATES));
     all.flatten().filter_map(|reply| Some((inode(&reply)?, peer_addr(&reply)?))).collect()
 }
@@ -116,13 +118,13 @@ const HEADER_LEN: usize = 16;
 /// The position of the flags in the header.
 const FLAGS_AT: usize = 6;
 
-/// The position of the address family, behind the header of a request or a reply.
+/// The position of the address family, after the header of a request or a reply.
 const FAMILY_AT: usize = HEADER_LEN;
 
 /// The position of the wanted states in a request.
 const STATES_AT: usize = HEADER_LEN + 4;
 
-// Positions in a reply: the fields of `struct inet_diag_msg`, behind the header.
+// The positions in a reply: the fields of `struct inet_diag_msg`, after the header.
 const STATE_AT: usize = HEADER_LEN + 1;
 const LOCAL_PORT_AT: usize = HEADER_LEN + 4;
 const PEER_PORT_AT: usize = HEADER_LEN + 6;
@@ -172,7 +174,7 @@ fn padded(addr: SocketAddr) -> [u8; 16] {
 fn query_one(request: &[u8]) -> Option<Vec<u8>> {
     let mut query = Query::send(request)?;
     let reply = query.receive()?;
-    // An error is a message, too, with another type and a shorter text.
+    // The kernel answers an error with a message of another type, which is shorter.
     (reply.len() >= QUEUE_AT + 4 && header(&reply)?.1 == header(request)?.1).then_some(reply)
 }
 
@@ -285,6 +287,23 @@ mod tests {
                 assert_eq!(waiting(), Some(1), "{addr}");
             }
         }
+    }
+
+    #[test]
+    fn a_connection_is_found_when_either_side_has_closed_its_sending_side() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, remote) = listener.accept().unwrap();
+        let is_found = || peers().iter().any(|(_, peer)| *peer == remote);
+        assert!(is_found());
+        server.shutdown(Shutdown::Write).unwrap();
+        assert!(is_found());
+        drop(client);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_server, remote) = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(peers().iter().any(|(_, peer)| *peer == remote));
     }
 
     #[test]

@@ -4,46 +4,46 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::listening::is_taken;
-use super::outlet::OutputTo;
+use super::listening::is_port_in_use;
+use super::output_to::OutputTo;
 use super::running::Server;
 use crate::groups;
 use crate::port::Port;
-use crate::{TIMEOUT, fail};
+use crate::{Failure, TIMEOUT, fail_timeout};
 
-/// Runs the command that follows without the privilege `CAP_NET_BIND_SERVICE`: to listen on low ports.
-pub const WITHOUT_LOW_PORTS: &str =
+/// The start of a command line that drops the capability `CAP_NET_BIND_SERVICE`, which a process needs to listen on
+/// ports below 1024.
+pub const WITHOUT_PRIVILEGED_PORTS: &str =
     "setpriv --bounding-set=-net_bind_service --inh-caps=-net_bind_service";
 
-/// Runs the command that follows as another user, with the options that have to be added: `--reuid` and
-/// `--regid`.
+/// The start of a command line that changes the user. The caller adds `--reuid` and `--regid`, and then the command.
 pub const AS_USER: &str = "setpriv --clear-groups";
 
-/// How to start a server: its command, its environment, its limits, and where its output goes.
+/// The command of a server, with its environment, its limits and the destinations of its output.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The words before the program's name; failures do not show them.
-    through: Vec<OsString>,
+    wrapper: Vec<OsString>,
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     stdout: OutputTo,
     stderr: OutputTo,
-    /// Shell commands that set the limits before the program starts.
-    limits: Vec<String>,
+    /// The shell commands that set the limits before the program starts.
+    setup: Vec<String>,
 }
 
 impl Launch {
     /// Prepares to start a program with these arguments. All lines of its output are collected.
     pub fn new(program: impl AsRef<OsStr>, args: &[OsString]) -> Self {
         Self {
-            through: Vec::new(),
+            wrapper: Vec::new(),
             program: program.as_ref().to_owned(),
             args: args.to_vec(),
             env: Vec::new(),
             stdout: OutputTo::Collected,
             stderr: OutputTo::Collected,
-            limits: Vec::new(),
+            setup: Vec::new(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Launch {
     /// them.
     #[must_use]
     pub fn with_wrapper(mut self, words: &[&str]) -> Self {
-        self.through = words.iter().map(OsString::from).collect();
+        self.wrapper = words.iter().map(OsString::from).collect();
         self
     }
 
@@ -71,53 +71,53 @@ impl Launch {
 
     /// Sets where standard output goes.
     #[must_use]
-    pub fn stdout(mut self, outlet: OutputTo) -> Self {
-        self.stdout = outlet;
+    pub fn stdout(mut self, to: OutputTo) -> Self {
+        self.stdout = to;
         self
     }
 
     /// Sets where standard error goes.
     #[must_use]
-    pub fn stderr(mut self, outlet: OutputTo) -> Self {
-        self.stderr = outlet;
+    pub fn stderr(mut self, to: OutputTo) -> Self {
+        self.stderr = to;
         self
     }
 
     /// Limits the number of descriptors of the server; the server cannot raise the limit (Unix).
     #[must_use]
     pub fn descriptor_limit(mut self, limit: u64) -> Self {
-        self.limits.push(format!("ulimit -n {limit}"));
+        self.setup.push(format!("ulimit -n {limit}"));
         self
     }
 
     /// Limits the number of descriptors of the server; the server can raise the limit (Unix).
     #[must_use]
     pub fn soft_descriptor_limit(mut self, limit: u64) -> Self {
-        self.limits.push(format!("ulimit -S -n {limit}"));
+        self.setup.push(format!("ulimit -S -n {limit}"));
         self
     }
 
     /// Limits the address space of the server to this number of bytes (Linux, with prlimit(1)).
     #[must_use]
     pub fn address_space_limit(mut self, bytes: u64) -> Self {
-        self.limits.push(format!("set -- prlimit --as={bytes} \"$@\""));
+        self.setup.push(format!("set -- prlimit --as={bytes} \"$@\""));
         self
     }
 
-    /// Runs the server as another user, and limits the number of that user's threads and processes (Linux, as
+    /// Runs the server as another user, and limits the total number of that user's processes and threads (Linux, as
     /// root, with prlimit(1) and setpriv(1)).
     #[must_use]
-    pub fn thread_limit(mut self, limit: u64, user: u32) -> Self {
-        self.limits.push(format!(
+    pub fn process_limit(mut self, limit: u64, user: u32) -> Self {
+        self.setup.push(format!(
             "set -- prlimit --nproc={limit} {AS_USER} --reuid={user} --regid={user} \"$@\""
         ));
         self
     }
 
-    /// Runs the server without root's privilege to listen on the low ports (Linux, with setpriv(1)).
+    /// Runs the server without root's privilege to listen on ports below 1024 (Linux, with setpriv(1)).
     #[must_use]
-    pub fn without_low_ports(mut self) -> Self {
-        self.limits.push(format!("set -- {WITHOUT_LOW_PORTS} \"$@\""));
+    pub fn without_privileged_ports(mut self) -> Self {
+        self.setup.push(format!("set -- {WITHOUT_PRIVILEGED_PORTS} \"$@\""));
         self
     }
 
@@ -126,48 +126,51 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or its first line is another one.
+    /// The program cannot be run, or its first line is another one, or no line comes in time.
     pub fn start(self) -> Result<Server> {
-        self.args(&["--port", "0"]).start_without_port()
+        self.args(&["--port", "0"]).start_with_own_args()
     }
 
-    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`.
+    /// Starts the server with its own arguments, and waits for its line `Listening on ADDR`.
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or its first line is another one.
-    pub fn start_without_port(self) -> Result<Server> {
+    /// The program cannot be run, or its first line is another one, or no line comes in time.
+    pub fn start_with_own_args(self) -> Result<Server> {
         let mut server = self.spawn()?;
         if !server.wait_for_addr() {
             let line = server.stdout().so_far().into_iter().next();
             let got = format!("{line:?} on stdout, and the log\n{}", server.log());
-            return fail(format!("started {self}"), "a line `Listening on ADDR`", got);
+            let failure =
+                Failure::new(format!("started {self}"), "a line `Listening on ADDR`", got);
+            let is_timeout = line.is_none() && !server.stdout().is_complete();
+            return Err(if is_timeout { failure.timed_out() } else { failure }.into());
         }
         Ok(server)
     }
 
-    /// Starts the server without further arguments, and waits for its line `Listening on ADDR`, or for its
-    /// end if the first line is another one.
+    /// Starts the server with its own arguments, and waits for its line `Listening on ADDR`. If the first line is
+    /// another one, waits until the server ends.
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or it prints another line and does not end.
-    pub fn start_or_exit(self) -> Result<Result<Server, Exited>> {
+    /// The program cannot be run, or it does not print this line and does not end.
+    pub fn start_or_wait_for_exit(self) -> Result<Result<Server, Exited>> {
         let mut server = self.spawn()?;
         if server.wait_for_addr() { Ok(Ok(server)) } else { Ok(Err(self.wait_for_end(server)?)) }
     }
 
     /// Starts a server of any kind, and waits until it listens.
     ///
-    /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the
-    /// variables `HOST` and `PORT` contain the same. If the server listens on another port instead, its own
-    /// port is used. Where the system shows the listeners, this looks there whether the server listens: a
-    /// connection to try could take the only place of a server that serves one client at a time.
+    /// `{host}` and `{port}` in the command are replaced by an address of this machine and a free port; the variables
+    /// `HOST` and `PORT` contain the same values. If the server listens on another port, that port is used. If the
+    /// system lists the listening sockets, this method finds the server in the list. It does not connect to the
+    /// server: a test connection could occupy a server that serves one client at a time.
     ///
     /// # Errors
     ///
     /// [`StartError`]: the program cannot be run, ends, or does not listen after ten seconds.
-    pub fn start_any(&self) -> Result<Server> {
+    pub fn start_on_free_port(&self) -> Result<Server> {
         const TRIES: usize = 3;
         let mut tries = 0;
         loop {
@@ -176,16 +179,16 @@ impl Launch {
             let number = port.number();
             let mut server = self.spawn_on(port)?;
             let Err(reason) = server.wait_until_listening(number)? else { return Ok(server) };
-            server.wait_for_output()?;
+            server.wait_for_output();
             // A program that does not reserve its ports may have taken this one in the meantime.
-            if tries == TRIES || !(server.says_port_is_taken() || is_taken(number)) {
+            if tries == TRIES || !(server.says_port_is_in_use() || is_port_in_use(number)) {
                 return Err(StartError::new(self, reason, Some(server.last_output())).into());
             }
         }
     }
 
     /// Starts a program of any kind, and does not wait. `{host}` and `{port}` in the command are replaced as
-    /// in [`Self::start_any`].
+    /// in [`Self::start_on_free_port`].
     ///
     /// # Errors
     ///
@@ -194,20 +197,21 @@ impl Launch {
         self.spawn_on(Port::reserve()?)
     }
 
-    /// Starts a server of ours that cannot print where it listens, and waits until it listens.
+    /// Starts a server of this project whose stdout is not read, with `--port` and a free port, and waits until it
+    /// listens.
     ///
     /// # Errors
     ///
-    /// [`StartError`], as from [`Self::start_any`].
-    pub fn start_with_unread_stdout(self) -> Result<Server> {
-        self.args(&["--port", "{port}"]).start_any()
+    /// [`StartError`], as from [`Self::start_on_free_port`].
+    pub fn start_with_port_argument(self) -> Result<Server> {
+        self.args(&["--port", "{port}"]).start_on_free_port()
     }
 
     /// Runs a program that has to end by itself, and waits for its end.
     ///
     /// # Errors
     ///
-    /// The program cannot be run, or does not end.
+    /// The program cannot be run, or it or its output does not end.
     pub fn run_to_end(self) -> Result<Exited> {
         let server = self.spawn()?;
         self.wait_for_end(server)
@@ -216,7 +220,7 @@ impl Launch {
     fn wait_for_end(&self, mut server: Server) -> Result<Exited> {
         let Some(status) = server.wait(TIMEOUT)? else {
             let got = format!("it still runs; its log\n{}", server.log());
-            return fail(format!("ran {self}"), "its end", got);
+            return fail_timeout(format!("ran {self}"), "its end", got);
         };
         let (stdout, stderr) = server.output_lines()?;
         Ok(Exited { status, stdout, stderr })
@@ -230,7 +234,9 @@ impl Launch {
     }
 
     fn has_port_placeholder(&self) -> bool {
-        self.args.iter().any(|arg| arg.to_string_lossy().contains("{port}"))
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .any(|word| word.to_string_lossy().contains("{port}"))
     }
 
     fn with_addr(mut self, host: &str, port: u16) -> Self {
@@ -257,15 +263,18 @@ impl Launch {
         Ok(Server::started(child, self.to_string(), &self.stdout, &self.stderr))
     }
 
-    /// Returns the command; if there are limits or closed descriptors, it is a shell that sets them.
+    /// Returns the command. If there are limits or closed descriptors, the command is a shell that sets them, which
+    /// only Unix has.
     fn command(&self) -> Result<Command> {
-        let mut script = self.limits.clone();
-        let redirection = |outlet: &OutputTo, closing| {
-            if *outlet == OutputTo::Closed { closing } else { "" }
-        };
-        let closing =
-            [redirection(&self.stdout, " >&-"), redirection(&self.stderr, " 2>&-")].concat();
-        let mut words = self.through.iter().chain([&self.program]).chain(&self.args);
+        let mut script = self.setup.clone();
+        let mut closing = String::new();
+        if self.stdout == OutputTo::Closed {
+            closing += " >&-";
+        }
+        if self.stderr == OutputTo::Closed {
+            closing += " 2>&-";
+        }
+        let mut words = self.wrapper.iter().chain([&self.program]).chain(&self.args);
         if script.is_empty() && closing.is_empty() {
             let mut command = Command::new(words.next().context("no program is named")?);
             command.args(words);
@@ -283,8 +292,8 @@ impl Launch {
 
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for limit in &self.limits {
-            write!(f, "{limit}; ")?;
+        for command in &self.setup {
+            write!(f, "{command}; ")?;
         }
         for (name, value) in &self.env {
             write!(f, "{name}={value} ")?;
@@ -315,7 +324,7 @@ impl fmt::Display for Exited {
     }
 }
 
-/// The error of a server that could not be started, or that does not listen.
+/// An error: a server could not be started, or does not listen.
 #[derive(Clone, Debug)]
 pub struct StartError {
     command: String,

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{ErrorKind, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::show::is_terminal_control;
-use crate::{TIMEOUT, fail, wait_until};
+use crate::{TIMEOUT, fail_timeout};
 
 /// The lines that a program has printed so far on standard output or standard error, which a thread collects
 /// while the program runs. A clone is the same collection.
@@ -21,11 +22,20 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: Vec<String>,
+    lines: VecDeque<String>,
+    /// How many earlier lines were dropped.
+    dropped: usize,
     /// Whether a thread collects the lines.
     is_collected: bool,
     /// Whether the output has ended.
     has_ended: bool,
+}
+
+impl State {
+    /// Reports whether no more lines will be added: the output has ended, or is not collected.
+    fn is_complete(&self) -> bool {
+        self.has_ended || !self.is_collected
+    }
 }
 
 /// How much is kept of an output.
@@ -84,9 +94,10 @@ impl OutputLines {
     fn push(&self, line: &[u8], kept: Kept) {
         let mut state = self.state();
         if state.lines.len() >= kept.lines {
-            state.lines.remove(0);
+            state.lines.pop_front();
+            state.dropped += 1;
         }
-        state.lines.push(String::from_utf8_lossy(line).into_owned());
+        state.lines.push_back(String::from_utf8_lossy(line).into_owned());
         self.0.changed.notify_all();
     }
 
@@ -96,8 +107,7 @@ impl OutputLines {
 
     /// Reports whether no more lines will be added: the output has ended, or is not collected.
     pub(super) fn is_complete(&self) -> bool {
-        let state = self.state();
-        state.has_ended || !state.is_collected
+        self.state().is_complete()
     }
 
     /// Returns the last lines of both outputs of a program as text, with `stdout| ` or `stderr| ` before each
@@ -114,7 +124,7 @@ impl OutputLines {
     /// Returns the lines so far.
     #[must_use]
     pub fn so_far(&self) -> Vec<String> {
-        self.state().lines.clone()
+        self.state().lines.iter().cloned().collect()
     }
 
     /// Returns how many of the lines so far are wanted.
@@ -127,23 +137,33 @@ impl OutputLines {
         self.state().lines.iter().filter(|line| wanted(line)).cloned().collect()
     }
 
-    /// Waits for a wanted line, at most `within`. The line may have been printed before the call.
+    /// Waits for a wanted line, at most `within`. The line may have been printed before the call. Returns `None`
+    /// at once if no more lines will be added.
     pub fn wait_for(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + within;
         let mut state = self.state();
-        let mut seen = 0;
+        let mut seen = 0_usize;
         loop {
-            if let Some(line) = state.lines[seen..].iter().find(|line| wanted(line)) {
+            // `seen` also counts the lines that have been dropped since.
+            let mut new = state.lines.iter().skip(seen.saturating_sub(state.dropped));
+            if let Some(line) = new.find(|line| wanted(line)) {
                 return Some(line.clone());
             }
-            seen = state.lines.len();
+            seen = state.dropped + state.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.has_ended || left.is_zero() {
+            if state.is_complete() || left.is_zero() {
                 return None;
             }
             let woken = self.0.changed.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until no more lines will be added, at most `within`, and reports whether that is so.
+    pub(super) fn wait_for_end(&self, within: Duration) -> bool {
+        let is_open = |state: &mut State| !state.is_complete();
+        let waited = self.0.changed.wait_timeout_while(self.state(), within, is_open);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_complete()
     }
 
     /// Waits for the end of the output, and returns all lines.
@@ -152,8 +172,8 @@ impl OutputLines {
     ///
     /// The output does not end: the program, or a process that it has started, still runs.
     pub fn all(&self) -> Result<Vec<String>> {
-        if !wait_until(TIMEOUT, || Ok(self.is_complete()))? {
-            return fail("waited for the end of the server's output", "the end", self);
+        if !self.wait_for_end(TIMEOUT) {
+            return fail_timeout("waited for the end of the server's output", "the end", self);
         }
         Ok(self.so_far())
     }
@@ -164,11 +184,12 @@ impl fmt::Display for OutputLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MAX_LINES: usize = 15;
         const MAX_CHARS: usize = 160;
-        let lines = self.so_far();
-        if lines.len() > MAX_LINES {
-            writeln!(f, "… {} earlier lines", lines.len() - MAX_LINES)?;
+        let state = self.state();
+        let not_shown = state.lines.len().saturating_sub(MAX_LINES);
+        if state.dropped + not_shown > 0 {
+            writeln!(f, "… {} earlier lines", state.dropped + not_shown)?;
         }
-        for line in lines.iter().skip(lines.len().saturating_sub(MAX_LINES)) {
+        for line in state.lines.iter().skip(not_shown) {
             // The line may contain text that a client has sent.
             let shown = line.chars().take(MAX_CHARS).map(|ch| match ch {
                 ch if is_terminal_control(ch) && ch != '\t' => ch.escape_default().to_string(),
@@ -182,6 +203,9 @@ impl fmt::Display for OutputLines {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -194,9 +218,35 @@ mod tests {
     #[test]
     fn the_last_lines_are_collected_and_long_ones_are_shortened() -> Result<()> {
         let text = format!("{}{}\n", "line\n".repeat(150), "x".repeat(20_000));
-        let lines = OutputLines::collect_last(std::io::Cursor::new(text)).all()?;
+        let output = OutputLines::collect_last(std::io::Cursor::new(text));
+        let lines = output.all()?;
         assert_eq!(lines.len(), 100);
         assert_eq!(lines[99], "x".repeat(1000));
+        assert!(output.to_string().starts_with("… 136 earlier lines\n"), "{output}");
         Ok(())
+    }
+
+    #[test]
+    fn a_line_is_found_after_others_were_dropped() -> Result<()> {
+        let (pipe, writer) = std::io::pipe()?;
+        let output = OutputLines::collect_last(pipe);
+        (&writer).write_all(format!("{}last\n", "line\n".repeat(150)).as_bytes())?;
+        let is_written = Cell::new(false);
+        let found = output.wait_for(TIMEOUT, |line| {
+            // The wanted line is printed only after all other lines were seen.
+            if line == "last" && !is_written.replace(true) {
+                (&writer).write_all(b"wanted\n").unwrap();
+            }
+            line == "wanted"
+        });
+        assert_eq!(found.as_deref(), Some("wanted"));
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_waits_for_lines_that_are_not_collected() {
+        let begin = Instant::now();
+        assert_eq!(OutputLines::default().wait_for(TIMEOUT, |_| true), None);
+        assert!(begin.elapsed() < TIMEOUT);
     }
 }

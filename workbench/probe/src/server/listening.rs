@@ -21,21 +21,21 @@ pub fn listening_addrs(processes: &[u32]) -> Vec<SocketAddr> {
 /// Chooses, from all listeners of the machine, the address of a server that was told to take this port. With
 /// `any_process`, a listener on that port counts although it belongs to no process of the server's group.
 ///
-/// `others` collects the listeners of other servers, by inode, from call to call. Finding the sockets of a
+/// `foreign_inodes` collects the listeners of other servers, by inode, from call to call. Finding the sockets of a
 /// group means reading all processes of the machine, so this is done only if there is a new listener.
 pub(super) fn server_addr(
     mut all: Vec<Listener>,
     group: u32,
     port: u16,
     any_process: bool,
-    others: &mut HashSet<u64>,
+    foreign_inodes: &mut HashSet<u64>,
 ) -> Option<SocketAddr> {
-    all.retain(|it| any_process || !others.contains(&it.inode));
+    all.retain(|it| any_process || !foreign_inodes.contains(&it.inode));
     if all.is_empty() {
         return None;
     }
     let own = procfs::group_sockets(group);
-    others.extend(all.iter().map(|it| it.inode).filter(|inode| !own.contains(inode)));
+    foreign_inodes.extend(all.iter().map(|it| it.inode).filter(|inode| !own.contains(inode)));
     let mut found: Vec<_> = all
         .into_iter()
         .filter(|it| own.contains(&it.inode) || (any_process && it.addr.port() == port))
@@ -57,8 +57,8 @@ pub(super) fn reachable(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Reports whether a socket already has this port on the loopback interface.
-pub(super) fn is_taken(port: u16) -> bool {
+/// Reports whether a server cannot listen on this port of the loopback interface because another socket uses the port.
+pub(super) fn is_port_in_use(port: u16) -> bool {
     let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     tried.is_err_and(|err| err.kind() == ErrorKind::AddrInUse)
 }

@@ -1,18 +1,18 @@
-//! Starts any server, reads what it prints, sends it signals, and ends it in any case.
+//! Starts any server, reads its output, sends it signals, and ends it when its [`Server`] is dropped.
 
 mod launch;
 mod lines;
 mod listening;
-mod outlet;
+mod output_to;
 mod running;
 
 #[cfg(unix)]
 pub use rustix::process::Signal;
 
-pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_LOW_PORTS};
+pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_PRIVILEGED_PORTS};
 pub use self::lines::OutputLines;
 pub use self::listening::listening_addrs;
-pub use self::outlet::OutputTo;
+pub use self::output_to::OutputTo;
 pub use self::running::Server;
 pub use crate::groups::{
     adopt_orphans, end_all, end_orphans, run_watchdog, set_watchdog, start_tracked, untrack,

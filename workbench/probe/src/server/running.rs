@@ -10,48 +10,53 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use super::lines::OutputLines;
-use super::listening::{is_taken, reachable, server_addr};
-use super::outlet::OutputTo;
+use super::listening::{is_port_in_use, reachable, server_addr};
+use super::output_to::OutputTo;
 use crate::linux::procfs::{self, Usage};
 use crate::linux::sockdiag;
 use crate::port::Port;
-use crate::{TIMEOUT, fail, groups, wait_until};
+use crate::{TIMEOUT, fail, fail_timeout, groups, wait_until};
 
-/// A server that runs: a child process in a process group of its own, which is ended when this value is
-/// dropped; or a server that was started external.
+/// How long a server may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long [`Server::wait_for_output`] waits.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A running server: either a child process in its own process group, which is killed when this value is dropped, or a
+/// server that this process did not start.
 pub struct Server {
     child: Option<Child>,
     addr: SocketAddr,
-    /// The port that the server was told to take, reserved until it has ended.
+    /// The port that the server was told to listen on, which is reserved until the server has ended.
     port: Option<Port>,
     stdout: OutputLines,
     log: OutputLines,
     /// The server's command.
-    name: String,
-    /// Pipes that have to stay open although they are not read.
+    command: String,
+    /// The pipes that have to stay open although they are not read.
     _unread: Vec<Box<dyn Read + Send>>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.name, self.addr)
+        write!(f, "{} on {}", self.command, self.addr)
     }
 }
 
 impl Server {
-    /// Returns a server that was started external and listens at this address.
+    /// Returns a server that this process did not start and that listens at this address.
     #[must_use]
-    pub fn external(addr: SocketAddr) -> Self {
+    pub fn at(addr: SocketAddr) -> Self {
         let (stdout, log) = (OutputLines::default(), OutputLines::default());
-        let name = "a server".to_owned();
-        Self { child: None, addr, port: None, stdout, log, name, _unread: Vec::new() }
+        let command = "a server".to_owned();
+        Self { child: None, addr, port: None, stdout, log, command, _unread: Vec::new() }
     }
 
-    /// Returns a server that was started just now, whose address is not known yet, and begins to read its
-    /// output.
+    /// Returns a server that has just been started and whose address is not known yet, and begins to read its output.
     pub(super) fn started(
         mut child: Child,
-        name: String,
+        command: String,
         stdout: &OutputTo,
         stderr: &OutputTo,
     ) -> Self {
@@ -61,7 +66,7 @@ impl Server {
         unread.extend(unread_stdout.map(|pipe| Box::new(pipe) as _));
         unread.extend(unread_stderr.map(|pipe| Box::new(pipe) as _));
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { child: Some(child), addr, port: None, stdout, log, name, _unread: unread }
+        Self { child: Some(child), addr, port: None, stdout, log, command, _unread: unread }
     }
 
     /// Keeps the server's port reserved until the server has ended.
@@ -71,24 +76,23 @@ impl Server {
 
     fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         Ok(match &mut self.child {
-            Some(child) => child.try_wait()?,
+            Some(child) => groups::try_wait(child)?,
             None => None,
         })
     }
 
-    /// Waits until the server listens, and notes the address; returns the reason if it does not listen.
+    /// Waits until the server listens, and stores the address. Returns the reason if the server does not listen.
     pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<(), String>> {
-        const TIMEOUT: Duration = Duration::from_secs(10);
-        /// After this time, a listener on the port counts although it belongs to no process of the group: the
-        /// server may run in a container.
+        /// After this time, a listener on the port counts although no process of the group owns it: the server may
+        /// run in a container.
         const ANY_PROCESS_AFTER: Duration = Duration::from_secs(3);
         let begin = Instant::now();
         let mut addr = None;
         let mut status = None;
-        let mut others = HashSet::new();
-        wait_until(TIMEOUT, || {
+        let mut foreign_inodes = HashSet::new();
+        wait_until(START_TIMEOUT, || {
             status = self.try_wait()?;
-            addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER, &mut others);
+            addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER, &mut foreign_inodes);
             Ok(status.is_some() || addr.is_some())
         })?;
         Ok(match (status, addr) {
@@ -98,46 +102,44 @@ impl Server {
                 Ok(())
             }
             (None, None) => {
-                Err(format!("it does not listen on any port after {} s", TIMEOUT.as_secs()))
+                Err(format!("it does not listen on any port after {} s", START_TIMEOUT.as_secs()))
             }
         })
     }
 
-    /// Returns where the server listens now, if it does; `others` is that of [`server_addr`].
+    /// Returns the address at which the server listens now, if it listens. `foreign_inodes` is for [`server_addr`].
     fn listens_at(
         &self,
         port: u16,
         any_process: bool,
-        others: &mut HashSet<u64>,
+        foreign_inodes: &mut HashSet<u64>,
     ) -> Option<SocketAddr> {
         match sockdiag::listeners() {
-            Some(all) => server_addr(all, self.pid()?, port, any_process, others),
+            Some(all) => server_addr(all, self.pid()?, port, any_process, foreign_inodes),
             None => self
                 .printed_addr()
-                .or_else(|| is_taken(port).then(|| SocketAddr::from(([127, 0, 0, 1], port)))),
+                .or_else(|| is_port_in_use(port).then(|| SocketAddr::from(([127, 0, 0, 1], port)))),
         }
     }
 
-    /// Waits for the first line on standard output, and reports whether it is `Listening on ADDR`; notes the
-    /// address.
+    /// Waits for the first line on stdout. If the line is `Listening on ADDR`, stores the address and returns true.
     pub(super) fn wait_for_addr(&mut self) -> bool {
         let line = self.stdout.wait_for(TIMEOUT, |_| true);
         let addr = line.as_deref().and_then(|line| line.strip_prefix("Listening on "));
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else { return false };
-        self.addr = addr;
+        self.addr = reachable(addr);
         true
     }
 
-    /// Returns the address that the server has printed behind `Listening on`, if it has.
+    /// Returns the address that the server has printed after `Listening on`, if it has printed one.
     fn printed_addr(&self) -> Option<SocketAddr> {
         let addr = |line: &String| line.split_once("Listening on ")?.1.trim().parse().ok();
         let lines = [self.stdout.so_far(), self.log.so_far()].concat();
         lines.iter().find_map(addr).map(reachable)
     }
 
-    /// Reports whether the server has printed that its port is taken, in the words of C, Java, Node or
-    /// Windows.
-    pub(super) fn says_port_is_taken(&self) -> bool {
+    /// Reports whether the server has printed that its port is in use, in the words of C, Java, Node or Windows.
+    pub(super) fn says_port_is_in_use(&self) -> bool {
         const WORDS: [&str; 3] = ["already in use", "EADDRINUSE", "Only one usage of each socket"];
         let output = self.last_output();
         WORDS.iter().any(|words| output.contains(words))
@@ -155,10 +157,13 @@ impl Server {
         &self.stdout
     }
 
-    /// Waits a second for the rest of the output of a server that has ended.
-    pub fn wait_for_output(&self) -> Result<()> {
-        const TIMEOUT: Duration = Duration::from_secs(1);
-        wait_until(TIMEOUT, || Ok(self.stdout.is_complete() && self.log.is_complete())).map(drop)
+    /// Waits for the end of both outputs, at most for a second: a server that has ended may have left output that is
+    /// not collected yet.
+    pub fn wait_for_output(&self) {
+        let deadline = Instant::now() + OUTPUT_TIMEOUT;
+        for lines in [&self.stdout, &self.log] {
+            lines.wait_for_end(deadline.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// Returns the numbers and names of the processes that the server left behind in its group (Linux).
@@ -169,21 +174,21 @@ impl Server {
         left.map(|pid| format!("{pid} ({})", procfs::name(pid).unwrap_or_default())).collect()
     }
 
-    /// Sends a signal to the server, and waits until it has taken the signal, where the system shows that.
+    /// Sends a signal to the server, and waits until the signal is no longer pending, if the system shows that.
     #[cfg(unix)]
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.signalled_pid()?;
         rustix::process::kill_process(pid, signal).context("could not send a signal")?;
-        self.wait_until_signal_taken()
+        self.wait_until_not_pending(signal)
     }
 
-    /// Sends a signal to the server and to the processes of its group, and waits until the server has taken
-    /// the signal, where the system shows that.
+    /// Sends a signal to the server and to the other processes of its group, and waits until the signal is no longer
+    /// pending for the server, if the system shows that.
     #[cfg(unix)]
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
         let group = self.signalled_pid()?;
         rustix::process::kill_process_group(group, signal).context("could not send a signal")?;
-        self.wait_until_signal_taken()
+        self.wait_until_not_pending(signal)
     }
 
     /// Sends SIGTERM to the server and to the processes of its group, and waits for the server's end, at most
@@ -195,8 +200,8 @@ impl Server {
         self.wait(within)
     }
 
-    /// Returns the exit status if the server has ended. Without signals, nothing asks the server to end; it
-    /// is killed when this value is dropped.
+    /// Returns the exit status if the server has ended. This system has no signals to ask the server to end; the
+    /// server is killed when this value is dropped.
     #[cfg(not(unix))]
     pub fn terminate(&mut self, _within: Duration) -> Result<Option<ExitStatus>> {
         self.try_wait()
@@ -205,15 +210,19 @@ impl Server {
     #[cfg(unix)]
     fn signalled_pid(&self) -> Result<rustix::process::Pid> {
         let Some(child) = &self.child else {
-            bail!("cannot send a signal to a server that was started elsewhere");
+            bail!("cannot send a signal to a server that this process did not start");
         };
         Ok(rustix::process::Pid::from_child(child))
     }
 
     #[cfg(unix)]
-    fn wait_until_signal_taken(&self) -> Result<()> {
-        let is_taken = || self.pid().and_then(procfs::has_taken_signals).unwrap_or(true);
-        wait_until(TIMEOUT, || Ok(is_taken())).map(drop)
+    fn wait_until_not_pending(&self, signal: Signal) -> Result<()> {
+        // If the server blocks the signal, the signal stays pending. A check then observes that it has no effect, so
+        // this is not an error here.
+        let number = signal.as_raw().unsigned_abs();
+        let is_pending =
+            || self.pid().and_then(|pid| procfs::is_signal_pending(pid, number)).unwrap_or(false);
+        wait_until(TIMEOUT, || Ok(!is_pending())).map(drop)
     }
 
     /// Returns the address at which the server listens.
@@ -222,8 +231,8 @@ impl Server {
         self.addr
     }
 
-    /// Returns the server's process id, which is also the number of its group; `None` for a server that was
-    /// started external.
+    /// Returns the server's process id, which is also its process group id, or `None` if this process did not start the
+    /// server.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -235,25 +244,27 @@ impl Server {
         &self.log
     }
 
-    /// Waits for a log line. A failure calls the line `what`.
+    /// Waits for a line on stderr that `wanted` accepts. The failure describes the line as `what`.
     pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        const DID: &str = "waited for a line in the log";
         match self.log.wait_for(TIMEOUT, wanted) {
             Some(line) => Ok(line),
-            None => fail("waited for a line in the log", what, &self.log),
+            None if self.log.is_complete() => fail(DID, what, &self.log),
+            None => fail_timeout(DID, what, &self.log),
         }
     }
 
     /// Returns the resources that the processes of the server's group use now, if the system shows them.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        procfs::group_figures(self.pid()?)
+        procfs::group_usage(self.pid()?)
     }
 
-    /// Reports whether a thread of the server's group runs or waits for a processor now. It is always false
-    /// where the system does not show that.
+    /// Reports whether a thread of the server's group runs or waits for a processor now. Returns false if the system
+    /// does not show that.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.pid().is_some_and(procfs::is_busy)
+        self.pid().is_some_and(procfs::is_group_busy)
     }
 
     /// Reports whether the server hardly uses a processor while this thread uses one for 0.1 s. It is always true
@@ -283,18 +294,18 @@ impl Server {
         Ok(status)
     }
 
-    /// Waits for the server's end with exit code 0, and returns how long that took. A failure says that the
-    /// check `did` this.
+    /// Waits until the server exits with code 0, and returns how long the wait took. The failure describes the
+    /// actions of the check as `did`.
     pub fn expect_exit(&mut self, did: &str) -> Result<Duration> {
         let begin = Instant::now();
         match self.wait(TIMEOUT)? {
             Some(status) if status.code() == Some(0) => Ok(begin.elapsed()),
             Some(status) => fail(did, "exit code 0", format!("{status}; its log\n{}", self.log)),
-            None => fail(did, "its end", format!("it still runs; its log\n{}", self.log)),
+            None => fail_timeout(did, "its end", format!("it still runs; its log\n{}", self.log)),
         }
     }
 
-    /// Returns a failure if the server has ended. The failure says that the check `did` this.
+    /// Returns a failure if the server has ended. The failure describes the actions of the check as `did`.
     pub fn expect_running(&mut self, did: &str) -> Result<()> {
         match self.try_wait()? {
             None => Ok(()),

@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use socket2::Socket;
 
 use super::connection::{Connection, ReadOutcome, is_timeout};
-use super::heard::{Received, prep_msg};
-use super::record::ClientRecord;
-use crate::tape::Record;
+use super::received::{Received, prep_msg};
+use super::record_handle::RecordHandle;
+use crate::record::Record;
 use crate::tls::TlsSettings;
 use crate::{TIMEOUT, fail_timeout};
 
@@ -21,25 +21,24 @@ const SMALL_RECV_BUFFER: usize = 4096;
 /// The segment size of a client with small buffers, in bytes: the server's kernel derives the size of its
 /// send buffer from it.
 #[cfg(target_os = "linux")]
-const SMALL_SEGMENT: u32 = 536;
+const SMALL_MSS: u32 = 536;
 
-/// The receive buffer of a client whose buffer was enlarged again, in bytes.
+/// The receive buffer of a client with small buffers after [`Client::enlarge_recv_buffer`], in bytes.
 const LARGE_RECV_BUFFER: usize = 1 << 20;
 
 /// A client of a server under test: one connection.
 ///
-/// The methods `expect…`, `frame`, `take…`, `line`, `rest` and `recv_bytes_to_end` receive bytes that have to come.
-/// They wait for [`timeout`](Self::timeout), and return a [`Failure`](crate::Failure) if something else
-/// comes.
+/// The methods `expect_…` and `recv_…`, except [`recv`](Self::recv), require certain bytes. Each of them waits for
+/// [`timeout`](Self::timeout), and returns a [`Failure`](crate::Failure) if the server sends something else.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
-    record: ClientRecord,
-    /// `received[taken..]` has arrived and was not returned to the caller yet.
-    received: Vec<u8>,
+    record: RecordHandle,
+    /// `buffer[taken..]` has arrived and was not returned to the caller yet.
+    buffer: Vec<u8>,
     taken: usize,
-    patience: Duration,
-    memory: Option<Box<dyn Any + Send>>,
+    timeout: Duration,
+    state: Option<Box<dyn Any + Send>>,
 }
 
 impl Client {
@@ -48,14 +47,14 @@ impl Client {
         Self::connect_with(server, |_| Ok(()))
     }
 
-    /// Connects with small buffers: few bytes fit between server and client, on Linux about 50 KB, external
-    /// as many as the smallest receive buffer allows.
+    /// Connects with small buffers. Few bytes fit between the server and the client: about 50 KB on Linux, and on other
+    /// systems as many as the smallest receive buffer allows.
     ///
     /// Bytes that such a client does not read wait in the server's own queue, not in the kernel.
     pub fn connect_with_small_buffers(server: SocketAddr) -> Result<Self> {
         Self::connect_with(server, |socket| {
             #[cfg(target_os = "linux")]
-            socket.set_tcp_mss(SMALL_SEGMENT)?;
+            socket.set_tcp_mss(SMALL_MSS)?;
             socket.set_recv_buffer_size(SMALL_RECV_BUFFER)
         })
     }
@@ -65,24 +64,24 @@ impl Client {
         configure: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> Result<Self> {
         let connection = Connection::open(server, configure)?;
-        let record = ClientRecord::new(connection.local_addr()?, server);
-        let received = Vec::new();
-        Ok(Self { connection, record, received, taken: 0, patience: TIMEOUT, memory: None })
+        let record = RecordHandle::new(connection.local_addr()?, server);
+        let buffer = Vec::new();
+        Ok(Self { connection, record, buffer, taken: 0, timeout: TIMEOUT, state: None })
     }
 
-    /// Records the steps of this client in a tape that other clients write to, too.
+    /// Records the later steps of this client in a record to which other clients also write.
     #[must_use]
-    pub fn record_in(mut self, tape: &Record) -> Self {
-        self.record.move_to(tape);
+    pub fn record_in(mut self, record: &Record) -> Self {
+        self.record.move_to(record);
         self.record.note("connected");
         self
     }
 
     /// Sets how long the methods that receive wait, and how long a write may wait.
     #[must_use]
-    pub fn with_timeout(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self.connection.set_write_timeout(patience);
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.connection.set_write_timeout(timeout);
         self
     }
 
@@ -90,7 +89,7 @@ impl Client {
     ///
     /// It is not an error here if the server ends the connection: a full server may do so.
     pub fn start_tls(mut self, tls: &TlsSettings) -> Result<Self> {
-        self.connection.start_tls(tls, self.patience, &mut self.received, &self.record)?;
+        self.connection.start_tls(tls, self.timeout, &mut self.buffer, &self.record)?;
         Ok(self)
     }
 
@@ -107,7 +106,7 @@ impl Client {
         self.connection.has_close_notify()
     }
 
-    /// Returns the client's name in its tape: A, B, …
+    /// Returns the client's name in its record: A, B, …
     #[must_use]
     pub fn name(&self) -> String {
         self.record.client_name()
@@ -116,10 +115,10 @@ impl Client {
     /// Returns how long the methods that receive wait.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.patience
+        self.timeout
     }
 
-    /// Records an event: something that happens to this client's server now, for example.
+    /// Records an event, such as a signal to the server.
     pub fn note(&self, event: &str) {
         self.record.note(event);
     }
@@ -149,8 +148,7 @@ impl Client {
         sent.map_err(|err| self.connection.write_failure(&err, &self.record))
     }
 
-    /// Sends bytes until all are sent or the server takes no more, and reports whether all were sent. It is
-    /// not an error that the server takes no more.
+    /// Sends bytes, and reports whether all were sent. A server that takes no more bytes is not an error.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.record.sent(bytes);
         let sent = self.connection.write_all(bytes);
@@ -160,9 +158,10 @@ impl Client {
         sent.is_ok()
     }
 
-    /// Sends the same bytes `times` times, or until the connection ends, and reports whether it has ended.
+    /// Sends the same bytes `times` times, or until the connection ends, and reports whether the connection has ended.
+    /// Messages that arrive in the meantime are dropped.
     pub fn send_until_closed(&mut self, bytes: &[u8], times: usize) -> Result<bool> {
-        self.record.sent(&bytes.repeat(times));
+        self.record.sent_repeatedly(bytes, times);
         for i in 0..times {
             match self.connection.write_all(bytes) {
                 Ok(()) => {}
@@ -178,7 +177,15 @@ impl Client {
             }
         }
         // The kernel may have accepted the last bytes although the server has closed the connection.
-        Ok(self.recv(self.patience)? != Received::Timeout)
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.recv_until(deadline)? {
+                // The server may have answered before it closes the connection.
+                Received::Msg(_) => {}
+                Received::Timeout => return Ok(false),
+                Received::Eof | Received::Reset => return Ok(true),
+            }
+        }
     }
 
     /// Sends a message: its text and a zero byte.
@@ -188,26 +195,29 @@ impl Client {
 
     /// Waits for the next message or for the end of the connection, at most `within`.
     pub fn recv(&mut self, within: Duration) -> Result<Received> {
-        let deadline = Instant::now() + within;
+        self.recv_until(Instant::now() + within)
+    }
+
+    fn recv_until(&mut self, deadline: Instant) -> Result<Received> {
         loop {
             if let Some(frame) = self.take_frame() {
                 return Ok(Received::Msg(frame));
             }
-            if let Some(heard) = self.read_until(deadline)? {
-                return Ok(heard);
+            if let Some(received) = self.read_until(deadline)? {
+                return Ok(received);
             }
         }
     }
 
-    /// Keeps a value for a later exchange with this client: a session's number, for example.
+    /// Stores a value for a later exchange with this client: a session's number, for example.
     pub fn set_state<T: Send + 'static>(&mut self, value: T) {
-        self.memory = Some(Box::new(value));
+        self.state = Some(Box::new(value));
     }
 
-    /// Takes out the value that was kept, if it is of this type.
+    /// Returns the stored value if it is of this type, and stores it no longer.
     pub fn take_state<T: 'static>(&mut self) -> Option<T> {
-        let kept = self.memory.take()?.downcast();
-        kept.map(|value| *value).map_err(|other| self.memory = Some(other)).ok()
+        let kept = self.state.take()?.downcast();
+        kept.map(|value| *value).map_err(|other| self.state = Some(other)).ok()
     }
 
     /// Closes the sending side; the client can still receive.
@@ -216,7 +226,7 @@ impl Client {
         self.connection.half_close()
     }
 
-    /// Closes the sending side, and with TLS does not send `close_notify` before.
+    /// Closes the sending side. With TLS, does not send `close_notify` first.
     pub fn close_without_notify(&mut self) -> Result<()> {
         let without = if self.connection.is_tls() { " without close_notify" } else { "" };
         self.record.note(&format!("closed the sending side{without}"));
@@ -237,7 +247,7 @@ impl Client {
 
     /// Returns the bytes that have arrived and were not taken yet.
     pub(super) fn pending(&self) -> &[u8] {
-        &self.received[self.taken..]
+        &self.buffer[self.taken..]
     }
 
     /// Takes the next bytes, which must have arrived.
@@ -257,18 +267,20 @@ impl Client {
     /// Waits for more bytes. If no more will come, returns the reason: the connection has ended, or the
     /// deadline has passed.
     pub(super) fn read_until(&mut self, deadline: Instant) -> Result<Option<Received>> {
-        self.received.drain(..self.taken);
+        self.buffer.drain(..self.taken);
         self.taken = 0;
-        Ok(match self.connection.read(deadline, &mut self.received, &self.record)? {
+        Ok(match self.connection.read(deadline, &mut self.buffer, &self.record)? {
+            // `read` looks for bytes even after the deadline. A server may send without a pause, and forever.
+            ReadOutcome::Progress if Instant::now() > deadline + TIMEOUT => Some(Received::Timeout),
             ReadOutcome::Progress => None,
             ReadOutcome::Timeout => Some(Received::Timeout),
-            ReadOutcome::Exited(end) => Some(end.into()),
+            ReadOutcome::Ended(end) => Some(end.into()),
         })
     }
 
     /// If the stream ended without `close_notify`, notes that for the report on the server.
-    pub(super) fn check_close_notify(&self) {
-        self.connection.check_close_notify();
+    pub(super) fn note_missing_close_notify(&self) {
+        self.connection.note_missing_close_notify();
     }
 }
 
@@ -276,7 +288,7 @@ impl Client {
 /// client.
 impl Read for Client {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         while self.pending().is_empty() {
             match self.read_until(deadline).map_err(io::Error::other)? {
                 None | Some(Received::Msg(_)) => {}
@@ -299,6 +311,30 @@ impl Write for Client {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_not_the_end_of_the_connection() -> Result<()> {
+        for closes in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let mut client = Client::connect(listener.local_addr()?)?;
+            if !closes {
+                client = client.with_timeout(Duration::from_millis(50));
+            }
+            let (mut sock, _) = listener.accept()?;
+            sock.write_all(b"an answer\0")?;
+            let open = (!closes).then_some(sock);
+            assert_eq!(client.send_until_closed(b"x", 3)?, closes);
+            drop(open);
+        }
         Ok(())
     }
 }

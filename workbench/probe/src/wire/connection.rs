@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::record::ClientRecord;
+use super::record_handle::RecordHandle;
 use crate::tls::{TlsError, TlsSession, TlsSettings};
-use crate::{Description, Failure, TIMEOUT, fail};
+use crate::{Description, Failure, TIMEOUT};
 
-/// How long the shortest read waits: a socket does not accept a timeout of zero.
-const SHORTEST_READ: Duration = Duration::from_millis(1);
+/// The shortest read timeout: a socket rejects a timeout of zero.
+const MIN_READ_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// A socket, and perhaps TLS between the socket and the client's bytes.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct TlsLayer {
     session: TlsSession,
     /// Whether the handshake was completed.
     is_established: bool,
-    /// How the connection ended, if it has ended: nothing is sent or read after that.
+    /// How the connection ended, if it has ended. After that, nothing is sent or read.
     end: Option<End>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum ReadOutcome {
     /// Nothing arrived in time.
     Timeout,
     /// The connection has ended.
-    Exited(End),
+    Ended(End),
 }
 
 impl Connection {
@@ -69,7 +69,7 @@ impl Connection {
         configure(&socket)?;
         socket
             .connect_timeout(&server.into(), TIMEOUT)
-            .or_else(|err| fail(format!("connected to {server}"), "a connection", err))?;
+            .map_err(|err| io_failure(format!("connected to {server}"), "a connection", &err))?;
         let sock = TcpStream::from(socket);
         // Each piece that a check sends has to leave as a piece of its own.
         sock.set_nodelay(true)?;
@@ -88,7 +88,7 @@ impl Connection {
         let _ = self.sock.set_write_timeout(Some(timeout));
     }
 
-    /// Enlarges the receive buffer of the socket.
+    /// Sets the size of the socket's receive buffer, in bytes.
     pub(super) fn set_recv_buffer_size(&self, size: usize) -> io::Result<()> {
         SockRef::from(&self.sock).set_recv_buffer_size(size)
     }
@@ -101,7 +101,7 @@ impl Connection {
         tls: &TlsSettings,
         timeout: Duration,
         received: &mut Vec<u8>,
-        record: &ClientRecord,
+        record: &RecordHandle,
     ) -> Result<()> {
         let session = TlsSession::new(tls)?;
         self.tls = Some(Box::new(TlsLayer { session, is_established: false, end: None }));
@@ -110,7 +110,7 @@ impl Connection {
             match self.read(deadline, received, record)? {
                 ReadOutcome::Progress => {}
                 ReadOutcome::Timeout => return Err(self.handshake_failure(None, record)),
-                ReadOutcome::Exited(_) => return Ok(()),
+                ReadOutcome::Ended(_) => return Ok(()),
             }
         }
         // Sends the last part of the handshake. If the server is gone already, the next read reports that.
@@ -145,7 +145,7 @@ impl Connection {
     }
 
     /// Returns the failure of a handshake in which the connection ended, or in which nothing came.
-    fn handshake_failure(&self, end: Option<End>, record: &ClientRecord) -> anyhow::Error {
+    fn handshake_failure(&self, end: Option<End>, record: &RecordHandle) -> anyhow::Error {
         // If another client's handshake was completed, the server does speak TLS.
         let has_spoken_tls = self.tls.as_ref().is_some_and(|tls| tls.session.server_speaks_tls());
         Failure {
@@ -153,17 +153,17 @@ impl Connection {
             expected: Description::text(HANDSHAKE),
             got: end.map_or_else(|| Description::text("nothing"), Description::text),
             is_timeout: end.is_none(),
-            likely: (!has_spoken_tls).then_some(NO_TLS),
+            likely_cause: (!has_spoken_tls).then_some(NO_TLS),
         }
         .into()
     }
 
     /// Returns the failure of a write that returned this error.
-    pub(super) fn write_failure(&self, err: &io::Error, record: &ClientRecord) -> anyhow::Error {
+    pub(super) fn write_failure(&self, err: &io::Error, record: &RecordHandle) -> anyhow::Error {
         let unfinished = self.tls.as_ref().filter(|tls| !tls.is_established);
         match unfinished.and_then(|tls| tls.end) {
             Some(end) => self.handshake_failure(Some(end), record),
-            None => Failure::new(record.transcript(), "the server takes the bytes", err).into(),
+            None => io_failure(record.transcript(), "the server takes the bytes", err).into(),
         }
     }
 
@@ -201,11 +201,11 @@ impl Connection {
         &mut self,
         deadline: Instant,
         received: &mut Vec<u8>,
-        record: &ClientRecord,
+        record: &RecordHandle,
     ) -> Result<ReadOutcome> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.read_for(left.max(SHORTEST_READ), received, record)? {
+            match self.read_for(left.max(MIN_READ_TIMEOUT), received, record)? {
                 // The system call may also return early.
                 ReadOutcome::Timeout if !left.is_zero() => {}
                 outcome => return Ok(outcome),
@@ -217,10 +217,10 @@ impl Connection {
         &mut self,
         timeout: Duration,
         received: &mut Vec<u8>,
-        record: &ClientRecord,
+        record: &RecordHandle,
     ) -> Result<ReadOutcome> {
         if let Some(end) = self.tls.as_ref().and_then(|tls| tls.end) {
-            return Ok(ReadOutcome::Exited(end));
+            return Ok(ReadOutcome::Ended(end));
         }
         if self.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
             // If this fails, the read reports why.
@@ -229,15 +229,18 @@ impl Connection {
         self.sock.set_read_timeout(Some(timeout))?;
         let mut chunk = [0; 16 * 1024];
         match self.sock.read(&mut chunk) {
-            Ok(0) => Ok(self.ended(End::Eof, record)),
+            Ok(0) => Ok(self.record_end(End::Eof, record)),
             Ok(n) if self.tls.is_some() => self.read_tls(&chunk[..n], received, record),
             Ok(n) => {
                 record.received(&chunk[..n]);
                 received.extend_from_slice(&chunk[..n]);
                 Ok(ReadOutcome::Progress)
             }
-            Err(err) if is_timeout(&err) => Ok(ReadOutcome::Timeout),
-            Err(err) if is_reset(&err) => Ok(self.ended(End::Reset, record)),
+            // The caller reads again if its time is not up.
+            Err(err) if is_timeout(&err) || err.kind() == ErrorKind::Interrupted => {
+                Ok(ReadOutcome::Timeout)
+            }
+            Err(err) if is_reset(&err) => Ok(self.record_end(End::Reset, record)),
             Err(err) => Err(err).context("could not read from the server"),
         }
     }
@@ -247,7 +250,7 @@ impl Connection {
         &mut self,
         encrypted: &[u8],
         received: &mut Vec<u8>,
-        record: &ClientRecord,
+        record: &RecordHandle,
     ) -> Result<ReadOutcome> {
         let Some(tls) = &mut self.tls else { return Ok(ReadOutcome::Progress) };
         let (len_before, was_closing) = (received.len(), tls.session.has_close_notify());
@@ -263,7 +266,7 @@ impl Connection {
             Ok(()) => Ok(ReadOutcome::Progress),
             Err(TlsError::Alert(alert)) if self.is_established() => {
                 record.note(&format!("the server's TLS alert: {alert}"));
-                Ok(self.ended(End::Reset, record))
+                Ok(self.record_end(End::Reset, record))
             }
             Err(err) => {
                 let _ = self.flush_tls(); // sends the alert that tells the server the reason
@@ -277,7 +280,7 @@ impl Connection {
         &self,
         encrypted: &[u8],
         err: &TlsError,
-        record: &ClientRecord,
+        record: &RecordHandle,
     ) -> anyhow::Error {
         let (expected, got, likely) = match err {
             TlsError::NotTls => {
@@ -295,16 +298,16 @@ impl Connection {
             expected: Description::text(expected),
             got,
             is_timeout: false,
-            likely: Some(likely),
+            likely_cause: Some(likely),
         }
         .into()
     }
 
-    /// Records how the connection ended.
-    fn ended(&mut self, end: End, record: &ClientRecord) -> ReadOutcome {
+    /// Records how the connection ended, and returns the outcome of the read that has noticed it.
+    fn record_end(&mut self, end: End, record: &RecordHandle) -> ReadOutcome {
         let Some(tls) = &mut self.tls else {
             record.note(&end.to_string());
-            return ReadOutcome::Exited(end);
+            return ReadOutcome::Ended(end);
         };
         let has_notify = tls.session.has_close_notify();
         let is_cut_off = end == End::Eof && tls.is_established && !has_notify;
@@ -312,17 +315,17 @@ impl Connection {
         // After close_notify, no data is missing, even if the connection is then reset.
         let end = if has_notify { End::Eof } else { end };
         tls.end = Some(end);
-        ReadOutcome::Exited(end)
+        ReadOutcome::Ended(end)
     }
 
     /// If the stream ended without `close_notify`, notes that for the report on the server.
-    pub(super) fn check_close_notify(&self) {
+    pub(super) fn note_missing_close_notify(&self) {
         if let Some(tls) = self.tls.as_ref().filter(|tls| !tls.session.has_close_notify()) {
-            tls.session.set_cuts_off();
+            tls.session.set_omits_close_notify();
         }
     }
 
-    /// Closes the sending side; with TLS, sends `close_notify` before.
+    /// Closes the sending side. With TLS, sends `close_notify` first.
     pub(super) fn half_close(&mut self) -> Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.session.close_notify();
@@ -343,7 +346,7 @@ impl Connection {
     }
 }
 
-/// Closes the connection; with TLS, sends `close_notify` before.
+/// Closes the connection. With TLS, sends `close_notify` first.
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(tls) = &mut self.tls
@@ -357,9 +360,15 @@ impl Drop for Connection {
     }
 }
 
+/// Returns the failure of an operation on a socket that returned this error.
+fn io_failure(did: String, expected: &str, err: &io::Error) -> Failure {
+    let failure = Failure::new(did, expected, err);
+    if is_timeout(err) { failure.timed_out() } else { failure }
+}
+
 /// Reports whether a read or a write returned because its time was up.
 pub(super) fn is_timeout(err: &io::Error) -> bool {
-    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 fn is_reset(err: &io::Error) -> bool {

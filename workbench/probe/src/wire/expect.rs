@@ -1,14 +1,17 @@
 //! The methods of a client that require certain bytes or a certain end, and return a failure otherwise.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::client::Client;
-use super::heard::{Received, prep_msg};
+use super::received::{Received, prep_msg};
 use crate::{Description, Failure, fail_timeout};
 
-/// How many bytes a failure shows behind the length of the expected bytes.
+/// How long a client waits for the end of a connection on which bytes still arrive.
+const MAX_TIME_TO_END: Duration = Duration::from_mins(1);
+
+/// How many bytes more than the expected bytes a failure shows.
 const EXTRA_BYTES_SHOWN: usize = 64;
 
 impl Client {
@@ -22,21 +25,22 @@ impl Client {
 
     /// Receives this message. Returns a failure if anything else comes.
     pub fn expect_msg(&mut self, text: &str) -> Result<()> {
-        let heard = self.recv(self.timeout())?;
-        if heard == Received::Msg(text.as_bytes().to_vec()) {
+        let received = self.recv(self.timeout())?;
+        if received == Received::Msg(text.as_bytes().to_vec()) {
             return Ok(());
         }
-        Err(self.failure(Description::bytes(prep_msg(text), ""), heard))
+        Err(self.failure(Description::bytes(prep_msg(text), ""), received))
     }
 
     /// Waits for the end of the stream, in good order. Returns a failure if bytes come before it.
     pub fn expect_eof(&mut self) -> Result<()> {
-        let heard = self.recv(self.timeout())?;
-        if heard == Received::Eof && self.pending().is_empty() {
-            self.check_close_notify();
+        let received = self.recv(self.timeout())?;
+        if received == Received::Eof && self.pending().is_empty() {
+            self.note_missing_close_notify();
             return Ok(());
         }
-        Err(self.failure(Description::text("the end of the stream and nothing before it"), heard))
+        Err(self
+            .failure(Description::text("the end of the stream and nothing before it"), received))
     }
 
     /// Waits for the end of the connection, in good order or with a reset. Returns a failure if a message
@@ -48,15 +52,15 @@ impl Client {
         }
     }
 
-    /// Returns the failure of a client that expected one thing and received another. It also shows the bytes
-    /// that came without a zero byte after them.
+    /// Returns the failure of a client that received something else than expected. The failure also shows the bytes
+    /// of a message that is not complete.
     #[must_use]
-    pub fn failure(&self, expected: Description, heard: Received) -> anyhow::Error {
-        let is_timeout = heard == Received::Timeout;
+    pub fn failure(&self, expected: Description, received: Received) -> anyhow::Error {
+        let is_timeout = received == Received::Timeout;
         if is_timeout {
             self.note("(nothing came)");
         }
-        let got = match (heard, self.pending()) {
+        let got = match (received, self.pending()) {
             (Received::Msg(frame), _) => Description::bytes([&frame[..], &[0]].concat(), ""),
             (Received::Timeout, []) => {
                 Description::text(format!("nothing for {:.1} s", self.timeout().as_secs_f64()))
@@ -77,8 +81,8 @@ impl Client {
         self.recv_when("a line", |bytes| memchr::memchr(b'\n', bytes).map(|at| at + 1))
     }
 
-    /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the
-    /// unit is complete. A failure calls the unit `what`.
+    /// Receives a unit of a protocol. `len` gets the bytes so far, and returns the unit's length as soon as the unit is
+    /// complete. The failure describes the unit as `what`.
     pub fn recv_when(
         &mut self,
         what: &str,
@@ -100,7 +104,7 @@ impl Client {
         self.expect_one_of(&[bytes])
     }
 
-    /// Receives one of these sequences of bytes. A failure shows the sequence that matches longest.
+    /// Receives one of these sequences of bytes. The failure shows the sequence whose beginning matches the most bytes.
     pub fn expect_one_of(&mut self, expected: &[&[u8]]) -> Result<()> {
         let deadline = Instant::now() + self.timeout();
         loop {
@@ -126,15 +130,17 @@ impl Client {
     }
 
     /// Receives all bytes to the end of the connection, and returns them and how the connection ended.
-    /// Returns a failure if nothing more comes, but the connection does not end.
+    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still arrive after
+    /// a minute.
     pub fn recv_bytes_to_end(&mut self) -> Result<(Vec<u8>, Received)> {
         let mut bytes = Vec::new();
+        let limit = Instant::now() + MAX_TIME_TO_END;
         loop {
             let outcome = self.read_until(Instant::now() + self.timeout())?;
             bytes.append(&mut self.take_pending(self.pending().len()));
             match outcome {
-                None => {}
-                Some(Received::Timeout) => {
+                None if Instant::now() < limit => {}
+                None | Some(Received::Timeout) => {
                     let got = got_bytes(&bytes, &Received::Timeout);
                     return Err(self.failure_in_parts(Description::text("an end"), got, true));
                 }
@@ -144,12 +150,18 @@ impl Client {
     }
 
     /// Receives all messages to the end of the connection, and returns them and how the connection ended.
-    /// Returns a failure if nothing more comes, but the connection does not end.
+    /// Returns a failure if nothing more comes, but the connection does not end, and if bytes still arrive after
+    /// a minute.
     pub fn recv_msgs_to_end(&mut self) -> Result<(Vec<Vec<u8>>, Received)> {
         let mut frames = Vec::new();
+        let limit = Instant::now() + MAX_TIME_TO_END;
         loop {
             match self.recv(self.timeout())? {
-                Received::Msg(frame) => frames.push(frame),
+                Received::Msg(frame) if Instant::now() < limit => frames.push(frame),
+                Received::Msg(_) => {
+                    let got = format!("more messages after {} s", MAX_TIME_TO_END.as_secs());
+                    return fail_timeout(self.transcript(), "an end", got);
+                }
                 Received::Timeout => {
                     return fail_timeout(self.transcript(), "an end", "nothing more");
                 }
@@ -170,7 +182,7 @@ impl Client {
         got: Description,
         is_timeout: bool,
     ) -> anyhow::Error {
-        Failure { did: self.transcript(), expected, got, is_timeout, likely: None }.into()
+        Failure { did: self.transcript(), expected, got, is_timeout, likely_cause: None }.into()
     }
 }
 

@@ -4,9 +4,9 @@
 mod client;
 mod connection;
 mod expect;
-mod heard;
-mod record;
+mod received;
+mod record_handle;
 
 pub use self::client::Client;
-pub use self::heard::{Received, prep_msg};
+pub use self::received::{Received, prep_msg};
 pub use crate::show::{is_terminal_control, show, show_text};

@@ -164,7 +164,7 @@ fn columns(screen: &Screen) -> Option<usize> {
 /// Returns the server to compare a server with, and whether the latter was made from a copy of the former.
 fn partner(name: &str) -> Result<(&'static str, bool)> {
     if let Some(it) = servers::find(name).and_then(|server| server.compared_with) {
-        return Ok((it.with, it.change.is_some()));
+        return Ok((it.server, it.change.is_some()));
     }
     match sides::pairs().find(|pair| pair.from == name) {
         Some(Pair { from, to, .. }) => {

@@ -21,7 +21,7 @@ pub struct Pair {
 pub fn pairs() -> impl Iterator<Item = Pair> {
     SERVERS.iter().filter_map(|server| {
         let comparison = server.compared_with?;
-        Some(Pair { from: comparison.with, to: server.name, change: comparison.change? })
+        Some(Pair { from: comparison.server, to: server.name, change: comparison.change? })
     })
 }
 

@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
     fn report(&mut self, end: &End) -> Result<()> {
         let has_ended = matches!(end, End::Server(_));
         if let (true, Some(server)) = (has_ended, &self.server) {
-            server.wait_for_output()?;
+            server.wait_for_output();
         }
         self.draw()?;
         let is_live = self.screen.take().is_some();

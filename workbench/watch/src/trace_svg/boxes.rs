@@ -10,7 +10,7 @@ pub(super) const MAX_ROWS: usize = 12;
 
 /// A span, or several spans that are too short to be drawn separately.
 #[derive(Debug)]
-pub(super) struct Bar {
+pub(super) struct SpanBox {
     pub(super) row: usize,
     pub(super) from: Duration,
     pub(super) to: Duration,
@@ -25,7 +25,7 @@ pub(super) struct Share {
     pub(super) time: Duration,
 }
 
-impl Bar {
+impl SpanBox {
     fn new(span: &TraceSpan) -> Self {
         let TraceSpan { name, from, to, has_ended, depth } = *span;
         let share = Share { count: 1, time: span.took() };
@@ -57,20 +57,22 @@ pub(super) fn sorted(shares: &BTreeMap<usize, Share>) -> Vec<(usize, Share)> {
 
 /// Returns the boxes of a lane. Spans shorter than `resolution` share a box with other such spans in the same
 /// row that are less than `resolution` away.
-pub(super) fn bars(lane: &TraceLane, resolution: Duration) -> Vec<Bar> {
-    let mut bars: Vec<Bar> = Vec::new();
+pub(super) fn boxes(lane: &TraceLane, resolution: Duration) -> Vec<SpanBox> {
+    let mut boxes: Vec<SpanBox> = Vec::new();
     // The index of the last box of each row, if it can take another span.
     let mut open = [None; MAX_ROWS];
     for span in lane.spans.iter().filter(|span| span.depth < MAX_ROWS) {
         let is_short = span.has_ended && span.took() < resolution;
         let last = &mut open[span.depth];
-        match last.map(|index: usize| &mut bars[index]) {
-            Some(bar) if is_short && span.from.saturating_sub(bar.to) < resolution => bar.add(span),
+        match last.map(|index: usize| &mut boxes[index]) {
+            Some(span_box) if is_short && span.from.saturating_sub(span_box.to) < resolution => {
+                span_box.add(span);
+            }
             _ => {
-                *last = is_short.then_some(bars.len());
-                bars.push(Bar::new(span));
+                *last = is_short.then_some(boxes.len());
+                boxes.push(SpanBox::new(span));
             }
         }
     }
-    bars
+    boxes
 }

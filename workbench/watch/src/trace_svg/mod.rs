@@ -40,7 +40,7 @@ pub fn trace_svg(trace: &Trace, caption: &Caption) -> String {
         legend: drawn.legend(),
         notes: drawn.notes(),
         names: drawn.draw_names(),
-        bars: drawn.draw_lanes(),
+        lanes: drawn.draw_lanes(),
         height: drawn.height,
     };
     page.svg()

@@ -3,17 +3,17 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::boxes::{Bar, sorted};
+use super::boxes::{SpanBox, sorted};
 use super::colours::{NameColour, REST, REST_CLASS};
-use super::layout::{BARS, Drawn, DrawnLane, PADDING, ROW};
+use super::layout::{Drawn, DrawnLane, LANES_WIDTH, PADDING, ROW_HEIGHT};
 use crate::numbers::{counted, shown_duration};
-use crate::page::{BAR, Colour, Entry, MARGIN, axis};
+use crate::page::{BAR_HEIGHT, Colour, Entry, MARGIN, axis};
 use crate::trace::TraceNote;
 use crate::wrap::truncate;
 use probe::markup::escape;
 
-/// The width of a pixel, in percent of the width of the bars.
-const PIXEL: f64 = 100.0 / BARS;
+/// The width of a pixel, in percent of the width of the lanes.
+const PIXEL: f64 = 100.0 / LANES_WIDTH;
 
 /// The minimum width of a box, in pixels.
 const MIN_WIDTH: f64 = 1.5;
@@ -22,7 +22,7 @@ const MIN_WIDTH: f64 = 1.5;
 const STRIP: usize = 3;
 
 /// The position of the strip in its box.
-const STRIP_Y: usize = BAR - STRIP;
+const STRIP_Y: usize = BAR_HEIGHT - STRIP;
 
 /// The maximum number of notes that are marked.
 const MAX_MARKS: usize = 200;
@@ -54,7 +54,7 @@ impl Drawn<'_> {
 
     pub(super) fn legend(&self) -> Vec<Entry> {
         let filled =
-            |class: &str| format!("<rect class=\"{class}\" width=\"20\" height=\"{BAR}\"/>");
+            |class: &str| format!("<rect class=\"{class}\" width=\"20\" height=\"{BAR_HEIGHT}\"/>");
         let mut entries = Vec::new();
         for colour in &self.colours {
             let name = truncate(self.name(colour.name), ENTRY);
@@ -70,15 +70,15 @@ impl Drawn<'_> {
             entries
                 .push(Entry { swatch: filled("free") + &strip, name: "several spans".to_owned() });
         }
-        if self.all_bars().any(|bar| !bar.has_ended) {
+        if self.all_boxes().any(|span_box| !span_box.has_ended) {
             let swatch = format!(
-                "<rect class=\"free\" width=\"11\" height=\"{BAR}\"/>{}",
+                "<rect class=\"free\" width=\"11\" height=\"{BAR_HEIGHT}\"/>{}",
                 open_end("11", 0)
             );
             entries.push(Entry { swatch, name: "has not ended".to_owned() });
         }
         if !self.trace.notes.is_empty() {
-            let swatch = format!("<line class=\"mark\" x1=\"10\" x2=\"10\" y2=\"{BAR}\"/>");
+            let swatch = format!("<line class=\"mark\" x1=\"10\" x2=\"10\" y2=\"{BAR_HEIGHT}\"/>");
             entries.push(Entry { swatch, name: "note".to_owned() });
         }
         entries
@@ -107,17 +107,18 @@ impl Drawn<'_> {
     /// Draws the lanes, with their times and notes.
     pub(super) fn draw_lanes(&self) -> String {
         let mut text = axis(self.from, self.to, self.height);
-        for DrawnLane { bars, y, .. } in &self.lanes {
+        for DrawnLane { boxes, y, .. } in &self.lanes {
             if *y > 0 {
                 let _ = writeln!(text, "<line class=\"grid\" x2=\"100%\" y1=\"{y}\" y2=\"{y}\"/>");
             }
             // The narrow boxes come last; otherwise the boxes beside them would cover them.
-            let (narrow, wide): (Vec<_>, Vec<_>) = bars.iter().partition(|bar| self.is_narrow(bar));
-            for bar in wide.into_iter().chain(narrow) {
-                text += &self.draw_bar(bar, y + PADDING + bar.row * ROW);
+            let (narrow, wide): (Vec<_>, Vec<_>) =
+                boxes.iter().partition(|span_box| self.is_narrow(span_box));
+            for span_box in wide.into_iter().chain(narrow) {
+                text += &self.draw_box(span_box, y + PADDING + span_box.row * ROW_HEIGHT);
             }
         }
-        for note in self.trace.notes.iter().take(MAX_MARKS) {
+        for note in self.marked_notes() {
             text += &self.draw_note(note);
         }
         text
@@ -130,33 +131,33 @@ impl Drawn<'_> {
     }
 
     /// Reports whether a box is too narrow to have a border.
-    fn is_narrow(&self, bar: &Bar) -> bool {
+    fn is_narrow(&self, span_box: &SpanBox) -> bool {
         const BORDER_FROM: f64 = 5.0;
-        self.x(bar.to) - self.x(bar.from) < BORDER_FROM * PIXEL
+        self.x(span_box.to) - self.x(span_box.from) < BORDER_FROM * PIXEL
     }
 
-    fn draw_bar(&self, bar: &Bar, y: usize) -> String {
-        let x = self.x(bar.from).min(100.0 - MIN_WIDTH * PIXEL);
-        let width = self.x(bar.to) - x;
+    fn draw_box(&self, span_box: &SpanBox, y: usize) -> String {
+        let x = self.x(span_box.from).min(100.0 - MIN_WIDTH * PIXEL);
+        let width = self.x(span_box.to) - x;
         // In pixels, so that the box is visible in a narrow window, too.
         let shown_width =
             if width < MIN_WIDTH * PIXEL { MIN_WIDTH.to_string() } else { format!("{width:.3}%") };
-        let shares = sorted(&bar.spans);
+        let shares = sorted(&span_box.spans);
         let class = shares.first().map_or_else(String::new, |(name, _)| self.class(*name));
-        let edge = if self.is_narrow(bar) { "" } else { " box" };
-        let title = escape(&self.title(bar));
+        let edge = if self.is_narrow(span_box) { "" } else { " box" };
+        let title = escape(&self.title(span_box));
         // An SVG element inside the picture clips the label if the window is narrow.
         let mut text = format!(
-            "<svg x=\"{x:.3}%\" y=\"{y}\" width=\"{shown_width}\" height=\"{BAR}\"><title>{title}</title>\
+            "<svg x=\"{x:.3}%\" y=\"{y}\" width=\"{shown_width}\" height=\"{BAR_HEIGHT}\"><title>{title}</title>\
              <rect class=\"{class}{edge}\" width=\"100%\" height=\"100%\"/>"
         );
-        if bar.count() > 1 {
+        if span_box.count() > 1 {
             let _ = write!(
                 text,
                 "<rect class=\"strip\" y=\"{STRIP_Y}\" width=\"100%\" height=\"{STRIP}\"/>"
             );
         }
-        let label = self.label(bar);
+        let label = self.label(span_box);
         let letters = f64::from(u32::try_from(label.chars().count()).unwrap_or(u32::MAX));
         if LETTER * letters + BESIDE <= width / PIXEL {
             let label = escape(&label);
@@ -164,11 +165,17 @@ impl Drawn<'_> {
                 write!(text, "<text class=\"letter on-{class}\" x=\"4\" y=\"12\">{label}</text>");
         }
         text += "</svg>\n";
-        if !bar.has_ended {
+        if !span_box.has_ended {
             text += &open_end("100%", y);
             text.push('\n');
         }
         text
+    }
+
+    /// Returns the notes that are drawn as lines: not those of the lanes that are left out.
+    pub(super) fn marked_notes(&self) -> impl Iterator<Item = &TraceNote> {
+        let is_drawn = |note: &&TraceNote| self.rest.iter().all(|lane| lane.id != note.lane);
+        self.trace.notes.iter().filter(is_drawn).take(MAX_MARKS)
     }
 
     /// Draws a note as a line across its lane, or across all lanes if the note belongs to no lane.
@@ -186,9 +193,9 @@ impl Drawn<'_> {
 
 /// Draws the right end, at `x`, of a span that has not ended: its edges continue as dashed lines.
 fn open_end(x: &str, y: usize) -> String {
-    let low = BAR - 1;
+    let low = BAR_HEIGHT - 1;
     format!(
-        "<svg class=\"open\" x=\"{x}\" y=\"{y}\" width=\"10\" height=\"{BAR}\">\
+        "<svg class=\"open\" x=\"{x}\" y=\"{y}\" width=\"10\" height=\"{BAR_HEIGHT}\">\
          <path d=\"M0 1H9M0 {low}H9\"/></svg>"
     )
 }

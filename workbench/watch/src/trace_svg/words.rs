@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::boxes::{Bar, MAX_ROWS, Share, add_share, sorted};
+use super::boxes::{MAX_ROWS, Share, SpanBox, add_share, sorted};
 use super::layout::{Drawn, DrawnLane};
 use crate::numbers::{counted, grouped, rounded, shown_duration};
 use crate::page::MAX_LANES;
@@ -23,7 +23,7 @@ impl Drawn<'_> {
         if !self.rest.is_empty() {
             let spans = self.rest.iter().map(|lane| lane.spans.len()).sum();
             notes.push(format!(
-                "{} with {} are left out: only the first {MAX_LANES} lanes are drawn.",
+                "{} left out, with {}: only the first {MAX_LANES} lanes are drawn.",
                 counted(self.rest.len(), "more lane"),
                 counted(spans, "span")
             ));
@@ -50,10 +50,14 @@ impl Drawn<'_> {
         if more > 0 {
             notes.push(format!("{} not written out here.", counted(more, "more note")));
         }
+        let unmarked = self.trace.notes.len() - self.marked_notes().count();
+        if unmarked > 0 {
+            notes.push(format!("{} not marked by a line.", counted(unmarked, "note")));
+        }
         notes
     }
 
-    /// Returns a description for readers who cannot see the picture: how long each lane did what.
+    /// Returns a description for readers who cannot see the picture: the number and the time of each lane's spans.
     pub(super) fn description(&self) -> String {
         let mut text = format!("{}.", rounded(self.to.saturating_sub(self.from)));
         for DrawnLane { lane, .. } in &self.lanes {
@@ -74,11 +78,10 @@ impl Drawn<'_> {
     /// Returns the number of a lane's thread, and of its process if there are several.
     fn numbers(&self, lane: &TraceLane) -> String {
         let LaneId { process, thread } = lane.id;
-        let first = self.trace.lanes.first().map(|lane| lane.id.process);
-        if self.trace.lanes.iter().all(|lane| Some(lane.id.process) == first) {
-            format!("tid {thread}")
-        } else {
+        if self.has_several_processes {
             format!("pid {process}, tid {thread}")
+        } else {
+            format!("tid {thread}")
         }
     }
 
@@ -103,7 +106,7 @@ impl Drawn<'_> {
 
     /// Returns names with the number and the time of their spans, such as `read 12 (1.5 s), write 10 (3 ms)`.
     fn shown_shares(&self, shares: &BTreeMap<usize, Share>) -> String {
-        /// More names would fill the screen.
+        /// With more names, a title would fill the screen.
         const MAX_NAMES: usize = 10;
         let mut shown = Vec::new();
         for (name, Share { count, time }) in sorted(shares).into_iter().take(MAX_NAMES) {
@@ -121,11 +124,11 @@ impl Drawn<'_> {
     }
 
     /// Returns the text on a box.
-    pub(super) fn label(&self, bar: &Bar) -> String {
-        let count = bar.count();
-        match bar.spans.keys().next() {
+    pub(super) fn label(&self, span_box: &SpanBox) -> String {
+        let count = span_box.count();
+        match span_box.spans.keys().next() {
             Some(name) if count == 1 => self.name(*name).to_owned(),
-            Some(name) if bar.spans.len() == 1 => {
+            Some(name) if span_box.spans.len() == 1 => {
                 format!("{} × {}", grouped(count), self.name(*name))
             }
             _ => counted(count, "span"),
@@ -133,16 +136,16 @@ impl Drawn<'_> {
     }
 
     /// Returns the text that is shown when the mouse pointer is on a box.
-    pub(super) fn title(&self, bar: &Bar) -> String {
-        let label = self.label(bar);
-        let from = shown_duration(bar.from);
-        let took = shown_duration(bar.to.saturating_sub(bar.from));
-        if !bar.has_ended {
+    pub(super) fn title(&self, span_box: &SpanBox) -> String {
+        let label = self.label(span_box);
+        let from = shown_duration(span_box.from);
+        let took = shown_duration(span_box.to.saturating_sub(span_box.from));
+        if !span_box.has_ended {
             format!("{label}: from {from}, still going on after {took}")
-        } else if bar.count() == 1 {
+        } else if span_box.count() == 1 {
             format!("{label}: from {from}, took {took}")
         } else {
-            let shares = self.shown_shares(&bar.spans);
+            let shares = self.shown_shares(&span_box.spans);
             format!("{label}: from {from}, within {took}: {shares}")
         }
     }

@@ -31,7 +31,7 @@ pub(crate) enum StepKind {
 /// An action of one client, or an event of its connection.
 #[derive(Clone, Debug)]
 struct Step {
-    /// The time since the first step of the record.
+    /// The time from the first step of the record to this step.
     at: Duration,
     client: usize,
     kind: StepKind,
@@ -41,7 +41,7 @@ struct Step {
     len: usize,
 }
 
-/// A record that several clients write to; a clone is the same record.
+/// A record to which several clients write. A clone is the same record.
 #[derive(Clone, Debug, Default)]
 pub struct Record(Arc<Mutex<State>>);
 
@@ -69,23 +69,36 @@ impl Record {
 
     /// Adds a step of a client.
     pub(crate) fn add_step(&self, client: usize, kind: StepKind, bytes: &[u8]) {
+        self.add_repeated_step(client, kind, bytes, 1);
+    }
+
+    /// Adds a step of a client in which these bytes occurred `times` times in a row.
+    pub(crate) fn add_repeated_step(
+        &self,
+        client: usize,
+        kind: StepKind,
+        bytes: &[u8],
+        times: usize,
+    ) {
+        let len = bytes.len() * times;
+        let mut bytes = bytes.iter().copied().cycle().take(len);
         let mut state = self.state();
         let at = state.begin.get_or_insert_with(Instant::now).elapsed();
-        // Into how many reads the network cuts the bytes is chance: bytes received in a row are one step.
+        // The network cuts the bytes into reads at random, so bytes that are received in a row are one step.
         if let Some(last) = state.steps.back_mut()
             && (last.client, last.kind, kind) == (client, StepKind::Received, StepKind::Received)
         {
-            let room = MAX_BYTES_SHOWN.saturating_sub(last.bytes.len()).min(bytes.len());
-            last.bytes.extend_from_slice(&bytes[..room]);
-            last.len += bytes.len();
+            let room = MAX_BYTES_SHOWN.saturating_sub(last.bytes.len());
+            last.bytes.extend(bytes.by_ref().take(room));
+            last.len += len;
             return;
         }
         if state.steps.len() == MAX_STEPS {
             state.steps.pop_front();
             state.dropped += 1;
         }
-        let kept = bytes[..bytes.len().min(MAX_BYTES_SHOWN)].to_vec();
-        state.steps.push_back(Step { at, client, kind, bytes: kept, len: bytes.len() });
+        let kept = bytes.take(MAX_BYTES_SHOWN).collect();
+        state.steps.push_back(Step { at, client, kind, bytes: kept, len });
     }
 
     /// Returns the steps of one client as text, one line for each step.
@@ -103,7 +116,7 @@ impl Record {
             let _ = match step.kind {
                 StepKind::Sent => writeln!(text, "  → {}{rest}", show(&step.bytes)),
                 StepKind::Received => writeln!(text, "  ← {}{rest}", show(&step.bytes)),
-                StepKind::Note => writeln!(text, "  · {}", String::from_utf8_lossy(&step.bytes)),
+                StepKind::Note => writeln!(text, "  · {}", step.note()),
             };
         }
         text
@@ -112,7 +125,7 @@ impl Record {
     /// Returns the record as a table: one row for each of the last steps, and one column for each of the
     /// clients that took a step last.
     #[must_use]
-    pub fn picture(&self) -> String {
+    pub fn table(&self) -> String {
         let state = self.state();
         let columns = last_clients(&state.steps);
         let width = match columns.len() {
@@ -169,12 +182,17 @@ impl Step {
         self.len > self.bytes.len()
     }
 
+    /// Returns the text of a note.
+    fn note(&self) -> String {
+        show_text(&self.bytes) + if self.is_shortened() { "…" } else { "" }
+    }
+
     /// Returns its text in a column of this width.
     fn cell(&self, width: usize) -> String {
         let arrow = match self.kind {
             StepKind::Sent => '→',
             StepKind::Received => '←',
-            StepKind::Note => return String::from_utf8_lossy(&self.bytes).into_owned(),
+            StepKind::Note => return self.note(),
         };
         let text = quoted(&show_text(&self.bytes), self.len, self.is_shortened(), width - 2);
         format!("{arrow} {text}")
@@ -198,25 +216,37 @@ mod tests {
 
     #[test]
     fn a_record_keeps_the_last_steps() {
-        let tape = Record::default();
-        let client = tape.add_client();
+        let record = Record::default();
+        let client = record.add_client();
         for i in 0..MAX_STEPS + 3 {
-            tape.add_step(client, StepKind::Sent, i.to_string().as_bytes());
+            record.add_step(client, StepKind::Sent, i.to_string().as_bytes());
         }
-        let shown = tape.steps_of(client);
+        let shown = record.steps_of(client);
         assert!(shown.starts_with("  … 3 earlier steps, of all clients\n  → \"3\""));
         assert!(shown.ends_with("\"50\" [35 30]\n"));
     }
 
     #[test]
-    fn a_picture_has_a_column_for_each_client() {
-        let tape = Record::default();
-        let (a, b) = (tape.add_client(), tape.add_client());
-        tape.add_step(a, StepKind::Sent, b"hi\0");
-        tape.add_step(b, StepKind::Received, b"A: ");
-        tape.add_step(b, StepKind::Received, b"hi\0");
-        let picture = tape.picture();
-        let lines: Vec<_> = picture.lines().collect();
+    fn a_note_is_escaped_and_a_shortened_note_is_marked() {
+        let record = Record::default();
+        let client = record.add_client();
+        record.add_step(client, StepKind::Note, b"a\x1b[m");
+        record.add_step(client, StepKind::Note, &[b'x'; MAX_BYTES_SHOWN + 1]);
+        assert_eq!(
+            record.steps_of(client),
+            format!("  · a\\u{{1b}}[m\n  · {}…\n", "x".repeat(MAX_BYTES_SHOWN))
+        );
+    }
+
+    #[test]
+    fn a_table_has_a_column_for_each_client() {
+        let record = Record::default();
+        let (a, b) = (record.add_client(), record.add_client());
+        record.add_step(a, StepKind::Sent, b"hi\0");
+        record.add_step(b, StepKind::Received, b"A: ");
+        record.add_step(b, StepKind::Received, b"hi\0");
+        let table = record.table();
+        let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].contains("   → \"hi␀\""));
         assert_eq!(lines[0].find('B'), lines[2].find('←'));

@@ -20,7 +20,7 @@ pub enum OutputTo {
     ReaderClosed,
     /// Nowhere: the descriptor is closed.
     Closed,
-    /// Into a file or device.
+    /// Into a file or device, which must exist.
     File(PathBuf),
 }
 
@@ -39,8 +39,7 @@ impl OutputTo {
         })
     }
 
-    /// Reads the pipe from now on, if it has to be read; otherwise also returns the pipe, which has to stay
-    /// open.
+    /// Reads the pipe from now on if its lines are collected. Otherwise also returns the pipe, which has to stay open.
     pub(super) fn collect<R: Read + Send + 'static>(
         &self,
         pipe: Option<R>,
