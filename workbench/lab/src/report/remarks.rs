@@ -62,12 +62,13 @@ fn of_one(measurement: &Measurement) -> Vec<(Kind, String)> {
         let prefix = if measurement.runs.is_empty() { "not measured: " } else { "" };
         remarks.push((Kind::Fault, format!("{prefix}{failure}")));
     }
-    match (&measurement.note, measurement.runs.is_empty()) {
-        (Some(note), true) => remarks.push((Kind::Missing, format!("not measured: {note}"))),
-        (None, true) if measurement.failure.is_some() => {}
-        (None, true) => remarks.push((Kind::Missing, "not measured".to_owned())),
-        (Some(note), false) => remarks.push((Kind::Note, note.clone())),
-        (None, false) => {}
+    if let Some(why) = &measurement.not_measured {
+        remarks.push((Kind::Missing, format!("not measured: {why}")));
+    } else if measurement.runs.is_empty() && measurement.failure.is_none() {
+        remarks.push((Kind::Missing, "not measured".to_owned()));
+    }
+    if let Some(note) = &measurement.note {
+        remarks.push((Kind::Note, note.clone()));
     }
     remarks
 }

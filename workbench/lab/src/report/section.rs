@@ -94,9 +94,9 @@ fn table(result: &ExperimentResult) -> String {
 }
 
 fn table_row(row: &Measurement, columns: &[Column], units: &[InOneUnit]) -> String {
-    let mine = if row.origin == Origin::Mine { " class=\"mine\"" } else { "" };
+    let class = if row.origin == Origin::User { " class=\"user\"" } else { "" };
     let fault = if row.is_faulty() { " <b class=\"fault\">!</b>" } else { "" };
-    let mut html = format!("<tr{mine}><th scope=\"row\">{}{fault}</th>", escape(&row.server));
+    let mut html = format!("<tr{class}><th scope=\"row\">{}{fault}</th>", escape(&row.server));
     if row.runs.is_empty() {
         let _ = write!(html, "<td class=\"soft\" colspan=\"{}\">not measured</td>", columns.len());
     }

@@ -51,7 +51,7 @@ pub fn check(asked: &[&Experiment], pid: Option<u32>) -> Result<(), String> {
 }
 
 /// Connects to a server to find out which protocol it speaks, unless that was given.
-pub fn connect(
+pub fn describe_server(
     addr: SocketAddr,
     protocol: Option<ProtocolName>,
     pid: Option<u32>,
