@@ -153,8 +153,8 @@ impl LoadGenerator {
             })
             .with_context(|| format!("cannot connect client {nth} to {addr}"))?;
         let mut stream = TcpStream::from_std(stream);
-        // Not registered for writing: each loop that sends messages calls `flush` again and again, which
-        // sends the bytes that did not fit.
+        // Not registered for writing: a loop that sends many messages calls `flush` again and again, which
+        // sends the bytes that did not fit before.
         self.poll
             .registry()
             .register(&mut stream, Token(nth), Interest::READABLE)

@@ -37,7 +37,7 @@ pub fn section(result: &ExperimentResult) -> String {
         html += &chart::draw(result, chart, &format!("{id}-{nth}"));
     }
     html += "</div>\n";
-    html += &list(&remarks, Kind::Missing, "Not in the charts");
+    html += &list(&remarks, Kind::NotMeasured, "Not in the charts");
     html += &list(&remarks, Kind::Note, "Notes");
     let setting = escape(&result.setting);
     let _ = writeln!(html, "<p class=\"setting\"><b>Setting.</b> {setting}</p>");

@@ -228,7 +228,7 @@ fn write_remarks(result: &ExperimentResult, width: usize) -> String {
     for remark in remarks(result) {
         let (label, style) = match remark.kind {
             Kind::Fault => ("fault", BAD),
-            Kind::Missing => ("", DIM),
+            Kind::NotMeasured => ("", DIM),
             Kind::Note => ("note", DIM),
         };
         let is_plain = label.is_empty();
