@@ -65,7 +65,7 @@ pub struct Args {
     /// several times.
     #[arg(long, value_name = "NAME=CMD", value_parser = chosen::user_server)]
     mine: Vec<UserServer>,
-    /// Measure only these servers, separated by commas, and those that --mine names
+    /// Measure only these servers, separated by commas, and the servers that --mine names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Measure the variations, too: it takes about twice as long, and building them some minutes

@@ -71,7 +71,7 @@ pub fn check(user_servers: &[UserServer], only: &[String], no_peers: bool) -> Re
         let present = PROJECT_SERVERS.iter().filter(|it| is_present(it)).map(|it| it.name);
         let names: Vec<_> = present.chain(PEERS.iter().map(|peer| peer.name)).collect();
         return Err(format!(
-            "--only {name}: there is no such server. There are: {}; and those that --mine names",
+            "--only {name}: there is no such server. There are: {}; and the servers that --mine names",
             names.join(", ")
         ));
     }
