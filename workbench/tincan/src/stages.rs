@@ -78,6 +78,14 @@ pub fn build(target: &Path, profile: &OsStr, packages: &[&str]) -> Result<()> {
     command.args(["build", "--bins", "--manifest-path"]).arg(root.join("Cargo.toml"));
     command.arg("--target-dir").arg(target).arg("--profile").arg(profile);
     command.args(packages.iter().flat_map(|name| ["-p", name])).stdin(Stdio::null());
+    // Cargo sets variables that describe the package of the program that it runs. Build scripts that depend on
+    // them, such as the one of ring, would run again in each build that alternates with this one.
+    for (name, _) in env::vars_os() {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("CARGO_PKG_") || shown.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let Ok(mut child) = server::start_tracked(|| Ok(command.spawn()?), std::process::Child::id)
