@@ -24,7 +24,7 @@ impl Cores {
         else {
             return Self::shared("Server and load generator had to share");
         };
-        let siblings = system::siblings(generator);
+        let siblings = numbers(&system::siblings(generator));
         let mut server = others.to_vec();
         if server_has_one {
             // A core that shares no hardware with the generator's, if there is one.
@@ -105,7 +105,7 @@ fn ranges(numbers: &[usize]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// Reads the numbers from such ranges.
+/// Reads the numbers from ranges such as `0-2, 5`.
 fn numbers(ranges: &str) -> Vec<usize> {
     let range = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -133,10 +133,10 @@ mod system {
             .map_err(|err| format!("The system does not let a program choose its cores ({err})"))
     }
 
-    /// Returns the cores that share their hardware with this one, including this one.
-    pub fn siblings(core: usize) -> Vec<usize> {
+    /// Returns the cores that share their hardware with this one, including this one, as ranges: `0-2, 5`.
+    pub fn siblings(core: usize) -> String {
         let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
-        super::numbers(&std::fs::read_to_string(path).unwrap_or_default())
+        std::fs::read_to_string(path).unwrap_or_default()
     }
 }
 
@@ -152,8 +152,8 @@ mod system {
         Err(WHY.to_owned())
     }
 
-    pub fn siblings(_core: usize) -> Vec<usize> {
-        super::numbers("")
+    pub fn siblings(_core: usize) -> String {
+        String::new()
     }
 }
 

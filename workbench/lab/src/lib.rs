@@ -5,11 +5,15 @@
 //! | `experiments/` | the experiments, one in each file, and their table |
 //! | `experiment.rs` | the parts of an experiment; the settings that the command line changes |
 //! | `load/` | the load generator |
-//! | `servers/` | the servers that can be measured, and how they are started |
+//! | `servers/`, `origin.rs` | the servers that can be measured, where they come from, and how they are started |
+//! | `protocol.rs`, `measured_server.rs` | the protocols; a server that runs, as an experiment sees it |
 //! | `run.rs` | runs the experiments: a new server for each run, the servers in turns |
 //! | `report/` | the table, the page and `data.json` |
 //! | `results.rs`, `measurement.rs`, `figures.rs`, `case.rs` | what was measured |
+//! | `notes.rs` | notes on the figures: what a reader has to know before comparing them |
 //! | `cores.rs`, `machine.rs`, `process.rs` | cores, machine, and the server's process |
+//! | `units.rs`, `date.rs` | how numbers and dates are written |
+//! | `sample.rs` | made-up results, for tests |
 //!
 //! An experiment measures one server in one [`Case`] at a time and returns [`Figures`]. The order of the
 //! runs, the medians, the table and the page are the same for all experiments.
@@ -52,6 +56,7 @@ pub use report::{data, page, table};
 pub use results::{ExperimentResult, ListedServer, Results};
 pub use run::{LabRun, Step};
 pub use servers::{
-    ClientLimit, NatsServer, OUR_SERVERS, OurServer, PEERS, Peer, ServerSpec, own_server, recognize,
+    ClientLimit, NatsServer, PEERS, PROJECT_SERVERS, Peer, ProjectServer, ServerSpec, recognize,
+    user_server,
 };
 pub use units::Unit;

@@ -11,7 +11,7 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// The operating system and its version.
     pub system: String,
-    /// Names and values of limits that bound the experiments.
+    /// The system's limits for the experiments, each with its name: descriptors, ports, threads.
     pub limits: Vec<(&'static str, String)>,
     /// The load at the beginning: processes that wanted to run, averaged over a minute.
     pub load_before: Option<f64>,
@@ -152,9 +152,9 @@ fn read(path: &str) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Measures how much of the processors other programs have used since it was created.
+/// A measurement of the processor time of all other programs, which begins with [`watch`](Self::watch).
 ///
-/// The time that the kernel spends on interrupts is left out: on loopback it is part of the load.
+/// It does not count the kernel's time for interrupts, because on loopback that time is a part of the load.
 #[derive(Clone, Debug)]
 pub struct OtherPrograms {
     cores: Vec<usize>,
@@ -165,23 +165,27 @@ pub struct OtherPrograms {
 struct Ticks {
     all: u64,
     busy: u64,
-    ours: u64,
+    /// Used by this program and by its children that have ended.
+    own: u64,
 }
 
 impl OtherPrograms {
-    /// Begins to measure on these cores; on all cores if the list is empty.
+    /// Begins the measurement on these cores, or on all cores if the list is empty.
     #[must_use]
     pub fn watch(cores: Vec<usize>) -> Self {
         let before = Ticks::now(&cores);
         Self { cores, before }
     }
 
-    /// Returns their share so far in percent, if the system reports it. All processes that this program
-    /// started must have ended.
+    /// Returns the share of the processor time that other programs have used so far, in percent, if the system
+    /// reports it.
+    ///
+    /// A process that this program has started counts as another program until it has ended and was waited for,
+    /// so all of them must have ended.
     #[must_use]
     pub fn percent(&self) -> Option<f64> {
         let (before, now) = (self.before?, Ticks::now(&self.cores)?);
-        let others = (now.busy - before.busy).saturating_sub(now.ours - before.ours);
+        let others = (now.busy - before.busy).saturating_sub(now.own - before.own);
         let all = u32::try_from(now.all - before.all).ok().filter(|all| *all > 0)?;
         Some(f64::from(u32::try_from(others).ok()?) / f64::from(all) * 100.0)
     }
@@ -194,7 +198,7 @@ impl Ticks {
         for line in stat.lines() {
             let Some(rest) = line.strip_prefix("cpu") else { continue };
             let mut fields = rest.split_whitespace();
-            // The first line is the sum of all cores; it has a blank in place of a number.
+            // The first line, the sum of all cores, has a blank in place of a core's number: it is skipped.
             let Some(core) = rest.chars().next().filter(char::is_ascii_digit).and(fields.next())
             else {
                 continue;
@@ -211,8 +215,8 @@ impl Ticks {
         }
         let own = read("/proc/self/stat")?;
         let fields = own.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
-        let ours = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
-        Some(Self { all, busy, ours })
+        let own = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Some(Self { all, busy, own })
     }
 }
 

@@ -17,7 +17,9 @@ pub struct Measurement {
     pub runs: Vec<Figures>,
     /// The reason why a run failed. There are no runs then, or fewer than were asked for.
     pub failure: Option<String>,
-    /// The reason why the server was not measured; or what a reader has to know about the figures.
+    /// The reason why the server is not measured in this case. There are no runs then.
+    pub not_measured: Option<String>,
+    /// What a reader has to know about the figures.
     pub note: Option<String>,
 }
 
@@ -47,7 +49,7 @@ impl Measurement {
         self.faults().next().is_some()
     }
 
-    /// Adds a sentence for the reader.
+    /// Adds something that a reader has to know about the figures.
     pub fn add_note(&mut self, note: impl AsRef<str>) {
         let note = note.as_ref();
         match &mut self.note {
@@ -57,8 +59,10 @@ impl Measurement {
     }
 }
 
-/// Adds to each run the figure `name`, computed by `compare` from the run's `figure` and the median of
-/// the server `baseline` in the same case. Nothing is added where the baseline was not measured.
+/// Adds the figure `name` to each run of all servers except the server `baseline`.
+///
+/// `compare` computes it from the run's own `figure` and from the median of the baseline's in the same case. A
+/// run gets no such figure if it lacks `figure`, or if the baseline was not measured in this case.
 pub fn add_comparison(
     measurements: &mut [Measurement],
     baseline: &str,

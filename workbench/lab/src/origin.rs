@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// It is a stage or a variation of this project.
-    Ours,
+    Project,
     /// The user named it with `--mine`.
-    Mine,
+    User,
     /// It is measured for comparison: a server of another project, or a small C program.
     Peer,
 }

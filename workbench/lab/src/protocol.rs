@@ -97,8 +97,10 @@ impl Protocol {
         }
     }
 
-    /// Returns the bytes that the server may send between two messages. No run lasts so long that
-    /// the client has to answer them.
+    /// Returns the bytes that the server may send between two messages.
+    ///
+    /// The client does not answer them. The server disconnects such a client after several minutes, and no run
+    /// takes so long, unless `--seconds` asks for it.
     #[must_use]
     pub fn keepalive(self) -> &'static [u8] {
         if self == Self::Nats { b"PING\r\n" } else { b"" }

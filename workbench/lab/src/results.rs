@@ -92,8 +92,10 @@ pub struct Results {
     pub again: String,
     /// The servers, in the order in which they are shown.
     pub servers: Vec<ListedServer>,
-    /// A sentence for each thing that was left out: a peer that is not installed, an interruption.
+    /// A sentence for each server that is left out, such as a peer that is not installed.
     pub left_out: Vec<String>,
+    /// A sentence that says after how many runs the measurements were interrupted, if they were.
+    pub interruption: Option<String>,
     /// The experiments, in the order in which they ran.
     pub experiments: Vec<ExperimentResult>,
 }

@@ -66,7 +66,7 @@ impl LabRun {
     pub fn total(&self) -> usize {
         let runs = self.experiments.iter().map(|experiment| {
             let measurements = self.empty_measurements(experiment);
-            measurements.iter().filter(|it| it.note.is_none()).count()
+            measurements.iter().filter(|it| it.not_measured.is_none()).count()
         });
         runs.sum::<usize>() * self.runs
     }
@@ -76,37 +76,21 @@ impl LabRun {
     pub fn measure(
         &self,
         is_interrupted: impl Fn() -> bool,
-        mut report: impl FnMut(Step<'_>),
+        report: impl FnMut(Step<'_>),
     ) -> (Vec<ExperimentResult>, usize) {
-        let mut done = 0;
+        let mut runner = Runner { lab: self, is_interrupted, report, done: 0 };
         let mut results = Vec::new();
         for experiment in &self.experiments {
-            let mut measurements = self.empty_measurements(experiment);
-            let cases = (experiment.cases)(&self.settings);
-            let is_complete = cases.iter().all(|case| {
-                let all = &mut measurements;
-                self.measure_case(experiment, case, all, &mut done, &is_interrupted, &mut report)
-            });
-            if !is_complete {
-                note_interruption(&mut measurements);
-            }
-            let has_figures = measurements.iter().any(|it| !it.runs.is_empty());
-            if is_complete || has_figures {
-                (experiment.conclude)(&mut measurements);
-                notes::add(&mut measurements, experiment, &self.servers);
-                let setting = (experiment.setting)(&self.settings);
-                let result = ExperimentResult { experiment, setting, measurements };
-                report(Step::Ended(&result));
-                results.push(result);
-            }
+            let (result, is_complete) = runner.measure_experiment(experiment);
+            results.extend(result);
             if !is_complete {
                 break;
             }
         }
-        (results, done)
+        (results, runner.done)
     }
 
-    /// Returns a measurement without runs for each server and case. It has a note where the server is not
+    /// Returns a measurement without runs for each server and case. It has a reason where the server is not
     /// measured.
     fn empty_measurements(&self, experiment: &Experiment) -> Vec<Measurement> {
         let cases = (experiment.cases)(&self.settings);
@@ -116,55 +100,11 @@ impl LabRun {
             case: case.clone(),
             runs: Vec::new(),
             failure: None,
-            note: not_measured(server, experiment, case),
+            not_measured: not_measured(server, experiment, case),
+            note: None,
         };
         let of_server = |server| cases.iter().map(move |case| measurement(server, case));
         self.servers.iter().flat_map(of_server).collect()
-    }
-
-    /// Measures one case. The servers take turns, so that a moment in which the machine is busy does not
-    /// affect one server alone. Returns false after an interruption.
-    fn measure_case(
-        &self,
-        experiment: &'static Experiment,
-        case: &Case,
-        measurements: &mut [Measurement],
-        done: &mut usize,
-        is_interrupted: &impl Fn() -> bool,
-        report: &mut impl FnMut(Step<'_>),
-    ) -> bool {
-        for run in 1..=self.runs {
-            for spec in &self.servers {
-                let server = &spec.name;
-                let is_wanted = |it: &&mut Measurement| it.server == *server && it.case == *case;
-                let Some(measurement) = measurements.iter_mut().find(is_wanted) else { continue };
-                if measurement.runs.is_empty() && measurement.note.is_some() {
-                    continue; // this server is not measured in this case
-                }
-                if measurement.runs.is_empty() && measurement.failure.is_some() {
-                    *done += 1;
-                    continue; // the first run failed, so the others are skipped
-                }
-                report(Step::Begins { done: *done, experiment, case, server, run });
-                let figures = self.measure_once(spec, experiment, case, is_interrupted);
-                if is_interrupted() {
-                    return false;
-                }
-                *done += 1;
-                match figures {
-                    Ok(figures) => {
-                        figures.faults.iter().for_each(|fault| report(Step::Fault(fault)));
-                        measurement.runs.push(figures);
-                    }
-                    Err(err) => {
-                        let failure = format!("run {run} of {} failed: {err:#}", self.runs);
-                        report(Step::Fault(&failure));
-                        measurement.failure.get_or_insert(failure);
-                    }
-                }
-            }
-        }
-        true
     }
 
     /// Does one run in a thread of its own, so that an interruption does not have to wait for its end.
@@ -197,12 +137,89 @@ impl LabRun {
     }
 }
 
-/// Notes which servers were not measured before an interruption.
+/// Does the runs one after the other, counts them and reports them.
+struct Runner<'a, I, R> {
+    lab: &'a LabRun,
+    is_interrupted: I,
+    report: R,
+    /// How many runs were done or skipped so far.
+    done: usize,
+}
+
+impl<I: Fn() -> bool, R: FnMut(Step<'_>)> Runner<'_, I, R> {
+    /// Measures one experiment in all its cases. Returns the result, and false after an interruption. There is no
+    /// result if the interruption came before the first figures.
+    fn measure_experiment(
+        &mut self,
+        experiment: &'static Experiment,
+    ) -> (Option<ExperimentResult>, bool) {
+        let settings = &self.lab.settings;
+        let mut measurements = self.lab.empty_measurements(experiment);
+        let cases = (experiment.cases)(settings);
+        let is_complete =
+            cases.iter().all(|case| self.measure_case(experiment, case, &mut measurements));
+        if !is_complete {
+            note_interruption(&mut measurements);
+            if measurements.iter().all(|it| it.runs.is_empty()) {
+                return (None, false);
+            }
+        }
+        (experiment.conclude)(&mut measurements);
+        notes::add(&mut measurements, experiment, &self.lab.servers);
+        let result =
+            ExperimentResult { experiment, setting: (experiment.setting)(settings), measurements };
+        (self.report)(Step::Ended(&result));
+        (Some(result), is_complete)
+    }
+
+    /// Measures one case. The servers take turns, so that a moment in which the machine is busy does not
+    /// affect one server alone. Returns false after an interruption.
+    fn measure_case(
+        &mut self,
+        experiment: &'static Experiment,
+        case: &Case,
+        measurements: &mut [Measurement],
+    ) -> bool {
+        for run in 1..=self.lab.runs {
+            for spec in &self.lab.servers {
+                let server = &spec.name;
+                let is_wanted = |it: &&mut Measurement| it.server == *server && it.case == *case;
+                let Some(measurement) = measurements.iter_mut().find(is_wanted) else { continue };
+                if measurement.not_measured.is_some() {
+                    continue;
+                }
+                if measurement.runs.is_empty() && measurement.failure.is_some() {
+                    self.done += 1;
+                    continue; // the first run failed, so the others are skipped
+                }
+                (self.report)(Step::Begins { done: self.done, experiment, case, server, run });
+                let figures = self.lab.measure_once(spec, experiment, case, &self.is_interrupted);
+                if (self.is_interrupted)() {
+                    return false;
+                }
+                self.done += 1;
+                match figures {
+                    Ok(figures) => {
+                        figures.faults.iter().for_each(|fault| (self.report)(Step::Fault(fault)));
+                        measurement.runs.push(figures);
+                    }
+                    Err(err) => {
+                        let failure = format!("run {run} of {} failed: {err:#}", self.lab.runs);
+                        (self.report)(Step::Fault(&failure));
+                        measurement.failure.get_or_insert(failure);
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Adds the reason to each measurement that an interruption has prevented.
 fn note_interruption(measurements: &mut [Measurement]) {
-    let is_missing =
-        |it: &&mut Measurement| it.runs.is_empty() && it.note.is_none() && it.failure.is_none();
-    for measurement in measurements.iter_mut().filter(is_missing) {
-        measurement.add_note("interrupted before its turn");
+    let was_not_run = |it: &&mut Measurement| it.runs.is_empty() && it.failure.is_none();
+    for measurement in measurements.iter_mut().filter(was_not_run) {
+        measurement.not_measured.get_or_insert_with(|| "interrupted before its turn".to_owned());
     }
 }
 
@@ -226,9 +243,9 @@ fn start_and_measure(
     let (mut server, nats) = cores.start_on_server(|| spec.start())?;
     let pid = server.pid().ok_or_else(|| anyhow!("the server has no process"))?;
     let process = match spec.origin {
-        Origin::Ours | Origin::Peer => Process::new(pid),
+        Origin::Project | Origin::Peer => Process::new(pid),
         // A server of the user may start a process for each client.
-        Origin::Mine => Process::group(pid),
+        Origin::User => Process::group(pid),
     };
     wait_until_idle(process)?;
     let measured =

@@ -13,12 +13,12 @@ type Server = (&'static str, Origin, f64);
 
 /// Names, origins, and how much slower than the fastest each server is.
 const SERVERS: &[Server] = &[
-    ("echo-uni", Origin::Ours, 0.8),
-    ("echo-multi", Origin::Ours, 1.4),
-    ("chat-threads", Origin::Ours, 2.6),
-    ("chat-poll", Origin::Ours, 1.0),
-    ("chat-async", Origin::Ours, 1.3),
-    ("mine", Origin::Mine, 5.0),
+    ("echo-uni", Origin::Project, 0.8),
+    ("echo-multi", Origin::Project, 1.4),
+    ("chat-threads", Origin::Project, 2.6),
+    ("chat-poll", Origin::Project, 1.0),
+    ("chat-async", Origin::Project, 1.3),
+    ("mine", Origin::User, 5.0),
     ("ncat", Origin::Peer, 21.0),
     ("redis", Origin::Peer, 2.2),
     ("nats", Origin::Peer, 3.4),
@@ -45,6 +45,7 @@ pub fn results() -> Results {
         again: "cargo tincan lab --mine \"python3 'my server.py' {port}\"".into(),
         servers: SERVERS.iter().map(listed).collect(),
         left_out: vec!["nats was left out of churn: it does not answer.".into()],
+        interruption: None,
         experiments: EXPERIMENTS.iter().map(|it| experiment_result(it)).collect(),
     }
 }
@@ -110,22 +111,22 @@ fn cases(id: &str) -> Vec<Case> {
 fn measurement(id: &str, server: &Server, case: Case) -> Measurement {
     let (name, origin, _) = *server;
     let is_echo = name.starts_with("echo");
-    let note = match (name, id) {
+    let not_measured = match (name, id) {
         _ if is_echo && id != "connections" => Some("answers one message and closes"),
         ("ncat", "idle") if case.value > 100.0 => Some("takes 990 clients at most"),
-        ("redis", _) => Some("each sender has a connection of its own"),
         _ => None,
     };
-    let has_runs = !(is_echo && id != "connections") && note != Some("takes 990 clients at most");
+    let note = (name == "redis").then_some("each sender has a connection of its own");
     let mut runs: Vec<Figures> = (0..3)
-        .filter(|_| has_runs)
+        .filter(|_| not_measured.is_none())
         .map(|nth| run(id, server, case.value, f64::from(nth)))
         .collect();
     if name == "mine" && case.value >= 1000.0 && id == "idle" {
         runs[1].faults.push("3 clients were closed by the server".into());
     }
-    let note = note.map(str::to_owned);
-    Measurement { server: name.into(), origin, case, runs, failure: None, note }
+    let (server, failure) = (name.into(), None);
+    let (not_measured, note) = (not_measured.map(str::to_owned), note.map(str::to_owned));
+    Measurement { server, origin, case, runs, failure, not_measured, note }
 }
 
 fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
@@ -140,7 +141,7 @@ fn run(id: &str, server: &Server, at: f64, nth: f64) -> Figures {
         "fanout" => {
             add("deliveries_per_s", 1.4e6 / slow * (1.0 - (at - 100.0).abs() / 2e3));
             add("server_cpu_us_per_delivery", 0.7 * slow);
-            add("cpu_times_bare", 1.2 * slow);
+            add("cpu_times_baseline", 1.2 * slow);
             add("server_cpu_percent", 97.0);
             add("generator_cpu_percent", 97.0 / slow);
             for name in ["lost", "twice", "out_of_order"] {

@@ -31,7 +31,7 @@ use probe::{Failure, server};
 use crate::check_command::{self, called_as, quoted};
 use crate::output::{is_broken_pipe, print};
 use crate::signals;
-use chosen::OwnServer;
+use chosen::UserServer;
 use folder::Folder;
 use load_options::LoadOptions;
 use progress::Progress;
@@ -63,9 +63,9 @@ pub struct Args {
     /// `{port}` and `{host}` in the command are replaced, and the variables PORT and HOST have the same
     /// values. The laboratory finds out whether it is an echo server or a chat server. Can be given
     /// several times.
-    #[arg(long, value_name = "NAME=CMD", value_parser = chosen::own_server)]
-    mine: Vec<OwnServer>,
-    /// Measure only these servers, separated by commas, and those that --mine names
+    #[arg(long, value_name = "NAME=CMD", value_parser = chosen::user_server)]
+    mine: Vec<UserServer>,
+    /// Measure only these servers, separated by commas, and the servers that --mine names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Measure the variations, too: it takes about twice as long, and building them some minutes
@@ -191,11 +191,11 @@ impl Args {
 
     fn measure_running(&self, addr: SocketAddr) -> Result<ExitCode> {
         if !self.as_built
-            && let Some(code) = release::instead(&[], None)?
+            && let Some(code) = release::run_release_build(&[], None)?
         {
             return Ok(code);
         }
-        let server = running::connect(addr, self.protocol, self.pid)?;
+        let server = running::describe_server(addr, self.protocol, self.pid)?;
         let settings = self.load.settings_by_hand(self.quick);
         running::measure(&server, &self.experiments(), &settings, self.json)
     }
@@ -203,23 +203,23 @@ impl Args {
     fn prepare(&self) -> Result<Prepared> {
         let load_before = self.load_before.or_else(system_load);
         // First, so that a mistake is reported before anything is built.
-        let mine = chosen::recognize_all(&self.mine)?;
-        let ours = chosen::ours(&self.only, self.variations)?;
+        let user_servers = chosen::recognize_all(&self.mine)?;
+        let wanted = chosen::project_servers(&self.only, self.variations)?;
         if !self.as_built
-            && let Some(code) = release::instead(&ours, load_before)?
+            && let Some(code) = release::run_release_build(&wanted, load_before)?
         {
             return Ok(Prepared::DoneByReleaseBuild(code));
         }
-        let ours = chosen::build(&ours, self.built)?;
+        let project_servers = chosen::build(&wanted, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();
-        let ours = chosen::with_nats(ours, folder.scratch(), &mut left_out);
+        let project_servers = chosen::with_nats(project_servers, folder.scratch(), &mut left_out);
         let peers = match self.no_peers {
             true => Vec::new(),
             false => chosen::peers(&self.only, &folder, &mut left_out),
         };
         let run = LabRun {
-            servers: [ours, mine, peers].concat(),
+            servers: [project_servers, user_servers, peers].concat(),
             experiments: self.experiments(),
             settings: self.load.settings(self.quick),
             runs: self.runs.into(),
@@ -235,12 +235,7 @@ impl Args {
         EXPERIMENTS.iter().copied().filter(|it| all || asked(it)).collect()
     }
 
-    fn measure(
-        &self,
-        run: &LabRun,
-        mut left_out: Vec<String>,
-        folder: &Folder,
-    ) -> Result<ExitCode> {
+    fn measure(&self, run: &LabRun, left_out: Vec<String>, folder: &Folder) -> Result<ExitCode> {
         let mut machine = Machine::describe();
         machine.load_before = self.load_before.or(machine.load_before);
         if run.total() == 0 {
@@ -261,10 +256,8 @@ impl Args {
         progress.end();
         machine.others_percent = others.percent();
         machine.load_after = system_load();
-        if signals::survived_signal().is_some() {
-            let total = run.total();
-            left_out.push(format!("It was interrupted after {done} of {total} runs."));
-        }
+        let interruption = signals::survived_signal()
+            .map(|_| format!("It was interrupted after {done} of {} runs.", run.total()));
         let listed = run.servers.iter().map(|server| ListedServer {
             name: server.name.clone(),
             origin: server.origin,
@@ -280,6 +273,7 @@ impl Args {
             again: again(),
             servers: listed.collect(),
             left_out,
+            interruption,
             experiments,
         };
         folder.write(&results)?;
@@ -304,7 +298,7 @@ fn again() -> String {
 
 fn exit_code(results: &Results) -> ExitCode {
     match signals::survived_signal() {
-        Some(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Some(signal) => ExitCode::from(signals::exit_code(signal)),
         None if results.has_faults() => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
     }
@@ -330,7 +324,7 @@ fn introduce(run: &LabRun, machine: &Machine, left_out: &[String]) {
 
 /// Returns the share of the processors that other programs use, if it is too much.
 fn busy_now(run: &LabRun) -> Option<f64> {
-    const TIME: std::time::Duration = std::time::Duration::from_millis(500);
+    const TIME: std::time::Duration = std::time::Duration::from_millis(300);
     let others = OtherPrograms::watch(run.cores.all());
     std::thread::sleep(TIME);
     others.percent().filter(|percent| *percent > 10.0)
@@ -345,8 +339,8 @@ fn conclude(results: &Results, folder: &Folder) {
              do not."
         );
     }
-    if signals::survived_signal().is_some() {
-        eprintln!("{}", results.left_out.last().map_or("", String::as_str));
+    if let Some(interruption) = &results.interruption {
+        eprintln!("{interruption}");
     }
     if results.has_faults() {
         eprintln!("Something was wrong with a server: see the tables.");

@@ -52,7 +52,7 @@ enum Command {
     Watchdog {
         /// Run as the detached watchdog itself
         #[arg(long)]
-        alone: bool,
+        detached: bool,
     },
 }
 
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Command::Exercise(args) => exercise::run(&args),
         Command::Servers(args) => servers_command::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
-        Command::Watchdog { alone } => signals::be_watchdog(alone),
+        Command::Watchdog { detached } => signals::be_watchdog(detached),
     };
     match done {
         Ok(code) => code,

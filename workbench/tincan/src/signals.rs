@@ -5,11 +5,13 @@
 //!
 //! | command | the function |
 //! |---|---|
-//! | `check`, `lab` | ends the servers, then the program: [`end_servers_at_signals`] |
-//! | `tour` | also restores the terminal: `tour/leave.rs` |
-//! | `watch` | notes the signal for a loop, which ends the server and writes the result: [`note_signals`] |
+//! | `check`, `exercise check` | ends the servers, then the program: [`end_servers_at_signals`] |
+//! | `lab` | does the same, but [survives the first signal](survive_first_signal) to write its results |
+//! | `tour` | ends the servers, restores the terminal and ends the program: `tour/leave.rs` |
+//! | `watch` | records the signal for a loop, which ends the server and writes the result: [`note_signals`] |
 //!
-//! Only `diff` needs no function: while its pager runs, it [ignores SIGINT](ignore_interrupts).
+//! The other commands start no server, so they need no function. While the pager of `diff` runs, `diff`
+//! [ignores SIGINT](ignore_interrupts): Ctrl-C is for the pager then.
 //!
 //! The servers are in process groups of their own, so Ctrl-C in a terminal does not reach them.
 
@@ -80,14 +82,16 @@ pub fn ignore_interrupts() -> io::Result<()> {
     signal_hook::flag::register(SIGINT, Arc::default()).map(drop)
 }
 
-/// Whether the next signal ends only the servers.
+/// Whether the next signal ends only the servers, and not this program. SIGQUIT always ends both.
 static CONTINUES_AFTER_NEXT: AtomicBool = AtomicBool::new(false);
 
-/// The signal that has ended only the servers.
+/// The number of the signal that has ended only the servers; zero if there was no such signal.
 static SERVERS_ENDED_BY: AtomicI32 = AtomicI32::new(0);
 
-/// Lets this program survive the first signal, which then ends all servers and prevents new ones from
-/// starting, so that the program can write its results. The second signal ends the program.
+/// Lets this program survive the next signal except SIGQUIT, so that it can write its results. That signal ends
+/// all servers, and from then on no server can start. The signal after it ends the program.
+///
+/// The program must have called [`end_servers_at_signals`].
 pub fn survive_first_signal() {
     CONTINUES_AFTER_NEXT.store(true, Ordering::SeqCst);
 }
@@ -97,15 +101,16 @@ pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
-/// Makes SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and this program, from now on.
+/// Makes SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and then this program, from now on.
 pub fn end_servers_at_signals() {
     const SIGQUIT: i32 = 3;
     let mut have_servers_ended = false;
-    // If signals cannot be handled, they end this program at once, and the watchdog ends the servers.
+    // If signals cannot be handled, they end this program at once. The watchdog, or for `lab` the kernel, then
+    // ends the servers.
     let _ = handle(move |signal| {
         let Some(number) = signal.ending() else { return };
         if !have_servers_ended {
-            // Never released: from here on, no server can start.
+            // Forgotten, so that the lock is never released: from here on, no server can start.
             std::mem::forget(server::end_all());
             have_servers_ended = true;
         }
@@ -116,14 +121,14 @@ pub fn end_servers_at_signals() {
     });
 }
 
-/// The signals since [`note_signals`].
+/// The signals that have come since [`note_signals`].
 #[derive(Debug, Default)]
-pub struct Noted {
+pub struct NotedSignals {
     last: Arc<AtomicI32>,
     has_continued: Arc<AtomicBool>,
 }
 
-impl Noted {
+impl NotedSignals {
     /// Returns the last signal that asks this program to end.
     pub fn ending(&self) -> Option<Signal> {
         match self.last.load(Ordering::Relaxed) {
@@ -139,9 +144,10 @@ impl Noted {
     }
 }
 
-/// Notes each signal from now on. The caller has to ask for signals, and to end.
-pub fn note_signals() -> io::Result<Noted> {
-    let noted = Noted::default();
+/// Records each signal from now on. The caller has to look at them again and again, and to end when one asks
+/// for it.
+pub fn note_signals() -> io::Result<NotedSignals> {
+    let noted = NotedSignals::default();
     let (last, has_continued) = (Arc::clone(&noted.last), Arc::clone(&noted.has_continued));
     handle(move |signal| match signal.ending() {
         Some(number) => last.store(number, Ordering::Relaxed),
@@ -153,8 +159,9 @@ pub fn note_signals() -> io::Result<Noted> {
 /// Starts the watchdog: a process that ends the servers if this program is killed. If it cannot be started,
 /// everything else still works.
 ///
-/// The watchdog is not a child of this process, whose children are all servers, or processes that servers
-/// left behind.
+/// The watchdog must not become a child of this process, which takes each of its children for a server, or for a
+/// process that a server has left behind, and ends it. So the watchdog is started by a short-lived process, and
+/// before [`adopt_orphans`](server::adopt_orphans).
 pub fn start_watchdog() {
     let Ok(mut child) = watchdog(&[], Stdio::piped()) else { return };
     let pipe = child.stdin.take();
@@ -165,12 +172,12 @@ pub fn start_watchdog() {
     }
 }
 
-/// Runs the watchdog, or its short-lived parent, which detaches it.
-pub fn be_watchdog(is_alone: bool) -> anyhow::Result<ExitCode> {
-    if is_alone {
+/// Runs the watchdog if it is detached; otherwise starts it detached.
+pub fn be_watchdog(is_detached: bool) -> anyhow::Result<ExitCode> {
+    if is_detached {
         server::run_watchdog(std::io::stdin().lock())?;
     } else {
-        watchdog(&["--alone"], Stdio::inherit())?;
+        watchdog(&["--detached"], Stdio::inherit())?;
     }
     Ok(ExitCode::SUCCESS)
 }

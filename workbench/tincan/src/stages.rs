@@ -8,14 +8,14 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail};
 use probe::server::{self, Launch, Server};
 
-/// The programs of servers, which are in the folder of this program.
-pub struct Stages {
+/// The programs of this project's servers, which are in the folder of this program.
+pub struct ServerPrograms {
     folder: PathBuf,
 }
 
-impl Stages {
-    /// Builds these servers. Without cargo, uses the programs that exist.
-    pub fn ready(names: &[&str]) -> Result<Self> {
+impl ServerPrograms {
+    /// Builds these servers, or uses the existing programs if there is no cargo.
+    pub fn build(names: &[&str]) -> Result<Self> {
         let folder = own_folder()?;
         if let Some(target) = target(&folder) {
             // The servers are built with the profile of this program.
@@ -25,19 +25,18 @@ impl Stages {
             };
             build(target, profile, names)?;
         }
-        let stages = Self { folder };
-        let missing: Vec<_> = names.iter().filter(|name| !stages.program(name).exists()).collect();
-        match missing.first() {
-            None => Ok(stages),
+        let programs = Self { folder };
+        match names.iter().find(|name| !programs.program(name).exists()) {
+            None => Ok(programs),
             Some(name) => bail!(
                 "there is no {name} in {}; in the workspace, `cargo tincan tour` builds it",
-                stages.folder.display()
+                programs.folder.display()
             ),
         }
     }
 
-    /// Uses the programs that exist.
-    pub fn here() -> Result<Self> {
+    /// Uses the existing programs, without building them.
+    pub fn existing() -> Result<Self> {
         Ok(Self { folder: own_folder()? })
     }
 
@@ -64,18 +63,17 @@ pub fn workspace() -> Option<PathBuf> {
     root.join("Cargo.toml").exists().then(|| root.to_owned())
 }
 
-/// Returns cargo's target folder, if this is a folder in it to which cargo writes programs, and the workspace
-/// exists.
+/// Returns the target folder of cargo if `folder` is one of its folders for programs, such as `target/debug`, and
+/// the workspace still exists.
 pub fn target(folder: &Path) -> Option<&Path> {
     workspace()?;
     folder.parent().filter(|_| is_written_by_cargo(folder))
 }
 
-/// Builds the programs of these packages. Does nothing if there is no cargo.
+/// Builds the programs of these packages. Does nothing if cargo cannot be started.
 pub fn build(target: &Path, profile: &OsStr, packages: &[&str]) -> Result<()> {
     let root = workspace().context("the workspace does not exist any more")?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = probe::cargo();
     command.args(["build", "--bins", "--manifest-path"]).arg(root.join("Cargo.toml"));
     command.arg("--target-dir").arg(target).arg("--profile").arg(profile);
     command.args(packages.iter().flat_map(|name| ["-p", name])).stdin(Stdio::null());
@@ -95,9 +93,10 @@ fn is_written_by_cargo(folder: &Path) -> bool {
     folder.join(".fingerprint").is_dir()
 }
 
-/// Lets the kernel kill the server when this program ends, even by SIGKILL (Linux). A process has to ask for
-/// this after the fork and before the exec, so this program is started once more, asks for it, and becomes
-/// the server.
+/// Changes how a server is started, so that the kernel kills it when this program ends, even by SIGKILL (Linux).
+///
+/// A process must itself ask the kernel for this, and a server does not. So the process that is started is this
+/// program once more, as `child-of`: it asks the kernel, and then becomes the server by exec.
 pub fn dies_with_us(launch: Launch) -> Launch {
     if !cfg!(target_os = "linux") {
         return launch;

@@ -7,13 +7,25 @@ pub const BOLD: Style = Style::new().bold();
 pub const DIM: Style = Style::new().dimmed();
 pub const HIGHLIGHT: Style = AnsiColor::Yellow.on_default();
 
-/// Returns the number of columns and rows of the terminal, or 80 and 24 if the output is not a terminal.
+/// Returns the number of columns and rows of the terminal, or 80 and 24 if they are not known.
+///
+/// The terminal is the one of standard output, standard error or standard input, the first of them that is one.
 pub fn size() -> (usize, usize) {
-    let found = terminal_size::terminal_size();
-    let (columns, rows) = found.map_or((0, 0), |(width, height)| (width.0, height.0));
+    let (columns, rows) = known_size();
+    (columns.unwrap_or(80), rows.unwrap_or(24))
+}
+
+/// Returns the number of columns of the same terminal, if it is known.
+pub fn columns() -> Option<usize> {
+    known_size().0
+}
+
+fn known_size() -> (Option<usize>, Option<usize>) {
+    let (columns, rows) =
+        terminal_size::terminal_size().map_or((0, 0), |(columns, rows)| (columns.0, rows.0));
     // A terminal that does not know its size reports zeros.
-    let known = |number: u16, usual| if number == 0 { usual } else { usize::from(number) };
-    (known(columns, 80), known(rows, 24))
+    let known = |number: u16| Some(usize::from(number)).filter(|number| *number > 0);
+    (known(columns), known(rows))
 }
 
 /// Cbreak mode: the terminal passes on each key at once, and does not show it. Ctrl-C and similar keys

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::super::case::Case;
 use super::super::experiment::{Chart, Column, Experiment, LoadOption, Mark, Settings};
 use super::super::figures::Figures;
-use super::super::load::{LoadGenerator, TIMEOUT};
+use super::super::load::{COPY_TIMEOUT, LoadGenerator};
 use super::super::measured_server::MeasuredServer;
 use super::super::measurement::{Measurement, add_comparison};
 use super::super::protocol::Protocol;
@@ -35,7 +35,7 @@ pub const FANOUT: Experiment = Experiment {
     columns: &[
         Column { head: "deliveries/s", figure: "deliveries_per_s", unit: Unit::PerSecond },
         Column { head: "CPU each", figure: "server_cpu_us_per_delivery", unit: Unit::Micros },
-        Column { head: "times c-broadcast", figure: "cpu_times_bare", unit: Unit::Count },
+        Column { head: "times c-broadcast", figure: "cpu_times_baseline", unit: Unit::Count },
         Column { head: "server", figure: "server_cpu_percent", unit: Unit::Percent },
         Column { head: "generator", figure: "generator_cpu_percent", unit: Unit::Percent },
         Column { head: "lost", figure: "lost", unit: Unit::Count },
@@ -113,12 +113,14 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
     let before = generator.counters(server.process);
     generator.send_closed_loop(window, settings.time(Duration::from_millis(600)))?;
     generator.counters(server.process).add_since(&before, &mut figures);
-    generator.wait_for_copies(TIMEOUT / 2)?;
-    generator.finish_after(TIMEOUT / 2, &mut figures);
+    generator.wait_for_copies(COPY_TIMEOUT)?;
+    generator.finish_after(COPY_TIMEOUT, &mut figures);
     Ok(figures)
 }
 
 fn conclude(measurements: &mut [Measurement]) {
     let cost = "server_cpu_us_per_delivery";
-    add_comparison(measurements, BASELINE, cost, "cpu_times_bare", |own, bare| own / bare);
+    add_comparison(measurements, BASELINE, cost, "cpu_times_baseline", |own, baseline| {
+        own / baseline
+    });
 }

@@ -85,8 +85,8 @@ fn measure(server: &MeasuredServer, case: &Case, _settings: &Settings) -> Result
         }
         let taken = now.0.saturating_sub(descriptors_before);
         ensure!(start.elapsed() < TIMEOUT, "the server took {taken} of {clients} clients");
-        let refused = generator.count_refused()?;
-        ensure!(refused == 0, "the server refused {refused} of {clients} clients");
+        let disconnected = generator.read_and_count_disconnected()?;
+        ensure!(disconnected == 0, "the server disconnected {disconnected} of {clients} clients");
         before = now;
         thread::sleep(Duration::from_millis(100));
     }

@@ -32,7 +32,7 @@ pub const RATE: Experiment = Experiment {
         Column { head: "p99.9", figure: "p999_us", unit: Unit::Micros },
         Column { head: "server", figure: "server_cpu_percent", unit: Unit::Percent },
         Column { head: "generator", figure: "generator_busy_percent", unit: Unit::Percent },
-        Column { head: "copies not come", figure: "undelivered", unit: Unit::Count },
+        Column { head: "undelivered", figure: "undelivered", unit: Unit::Count },
     ],
     charts: &[Chart {
         title: "From the time a message was due to its delivery, p50 to p99.9",
@@ -77,7 +77,7 @@ fn setting(settings: &Settings) -> String {
         "{} clients, {} of which send in turns, messages of {} bytes, each at its time whether or not \
          the last one has arrived (an open loop). Each client receives a copy of each message. The \
          delay of a copy counts from the time its message was due, so the time that a sender had to \
-         wait is part of it. A copy that has not come two seconds after the end counts as not come, \
+         wait is part of it. A copy that has not come two seconds after the end counts as undelivered, \
          with the delay that it has by then.",
         clients(settings),
         senders(settings),
@@ -97,7 +97,7 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
     generator.set_delays(DelayRecorder::new(schedule, start)?);
     let before = generator.counters(server.process);
     let until = start + settings.time(Duration::from_millis(800));
-    let late = generator.send_open_loop(schedule, until, || Ok(()))?;
+    let longest_delay = generator.send_open_loop(schedule, until, || Ok(()))?;
     let after = generator.counters(server.process);
     generator.wait_for_copies(Duration::from_secs(2))?;
     let mut figures = Figures::default();
@@ -105,6 +105,6 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
         delays.into_delays().add_to(&mut figures);
     }
     after.add_since(&before, &mut figures);
-    figures.add("generator_late_max_us", late.as_secs_f64() * 1e6);
+    figures.add("generator_late_max_us", longest_delay.as_secs_f64() * 1e6);
     Ok(figures)
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::super::case::Case;
 use super::super::experiment::{Chart, Column, Experiment, LoadOption, PERCENTILES, Settings};
 use super::super::figures::{Figures, Latencies};
-use super::super::load::{LoadGenerator, TIMEOUT};
+use super::super::load::{COPY_TIMEOUT, LoadGenerator};
 use super::super::measured_server::MeasuredServer;
 use super::super::protocol::Protocol;
 use super::super::units::Unit;
@@ -87,7 +87,7 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
             None => is_complete = false,
         }
     }
-    // Less than the usual patience where the server has disconnected a client.
+    // Less than the usual time if the server has disconnected a client.
     let waited = begun.elapsed();
     let after = generator.counters(server.process);
     let mut figures = Figures::default();
@@ -113,11 +113,11 @@ fn round_trip(generator: &mut LoadGenerator, own: usize) -> Result<Option<Durati
     let sent = generator.sent();
     let mut time = None;
     while generator.received_by_all() < sent {
-        generator.turn(Duration::from_millis(100))?;
+        generator.wait_and_read(Duration::from_millis(100))?;
         if time.is_none() && generator.received_by(own) == sent {
             time = Some(start.elapsed());
         }
-        if generator.disconnected() > 0 || start.elapsed() > TIMEOUT {
+        if generator.disconnected() > 0 || start.elapsed() > COPY_TIMEOUT {
             return Ok(None);
         }
     }

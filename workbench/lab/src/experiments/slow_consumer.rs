@@ -46,7 +46,7 @@ pub const SLOW_CONSUMER: Experiment = Experiment {
         Column { head: "longest with", figure: "with_max_us", unit: Unit::Micros },
         Column { head: "memory grew", figure: "peak_growth_bytes", unit: Unit::Bytes },
         Column { head: "dropped after", figure: "dropped_after_s", unit: Unit::Seconds },
-        Column { head: "copies not come", figure: "undelivered", unit: Unit::Count },
+        Column { head: "undelivered", figure: "undelivered", unit: Unit::Count },
     ],
     charts: &[
         Chart {
@@ -99,7 +99,7 @@ fn setting(settings: &Settings) -> String {
     format!(
         "{} messages of {} bytes a second (an open loop) from {} senders. After {:.1} s one more \
          client connects, which never reads, for {:.1} s. A copy that has not come to one of the other \
-         clients a second after that counts as not come.",
+         clients a second after that counts as undelivered.",
         grouped(RATE),
         size(settings),
         senders(settings),

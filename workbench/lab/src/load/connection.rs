@@ -12,6 +12,9 @@ use probe::tls::{TlsSession, TlsSettings};
 /// How long the generator waits for a connection, or for a server that does not answer.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the generator waits for the copies of a message. A copy that has not come by then is a fault.
+pub const COPY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Descriptors that an experiment needs in addition to one for each client.
 const OTHER_DESCRIPTORS: u64 = 64;
 
@@ -46,32 +49,35 @@ pub fn raise_descriptor_limit(clients: u64) -> Result<()> {
 /// One connection.
 pub(super) struct Connection {
     pub stream: TcpStream,
-    /// Whether the server has closed it.
+    /// Whether the server has closed or reset it, or has sent bytes that are not TLS to a client that uses TLS.
     pub is_closed: bool,
     pub tls: Option<Box<TlsSession>>,
 }
 
 impl Connection {
-    /// Sends as many bytes as the kernel takes. Returns their number.
+    /// Sends as many bytes as the kernel takes, and returns their number.
+    ///
+    /// With TLS, returns how many bytes were encrypted. Encrypted bytes that the kernel does not take wait in the
+    /// session.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.write(bytes) };
         tls.flush(&mut self.stream)?;
         let len = tls.encrypt(bytes)?;
-        // Bytes that the kernel does not take now are sent before anything else the next time.
+        // The next call sends the waiting bytes first.
         match tls.flush(&mut self.stream) {
             Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
             _ => Ok(len),
         }
     }
 
-    /// Sends a few bytes. It is an error if the kernel does not take all of them at once.
+    /// Sends a few bytes. Without TLS, it is an error if the kernel does not take all of them at once.
     pub fn write_all_at_once(&mut self, bytes: &[u8]) -> Result<()> {
         let n = self.write(bytes).context("cannot send")?;
         ensure!(n == bytes.len(), "cannot send {} bytes at once", bytes.len());
         Ok(())
     }
 
-    /// Reports whether the kernel has not yet taken everything that was written.
+    /// Reports whether encrypted bytes wait until the kernel takes them.
     pub fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }

@@ -57,10 +57,11 @@ pub struct DeliveryCheck {
     base: u64,
     /// The end of the last whole message in the stream.
     parsed: u64,
-    /// The whole messages in `stream`; the number of the first one is `first`.
+    /// The whole messages in `stream`.
     entries: VecDeque<Entry>,
+    /// How many messages of the common stream came before `entries`.
     first: u64,
-    /// For each sender, the number that its next message has at the start of `entries`.
+    /// The number of the next message of each sender at the start of `entries`.
     next: Vec<u64>,
     common: StreamCheck,
     /// Records how late each delivery is, if that is wanted.
@@ -72,9 +73,10 @@ pub struct DeliveryCheck {
 pub struct DeliveryResult {
     /// The faults of all clients together.
     pub faults: Faults,
-    /// Clients that received the messages in another order than the first one did.
+    /// How many clients received other bytes than the client that was ahead of all others: the same messages
+    /// in another order, or faults.
     pub other_orders: usize,
-    /// A message that no client had sent.
+    /// One of the forged messages, if there are any.
     pub sample: Option<String>,
 }
 
@@ -99,7 +101,7 @@ impl DeliveryResult {
                 figures.faults.push(format!("{} {what}{sample}", copies(count)));
             }
         }
-        figures.add("undelivered", (faults.lost + faults.late) as f64);
+        figures.add("undelivered", (faults.lost + faults.pending) as f64);
         figures.add("clients_with_another_order", self.other_orders as f64);
     }
 }
@@ -253,7 +255,7 @@ impl DeliveryCheck {
         self.base = base;
     }
 
-    /// Ends the check, where each sender has sent this number of messages. A copy that has not come is
+    /// Ends the check. `sent` is the number of messages that each sender has sent. A copy that has not come is
     /// recorded with the delay that it has now.
     #[must_use]
     pub fn finish(mut self, sent: &[u64], now: Instant) -> (DeliveryResult, Option<DelayRecorder>) {
@@ -269,12 +271,12 @@ impl DeliveryCheck {
         for reader in self.readers.into_iter().filter(|reader| !reader.is_gone) {
             let own = reader.own.map_or_else(|| self.common.clone(), |own| *own);
             if let Some(delays) = &mut self.delays {
-                let late = own.next.iter().zip(sent).enumerate();
-                let late = late.flat_map(|(sender, (next, sent))| {
+                let pending = own.next.iter().zip(sent).enumerate();
+                let pending = pending.flat_map(|(sender, (next, sent))| {
                     (*next..*sent).map(move |number| (sender, number))
                 });
-                for (sender, number) in late.chain(own.missing.iter().copied()) {
-                    delays.record_missing(number * senders + sender as u64, now);
+                for (sender, number) in pending.chain(own.skipped.iter().copied()) {
+                    delays.record_undelivered(number * senders + sender as u64, now);
                 }
             }
             if let Some(sample) = &own.sample {
@@ -347,7 +349,7 @@ mod tests {
                 &[(0, 0), (1, 0), (0, 2), (1, 1), (0, 1)],
                 Faults { out_of_order: 1, ..Faults::default() },
             ),
-            (&[(0, 0), (1, 0), (0, 1), (1, 1)], Faults { late: 1, ..Faults::default() }),
+            (&[(0, 0), (1, 0), (0, 1), (1, 1)], Faults { pending: 1, ..Faults::default() }),
         ];
         for (got, faults) in cases {
             for piece in 1..100 {
@@ -367,7 +369,7 @@ mod tests {
         );
         check.add(0, format!("c: {}\0", text_of(0, 0, LEN)).as_bytes(), Instant::now());
         let (result, _) = check.finish(&[1], Instant::now());
-        assert_eq!(result.faults, Faults { forged: 1, late: 1, ..Faults::default() });
+        assert_eq!(result.faults, Faults { forged: 1, pending: 1, ..Faults::default() });
         assert!(result.sample.is_some_and(|sample| sample.starts_with("c: 000 ")));
     }
 

@@ -22,6 +22,7 @@ use super::deliveries::{DeliveryCheck, copies};
 use super::message::{MIN_TEXT, MessageFormat, text_of};
 use super::schedule::{DelayRecorder, Schedule};
 use super::sender::Sender;
+use super::stream_check::Faults;
 use probe::tls::TlsSettings;
 
 /// The size of the read buffer. Large, so that a busy connection needs few system calls; small enough
@@ -152,8 +153,8 @@ impl LoadGenerator {
             })
             .with_context(|| format!("cannot connect client {nth} to {addr}"))?;
         let mut stream = TcpStream::from_std(stream);
-        // Not registered for writing: bytes that did not fit are sent in the next turn. There is always
-        // a next turn, because copies are still on their way then.
+        // Not registered for writing: a loop that sends many messages calls `flush` again and again, which
+        // sends the bytes that did not fit before.
         self.poll
             .registry()
             .register(&mut stream, Token(nth), Interest::READABLE)
@@ -181,7 +182,7 @@ impl LoadGenerator {
                 conn.write_all_at_once(format!("{before}{text}{after}").as_bytes())?;
                 due = Instant::now() + Duration::from_millis(500);
             }
-            self.turn(Duration::from_millis(10))?;
+            self.wait_and_read(Duration::from_millis(10))?;
             let text = [text_of(sender, number, text_len).as_bytes(), protocol.ending()].concat();
             let waiting = self.last.iter().filter(|last| !last.ends_with(&text)).count();
             if waiting == 0 {
@@ -200,7 +201,7 @@ impl LoadGenerator {
     }
 
     /// Waits until bytes arrive, for at most `timeout`, and reads all of them. Reports whether any arrived.
-    pub fn turn(&mut self, timeout: Duration) -> Result<bool> {
+    pub fn wait_and_read(&mut self, timeout: Duration) -> Result<bool> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(false),
             other => other.context("cannot wait for events")?,
@@ -278,10 +279,9 @@ impl LoadGenerator {
         self.conns[..self.readers].iter().filter(|conn| conn.is_closed).count()
     }
 
-    /// Reads all bytes that have arrived, and returns the number of clients that the server has
-    /// disconnected.
-    pub fn count_refused(&mut self) -> Result<usize> {
-        while self.turn(Duration::ZERO)? {}
+    /// Reads all bytes that have arrived. Returns the number of clients that the server has disconnected.
+    pub fn read_and_count_disconnected(&mut self) -> Result<usize> {
+        while self.wait_and_read(Duration::ZERO)? {}
         Ok(self.disconnected())
     }
 
@@ -315,7 +315,7 @@ impl LoadGenerator {
             if waiting == 0 || start.elapsed() > TIMEOUT {
                 return Ok((start.elapsed(), waiting));
             }
-            self.turn(Duration::from_millis(20))?;
+            self.wait_and_read(Duration::from_millis(20))?;
         }
     }
 
@@ -353,7 +353,7 @@ impl LoadGenerator {
                 }
                 sender.flush(&mut self.conns[sender.conn]);
             }
-            if self.turn(Duration::from_millis(100))? {
+            if self.wait_and_read(Duration::from_millis(100))? {
                 progress = Instant::now();
             }
             ensure!(self.disconnected() < self.readers, "the server disconnected all clients");
@@ -372,26 +372,26 @@ impl LoadGenerator {
         until: Instant,
         mut between: impl FnMut() -> Result<()>,
     ) -> Result<Duration> {
-        let mut latest = Duration::ZERO;
+        let mut longest = Duration::ZERO;
         let senders = self.senders.len() as u64;
         loop {
             let nth = self.sent();
             let (due, now) = (schedule.due(nth), Instant::now());
             if due >= until {
-                return Ok(latest);
+                return Ok(longest);
             }
             if now >= due {
-                latest = latest.max(now - due);
+                longest = longest.max(now - due);
                 self.send(usize::try_from(nth % senders)?, 1);
                 // Copies that have come are read before the next message is sent, as independent
                 // clients would do.
-                self.turn(Duration::ZERO)?;
+                self.wait_and_read(Duration::ZERO)?;
                 continue;
             }
             self.flush();
             // The kernel's timeout counts milliseconds, so the last two are spent without it.
             let wait = (due - now).saturating_sub(Duration::from_millis(2));
-            self.turn(Duration::from_millis(u64::try_from(wait.as_millis())?))?;
+            self.wait_and_read(Duration::from_millis(u64::try_from(wait.as_millis())?))?;
             ensure!(self.disconnected() < self.readers, "the server disconnected all clients");
             between()?;
         }
@@ -402,7 +402,7 @@ impl LoadGenerator {
         let mut progress = Instant::now();
         while self.received_by_all() < self.sent() && progress.elapsed() < patience {
             self.flush();
-            if self.turn(Duration::from_millis(20))? {
+            if self.wait_and_read(Duration::from_millis(20))? {
                 progress = Instant::now();
             }
         }
@@ -424,8 +424,20 @@ impl LoadGenerator {
     /// Ends the check of deliveries, and adds its counts and faults to the figures. Returns the delays
     /// that were recorded.
     pub fn finish(&mut self, figures: &mut Figures) -> Option<DelayRecorder> {
+        self.end_check(figures).1
+    }
+
+    /// Does the same after a wait for all copies: a copy that has not come by now is a fault.
+    pub fn finish_after(&mut self, waited: Duration, figures: &mut Figures) {
+        let (Faults { pending, .. }, _) = self.end_check(figures);
+        if pending > 0 {
+            figures.faults.push(format!("{} had not come after {waited:.1?}", copies(pending)));
+        }
+    }
+
+    fn end_check(&mut self, figures: &mut Figures) -> (Faults, Option<DelayRecorder>) {
         let sent: Vec<u64> = self.senders.iter().map(|sender| sender.sent).collect();
-        let deliveries = self.deliveries.take()?;
+        let Some(deliveries) = self.deliveries.take() else { return (Faults::default(), None) };
         let (result, delays) = deliveries.finish(&sent, Instant::now());
         result.add_to(figures);
         let orders = result.other_orders;
@@ -437,18 +449,6 @@ impl LoadGenerator {
         if self.disconnected() > 0 {
             figures.faults.push(format!("the server disconnected {} clients", self.disconnected()));
         }
-        delays
-    }
-
-    /// Ends the check of deliveries after waiting for all copies: a copy that has not come by now is a
-    /// fault.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made of counts")]
-    pub fn finish_after(&mut self, waited: Duration, figures: &mut Figures) {
-        self.finish(figures);
-        let count = |name| figures.get(name).unwrap_or_default();
-        let late = (count("undelivered") - count("lost")) as u64;
-        if late > 0 {
-            figures.faults.push(format!("{} had not come after {waited:.1?}", copies(late)));
-        }
+        (result.faults, delays)
     }
 }

@@ -21,6 +21,6 @@ mod schedule;
 mod sender;
 mod stream_check;
 
-pub use connection::{TIMEOUT, connect, connect_with_tls, raise_descriptor_limit};
+pub use connection::{COPY_TIMEOUT, TIMEOUT, connect, connect_with_tls, raise_descriptor_limit};
 pub use generator::{Load, LoadGenerator};
 pub use schedule::{DelayRecorder, Schedule};

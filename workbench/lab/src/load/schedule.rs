@@ -34,8 +34,7 @@ pub struct DelayRecorder {
 }
 
 impl DelayRecorder {
-    /// Creates a recorder. It records a copy that never comes only if its message was due at `from` or
-    /// later.
+    /// Creates a recorder. It records an undelivered copy only if its message was due at `from` or later.
     pub fn new(schedule: Schedule, from: Instant) -> Result<Self> {
         Ok(Self { schedule, from, delays: Latencies::new()? })
     }
@@ -51,8 +50,8 @@ impl DelayRecorder {
         self.delays.record(now.saturating_duration_since(self.schedule.due(nth)));
     }
 
-    /// Records a copy that has not come, with the delay that it has so far.
-    pub fn record_missing(&mut self, nth: u64, now: Instant) {
+    /// Records a copy that has not come by `now`, with the delay that it has so far.
+    pub fn record_undelivered(&mut self, nth: u64, now: Instant) {
         if self.schedule.due(nth) >= self.from {
             self.record(nth, now);
         }

@@ -10,12 +10,12 @@ use super::message::{DIGITS, text_of};
 pub(super) struct Sender {
     /// The number of its connection.
     pub conn: usize,
-    /// How many messages were made.
+    /// How many messages were made so far, sent or not.
     pub sent: u64,
     /// The next message with the bytes around it. Its digits are counted up in place.
     message: Vec<u8>,
     digits: Range<usize>,
-    /// Messages that the kernel has not yet taken.
+    /// The bytes that the connection has not yet taken: see [`Connection::write`].
     unsent: Vec<u8>,
 }
 
@@ -27,7 +27,8 @@ impl Sender {
         Self { conn, sent: 0, message, digits, unsent: Vec::new() }
     }
 
-    /// Reports whether the kernel has taken all messages.
+    /// Reports whether the connection has taken all messages. With TLS, some of them may still wait in its
+    /// session.
     pub fn is_idle(&self) -> bool {
         self.unsent.is_empty()
     }
@@ -53,7 +54,8 @@ impl Sender {
             match conn.write(&self.unsent) {
                 Ok(n) => drop(self.unsent.drain(..n)),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                // The next turn tries again. An error ends the stream, which the next read finds.
+                // The kernel takes no more now: the next call of `flush` tries again. Any other error ends the
+                // stream, which the next read finds.
                 Err(_) => break,
             }
         }

@@ -7,7 +7,7 @@ use super::message::MessageFormat;
 /// The number of faults of each kind in the copies that one client received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Copies that never came, although a later message of the same sender did.
+    /// Copies that had not come when counting stopped, although a copy of a later message of the same sender had.
     pub lost: u64,
     /// Copies that came a second time.
     pub twice: u64,
@@ -15,8 +15,8 @@ pub struct Faults {
     pub out_of_order: u64,
     /// Copies of messages that no client had sent.
     pub forged: u64,
-    /// Copies that had not arrived when counting stopped, with no later copy from the same sender either.
-    pub late: u64,
+    /// Copies that had not come when counting stopped, and no copy of a later message of the same sender had.
+    pub pending: u64,
 }
 
 impl Faults {
@@ -26,7 +26,7 @@ impl Faults {
         self.twice += other.twice;
         self.out_of_order += other.out_of_order;
         self.forged += other.forged;
-        self.late += other.late;
+        self.pending += other.pending;
     }
 }
 
@@ -35,8 +35,9 @@ impl Faults {
 pub struct StreamCheck {
     /// For each sender the number of the message that has to come next.
     pub next: Vec<u64>,
-    /// Messages that were skipped and may still come.
-    pub missing: BTreeSet<(usize, u64)>,
+    /// The messages that are counted as lost so far: a later message of the same sender has come. They may still
+    /// come, out of order.
+    pub skipped: BTreeSet<(usize, u64)>,
     faults: Faults,
     /// A message that no client had sent.
     pub sample: Option<Vec<u8>>,
@@ -47,8 +48,8 @@ pub struct StreamCheck {
 impl StreamCheck {
     /// Begins a check, with the number of the next message for each sender.
     pub fn new(next: Vec<u64>) -> Self {
-        let (missing, faults) = (BTreeSet::new(), Faults::default());
-        Self { next, missing, faults, sample: None, partial: Vec::new() }
+        let (skipped, faults) = (BTreeSet::new(), Faults::default());
+        Self { next, skipped, faults, sample: None, partial: Vec::new() }
     }
 
     /// Counts a whole message. Returns its sender and its number, if a client has sent it.
@@ -61,10 +62,11 @@ impl StreamCheck {
         let next = &mut self.next[sender];
         if number >= *next {
             self.faults.lost += number - *next;
-            // Enough to tell a late copy from a second copy; limited, because memory is.
-            self.missing.extend((*next..number).take(10_000).map(|number| (sender, number)));
+            // Needed to tell a copy that is out of order from a second copy. At most 10,000 for each gap, because
+            // memory is limited.
+            self.skipped.extend((*next..number).take(10_000).map(|number| (sender, number)));
             *next = number + 1;
-        } else if self.missing.remove(&(sender, number)) {
+        } else if self.skipped.remove(&(sender, number)) {
             self.faults.lost -= 1;
             self.faults.out_of_order += 1;
         } else {
@@ -92,10 +94,10 @@ impl StreamCheck {
         self.partial = rest.to_vec();
     }
 
-    /// Returns the faults, where each sender has sent this number of messages.
+    /// Ends the check, and returns the faults. `sent` is the number of messages that each sender has sent.
     pub fn finish(mut self, sent: &[u64]) -> Faults {
         for (next, sent) in self.next.iter().zip(sent) {
-            self.faults.late += sent.saturating_sub(*next);
+            self.faults.pending += sent.saturating_sub(*next);
         }
         self.faults
     }

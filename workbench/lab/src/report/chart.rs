@@ -261,15 +261,15 @@ fn heading(
     y: f64,
 ) -> String {
     let mut svg = String::new();
-    let is_mine = measurement.is_some_and(|it| it.origin == Origin::Mine);
-    if is_mine {
+    let is_users = measurement.is_some_and(|it| it.origin == Origin::User);
+    if is_users {
         let (y, height) = (px(y + 1.0), px(ROW - 2.0));
         let _ = writeln!(
             svg,
             "<rect class=\"highlight\" x=\"0\" y=\"{y}\" width=\"100%\" height=\"{height}\"/>"
         );
     }
-    let class = if is_mine { " class=\"mine\"" } else { "" };
+    let class = if is_users { " class=\"user\"" } else { "" };
     let baseline = px(y + TEXT);
     let name = escape(&shortened(server, MAX_NAME));
     let _ = write!(svg, "<text x=\"4\" y=\"{baseline}\"{class}>{name}");

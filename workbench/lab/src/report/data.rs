@@ -8,9 +8,13 @@ use super::super::measurement::Measurement;
 use super::super::origin::Origin;
 use super::super::results::{ExperimentResult, ListedServer, Results};
 
-/// Rises when a program that reads the file has to change. 2: the experiment `frozen` has become
-/// `slow-consumer`, and its figures `without_…` and `with_…`.
-const FORMAT: u64 = 2;
+/// Rises when a program that reads the file has to change.
+///
+/// 2: the experiment `frozen` has become `slow-consumer`, and its figures `without_…` and `with_…`.
+/// 3: an interruption is no longer in `left_out`, but in `interruption`; the reason why a server is not measured
+/// is no longer in `note`, but in `not_measured`; `cpu_times_bare` has become `cpu_times_baseline`; the origins
+/// `ours` and `mine` have become `project` and `user`.
+const FORMAT: u64 = 3;
 
 /// Returns all results as one JSON object. The names of figures end with their units.
 #[must_use]
@@ -33,6 +37,7 @@ pub fn data(results: &Results) -> Value {
         ("machine", machine(&results.machine, &results.cores)),
         ("servers", results.servers.iter().map(server).collect()),
         ("left_out", json!(results.left_out)),
+        ("interruption", json!(results.interruption)),
         ("experiments", results.experiments.iter().map(experiment).collect()),
     ])
 }
@@ -70,6 +75,7 @@ fn row(row: &Measurement) -> Value {
         ("case", json!(row.case.label)),
         ("case_at", number(row.case.value)),
         ("failure", json!(row.failure)),
+        ("not_measured", json!(row.not_measured)),
         ("note", json!(row.note)),
         ("summary", summary(row)),
         ("runs", row.runs.iter().map(|run| Value::Object(run.to_json())).collect()),
@@ -94,8 +100,8 @@ fn summary(row: &Measurement) -> Value {
 
 fn origin(origin: Origin) -> &'static str {
     match origin {
-        Origin::Ours => "ours",
-        Origin::Mine => "mine",
+        Origin::Project => "project",
+        Origin::User => "user",
         Origin::Peer => "peer",
     }
 }
@@ -120,8 +126,8 @@ mod tests {
     fn every_run_and_every_figure_is_there() {
         let results = sample::results();
         let data = data(&results);
-        assert_eq!(data["format"], 2);
-        assert_eq!(data["servers"][5]["origin"], "mine");
+        assert_eq!(data["format"], 3);
+        assert_eq!(data["servers"][5]["origin"], "user");
         assert_eq!(data["machine"]["was_busy"], true);
         let slow =
             data["experiments"].as_array().unwrap().iter().find(|it| it["id"] == "slow-consumer");
@@ -132,7 +138,7 @@ mod tests {
         assert_eq!([&spread["min"], &spread["median"], &spread["max"]], [77.6, 80.0, 82.4]);
         assert_eq!(poll["runs"][0]["growth_bytes_over_s"].as_array().unwrap().len(), 60);
         let unmeasured = rows.iter().find(|row| row["server"] == "echo-uni").unwrap();
-        assert_eq!(unmeasured["note"], "answers one message and closes");
+        assert_eq!(unmeasured["not_measured"], "answers one message and closes");
     }
 
     #[test]

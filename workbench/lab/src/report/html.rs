@@ -1,17 +1,17 @@
 //! Numbers, places and colours in HTML and SVG.
 
 use super::super::origin::Origin;
-use super::super::servers::OUR_SERVERS;
+use super::super::servers::PROJECT_SERVERS;
 
 /// Returns the colour class of a server: one for each stage, and one for all variations, all peers, and the
 /// servers of the user. `page.css` has the colours.
 pub fn colour(server: &str, origin: Origin) -> String {
-    let mut stages = OUR_SERVERS.iter().filter(|it| it.is_stage);
+    let mut stages = PROJECT_SERVERS.iter().filter(|it| it.is_stage);
     match (origin, stages.position(|stage| stage.name == server)) {
-        (Origin::Ours, Some(nth)) => format!("stage{nth}"),
-        (Origin::Ours, None) => "variation".to_owned(),
+        (Origin::Project, Some(nth)) => format!("stage{nth}"),
+        (Origin::Project, None) => "variation".to_owned(),
         (Origin::Peer, _) => "peer".to_owned(),
-        (Origin::Mine, _) => "own".to_owned(),
+        (Origin::User, _) => "user".to_owned(),
     }
 }
 
@@ -63,9 +63,9 @@ mod tests {
     #[test]
     fn every_colour_is_in_the_style_in_both_schemes() {
         let style = include_str!("page.css");
-        let ours = OUR_SERVERS.iter().map(|server| colour(server.name, Origin::Ours));
-        let others = [Origin::Peer, Origin::Mine].map(|origin| colour("x", origin));
-        for class in ours.chain(others) {
+        let project = PROJECT_SERVERS.iter().map(|server| colour(server.name, Origin::Project));
+        let others = [Origin::Peer, Origin::User].map(|origin| colour("x", origin));
+        for class in project.chain(others) {
             assert_eq!(style.matches(&format!(".{class} {{ --c:")).count(), 2, "{class}");
         }
     }

@@ -99,6 +99,9 @@ fn warnings(results: &Results) -> String {
     if results.is_quick {
         html += &alert("A quick look.", "Fewer clients and shorter runs: good for a first idea.");
     }
+    if let Some(interruption) = &results.interruption {
+        html += &alert("Interrupted.", &escape(interruption));
+    }
     if !results.left_out.is_empty() {
         let reasons: Vec<String> = results.left_out.iter().map(|why| escape(why)).collect();
         html += &alert("Left out.", &reasons.join(" "));
@@ -119,8 +122,8 @@ fn servers(results: &Results) -> String {
     for server in &results.servers {
         let class = colour(&server.name, server.origin);
         let origin = match server.origin {
-            Origin::Ours => "",
-            Origin::Mine => " <span class=\"origin\">yours</span>",
+            Origin::Project => "",
+            Origin::User => " <span class=\"origin\">yours</span>",
             Origin::Peer => " <span class=\"origin\">for comparison</span>",
         };
         let _ = writeln!(
@@ -220,7 +223,7 @@ mod tests {
         let mut interrupted = sample::results();
         interrupted.experiments.truncate(4);
         interrupted.experiments[3].measurements.truncate(11);
-        interrupted.left_out.push("Interrupted: what was measured by then is here.".into());
+        interrupted.interruption = Some("It was interrupted after 41 of 90 runs.".into());
         let mut one_run = sample::results();
         for it in one_run.experiments.iter_mut().flat_map(|result| &mut result.measurements) {
             it.runs.truncate(1);
@@ -254,7 +257,7 @@ mod tests {
         ];
         for (nth, name) in more.into_iter().enumerate() {
             let (name, command) = (name.to_owned(), name.to_owned());
-            let listed = ListedServer { name: name.clone(), origin: Origin::Ours, command };
+            let listed = ListedServer { name: name.clone(), origin: Origin::Project, command };
             results.servers.insert(5, listed);
             for result in &mut results.experiments {
                 let like = ["chat-poll", "chat-threads", "chat-async", "mine"][nth % 4];
@@ -262,7 +265,7 @@ mod tests {
                 let mut rows: Vec<Measurement> = same.collect();
                 for row in &mut rows {
                     row.server.clone_from(&name);
-                    row.origin = Origin::Ours;
+                    row.origin = Origin::Project;
                 }
                 result.measurements.extend(rows);
             }

@@ -10,7 +10,7 @@ pub enum Kind {
     /// The figures must not be trusted.
     Fault,
     /// There are no figures.
-    Missing,
+    NotMeasured,
     /// There are figures, and something to know about them.
     Note,
 }
@@ -37,7 +37,7 @@ pub fn remarks(result: &ExperimentResult) -> Vec<Remark> {
             }
         }
     }
-    let order = [Kind::Fault, Kind::Missing, Kind::Note];
+    let order = [Kind::Fault, Kind::NotMeasured, Kind::Note];
     let of_kind = |kind| found.iter().filter(move |(it, ..)| *it == kind);
     let remark = |(kind, text, measurements): &(Kind, String, Vec<&Measurement>)| Remark {
         kind: *kind,
@@ -62,12 +62,13 @@ fn of_one(measurement: &Measurement) -> Vec<(Kind, String)> {
         let prefix = if measurement.runs.is_empty() { "not measured: " } else { "" };
         remarks.push((Kind::Fault, format!("{prefix}{failure}")));
     }
-    match (&measurement.note, measurement.runs.is_empty()) {
-        (Some(note), true) => remarks.push((Kind::Missing, format!("not measured: {note}"))),
-        (None, true) if measurement.failure.is_some() => {}
-        (None, true) => remarks.push((Kind::Missing, "not measured".to_owned())),
-        (Some(note), false) => remarks.push((Kind::Note, note.clone())),
-        (None, false) => {}
+    if let Some(why) = &measurement.not_measured {
+        remarks.push((Kind::NotMeasured, format!("not measured: {why}")));
+    } else if measurement.runs.is_empty() && measurement.failure.is_none() {
+        remarks.push((Kind::NotMeasured, "not measured".to_owned()));
+    }
+    if let Some(note) = &measurement.note {
+        remarks.push((Kind::Note, note.clone()));
     }
     remarks
 }
@@ -116,8 +117,8 @@ mod tests {
             lines,
             [
                 "Fault mine (1,000 clients): 3 clients were closed by the server (in 1 of 3 runs)",
-                "Missing echo-uni, echo-multi: not measured: answers one message and closes",
-                "Missing ncat (1,000 clients): not measured: takes 990 clients at most",
+                "NotMeasured echo-uni, echo-multi: not measured: answers one message and closes",
+                "NotMeasured ncat (1,000 clients): not measured: takes 990 clients at most",
                 "Note redis: each sender has a connection of its own",
             ]
         );

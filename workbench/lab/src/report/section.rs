@@ -37,7 +37,7 @@ pub fn section(result: &ExperimentResult) -> String {
         html += &chart::draw(result, chart, &format!("{id}-{nth}"));
     }
     html += "</div>\n";
-    html += &list(&remarks, Kind::Missing, "Not in the charts");
+    html += &list(&remarks, Kind::NotMeasured, "Not in the charts");
     html += &list(&remarks, Kind::Note, "Notes");
     let setting = escape(&result.setting);
     let _ = writeln!(html, "<p class=\"setting\"><b>Setting.</b> {setting}</p>");
@@ -94,9 +94,9 @@ fn table(result: &ExperimentResult) -> String {
 }
 
 fn table_row(row: &Measurement, columns: &[Column], units: &[InOneUnit]) -> String {
-    let mine = if row.origin == Origin::Mine { " class=\"mine\"" } else { "" };
+    let class = if row.origin == Origin::User { " class=\"user\"" } else { "" };
     let fault = if row.is_faulty() { " <b class=\"fault\">!</b>" } else { "" };
-    let mut html = format!("<tr{mine}><th scope=\"row\">{}{fault}</th>", escape(&row.server));
+    let mut html = format!("<tr{class}><th scope=\"row\">{}{fault}</th>", escape(&row.server));
     if row.runs.is_empty() {
         let _ = write!(html, "<td class=\"soft\" colspan=\"{}\">not measured</td>", columns.len());
     }

@@ -184,7 +184,7 @@ impl<'a> Grid<'a> {
     }
 
     fn line(&self, row: &Measurement, cells: &[Cell], first: usize, shown: &[bool]) -> String {
-        let style = if row.origin == Origin::Mine { BOLD } else { Style::new() };
+        let style = if row.origin == Origin::User { BOLD } else { Style::new() };
         let mut line = format!("  {style}{}{style:#}", row.server);
         if row.runs.is_empty() {
             let _ = writeln!(line, "  {DIM}not measured{DIM:#}");
@@ -228,7 +228,7 @@ fn write_remarks(result: &ExperimentResult, width: usize) -> String {
     for remark in remarks(result) {
         let (label, style) = match remark.kind {
             Kind::Fault => ("fault", BAD),
-            Kind::Missing => ("", DIM),
+            Kind::NotMeasured => ("", DIM),
             Kind::Note => ("note", DIM),
         };
         let is_plain = label.is_empty();

@@ -3,8 +3,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `spec.rs` | a server that can be started again and again |
-//! | `ours.rs` | the table of the stages and variations |
-//! | `mine.rs` | a server that the user names, or that runs already: which protocol it speaks |
+//! | `project.rs` | the servers of this project: the stages and the variations |
+//! | `user.rs` | the user's servers: named with `--mine`, or already running |
 //! | `peers.rs` | the table of servers that are measured for comparison |
 //! | `c_program.rs` | compiles the C programs among them |
 //! | `nats.rs` | the NATS server that chat-nats needs |
@@ -12,14 +12,14 @@
 
 mod c_program;
 mod installed;
-mod mine;
 mod nats;
-mod ours;
 mod peers;
+mod project;
 mod spec;
+mod user;
 
-pub use mine::{own_server, recognize};
 pub use nats::NatsServer;
-pub use ours::{OUR_SERVERS, OurServer};
 pub use peers::{PEERS, Peer};
+pub use project::{PROJECT_SERVERS, ProjectServer};
 pub use spec::{ClientLimit, ServerSpec};
+pub use user::{recognize, user_server};

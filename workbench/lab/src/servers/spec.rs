@@ -73,7 +73,7 @@ impl ServerSpec {
     /// Reports whether it relays nothing without a NATS server.
     #[must_use]
     pub fn needs_nats(&self) -> bool {
-        self.origin == Origin::Ours && self.name == "chat-nats"
+        self.origin == Origin::Project && self.name == "chat-nats"
     }
 
     /// Adds the NATS server that is started with it.
@@ -93,8 +93,8 @@ impl ServerSpec {
             launch = launch.args(&["--nats", &format!("nats://{}", nats.addr())]);
         }
         let server = match self.origin {
-            Origin::Ours => launch.start(),
-            Origin::Mine | Origin::Peer => launch.start_on_free_port(),
+            Origin::Project => launch.start(),
+            Origin::User | Origin::Peer => launch.start_on_free_port(),
         };
         Ok((server?, nats))
     }

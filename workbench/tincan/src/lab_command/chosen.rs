@@ -4,15 +4,15 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use lab::{EXPERIMENTS, Experiment, NatsServer, OUR_SERVERS, OurServer, PEERS, ServerSpec};
+use lab::{EXPERIMENTS, Experiment, NatsServer, PEERS, PROJECT_SERVERS, ProjectServer, ServerSpec};
 use probe::server;
 
 use super::folder::Folder;
-use crate::stages::{self, Stages, dies_with_us};
+use crate::stages::{self, ServerPrograms, dies_with_us};
 
 /// A server of the user.
 #[derive(Clone, Debug)]
-pub struct OwnServer {
+pub struct UserServer {
     name: String,
     command: Vec<OsString>,
     shown: String,
@@ -21,7 +21,7 @@ pub struct OwnServer {
 const EXPECTED: &str = "expected a name and a command, such as snake='python3 my_server.py {port}'";
 
 /// Reads the value of `--mine`.
-pub fn own_server(text: &str) -> Result<OwnServer, String> {
+pub fn user_server(text: &str) -> Result<UserServer, String> {
     let (name, shown) = text.split_once('=').ok_or(EXPECTED)?;
     let (name, shown) = (name.trim(), shown.trim());
     if name.is_empty() || name.contains(|ch: char| ch == ',' || ch.is_control()) {
@@ -37,7 +37,7 @@ pub fn own_server(text: &str) -> Result<OwnServer, String> {
         return Err(EXPECTED.to_owned());
     }
     let command = words.into_iter().map(Into::into).collect();
-    Ok(OwnServer { name: name.to_owned(), command, shown: shown.to_owned() })
+    Ok(UserServer { name: name.to_owned(), command, shown: shown.to_owned() })
 }
 
 /// Finds an experiment by its name.
@@ -55,22 +55,23 @@ pub fn list_experiments() -> String {
 }
 
 fn is_known(name: &str) -> bool {
-    OUR_SERVERS.iter().any(|it| it.name == name) || PEERS.iter().any(|peer| peer.name == name)
+    PROJECT_SERVERS.iter().any(|server| server.name == name)
+        || PEERS.iter().any(|peer| peer.name == name)
 }
 
 /// Checks the names of servers.
-pub fn check(mine: &[OwnServer], only: &[String], no_peers: bool) -> Result<(), String> {
-    for (i, one) in mine.iter().enumerate() {
-        if mine[..i].iter().any(|other| other.name == one.name) {
-            return Err(format!("two servers cannot both be called {}", one.name));
+pub fn check(user_servers: &[UserServer], only: &[String], no_peers: bool) -> Result<(), String> {
+    for (i, server) in user_servers.iter().enumerate() {
+        if user_servers[..i].iter().any(|other| other.name == server.name) {
+            return Err(format!("two servers cannot both be called {}", server.name));
         }
     }
-    let is_mine = |name: &str| mine.iter().any(|one| one.name == name);
-    if let Some(name) = only.iter().find(|name| !is_known(name) && !is_mine(name)) {
-        let ours = OUR_SERVERS.iter().filter(|it| is_here(it)).map(|it| it.name);
-        let names: Vec<_> = ours.chain(PEERS.iter().map(|peer| peer.name)).collect();
+    let is_users = |name: &str| user_servers.iter().any(|server| server.name == name);
+    if let Some(name) = only.iter().find(|name| !is_known(name) && !is_users(name)) {
+        let present = PROJECT_SERVERS.iter().filter(|it| is_present(it)).map(|it| it.name);
+        let names: Vec<_> = present.chain(PEERS.iter().map(|peer| peer.name)).collect();
         return Err(format!(
-            "--only {name}: there is no such server. There are: {}; and those that --mine names",
+            "--only {name}: there is no such server. There are: {}; and the servers that --mine names",
             names.join(", ")
         ));
     }
@@ -89,33 +90,36 @@ fn is_wanted(name: &str, only: &[String]) -> bool {
 
 /// Reports whether the workspace contains a server. Without a workspace, reports whether the program of the
 /// server is in the folder of this program.
-fn is_here(server: &OurServer) -> bool {
+fn is_present(server: &ProjectServer) -> bool {
     match stages::workspace() {
         Some(root) => server.is_in(&root),
-        None => Stages::here().is_ok_and(|programs| programs.program(server.name).exists()),
+        None => {
+            ServerPrograms::existing().is_ok_and(|programs| programs.program(server.name).exists())
+        }
     }
 }
 
 /// Returns the servers of this project that were asked for.
-pub fn ours(only: &[String], variations: bool) -> Result<Vec<&'static OurServer>> {
-    let is_default = |server: &OurServer| server.is_stage || variations || !only.is_empty();
-    let is_asked = |server: &&OurServer| is_wanted(server.name, only) && is_default(server);
-    let asked = OUR_SERVERS.iter().filter(is_asked);
-    let (here, absent): (Vec<_>, Vec<&OurServer>) = asked.partition(|server| is_here(server));
+pub fn project_servers(only: &[String], variations: bool) -> Result<Vec<&'static ProjectServer>> {
+    let is_default = |server: &ProjectServer| server.is_stage || variations || !only.is_empty();
+    let is_asked = |server: &&ProjectServer| is_wanted(server.name, only) && is_default(server);
+    let asked = PROJECT_SERVERS.iter().filter(is_asked);
+    let (present, absent): (Vec<_>, Vec<&ProjectServer>) =
+        asked.partition(|server| is_present(server));
     match &absent[..] {
         [absent, ..] if !only.is_empty() => bail!("there is no {} in this workspace", absent.name),
-        _ => Ok(here),
+        _ => Ok(present),
     }
 }
 
 /// Builds the programs of these servers, unless that has been done.
-pub fn build(servers: &[&OurServer], are_built: bool) -> Result<Vec<ServerSpec>> {
+pub fn build(servers: &[&ProjectServer], are_built: bool) -> Result<Vec<ServerSpec>> {
     let names: Vec<_> = servers.iter().map(|server| server.name).collect();
     let programs = match are_built || names.is_empty() {
-        true => Stages::here()?,
-        false => Stages::ready(&names)?,
+        true => ServerPrograms::existing()?,
+        false => ServerPrograms::build(&names)?,
     };
-    let spec = |server: &OurServer| server.spec(&programs.program(server.name));
+    let spec = |server: &ProjectServer| server.spec(&programs.program(server.name));
     servers.iter().map(|server| Ok(spec(server)?.wrapped(dies_with_us))).collect()
 }
 
@@ -140,10 +144,10 @@ pub fn with_nats(
 }
 
 /// Starts each server of the user once, to find out which protocol it speaks.
-pub fn recognize_all(mine: &[OwnServer]) -> Result<Vec<ServerSpec>> {
+pub fn recognize_all(user_servers: &[UserServer]) -> Result<Vec<ServerSpec>> {
     let recognize =
-        |it: &OwnServer| lab::own_server(&it.name, &it.command, &it.shown, dies_with_us);
-    let servers = mine.iter().map(recognize).collect();
+        |it: &UserServer| lab::user_server(&it.name, &it.command, &it.shown, dies_with_us);
+    let servers = user_servers.iter().map(recognize).collect();
     // Ends processes that have left the group of their server.
     let _names = server::end_orphans();
     servers

@@ -30,7 +30,7 @@ pub fn check(path: &Path) -> Result<(), String> {
     }
     let taken: Vec<_> = [DATA, PAGE].into_iter().filter(|name| path.join(name).exists()).collect();
     match taken.first() {
-        Some(name) if !is_ours(path) => Err(format!(
+        Some(name) if !has_earlier_results(path) => Err(format!(
             "there is a {name} in {} that is not the laboratory's: name another folder",
             path.display()
         )),
@@ -39,7 +39,7 @@ pub fn check(path: &Path) -> Result<(), String> {
 }
 
 /// Reports whether the files in a folder are earlier results.
-fn is_ours(path: &Path) -> bool {
+fn has_earlier_results(path: &Path) -> bool {
     let data = fs::read_to_string(path.join(DATA)).unwrap_or_default();
     let data = serde_json::from_str::<serde_json::Value>(&data).unwrap_or_default();
     ["began", "machine"].iter().all(|key| data.get(key).is_some())

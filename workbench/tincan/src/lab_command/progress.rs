@@ -8,6 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lab::{Step, table};
 
 use crate::output::print;
+use crate::terminal;
+
+/// The columns of a table if there is no terminal.
+const COLUMNS: usize = 100;
 
 /// A bar if standard error is a terminal; otherwise a line for each case.
 pub struct Progress {
@@ -49,7 +53,8 @@ impl Progress {
             }
             Step::Ended(result) => self.print_beside(|| {
                 // If standard output is closed, the page is still written.
-                let _ = print(format!("\n{}\n", table(result, width())).as_bytes());
+                let columns = terminal::columns().unwrap_or(COLUMNS);
+                let _ = print(format!("\n{}\n", table(result, columns)).as_bytes());
             }),
         }
     }
@@ -66,9 +71,4 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Returns the width of the terminal in columns, or 100 if the output is not a terminal.
-fn width() -> usize {
-    terminal_size::terminal_size().map_or(100, |(width, _)| width.0.into())
 }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use lab::OurServer;
+use lab::ProjectServer;
 
 use crate::stages;
 
@@ -18,13 +18,17 @@ pub fn is_added(word: &OsStr) -> bool {
     word == BUILT || word == LOAD_BEFORE
 }
 
-/// Builds this program and the servers in release mode and runs that program, if this one is a debug build.
+/// Builds this program and the servers in release mode and runs the built program, if this one is a debug build.
+/// Returns nothing if this is a release build.
 ///
 /// `cargo tincan` is a debug build, and so slow that it would measure its own speed as a load generator. With
 /// the workbench optimized in `[profile.dev]`, the first build took half as long, but each build for a test
 /// took longer, and the stages were still not optimized. One call of cargo builds the common parts once and
 /// keeps all processors busy until the end.
-pub fn instead(servers: &[&OurServer], load_before: Option<f64>) -> Result<Option<ExitCode>> {
+pub fn run_release_build(
+    servers: &[&ProjectServer],
+    load_before: Option<f64>,
+) -> Result<Option<ExitCode>> {
     if !cfg!(debug_assertions) {
         return Ok(None);
     }

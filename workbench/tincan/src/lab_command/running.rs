@@ -50,8 +50,8 @@ pub fn check(asked: &[&Experiment], pid: Option<u32>) -> Result<(), String> {
     }
 }
 
-/// Connects to a server to find out which protocol it speaks, unless that was given.
-pub fn connect(
+/// Describes a server that runs already. Connects to it to find out its protocol, unless the protocol was given.
+pub fn describe_server(
     addr: SocketAddr,
     protocol: Option<ProtocolName>,
     pid: Option<u32>,

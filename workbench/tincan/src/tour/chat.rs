@@ -8,7 +8,7 @@ use probe::wire::{Client, Received, prep_msg, show};
 
 use super::demo::{Demo, megabytes, memory, millis};
 use super::page::Page;
-use crate::stages::Stages;
+use crate::stages::ServerPrograms;
 
 const THREE: [&str; 3] = ["Ann", "Bob", "Cy"];
 
@@ -18,14 +18,14 @@ const WITH_GUESTS: [&str; 3] = ["Ann", "Bob", "Cy and guests"];
 /// The number of clients that connect after the first three.
 const GUESTS: usize = 47;
 
-pub fn threads_that_talk(stages: &Stages, page: &Page) -> Result<()> {
+pub fn threads_that_talk(programs: &ServerPrograms, page: &Page) -> Result<()> {
     page.paragraph(
         "In a chat, each message goes to all clients, so each thread has to reach all of them. Here \
          each client has two threads and a queue. One thread receives the client's messages and \
          puts them into the queues of all clients; because of a lock, only one thread does so at a \
          time. The other thread sends the messages in the client's own queue.",
     )?;
-    let mut demo = Demo::start(stages, page, "chat-threads", &THREE)?;
+    let mut demo = Demo::start(programs, page, "chat-threads", &THREE)?;
     demo.expect_threads(1)?;
     demo.table.print()?;
     (0..3).try_for_each(|_| demo.join())?;
@@ -148,14 +148,14 @@ fn expect_frame(client: &mut Client, expected: &[u8]) -> Result<()> {
     fail(client.transcript(), show(expected), show(&frame))
 }
 
-pub fn one_loop(stages: &Stages, page: &Page) -> Result<()> {
+pub fn one_loop(programs: &ServerPrograms, page: &Page) -> Result<()> {
     page.paragraph(
         "chat-poll does the same with one thread. It asks the kernel which of its connections are \
          ready to be read or written without waiting (their readiness), does these reads and \
          writes, and asks again. A table keeps the incomplete message of each client, and the bytes \
          that are still to be sent to it.",
     )?;
-    let (few, many) = three_and_fifty(stages, page, "chat-poll")?;
+    let (few, many) = three_and_fifty(programs, page, "chat-poll")?;
     match few.zip(many) {
         Some((few, many)) if few != 1 || many != 1 => {
             fail("counted the threads of chat-poll", "1 and 1", format!("{few} and {many}"))
@@ -168,14 +168,14 @@ pub fn one_loop(stages: &Stages, page: &Page) -> Result<()> {
     }
 }
 
-pub fn tasks(stages: &Stages, page: &Page) -> Result<()> {
+pub fn tasks(programs: &ServerPrograms, page: &Page) -> Result<()> {
     page.paragraph(
         "chat-async reads like chat-threads, with tasks in the place of threads. A task is a \
          function that can stop wherever it would have to wait, so that its thread can run another \
          task. A few threads, whose number depends on the processors, run all tasks.",
     )?;
     let processors = std::thread::available_parallelism()?;
-    match three_and_fifty(stages, page, "chat-async")? {
+    match three_and_fifty(programs, page, "chat-async")? {
         (Some(few), Some(many)) if many > few => {
             fail("counted the threads of chat-async", format!("{few} as before"), many)
         }
@@ -190,11 +190,11 @@ pub fn tasks(stages: &Stages, page: &Page) -> Result<()> {
 
 /// Returns the number of threads with three clients, and with fifty.
 fn three_and_fifty(
-    stages: &Stages,
+    programs: &ServerPrograms,
     page: &Page,
     stage: &str,
 ) -> Result<(Option<u64>, Option<u64>)> {
-    let mut demo = Demo::start(stages, page, stage, &WITH_GUESTS)?;
+    let mut demo = Demo::start(programs, page, stage, &WITH_GUESTS)?;
     (0..3).try_for_each(|_| demo.join())?;
     let few = demo.threads()?;
     demo.table.pause(&format!("{GUESTS} more join"))?;

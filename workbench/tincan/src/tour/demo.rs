@@ -11,7 +11,7 @@ use probe::{TIMEOUT, fail, wait_until};
 
 use super::page::Page;
 use super::table::Table;
-use crate::stages::Stages;
+use crate::stages::ServerPrograms;
 
 /// A running stage, its clients and its table.
 pub struct Demo<'a> {
@@ -27,12 +27,12 @@ pub struct Demo<'a> {
 impl<'a> Demo<'a> {
     /// Starts a stage, and a table for clients with these names.
     pub fn start(
-        stages: &Stages,
+        programs: &ServerPrograms,
         page: &'a Page,
         stage: &'a str,
         names: &'static [&'static str],
     ) -> Result<Self> {
-        let server = stages.start(stage)?;
+        let server = programs.start(stage)?;
         let table = Table::new(page, names, server.log().clone());
         table.print_heads()?;
         Ok(Self { table, clients: Vec::new(), names, stage, server })

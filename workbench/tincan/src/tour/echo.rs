@@ -9,14 +9,14 @@ use probe::wire::Received;
 
 use super::demo::{Demo, millis};
 use super::page::Page;
-use crate::stages::Stages;
+use crate::stages::ServerPrograms;
 
 const CLIENTS: [&str; 2] = ["Ann", "Bob"];
 
 /// How long Bob is observed to get no answer, three times in a row.
 const SILENCE: Duration = Duration::from_millis(300);
 
-pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
+pub fn one_at_a_time(programs: &ServerPrograms, page: &Page) -> Result<()> {
     page.paragraph(
         "A server asks the kernel (the operating system) for a listener, to which clients connect. \
          echo-uni accepts one connection, reads until the message is complete, sends the message \
@@ -24,7 +24,7 @@ pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
          message. One thread, one line of execution, does all of this. (Each stage has two more \
          threads, for its log and for signals, which are not counted here.)",
     )?;
-    let mut demo = Demo::start(stages, page, "echo-uni", &CLIENTS)?;
+    let mut demo = Demo::start(programs, page, "echo-uni", &CLIENTS)?;
     ann_begins(&mut demo)?;
     demo.threads()?;
     demo.table.pause("Bob connects and sends a whole message")?;
@@ -60,13 +60,13 @@ pub fn one_at_a_time(stages: &Stages, page: &Page) -> Result<()> {
     ))
 }
 
-pub fn a_thread_for_each(stages: &Stages, page: &Page) -> Result<()> {
+pub fn a_thread_for_each(programs: &ServerPrograms, page: &Page) -> Result<()> {
     page.paragraph(
         "echo-multi starts a thread for each client: while one thread waits, the kernel runs the \
          others. The same clients do the same again. (This server puts the address of the client in \
          front of its answer.)",
     )?;
-    let mut demo = Demo::start(stages, page, "echo-multi", &CLIENTS)?;
+    let mut demo = Demo::start(programs, page, "echo-multi", &CLIENTS)?;
     demo.expect_threads(1)?;
     demo.table.print()?;
     let ann = ann_begins(&mut demo)?;

@@ -9,7 +9,7 @@ use probe::{TIMEOUT, servers, wait_until};
 use super::demo::{megabytes, memory, settled, threads};
 use super::page::Page;
 use crate::output::print_line;
-use crate::stages::Stages;
+use crate::stages::ServerPrograms;
 use crate::terminal::BOLD;
 
 /// The number of clients.
@@ -32,7 +32,7 @@ impl Measurement {
     }
 }
 
-pub fn compare(stages: &Stages, page: &Page) -> Result<()> {
+pub fn compare(programs: &ServerPrograms, page: &Page) -> Result<()> {
     page.paragraph(&format!(
         "What does a client cost that does nothing? Each stage gets {CLIENTS} of them. Guess first: \
          which stage needs the most threads, and which the most memory? (Memory is the memory that \
@@ -47,7 +47,7 @@ pub fn compare(stages: &Stages, page: &Page) -> Result<()> {
     }
     let mut notes = Vec::new();
     for stage in servers::stages() {
-        notes.extend(measure(stages, stage.name)?);
+        notes.extend(measure(programs, stage.name)?);
     }
     if !cfg!(target_os = "linux") {
         notes.push("?: this system does not tell; Linux does.".to_owned());
@@ -64,8 +64,8 @@ fn row([stage, threads, more_threads, memory, more_memory, each]: [&str; 6]) -> 
 }
 
 /// Prints the row of a stage. Returns a note if the stage has not accepted all of its clients.
-fn measure(stages: &Stages, stage: &str) -> Result<Option<String>> {
-    let server = stages.start(stage)?;
+fn measure(programs: &ServerPrograms, stage: &str) -> Result<Option<String>> {
+    let server = programs.start(stage)?;
     warm_up(&server)?;
     let few = Measurement::of(&server)?;
     let mut clients = Vec::new();

@@ -27,7 +27,7 @@ use probe::{Failure, servers};
 use watch::wrap;
 
 use crate::output::print_line;
-use crate::stages::Stages;
+use crate::stages::ServerPrograms;
 use crate::terminal::{BOLD, cbreak};
 
 /// Show what the five stages do: about three minutes
@@ -48,7 +48,7 @@ pub struct Args {
 struct Scene {
     name: &'static str,
     idea: &'static str,
-    run: fn(&Stages, &Page) -> Result<()>,
+    run: fn(&ServerPrograms, &Page) -> Result<()>,
 }
 
 /// A scene that has the name of a stage is about that stage; the last one is about all stages.
@@ -141,13 +141,13 @@ fn tour(args: &Args, page: &Page, is_interactive: bool) -> Result<()> {
     let mut names: Vec<_> = SCENES[scenes.clone()].iter().flat_map(Scene::stages).collect();
     names.sort_unstable();
     names.dedup();
-    let stages = Stages::ready(&names)?;
+    let programs = ServerPrograms::build(&names)?;
     print_introduction(page)?;
     for number in scenes {
         let scene = &SCENES[number];
         page.pause(&format!("{} of {}: {}", number + 1, SCENES.len(), scene.name))?;
         print_head(page, number, scene)?;
-        (scene.run)(&stages, page)?;
+        (scene.run)(&programs, page)?;
     }
     if args.only.is_none() { print_next_steps(page) } else { Ok(()) }
 }

@@ -17,7 +17,7 @@ use super::view;
 use super::watched::Watched;
 use crate::check_command::quoted;
 use crate::output::print;
-use crate::signals::{self, Noted, Signal};
+use crate::signals::{self, NotedSignals, Signal};
 
 /// The time between two drawings of the live view.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
@@ -48,12 +48,12 @@ pub struct Session<'a> {
     /// The server, if it was started here.
     server: Option<Server>,
     watched: Watched,
-    noted: Noted,
+    noted: NotedSignals,
     screen: Option<Screen>,
 }
 
 impl<'a> Session<'a> {
-    pub fn new(args: &'a Args, server: Option<Server>, noted: Noted) -> Self {
+    pub fn new(args: &'a Args, server: Option<Server>, noted: NotedSignals) -> Self {
         let (whom, name) = match args.pid {
             Some(pid) => {
                 let name = show_text(procfs::name(pid).unwrap_or_default().as_bytes());

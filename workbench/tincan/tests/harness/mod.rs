@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ pub fn stage(name: &str) -> PathBuf {
             "debug" => "dev",
             other => other,
         };
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = probe::cargo();
         cargo.args(["build", "--quiet", "--bins", "--profile", profile, "--target-dir"]);
         cargo.arg(folder.parent().unwrap());
         cargo.args(servers::stages().flat_map(|stage| ["-p", stage.package]));

@@ -1,4 +1,4 @@
-//! A server that the user names, or that runs already: which protocol it speaks.
+//! The user's servers: those named with `--mine`, and those that run already. Finds out which protocol they speak.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use probe::wire::{Client, Received, prep_msg};
 ///
 /// [`StartError`](probe::server::StartError), or an answer that neither an echo server nor a chat server
 /// gives.
-pub fn own_server(
+pub fn user_server(
     name: &str,
     command: &[OsString],
     shown: &str,
@@ -31,7 +31,7 @@ pub fn own_server(
     let protocol = recognize(server.addr()).with_context(|| {
         format!("{name}, `{shown}`, is neither an echo server nor a chat server")
     })?;
-    Ok(ServerSpec::new(name, Origin::Mine, protocol, shown.to_owned(), launch))
+    Ok(ServerSpec::new(name, Origin::User, protocol, shown.to_owned(), launch))
 }
 
 /// Finds out whether a server is an echo server, which answers once and closes the connection, or a chat

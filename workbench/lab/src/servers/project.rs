@@ -1,4 +1,4 @@
-//! The table of the stages and variations.
+//! The servers of this project: the stages and the variations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use probe::server::Launch;
 
 /// A server of this project.
 #[derive(Clone, Copy, Debug)]
-pub struct OurServer {
+pub struct ProjectServer {
     /// The name of its package and of its program.
     pub name: &'static str,
     /// The protocol that it speaks.
@@ -24,7 +24,7 @@ pub struct OurServer {
     pub limit: Option<ClientLimit>,
 }
 
-impl OurServer {
+impl ProjectServer {
     const fn new(
         name: &'static str,
         protocol: Protocol,
@@ -45,7 +45,7 @@ impl OurServer {
     pub fn spec(&self, program: &Path) -> Result<ServerSpec> {
         let launch = Launch::new(program, &[]).args(&["-qqq"]);
         let command = format!("{} --port 0 -qqq", self.name);
-        let mut spec = ServerSpec::new(self.name, Origin::Ours, self.protocol, command, launch);
+        let mut spec = ServerSpec::new(self.name, Origin::Project, self.protocol, command, launch);
         spec.limit = self.limit;
         if let Some(ClientLimit { clients, .. }) = self.limit {
             spec = spec.with_args(&["--max-clients", &clients.to_string()]);
@@ -62,18 +62,18 @@ impl OurServer {
 }
 
 /// All servers of this project that are measured, in the order in which they are shown.
-pub const OUR_SERVERS: &[OurServer] = &[
-    OurServer::new("echo-uni", Protocol::Echo, true, None),
-    OurServer::new("echo-multi", Protocol::Echo, true, None),
-    OurServer::new("echo-mixins", Protocol::Echo, false, None),
-    OurServer::new("chat-threads", Protocol::TinCan, true, THREADS),
-    OurServer::new("chat-green", Protocol::TinCan, false, MANY),
-    OurServer::new("chat-poll", Protocol::TinCan, true, MANY),
-    OurServer::new("chat-uring", Protocol::TinCan, false, MANY),
-    OurServer::new("chat-async", Protocol::TinCan, true, MANY),
-    OurServer::new("chat-smol", Protocol::TinCan, false, MANY),
-    OurServer::new("chat-tls", Protocol::TinCanTls, false, MANY),
-    OurServer::new("chat-nats", Protocol::TinCan, false, MANY),
+pub const PROJECT_SERVERS: &[ProjectServer] = &[
+    ProjectServer::new("echo-uni", Protocol::Echo, true, None),
+    ProjectServer::new("echo-multi", Protocol::Echo, true, None),
+    ProjectServer::new("echo-mixins", Protocol::Echo, false, None),
+    ProjectServer::new("chat-threads", Protocol::TinCan, true, THREADS),
+    ProjectServer::new("chat-green", Protocol::TinCan, false, MANY),
+    ProjectServer::new("chat-poll", Protocol::TinCan, true, MANY),
+    ProjectServer::new("chat-uring", Protocol::TinCan, false, MANY),
+    ProjectServer::new("chat-async", Protocol::TinCan, true, MANY),
+    ProjectServer::new("chat-smol", Protocol::TinCan, false, MANY),
+    ProjectServer::new("chat-tls", Protocol::TinCanTls, false, MANY),
+    ProjectServer::new("chat-nats", Protocol::TinCan, false, MANY),
 ];
 
 /// Two threads a client; Rust aborts a program that has about 16,000 threads.
