@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -22,6 +23,15 @@ struct Program {
 const SIMPLE: Program = Program { path: env!("CARGO_BIN_EXE_simple-chat"), has_names: false };
 const PARTY: Program = Program { path: env!("CARGO_BIN_EXE_tea-party"), has_names: true };
 const BOTH: [Program; 2] = [SIMPLE, PARTY];
+
+/// Tests both programs at the same time, since most of the time a test waits.
+fn on_both(test: impl Fn(Program) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let test = &test;
+        let tests = BOTH.map(|program| scope.spawn(move || test(program)));
+        tests.into_iter().try_for_each(|running| running.join().unwrap())
+    })
+}
 
 impl Program {
     fn start(self) -> Result<Server> {
@@ -88,7 +98,7 @@ fn simple_chat_has_a_name() -> Result<()> {
 
 #[test]
 fn only_the_line_that_is_too_long_is_dropped() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
         let max_len = 4096 - program.line("").len() + 2;
@@ -101,13 +111,13 @@ fn only_the_line_that_is_too_long_is_dropped() -> Result<()> {
         }
         ann.send(&program.line("on"))?;
         ann.expect_bytes(&program.relayed("ann", "on"))?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn telnet_commands_may_be_anywhere_in_a_line() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
         let mut ann = Client::connect(server.addr())?;
@@ -128,14 +138,14 @@ fn telnet_commands_may_be_anywhere_in_a_line() -> Result<()> {
             ann.send(&[*byte])?;
         }
         program.wait_for(&mut bob, "ann", "tea for two")?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// In character mode, telnet sends each character as it is typed, and CR NUL for Enter.
 #[test]
 fn enter_ends_a_line_in_the_character_mode_of_telnet() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
         for text in ["tea", "for\rtwo", &"x".repeat(5000), "and one"] {
@@ -149,13 +159,13 @@ fn enter_ends_a_line_in_the_character_mode_of_telnet() -> Result<()> {
         ann.expect_bytes(&program.relayed("ann", text_with_cr))?;
         ann.expect_bytes(b"A line has at most 4096 bytes; yours was dropped.\r\n")?;
         ann.expect_bytes(&program.relayed("ann", "and one"))?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn ctrl_c_in_telnet_loses_no_byte_of_a_line() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
         let mut telnet = TcpStream::connect(server.addr())?;
@@ -173,15 +183,15 @@ fn ctrl_c_in_telnet_loses_no_byte_of_a_line() -> Result<()> {
         let mut received = expected;
         telnet.read_exact(&mut received)?;
         assert_eq!(received, expected);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The server does not agree to any option, so a client should not begin a subnegotiation (RFC 855). If a
 /// subnegotiation has no end, the server ends it at the next command, or at the maximum length.
 #[test]
 fn a_subnegotiation_without_an_end_does_not_hide_the_lines_after_it() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
         ann.send(b"\xff\xfa\x1fxx\r\n")?;
@@ -190,14 +200,14 @@ fn a_subnegotiation_without_an_end_does_not_hide_the_lines_after_it() -> Result<
         ann.send(&[b"\xff\xfa\x1f", &b"x\r\n".repeat(200)[..]].concat())?;
         ann.send(&program.line("back again"))?;
         program.wait_for(&mut ann, "ann", "back again")?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// In character mode, telnet sends a backspace like any other character.
 #[test]
 fn a_backspace_erases_a_character_of_the_line() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut ann = program.join(&server, "ann")?;
         ann.send(b"\xff\xfd\x03\xff\xfd\x01")?; // DO SUPPRESS-GO-AHEAD, DO ECHO
@@ -215,14 +225,14 @@ fn a_backspace_erases_a_character_of_the_line() -> Result<()> {
         // IAC EL: erase line.
         ann.send(&[b"never said\xff\xf8", &program.line("said")[..]].concat())?;
         ann.expect_bytes(&program.relayed("ann", "said"))?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn a_client_that_sends_many_lines_slows_down_only_itself() -> Result<()> {
     const FLOOD: usize = 200;
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut flooder = program.join(&server, "flooder")?;
         let mut ann = program.join(&server, "ann")?;
@@ -247,13 +257,13 @@ fn a_client_that_sends_many_lines_slows_down_only_itself() -> Result<()> {
             floods < FLOOD * 3 / 4,
             "60 lines of another client came after {floods} of the flood"
         );
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn lines_beyond_the_rate_limit_are_dropped_when_their_sender_has_left() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
         let mut flooder = program.join(&server, "flooder")?;
@@ -265,13 +275,13 @@ fn lines_beyond_the_rate_limit_are_dropped_when_their_sender_has_left() -> Resul
         server.wait_for_log("the flooder's end", end)?;
         let relayed = server.log().count(|line| line.ends_with("flood"));
         assert!((90..500).contains(&relayed), "{relayed} lines relayed");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn lines_before_a_half_close_are_relayed_to_their_sender_too() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let mut bob = program.join(&server, "bob")?;
         let mut ann = program.join(&server, "ann")?;
@@ -282,13 +292,13 @@ fn lines_before_a_half_close_are_relayed_to_their_sender_too() -> Result<()> {
         ann.expect_eof()?;
         program.wait_for(&mut bob, "ann", "one")?;
         program.wait_for(&mut bob, "ann", "two")?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let never = program.log_in(Client::connect_with_small_buffers(server.addr())?, "never")?;
         let addr = never.addr();
@@ -321,15 +331,15 @@ fn a_client_that_does_not_read_is_disconnected_and_stalls_nobody() -> Result<()>
         while program.has_names && !is_told {
             is_told = bob.recv_line()? == b"never has left the room.\r\n";
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[cfg(unix)]
 #[test]
 fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
     use probe::server::Signal;
-    for program in BOTH {
+    on_both(|program| {
         let mut server = program.start()?;
         let mut late =
             program.log_in(Client::connect_with_small_buffers(server.addr())?, "late")?;
@@ -349,15 +359,15 @@ fn at_sigterm_what_is_queued_is_delivered() -> Result<()> {
         let count = bytes.windows(2000).filter(|it| *it == text.as_bytes()).count();
         assert_eq!(count, 80);
         server.expect_exit("sent SIGTERM with much queued")?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Reads from /proc/net/tcp which timer runs for the connection: 02 is the keepalive timer.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_probes_idle_clients() -> Result<()> {
-    for program in BOTH {
+    on_both(|program| {
         let server = program.start()?;
         let idle = program.join(&server, "idle")?;
         let port = |port: u16| format!(":{port:04X}");
@@ -376,6 +386,6 @@ fn the_kernel_probes_idle_clients() -> Result<()> {
         // The timer counts hundredths of a second, and runs for at most a minute. By default, it runs for
         // two hours.
         assert!(u64::from_str_radix(&timer[3..], 16)? <= 6100, "{timer}");
-    }
-    Ok(())
+        Ok(())
+    })
 }
