@@ -266,8 +266,8 @@ fn a_client_that_leaves_early_is_logged() {
     expect_works(&server);
 }
 
-/// Connects a client that sends these bytes. The server is stopped meanwhile, where that is possible, so that
-/// it accepts the client when the bytes are there, however late this thread is.
+/// Connects a client that sends these bytes. Where that is possible, the server is stopped until the bytes are
+/// sent, so that it accepts the client only then, however late this thread is.
 fn connect_and_send(server: &Server, bytes: &[u8]) -> Client {
     #[cfg(unix)]
     server.signal(probe::server::Signal::STOP).unwrap();
