@@ -267,7 +267,7 @@ impl Server {
         self.pid().is_some_and(procfs::is_group_busy)
     }
 
-    /// Reports whether the server hardly uses a processor while this thread uses one for 0.1 s. It is always true
+    /// Reports whether the server hardly uses a processor while this thread uses one for 0.2 s. It is always true
     /// where the system does not show the processor time.
     ///
     /// A server that never waits gets about as much processor time as this thread, however busy the machine is;
@@ -275,13 +275,13 @@ impl Server {
     /// says less: on a busy machine, a thread that has just been woken up waits for a processor, too.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        const COMPARED: Duration = Duration::from_millis(100);
+        const COMPARED: Duration = Duration::from_millis(200);
         let cpu = || self.usage().map_or(Duration::ZERO, |usage| usage.cpu);
         let (begin, before) = (procfs::thread_cpu(), cpu());
         while procfs::thread_cpu().is_some_and(|now| now < begin.unwrap_or_default() + COMPARED) {
             std::hint::spin_loop();
         }
-        cpu().saturating_sub(before) < COMPARED / 6
+        cpu().saturating_sub(before) < COMPARED / 10
     }
 
     /// Waits for the server's end, at most `within`. Returns `None` if the server still runs.
