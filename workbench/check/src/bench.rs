@@ -146,14 +146,10 @@ impl Bench {
 
     /// Starts the server under test without further arguments, and waits until it listens.
     pub fn start_server(&self) -> Result<Server> {
-        let prepared = |words: &[OsString]| match words.split_first() {
-            Some((program, args)) => Ok(Launch::new(program, args)),
-            None => bail!("there is no command"),
-        };
         let server = match &self.server.source {
             Source::Running(addr) => return Ok(Server::external(*addr)),
-            Source::Command(words) => prepared(words)?.start_any()?,
-            Source::Own(words) => prepared(words)?.start()?,
+            Source::Command(words) => launch(words)?.start_any()?,
+            Source::Own(words) => launch(words)?.start()?,
         };
         Ok(self.remember(server))
     }
@@ -220,20 +216,16 @@ impl Bench {
     }
 
     /// Prepares a start with these arguments, for a server with the command line of this project's servers.
-    #[must_use]
-    pub fn launch_with_args(&self, args: &[&str]) -> Launch {
-        let program = match &self.server.source {
-            Source::Command(words) | Source::Own(words) => {
-                words.first().cloned().unwrap_or_default()
-            }
-            Source::Running(_) => OsString::new(),
+    pub fn launch_with_args(&self, args: &[&str]) -> Result<Launch> {
+        let launch = match &self.server.source {
+            Source::Command(words) | Source::Own(words) => launch(words)?,
+            Source::Running(addr) => bail!("the server at {addr} was not started by the check"),
         };
-        let launch = Launch::new(program, &[]).args(self.own_server().map_or(&[], |it| it.args));
         let launch = match &*self.preloaded.borrow() {
             Some(library) => launch.env("LD_PRELOAD", library),
             None => launch,
         };
-        launch.args(args)
+        Ok(launch.args(args))
     }
 
     /// Loads a library into each server that is [prepared](Self::launch_with_args) after this call (Linux).
@@ -244,7 +236,7 @@ impl Bench {
     /// Starts the server with these arguments, for a server with the command line of this project's
     /// servers.
     pub fn start_with_args(&self, args: &[&str]) -> Result<Server> {
-        self.start_launch(self.launch_with_args(args))
+        self.start_launch(self.launch_with_args(args)?)
     }
 
     /// Starts the prepared server.
@@ -343,7 +335,7 @@ impl Bench {
     /// Reports whether a frame is the relayed message of another client, in a chat.
     pub fn is_from_another_client(&self, frame: &[u8], client: &Client) -> bool {
         let text = String::from_utf8_lossy(frame);
-        let speaker = text.split_once(": ").and_then(|(addr, _)| addr.parse::<SocketAddr>().ok());
+        let speaker = self.server.naming.parse_prefix(&text);
         self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
     }
 
@@ -409,13 +401,21 @@ impl Bench {
 
     /// Connects a client that sends a message that is not UTF-8, and disconnects.
     pub fn send_protocol_error(&self, server: &Server) -> Result<()> {
-        let mut bad = Client::connect(server.addr())?;
+        let mut bad = self.connect(server)?;
         bad.try_send(b"\xff\0");
         // Which bytes are an error in another protocol, and what follows, is not known here.
         if self.own_server().is_none() {
             bad.recv_msgs_to_end()?;
         }
         Ok(())
+    }
+}
+
+/// Prepares a start of the program that is the first of these words, with the other words as its arguments.
+fn launch(words: &[OsString]) -> Result<Launch> {
+    match words.split_first() {
+        Some((program, args)) => Ok(Launch::new(program, args)),
+        None => bail!("there is no command"),
     }
 }
 

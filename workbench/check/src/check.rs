@@ -11,7 +11,7 @@ use crate::{Bench, Needs, OwnServer, Profile, ServerUnderTest, Serves};
 /// The subject of a check; the table is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Theme {
-    /// How bytes become messages.
+    /// How bytes become messages, and the answer to a message.
     Framing,
     /// Clients that misbehave or disconnect.
     Survival,
@@ -21,8 +21,8 @@ pub enum Theme {
     Chat,
     /// Clients that do not read.
     SlowReaders,
-    /// The end of the server, and of one direction of a connection.
-    Leaving,
+    /// The end of a connection, of one of its directions, and of the server.
+    Closing,
     /// Limits that a user sets, and shortages of resources.
     Limits,
     /// The command line, and the output of a server.
@@ -41,7 +41,7 @@ impl fmt::Display for Theme {
             Self::Concurrency => "concurrency",
             Self::Chat => "chat",
             Self::SlowReaders => "slow readers",
-            Self::Leaving => "leaving",
+            Self::Closing => "closing",
             Self::Limits => "limits",
             Self::CommandLine => "command line",
             Self::Log => "log",

@@ -219,7 +219,7 @@ impl Run<'_> {
         let outcome = match (check.why_not_applicable(&self.server), missing) {
             (Some(why), _) => Outcome::NotAsked(why),
             _ if !check.needs.met_by(&self.server.source) => {
-                Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())
+                Outcome::NotTried(format!("needs {}", check.needs.description()))
             }
             (None, Some(id)) => Outcome::NotTried(format!("says nothing new while {id} fails")),
             (None, None) => {

@@ -41,6 +41,19 @@ impl Naming {
             Self::Pair => format!("('{}', {})", addr.ip(), addr.port()),
         }
     }
+
+    /// Returns the address in front of a relayed message; `None` if the text does not begin with an address in
+    /// this notation, a colon and a space.
+    #[must_use]
+    pub fn parse_prefix(self, text: &str) -> Option<SocketAddr> {
+        match self {
+            Self::HostPort => text.split_once(": ")?.0.parse().ok(),
+            Self::Pair => {
+                let (ip, port) = text.strip_prefix("('")?.split_once("): ")?.0.split_once("', ")?;
+                Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+            }
+        }
+    }
 }
 
 /// The server under test: how the checks get it, and which profile it claims to have.
@@ -78,5 +91,22 @@ impl ServerUnderTest {
         words.extend(own.args);
         let source = Source::Own(words.into_iter().map(OsString::from).collect());
         Self { source, own: Some(own), ..Self::new(Profile::None, own.program) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_notation_parses_the_addresses_that_it_writes_and_no_others() {
+        let addr: SocketAddr = "127.0.0.1:50312".parse().unwrap();
+        for (naming, other) in [(Naming::HostPort, Naming::Pair), (Naming::Pair, Naming::HostPort)]
+        {
+            let text = format!("{}: a message: with a colon", naming.of(addr));
+            assert_eq!(naming.parse_prefix(&text), Some(addr));
+            assert_eq!(other.parse_prefix(&text), None);
+            assert_eq!(naming.parse_prefix("server: full"), None);
+        }
     }
 }

@@ -59,7 +59,10 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use clap::ValueEnum as _;
+
     use super::*;
+    use crate::{Asked, Profile};
 
     #[test]
     fn every_check_is_complete_and_depends_on_checks_that_exist() {
@@ -73,6 +76,27 @@ mod tests {
                 "{}",
                 check.id
             );
+        }
+    }
+
+    #[test]
+    fn no_check_depends_on_itself_through_other_checks() {
+        for profile in Profile::value_variants() {
+            let rows: Vec<_> =
+                TABLE.iter().filter(|it| it.asked(*profile) != Asked::Nothing).collect();
+            let mut done = HashSet::new();
+            // Each round removes the checks that depend only on removed checks.
+            let mut left = rows.clone();
+            while !left.is_empty() {
+                let (ready, waiting): (Vec<&Check>, Vec<&Check>) = left.iter().partition(|check| {
+                    let asked = |id: &&str| rows.iter().any(|row| row.id == *id);
+                    check.dependencies(*profile).filter(asked).all(|id| done.contains(id))
+                });
+                let waiting_ids: Vec<_> = waiting.iter().map(|check| check.id).collect();
+                assert!(!ready.is_empty(), "{profile}: a cycle in {waiting_ids:?}");
+                done.extend(ready.iter().map(|check| check.id));
+                left = waiting;
+            }
         }
     }
 

@@ -90,8 +90,8 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
         )),
         Verdict::Failed(finding) => {
             let ServerUnderTest { profile, seed, .. } = *server;
-            let again = format!("{} -- {{id}}", cargo_test(profile));
-            let call = Invocation { profile, seed, hints: 1, target: String::new(), again };
+            let (target, again) = (String::new(), rerun_command());
+            let call = Invocation { profile, seed, hints: 1, target, again };
             Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),
@@ -99,15 +99,17 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
     }
 }
 
-/// Returns the command that runs the tests of this process again.
-fn cargo_test(profile: Profile) -> String {
-    let of_this_process = || {
+/// Returns the command that runs one test of this process again, with `{id}` for the check.
+fn rerun_command() -> String {
+    let through_cargo = || {
+        let package = std::env::var("CARGO_PKG_NAME").ok()?;
         let program = std::env::current_exe().ok()?;
         let (test, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
-        Some(format!("cargo test -p {} --test {test}", std::env::var("CARGO_PKG_NAME").ok()?))
+        Some(format!("cargo test -p {package} --test {test} -- {{id}}"))
     };
-    let of_a_stage = format!("cargo test -p {profile} --test contract");
-    of_this_process().unwrap_or(of_a_stage)
+    // Without cargo, the test program itself was called.
+    let directly = || format!("{} {{id}}", std::env::args().next().unwrap_or_default());
+    through_cargo().unwrap_or_else(directly)
 }
 
 /// Runs all checks for servers of this project against each server, and ends this process with the result.

@@ -136,7 +136,7 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
     let server =
-        bench.start_without_port(bench.launch_with_args(&["--port", &port.to_string()]))?;
+        bench.start_without_port(bench.launch_with_args(&["--port", &port.to_string()])?)?;
     if server.addr().port() != port.number() {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
@@ -255,7 +255,7 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
-    let launch = bench.launch_with_args(&["--port", "1"]);
+    let launch = bench.launch_with_args(&["--port", "1"])?;
     let launch = if may_use_low_ports() { launch.without_low_ports() } else { launch };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
@@ -263,7 +263,7 @@ pub(super) fn no_permission(bench: &Bench) -> Result<()> {
 /// Checks that the server ends with code 1 and one line that contains `names`, even where Rust
 /// would add a backtrace.
 fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
-    refuses_to_start(&bench.launch_with_args(args), names)
+    refuses_to_start(&bench.launch_with_args(args)?, names)
 }
 
 pub(super) fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
@@ -297,7 +297,7 @@ pub(super) fn usage_errors(bench: &Bench) -> Result<()> {
         &["--port", "0", "--max-clients", "many"],
     ];
     for args in wrong {
-        let launch = bench.launch_with_args(args);
+        let launch = bench.launch_with_args(args)?;
         let ended = launch.clone().run_to_end()?;
         if ended.status.code() != Some(2) || !ended.stdout.is_empty() || ended.stderr.is_empty() {
             let expected = "exit code 2, nothing on stdout, the mistake on stderr";
@@ -346,7 +346,7 @@ pub(super) fn version(bench: &Bench) -> Result<()> {
 }
 
 fn expect_exit_0(bench: &Bench, flag: &str) -> Result<Exited> {
-    let ended = bench.launch_with_args(&[flag]).run_to_end()?;
+    let ended = bench.launch_with_args(&[flag])?.run_to_end()?;
     if ended.status.code() == Some(0) && ended.stderr.is_empty() {
         return Ok(ended);
     }

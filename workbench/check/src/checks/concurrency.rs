@@ -211,7 +211,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         wait_until_accepted(bench, server)?;
         return relay_to_all(bench, &mut clients);
     }
-    if !bench.profile().serves_one_at_a_time() {
+    if !bench.serves_one_at_a_time() {
         for client in &mut clients {
             client.try_send(b"from the cro");
         }
@@ -221,7 +221,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
         ));
     }
     let mut refused = 0;
-    if bench.profile().serves_one_at_a_time() {
+    if bench.serves_one_at_a_time() {
         for client in &mut clients {
             client.try_send(b"from the crowd\0");
         }
@@ -233,7 +233,7 @@ fn crowd(bench: &Bench, server: &Server, size: usize) -> Result<usize> {
     // A client leaves when it has been served: a server may wait for that before it serves the
     // next.
     for mut client in clients {
-        client.try_send(if bench.profile().serves_one_at_a_time() { b"" } else { b"wd\0" });
+        client.try_send(if bench.serves_one_at_a_time() { b"" } else { b"wd\0" });
         refused += usize::from(!served_or_refused(bench, &mut client, "from the crowd")?);
     }
     Ok(refused)

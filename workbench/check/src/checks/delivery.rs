@@ -109,7 +109,7 @@ pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
 pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
     // The server raises this soft limit when it starts.
-    let launch = bench.launch_with_args(&[]);
+    let launch = bench.launch_with_args(&[])?;
     let launch = if cfg!(unix) { launch.soft_descriptor_limit(256) } else { launch };
     let server = bench.start_launch(launch)?;
     let mut clients = Vec::new();

@@ -34,7 +34,7 @@ pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     if bench.own_server().is_some_and(|it| it.has_processes) {
         return lower_and_raise_limit(bench);
     }
-    let launch = bench.launch_with_args(&["--max-clients", "2000"]).descriptor_limit(DESCRIPTORS);
+    let launch = bench.launch_with_args(&["--max-clients", "2000"])?.descriptor_limit(DESCRIPTORS);
     let mut server = bench.start_launch(launch)?;
     let mut connected = Vec::new();
     for _ in 0..3 {

@@ -63,9 +63,7 @@ fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
     if bench.own_server().is_some_and(|it| it.serves == Serves::One) {
         bench.expect_new_client_served(&server)?;
     } else {
-        let exchange_ends = bench.own_server().is_some_and(|it| it.protocol.ends_connection)
-            || bench.profile().is_echo();
-        let stays = !bench.serves_one_at_a_time() && !exchange_ends;
+        let stays = !bench.serves_one_at_a_time() && bench.stays_after_exchange();
         let mut staying = Vec::new();
         for _ in 0..5 {
             let mut client = bench.connect(&server)?;

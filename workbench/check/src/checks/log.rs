@@ -241,7 +241,7 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
 
 pub(super) fn quiet(bench: &Bench) -> Result<()> {
     no_messages(bench, &bench.start_with_args(&["-q"])?, "-q")?;
-    let warn = bench.launch_with_args(&[]).env("RUST_LOG", "warn");
+    let warn = bench.launch_with_args(&[])?.env("RUST_LOG", "warn");
     no_messages(bench, &bench.start_launch(warn)?, "RUST_LOG=warn")
 }
 
@@ -271,7 +271,7 @@ fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
 }
 
 pub(super) fn rust_log(bench: &Bench) -> Result<()> {
-    let off = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", "off"))?;
+    let off = bench.start_launch(bench.launch_with_args(&[])?.env("RUST_LOG", "off"))?;
     bench.expect_new_client_served(&off)?;
     bench.send_protocol_error(&off)?;
     match whole_log(off)?.len() {
@@ -291,7 +291,7 @@ pub(super) fn rust_log_invalid(bench: &Bench) -> Result<()> {
 }
 
 fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
-    let server = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", text))?;
+    let server = bench.start_launch(bench.launch_with_args(&[])?.env("RUST_LOG", text))?;
     let client = Client::connect(server.addr())?;
     events::wait_for(&server, &came(client.addr()))?;
     let is_it = |line: &str| {
@@ -348,7 +348,7 @@ fn whole_log(mut server: Server) -> Result<Vec<String>> {
 }
 
 pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
-    let server = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", "debug"))?;
+    let server = bench.start_launch(bench.launch_with_args(&[])?.env("RUST_LOG", "debug"))?;
     let mut client = Client::connect(server.addr())?;
     client.send(b"unfinished")?;
     wait_until_read(&client)?;
@@ -423,7 +423,7 @@ fn controls_without_newlines() -> String {
 }
 
 fn garbage_escaped(bench: &Bench) -> Result<()> {
-    let server = bench.start_launch(bench.launch_with_args(&["-v"]))?;
+    let server = bench.start_launch(bench.launch_with_args(&["-v"])?)?;
     for garbage in [controls().into_bytes(), [b"\x1b[2J\xff", controls().as_bytes()].concat()] {
         let mut client = Client::connect(server.addr())?;
         client.try_send(&garbage);
@@ -483,9 +483,9 @@ fn events_not_forged(bench: &Bench) -> Result<()> {
 
 fn only_refusal_logged(bench: &Bench) -> Result<()> {
     let limit = ["--max-clients", "1"];
-    no_events(&bench.start_launch(bench.launch_with_args(&limit).args(&["-q"]))?, "-q")?;
+    no_events(&bench.start_launch(bench.launch_with_args(&limit)?.args(&["-q"]))?, "-q")?;
     no_events(
-        &bench.start_launch(bench.launch_with_args(&limit).env("RUST_LOG", "warn"))?,
+        &bench.start_launch(bench.launch_with_args(&limit)?.env("RUST_LOG", "warn"))?,
         "RUST_LOG=warn",
     )
 }

@@ -79,7 +79,7 @@ fn most_threads() -> Result<u64> {
 /// connect.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
-        let launch = bench.launch_with_args(&["--port", "0"]).thread_limit(limit, new_user());
+        let launch = bench.launch_with_args(&["--port", "0"])?.thread_limit(limit, new_user());
         let did = format!("started the server as a user that may have {limit} threads");
         bench.step(did.clone());
         match start(bench, launch)? {
@@ -175,10 +175,9 @@ pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
 fn start_with_log(bench: &Bench) -> Result<Server> {
     let most = most_threads()?;
     for limit in 1..=most {
-        let launch =
-            |limit| bench.launch_with_args(&["--port", "0"]).thread_limit(limit, new_user());
-        if start(bench, launch(limit))?.is_some() {
-            return bench.start_without_port(launch(limit + 1));
+        let launch = bench.launch_with_args(&["--port", "0"])?;
+        if start(bench, launch.clone().thread_limit(limit, new_user()))?.is_some() {
+            return bench.start_without_port(launch.thread_limit(limit + 1, new_user()));
         }
     }
     fail(
@@ -195,7 +194,7 @@ pub(super) fn little_address_space(bench: &Bench) -> Result<()> {
         let did =
             format!("{CLIENTS} clients connected to a server with {mib} MiB of address space");
         bench.step(did.clone());
-        let launch = bench.launch_with_args(&["--port", "0"]).address_space_limit(mib << 20);
+        let launch = bench.launch_with_args(&["--port", "0"])?.address_space_limit(mib << 20);
         let Some(mut server) = start(bench, launch)? else { continue };
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {

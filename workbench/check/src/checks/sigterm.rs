@@ -16,7 +16,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     Check {
         id: "term-delivers",
-        theme: Theme::Leaving,
+        theme: Theme::Closing,
         title: "SIGTERM: queued messages arrive",
         rule: "At SIGTERM, a chat server delivers every message that is already queued, for at \
                most 3 s.",
@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     Check {
         id: "term-port",
-        theme: Theme::Leaving,
+        theme: Theme::Closing,
         title: "SIGTERM: the port closes",
         rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
         profiles: Profile::is_any,

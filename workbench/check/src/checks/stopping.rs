@@ -20,7 +20,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-idle",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         idle,
         "§1: exit code 0 after SIGINT or SIGTERM; no longer than needed.",
@@ -29,7 +29,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-silent-clients",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         with_silent_clients,
         "§1: SIGINT, SIGTERM: then close every connection and exit 0; no longer than needed.",
@@ -38,7 +38,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-members-see-end",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         clients_get_the_end,
         "§1: SIGINT, SIGTERM: then close every connection, with an end and not with a reset.",
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-port-free",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         port_is_free,
         "§1: SIGINT, SIGTERM: stop accepting; a server can be started on the port again at once.",
@@ -55,7 +55,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-unfinished",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         unfinished_msg_delays_nothing,
         "§1: SIGINT, SIGTERM: no longer than needed: an unfinished message does not delay the end.",
@@ -64,7 +64,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-delivers-megabytes",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         megabytes_are_delivered,
         "§1: a chat server delivers what is already queued, then closes every connection.",
@@ -72,7 +72,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-non-reader",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         non_reader_delays_3_s,
         "§1: delivers what is already queued, for at most 3 s.",
@@ -80,7 +80,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-no-newcomers",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         no_new_clients,
         "§1: SIGINT, SIGTERM: stop accepting.",
@@ -88,7 +88,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-second-signal",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         second_signal,
         "§1: A second signal ends it at once.",
@@ -96,7 +96,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-rests",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         idle_while_clients_stay,
         "§1: SIGINT, SIGTERM: then close every connection; until then, the server does not spin.",
@@ -106,7 +106,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-conversation",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         clients_that_keep_sending,
         "§1: SIGINT, SIGTERM: for at most 3 s, even if the clients continue to send.",
@@ -115,7 +115,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     ours(
         "stop-two-signals",
-        Theme::Leaving,
+        Theme::Closing,
         &[],
         two_signals,
         "§1: A second signal ends it at once.",
@@ -188,8 +188,8 @@ pub(super) fn clients_get_the_end(bench: &Bench) -> Result<()> {
 
 pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
-    let launch = || bench.launch_with_args(&["--port", &port.to_string()]);
-    let mut server = bench.start_without_port(launch())?;
+    let launch = bench.launch_with_args(&["--port", &port.to_string()])?;
+    let mut server = bench.start_without_port(launch.clone())?;
     let _client = bench.connect_accepted(&server)?;
     server.signal(Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
@@ -201,7 +201,7 @@ pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
         );
     }
     // A server is started on the port again at once, although connections of the first one linger.
-    bench.expect_new_client_served(&bench.start_without_port(launch())?)
+    bench.expect_new_client_served(&bench.start_without_port(launch)?)
 }
 
 pub(super) fn unfinished_msg_delays_nothing(bench: &Bench) -> Result<()> {

@@ -429,7 +429,7 @@ pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let missing = folder.path().join("no-such-folder").join("trace.json").display().to_string();
     for path in [missing, folder.path().display().to_string()] {
-        refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path]), &path)?;
+        refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path])?, &path)?;
     }
     Ok(())
 }
@@ -440,7 +440,7 @@ pub(super) fn two_servers(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let path = path_in(&traced.folder);
     let reason = format!("cannot write the trace {path}: another server is writing it");
-    let second = bench.launch_with_args(&["--port", "0", "--trace", &path]);
+    let second = bench.launch_with_args(&["--port", "0", "--trace", &path])?;
     refuses_to_start(&second, &reason)?;
     let size = || fs::metadata(&path).map(|about| about.len());
     let small = size()?;
@@ -459,7 +459,7 @@ pub(super) fn other_file_kept(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_in(&folder);
     let reason = format!("cannot write the trace {path}: there is something else in it");
-    let launch = bench.launch_with_args(&["--port", "0", "--trace", &path]);
+    let launch = bench.launch_with_args(&["--port", "0", "--trace", &path])?;
     for text in ["import socket\n", "[\n{\"name\": \"somebody\"}\n]\n"] {
         fs::write(&path, text)?;
         refuses_to_start(&launch, &reason)?;
@@ -511,7 +511,7 @@ pub(super) fn fifo(bench: &Bench) -> Result<()> {
     let made = std::process::Command::new("mkfifo").arg(Path::new(&path)).status()?;
     anyhow::ensure!(made.success(), "mkfifo {path}: {made}");
     let reason = format!("cannot write the trace {path}: it is a FIFO");
-    refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path]), &reason)
+    refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path])?, &reason)
 }
 
 /// Checks that the loop is idle while it waits until a client that broke the protocol closes its

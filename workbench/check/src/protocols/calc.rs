@@ -7,7 +7,7 @@ use crate::check::TIN_CAN_ROW;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
-use crate::{Bench, Check, Profile};
+use crate::{Bench, Check, Profile, Theme};
 use probe::Description;
 use probe::server::Server;
 use probe::wire::{Client, Received};
@@ -118,6 +118,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "calc-own-mode",
+        theme: Theme::Concurrency,
         title: "a mode for each client",
         rule: "`sum` and `product` switch the mode of this client alone; each client starts in sum \
                mode.",
@@ -181,6 +182,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "calc-quit",
+        theme: Theme::Closing,
         title: "quit",
         rule: "`quit` is answered with `connection closed␍␊`, and then that connection is closed.",
         after: &["calc-one-write"],

@@ -6,7 +6,7 @@ use crate::bench::{wait_until_read, while_stopped};
 use crate::check::TIN_CAN_ROW;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
-use crate::{Bench, Check, Profile};
+use crate::{Bench, Check, Profile, Theme};
 use probe::server::Server;
 use probe::wire::{Client, show};
 use probe::{Description, Failure, fail};
@@ -121,6 +121,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-joining",
+        theme: Theme::Chat,
         title: "the other clients are told who joins",
         rule: "When a client has sent its name, the other clients get `(Connected: New client (N) \
                from name@ip)`, where N is the number of clients, the new one included.",
@@ -135,6 +136,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-others",
+        theme: Theme::Chat,
         title: "a message goes to the other clients",
         rule: "A message goes to the other clients as `#name@ip>>text`, and does not go to its \
                sender.",
@@ -152,6 +154,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-leaving",
+        theme: Theme::Closing,
         title: "the other clients are told who leaves",
         rule: "However a client leaves, the other clients get `(Now hung up: Client from \
                name@ip)`, after all messages that it has sent.",
@@ -188,6 +191,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-silent",
+        theme: Theme::Concurrency,
         title: "a client that sends nothing",
         rule: "A client that has not sent its name makes no other client wait, receives nothing, \
                and is not counted.",

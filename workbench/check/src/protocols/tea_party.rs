@@ -7,7 +7,7 @@ use crate::check::TIN_CAN_ROW;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
-use crate::{Bench, Check, Profile};
+use crate::{Bench, Check, Profile, Theme};
 use probe::server::Server;
 use probe::wire::Client;
 use probe::{Description, Failure};
@@ -118,6 +118,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-say",
+        theme: Theme::Chat,
         title: "a message to all clients in the room",
         rule: "`say TEXT` is sent to all clients in the room as `X: TEXT`, X included, with all \
                its blanks and in any script.",
@@ -133,6 +134,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-others",
+        theme: Theme::Chat,
         title: "the room is told who enters and leaves",
         rule: "The other clients in the room get `X has entered the room.`, and, after `logout` or \
                a lost connection, `X has left the room.`; X gets neither.",
@@ -148,6 +150,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-look",
+        theme: Theme::Chat,
         title: "the list of names",
         rule: "`look` is answered with `The following are in this room:` and one name on each \
                line, `who` with `The following are logged in:` and the same names, both in order \
@@ -195,6 +198,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-names",
+        theme: Theme::Chat,
         title: "the same name, written differently",
         rule: "Two names that differ only in case or Unicode form are the same name.",
         hints: [
