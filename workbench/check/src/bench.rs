@@ -69,7 +69,7 @@ impl Bench {
     /// Ends the recording, and returns a chart of the last server's threads; an empty string if they were
     /// not recorded.
     #[must_use]
-    pub fn threads(&self) -> String {
+    pub fn end_recording(&self) -> String {
         const WIDTH: usize = 76;
         const LANES: usize = 16;
         let recording = self.recording.borrow_mut().take();
@@ -100,8 +100,8 @@ impl Bench {
     }
 
     /// Returns the function that makes the bytes a client sends so that the server logs a text.
-    pub(crate) fn bytes_for_log(&self) -> Option<fn(&str) -> Vec<u8>> {
-        self.own_server().map_or(Some(prep_msg), |it| it.text)
+    pub(crate) fn logged_request(&self) -> Option<fn(&str) -> Vec<u8>> {
+        self.own_server().map_or(Some(prep_msg), |it| it.logged_request)
     }
 
     /// Reports whether a silent client makes the other clients wait.
@@ -118,7 +118,7 @@ impl Bench {
     }
 
     /// Sets what the check does now: a failure quotes it.
-    pub fn step(&self, step: impl Into<String>) {
+    pub fn set_step(&self, step: impl Into<String>) {
         *self.step.borrow_mut() = Some(step.into());
     }
 
@@ -134,7 +134,7 @@ impl Bench {
 
     /// Returns what the check does now.
     #[must_use]
-    pub fn current_step(&self) -> Option<String> {
+    pub fn step(&self) -> Option<String> {
         self.step.borrow().clone()
     }
 
@@ -149,13 +149,13 @@ impl Bench {
         let server = match &self.server.source {
             Source::Running(addr) => return Ok(Server::external(*addr)),
             Source::Command(words) => launch(words)?.start_any()?,
-            Source::Own(words) => launch(words)?.start()?,
+            Source::Program(words) => launch(words)?.start()?,
         };
-        Ok(self.remember(server))
+        Ok(self.register(server))
     }
 
     /// Keeps what a server prints, and starts to record its threads if asked to.
-    fn remember(&self, server: Server) -> Server {
+    fn register(&self, server: Server) -> Server {
         self.outputs.borrow_mut().push((server.stdout().clone(), server.log().clone()));
         if let (true, Some(pid)) = (self.records_threads, server.pid()) {
             *self.recording.borrow_mut() = Recording::begin(Processes::Group(pid));
@@ -165,7 +165,7 @@ impl Bench {
 
     /// Connects a client whose steps are recorded.
     pub fn connect(&self, server: &Server) -> Result<Client> {
-        self.ready(self.connect_without_tls(server)?)
+        self.start_tls_if_used(self.connect_without_tls(server)?)
     }
 
     /// Connects a client whose steps are recorded; if the server uses TLS, the client does not start the
@@ -177,16 +177,16 @@ impl Bench {
     /// Connects a client whose steps are recorded, with small socket buffers.
     pub fn connect_with_small_buffers(&self, server: &Server) -> Result<Client> {
         let client = Client::connect_with_small_buffers(server.addr())?;
-        self.ready(client.record_in(&self.record).with_timeout(self.patience()))
+        self.start_tls_if_used(client.record_in(&self.record).with_timeout(self.patience()))
     }
 
     /// Connects a client whose steps are not recorded, for checks with very many clients.
     pub fn connect_unrecorded(&self, server: &Server) -> Result<Client> {
-        self.ready(Client::connect(server.addr())?.with_timeout(self.patience()))
+        self.start_tls_if_used(Client::connect(server.addr())?.with_timeout(self.patience()))
     }
 
     /// Starts TLS on the connection if the server uses it.
-    fn ready(&self, client: Client) -> Result<Client> {
+    fn start_tls_if_used(&self, client: Client) -> Result<Client> {
         match &self.server.tls {
             Some(tls) => client.start_tls(tls),
             None => Ok(client),
@@ -200,7 +200,7 @@ impl Bench {
     }
 
     /// Returns the first bytes of a client, without TLS: a TLS handshake, or messages.
-    pub(super) fn first_bytes(&self) -> Result<Vec<u8>> {
+    pub(super) fn first_tcp_bytes(&self) -> Result<Vec<u8>> {
         self.server
             .tls
             .as_ref()
@@ -218,7 +218,7 @@ impl Bench {
     /// Prepares a start with these arguments, for a server with the command line of this project's servers.
     pub fn launch_with_args(&self, args: &[&str]) -> Result<Launch> {
         let launch = match &self.server.source {
-            Source::Command(words) | Source::Own(words) => launch(words)?,
+            Source::Command(words) | Source::Program(words) => launch(words)?,
             Source::Running(addr) => bail!("the server at {addr} was not started by the check"),
         };
         let launch = match &*self.preloaded.borrow() {
@@ -241,27 +241,27 @@ impl Bench {
 
     /// Starts the prepared server.
     pub fn start_launch(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start()?))
+        Ok(self.register(launch.start()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments.
     pub fn start_without_port(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_without_port()?))
+        Ok(self.register(launch.start_without_port()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it
     /// listens, returns how it exited.
     pub fn start_or_exit(&self, launch: Launch) -> Result<Result<Server, Exited>> {
-        Ok(launch.start_or_exit()?.map(|server| self.remember(server)))
+        Ok(launch.start_or_exit()?.map(|server| self.register(server)))
     }
 
     /// Starts the prepared server with a stdout that nothing reads.
     pub fn start_with_unread_stdout(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_with_unread_stdout()?))
+        Ok(self.register(launch.start_with_unread_stdout()?))
     }
 
     /// Adds the processes that an ended server has left running.
-    pub fn add_leftover_processes(&self, server: &Server) {
+    pub fn record_leftover_processes(&self, server: &Server) {
         self.leftovers.borrow_mut().extend(server.leftover_processes());
     }
 
@@ -274,15 +274,15 @@ impl Bench {
     /// Returns a failure with what this check did, the recorded steps, and what the servers printed.
     #[must_use]
     pub fn finding(&self, mut failure: Failure) -> Finding {
-        if let Some(step) = self.current_step() {
+        if let Some(step) = self.step() {
             failure.did = step;
         }
         let mut output = String::new();
         for (stdout, log) in self.outputs.borrow().iter() {
             output += &OutputLines::labelled(stdout, log);
         }
-        let threads = self.threads();
-        Finding { failure, picture: self.record.picture(), threads, output }
+        let thread_chart = self.end_recording();
+        Finding { failure, client_steps: self.record.picture(), thread_chart, output }
     }
 
     /// Returns the expected answer to a message of this client.
@@ -290,20 +290,20 @@ impl Bench {
     pub fn expected_answer(&self, client: SocketAddr, text: &str) -> String {
         match self.profile() {
             Profile::EchoUni => text.to_owned(),
-            _ => self.relay_of(client, text),
+            _ => self.relayed(client, text),
         }
     }
 
     /// Returns a message of this client as the server relays it.
     #[must_use]
-    pub fn relay_of(&self, client: SocketAddr, text: &str) -> String {
+    pub fn relayed(&self, client: SocketAddr, text: &str) -> String {
         format!("{}: {text}", self.address_text(client))
     }
 
     /// Returns a client's address as the server writes it.
     #[must_use]
     pub fn address_text(&self, client: SocketAddr) -> String {
-        self.server.naming.of(client)
+        self.server.address_format.format(client)
     }
 
     /// Sends a message, and checks the answer; from an echo server, the end of the stream must follow.
@@ -335,7 +335,7 @@ impl Bench {
     /// Reports whether a frame is the relayed message of another client, in a chat.
     pub fn is_from_another_client(&self, frame: &[u8], client: &Client) -> bool {
         let text = String::from_utf8_lossy(frame);
-        let speaker = self.server.naming.parse_prefix(&text);
+        let speaker = self.server.address_format.parse_prefix(&text);
         self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
     }
 
@@ -348,11 +348,11 @@ impl Bench {
     /// Checks that the server serves a new client.
     pub fn expect_new_client_served(&self, server: &Server) -> Result<()> {
         let mut client = self.connect(server)?;
-        self.exchange_skipping_others(&mut client, "does it work?")
+        self.exchange_skipping_all(&mut client, "does it work?")
     }
 
     /// Sends a message, and checks that its answer arrives; in a chat, any messages may arrive before it.
-    pub fn exchange_skipping_others(&self, client: &mut Client, text: &str) -> Result<()> {
+    pub fn exchange_skipping_all(&self, client: &mut Client, text: &str) -> Result<()> {
         if let Some(protocol) = self.protocol {
             return (protocol.exchange)(client);
         }
@@ -394,7 +394,7 @@ impl Bench {
         if self.stays_after_exchange() {
             self.exchange(&mut client, "hello")?;
         } else {
-            events::wait_for(server, &events::came(client.addr()))?;
+            events::wait_for(server, &events::connected_line(client.addr()))?;
         }
         Ok(client)
     }

@@ -6,7 +6,7 @@ use probe::Description;
 use probe::wire::show_text;
 
 use crate::style::{BAD, LABEL, WIDTH};
-use crate::{Asked, Check, Finding, Invocation};
+use crate::{Check, Finding, Invocation, Requirement};
 
 /// Returns the text of one failure, with everything that helps to understand it.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     part("got", &got);
     let mut part = |label: &str, body: &str| part(label, &watch::wrap(body, WIDTH).join("\n"));
     part("rule", check.rule);
-    let likely = check.asked(call.profile) != Asked::Limit;
+    let likely = check.requirement(call.profile) != Requirement::MustFail;
     let [likely_wrong, look_at, how_to_fix] = check.hints;
     let likely_wrong = failure.likely.unwrap_or(likely_wrong);
     let hints = [("likely", likely_wrong), ("look at", look_at), ("to fix", how_to_fix)];
@@ -42,21 +42,21 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
              Check it as echo-multi.",
         );
     }
-    if let Some((page, heading)) = check.read.split_once('#') {
+    if let Some((page, heading)) = check.page.split_once('#') {
         part("read", &format!("docs/src/{page}, \"{heading}\""));
     }
     // This line is for copying, so it is not wrapped.
-    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.again_for(check.id));
-    if !finding.picture.is_empty() {
+    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.rerun_command_for(check.id));
+    if !finding.client_steps.is_empty() {
         let _ = writeln!(text, "\n  what each client sent (→) and received (←), and when:");
-        text += &indented(&finding.picture);
+        text += &indented(&finding.client_steps);
     }
-    if !finding.threads.is_empty() {
+    if !finding.thread_chart.is_empty() {
         let _ = writeln!(
             text,
             "\n  what each thread of the server did in one more run (as `tincan watch` shows it):"
         );
-        text += &indented(&finding.threads);
+        text += &indented(&finding.thread_chart);
     }
     if !finding.output.is_empty() {
         let _ = writeln!(text, "\n  the last lines that the server printed:");

@@ -6,7 +6,7 @@ use probe::Failure;
 use probe::server::StartError;
 
 use crate::protocols::protocol_of;
-use crate::{Asked, Bench, Check, Finding, ServerUnderTest};
+use crate::{Bench, Check, Finding, Requirement, ServerUnderTest};
 
 /// The result of one run of a check.
 #[derive(Debug)]
@@ -24,15 +24,19 @@ pub enum Verdict {
 impl Check {
     /// Runs the check once against a server; adds the processes that the server left running to `leftovers`.
     pub fn judge(&self, server: &ServerUnderTest, leftovers: &mut Vec<String>) -> Verdict {
-        self.judge_on(leftovers, server, |bench| bench)
+        self.judge_with(leftovers, server, |bench| bench)
     }
 
     /// Runs the check once, and records the threads of the server.
-    pub fn judge_watching(&self, server: &ServerUnderTest, leftovers: &mut Vec<String>) -> Verdict {
-        self.judge_on(leftovers, server, Bench::recording_threads)
+    pub fn judge_recording_threads(
+        &self,
+        server: &ServerUnderTest,
+        leftovers: &mut Vec<String>,
+    ) -> Verdict {
+        self.judge_with(leftovers, server, Bench::recording_threads)
     }
 
-    fn judge_on(
+    fn judge_with(
         &self,
         leftovers: &mut Vec<String>,
         server: &ServerUnderTest,
@@ -41,16 +45,16 @@ impl Check {
         /// How long to wait for an event if the profile asks the server to fail the check.
         const LIMIT_PATIENCE: Duration = Duration::from_secs(2);
         let mut server = server.clone();
-        let asked = self.asked(server.profile);
-        if asked == Asked::Limit {
+        let asked = self.requirement(server.profile);
+        if asked == Requirement::MustFail {
             server.patience = server.patience.min(LIMIT_PATIENCE);
         }
         let bench = prepared(Bench::new(server.clone(), protocol_of(&server), self.id));
         let result = (self.run)(&bench);
         leftovers.extend(bench.leftover_processes());
         match (result, asked) {
-            (Ok(()), Asked::Limit) => {
-                let did = bench.current_step().unwrap_or_else(|| self.title.to_owned());
+            (Ok(()), Requirement::MustFail) => {
+                let did = bench.step().unwrap_or_else(|| self.title.to_owned());
                 let expected = format!(
                     "the server fails this check, as every server of its profile does: {}",
                     self.rule
@@ -59,7 +63,7 @@ impl Check {
             }
             (Ok(()), _) => Verdict::Passed,
             (Err(err), _) => match err.downcast::<Failure>() {
-                Ok(_) if asked == Asked::Limit => Verdict::Passed,
+                Ok(_) if asked == Requirement::MustFail => Verdict::Passed,
                 Ok(failure) => Verdict::Failed(bench.finding(failure)),
                 Err(err) => match err.downcast::<StartError>() {
                     Ok(not_started) => Verdict::NotStarted(not_started),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::ValueEnum as _;
 
 use crate::style::{LABEL, WIDTH};
-use crate::{Asked, Profile, TABLE};
+use crate::{Profile, Requirement, TABLE};
 
 /// Lists the checks that a profile must pass, with their rules; without a profile, shows which profile must
 /// pass which check.
@@ -22,13 +22,16 @@ pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
 
 fn list_of(out: &mut dyn Write, profile: Profile) -> io::Result<()> {
     let mut theme = None;
-    for check in TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing) {
+    for check in TABLE.iter().filter(|check| check.requirement(profile) != Requirement::None) {
         if theme != Some(check.theme) {
             theme = Some(check.theme);
             writeln!(out, "{}", check.theme)?;
         }
-        let limit =
-            if check.asked(profile) == Asked::Limit { " (must be seen to fail)" } else { "" };
+        let limit = if check.requirement(profile) == Requirement::MustFail {
+            " (must be seen to fail)"
+        } else {
+            ""
+        };
         writeln!(out, "  {:<21}{}{limit}", check.id, check.title)?;
         for line in watch::wrap(check.rule, WIDTH) {
             writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
@@ -54,12 +57,12 @@ fn grid(out: &mut dyn Write) -> io::Result<()> {
             theme = Some(check.theme);
             writeln!(out, "{}", check.theme)?;
         }
-        let asked = profiles.iter().map(|profile| match check.asked(*profile) {
-            Asked::Pass => "●",
-            Asked::Limit => "○",
-            Asked::Nothing => "·",
+        let asked = profiles.iter().map(|profile| match check.requirement(*profile) {
+            Requirement::MustPass => "●",
+            Requirement::MustFail => "○",
+            Requirement::None => "·",
         });
-        let ours = if check.is_for_our_servers() { "●" } else { "·" };
+        let ours = if check.has_own_servers() { "●" } else { "·" };
         let marks = asked.chain([ours]).collect::<Vec<_>>().join(" ");
         let line = format!("  {:<width$}{marks}  {}", check.id, check.title, width = ID_WIDTH - 2);
         writeln!(out, "{}", line.trim_end())?;

@@ -126,7 +126,7 @@ impl Mutant {
     /// # Errors
     ///
     /// Returns an error if the file cannot be read.
-    pub fn right_text(&self) -> Result<String> {
+    pub fn right_source(&self) -> Result<String> {
         let path = folder()?.join("right").join(&self.right);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
@@ -136,9 +136,9 @@ impl Mutant {
     /// # Errors
     ///
     /// Returns an error if the diff does not fit the right server.
-    pub fn text(&self) -> Result<String> {
+    pub fn source(&self) -> Result<String> {
         let patch = diffy::Patch::from_str(&self.patch).context("the diff cannot be parsed")?;
-        Ok(diffy::apply(&self.right_text()?, &patch)?)
+        Ok(diffy::apply(&self.right_source()?, &patch)?)
     }
 
     /// Returns the file name for a copy of the server: a Java class has to keep its name.
@@ -167,7 +167,7 @@ pub fn tool(source: &Path) -> Option<&'static str> {
 
 /// Reports whether a program is installed.
 #[must_use]
-pub fn is_there(tool: &str) -> bool {
+pub fn is_installed(tool: &str) -> bool {
     let mut command = Command::new(tool);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok()

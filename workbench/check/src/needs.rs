@@ -48,7 +48,7 @@ impl Needs {
             // On a developer's machine the check is skipped if there is no compiler; in CI it fails.
             Self::Interrupts => {
                 let is_ci = std::env::var_os("CI").is_some();
-                cfg!(target_os = "linux") && (is_ci || mutants::is_there("cc"))
+                cfg!(target_os = "linux") && (is_ci || mutants::is_installed("cc"))
             }
             Self::AddressSpace => cfg!(target_os = "linux") && succeeds(&["prlimit", "true"]),
             Self::OtherUser => cfg!(target_os = "linux") && can_be_another_user(),

@@ -22,7 +22,7 @@ pub enum Serves {
 }
 
 /// Connects clients to a server.
-pub type Connect = fn(&Server) -> Result<Vec<Client>>;
+pub type ConnectClients = fn(&Server) -> Result<Vec<Client>>;
 
 /// A server of this project that is not a stage: how to start it, how clients talk to it, and its properties.
 #[derive(Clone, Copy, Debug)]
@@ -39,19 +39,19 @@ pub struct OwnServer {
     pub serves: Serves,
     /// Whether the server starts a process for each client, so that its own process needs no descriptor for a
     /// client.
-    pub has_processes: bool,
+    pub process_per_client: bool,
     /// Makes the bytes that a client sends so that the server logs a text. The log has the text unchanged, except
     /// for escaped characters.
-    pub text: Option<fn(&str) -> Vec<u8>>,
+    pub logged_request: Option<fn(&str) -> Vec<u8>>,
     /// The bytes that a refused client receives before the server closes the connection.
-    pub full: &'static [u8],
+    pub refusal: &'static [u8],
     /// The bytes that a refused client sends so that the server closes its connection at once.
-    pub knock: &'static [u8],
+    pub refused_request: &'static [u8],
     /// Makes the longest message that the server still keeps as unfinished; `None` if the server answers each
     /// read.
-    pub unfinished: Option<fn() -> Vec<u8>>,
+    pub longest_unfinished: Option<fn() -> Vec<u8>>,
     /// Connects clients for which the server, asked to end, waits as long as it may.
-    pub held_by: Option<Connect>,
+    pub connect_slow_clients: Option<ConnectClients>,
     /// The profile whose checks the server must also pass.
     pub profile: Option<Profile>,
     /// The TLS settings of the clients in the checks of this profile, if they use TLS.
@@ -72,12 +72,12 @@ impl OwnServer {
             args: &[],
             protocol: Protocol::new(exchange),
             serves: Serves::Many,
-            has_processes: false,
-            text: None,
-            full: b"",
-            knock: b"",
-            unfinished: None,
-            held_by: None,
+            process_per_client: false,
+            logged_request: None,
+            refusal: b"",
+            refused_request: b"",
+            longest_unfinished: None,
+            connect_slow_clients: None,
             profile: None,
             tls: None,
         }
@@ -92,7 +92,7 @@ impl OwnServer {
 
     /// Returns the server with each exchange ending its connection.
     #[must_use]
-    pub const fn once(mut self) -> Self {
+    pub const fn ends_connection(mut self) -> Self {
         self.protocol.ends_connection = true;
         self
     }
@@ -106,44 +106,44 @@ impl OwnServer {
 
     /// Returns the server with a process for each client.
     #[must_use]
-    pub const fn has_processes(mut self) -> Self {
-        self.has_processes = true;
+    pub const fn process_per_client(mut self) -> Self {
+        self.process_per_client = true;
         self
     }
 
     /// Returns the server with a function that makes the bytes a client sends so that the server logs a text.
     #[must_use]
-    pub const fn text(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
-        self.text = Some(bytes);
+    pub const fn logged_request(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
+        self.logged_request = Some(bytes);
         self
     }
 
     /// Returns the server with the bytes that a refused client receives.
     #[must_use]
-    pub const fn full(mut self, bytes: &'static [u8]) -> Self {
-        self.full = bytes;
+    pub const fn refusal(mut self, bytes: &'static [u8]) -> Self {
+        self.refusal = bytes;
         self
     }
 
     /// Returns the server with the bytes that a refused client sends to be disconnected at once.
     #[must_use]
-    pub const fn knock(mut self, bytes: &'static [u8]) -> Self {
-        self.knock = bytes;
+    pub const fn refused_request(mut self, bytes: &'static [u8]) -> Self {
+        self.refused_request = bytes;
         self
     }
 
     /// Returns the server with a function that makes the longest message it still keeps as unfinished.
     #[must_use]
-    pub const fn unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
-        self.unfinished = Some(bytes);
+    pub const fn longest_unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
+        self.longest_unfinished = Some(bytes);
         self
     }
 
     /// Returns the server with a function that connects clients for which it waits, when asked to end, as long as
     /// it may.
     #[must_use]
-    pub const fn held_by(mut self, clients: Connect) -> Self {
-        self.held_by = Some(clients);
+    pub const fn connect_slow_clients(mut self, clients: ConnectClients) -> Self {
+        self.connect_slow_clients = Some(clients);
         self
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::style::{BAD, GOOD, UNSURE, WIDTH};
-use crate::{Asked, Check, Invocation, Outcome, Report, Theme};
+use crate::{Check, Invocation, Outcome, Report, Requirement, Theme};
 
 /// Returns a report as text, without the failures: [`run_checks`](crate::run_checks) reports these at once.
 #[must_use]
@@ -28,12 +28,12 @@ pub fn report_text(report: &Report, call: &Invocation) -> String {
 fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     let rows = || report.rows.iter().filter(move |(check, ..)| check.theme == theme);
     let passed = rows().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
-    let all = rows().filter(|(_, it, _)| !matches!(it, Outcome::NotAsked(_))).count();
+    let all = rows().filter(|(_, it, _)| !matches!(it, Outcome::NotApplicable(_))).count();
     let style = if passed == all { GOOD } else { UNSURE };
     let counts = format!("{passed:>2} of {all}");
     let mut text = format!("  {:<13}{style}{counts}{style:#}", theme.to_string());
     let limits = rows().filter(|(check, it, _)| {
-        matches!(it, Outcome::Passed) && check.asked(call.profile) == Asked::Limit
+        matches!(it, Outcome::Passed) && check.requirement(call.profile) == Requirement::MustFail
     });
     for (check, ..) in limits {
         let _ = write!(text, "  ({} was seen to fail, as it must here)", check.id);
@@ -42,7 +42,7 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     for (check, outcome, _) in rows() {
         let id = check.id;
         let _ = match outcome {
-            Outcome::Passed | Outcome::NotTried(_) | Outcome::NotAsked(_) => Ok(()),
+            Outcome::Passed | Outcome::NotRun(_) | Outcome::NotApplicable(_) => Ok(()),
             Outcome::Failed(_) => writeln!(text, "    {BAD}failed{BAD:#}    {id}"),
             Outcome::Undecided(why) => {
                 let lines = watch::wrap(&format!("{id}: {why}"), WIDTH);
@@ -58,8 +58,8 @@ fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
     let mut reasons: Vec<((&str, &str), Vec<&str>)> = Vec::new();
     for (check, outcome, _) in rows {
         let reason = match outcome {
-            Outcome::NotTried(why) => ("not tried", why.as_str()),
-            Outcome::NotAsked(why) => ("not asked", *why),
+            Outcome::NotRun(why) => ("not tried", why.as_str()),
+            Outcome::NotApplicable(why) => ("not asked", *why),
             _ => continue,
         };
         match reasons.iter_mut().find(|(it, _)| *it == reason) {
@@ -80,7 +80,7 @@ fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
 }
 
 fn last_line(report: &Report, call: &Invocation) -> String {
-    let all = report.rows.len() - report.count(|it| matches!(it, Outcome::NotAsked(_)));
+    let all = report.rows.len() - report.count(|it| matches!(it, Outcome::NotApplicable(_)));
     let failed = report.count(|it| matches!(it, Outcome::Failed(_)));
     let passed = report.count(|it| matches!(it, Outcome::Passed));
     let checks = if all == 1 { "1 check".to_owned() } else { format!("{all} checks") };
@@ -97,7 +97,7 @@ fn last_line(report: &Report, call: &Invocation) -> String {
     let mut text = format!("{result} of {profile} in {seconds:.1} s (seed {seed}{trip})\n");
     let mut easiest = report.rows.iter().filter(|(_, it, _)| matches!(it, Outcome::Failed(_)));
     if let (Some((check, ..)), true) = (easiest.next(), failed > 1) {
-        let _ = writeln!(text, "Begin with the first: {}", call.again_for(check.id));
+        let _ = writeln!(text, "Begin with the first: {}", call.rerun_command_for(check.id));
     }
     text
 }

@@ -45,8 +45,8 @@ impl<'a> ChatRoom<'a> {
     /// Adds a client to the members. The client has joined when it and all members have received its first
     /// message; before it, other messages may arrive at the client.
     pub fn add_member(&mut self, mut client: Client) -> Result<()> {
-        self.bench.exchange_skipping_others(&mut client, "hello")?;
-        self.expect_msg(&self.bench.relay_of(client.addr(), "hello"))?;
+        self.bench.exchange_skipping_all(&mut client, "hello")?;
+        self.expect_msg(&self.bench.relayed(client.addr(), "hello"))?;
         self.members.push(client);
         Ok(())
     }
@@ -64,7 +64,7 @@ impl<'a> ChatRoom<'a> {
     /// Sends a message from the member with this index; it must be the next message that each member receives.
     pub fn send_and_expect(&mut self, sender: usize, text: &str) -> Result<()> {
         self.members[sender].send_msg(text)?;
-        self.expect_msg(&self.bench.relay_of(self.members[sender].addr(), text))
+        self.expect_msg(&self.bench.relayed(self.members[sender].addr(), text))
     }
 
     /// Checks that this is the next message that each member receives.
@@ -77,7 +77,7 @@ impl<'a> ChatRoom<'a> {
     pub fn send_and_expect_many(&mut self, sender: usize, text: &str, times: usize) -> Result<()> {
         /// The most bytes in one batch: fewer than any queue may have, so that no member is disconnected.
         const BATCH_BYTES: usize = 128 * 1024;
-        let relay = self.bench.relay_of(self.members[sender].addr(), text);
+        let relay = self.bench.relayed(self.members[sender].addr(), text);
         let batch = (BATCH_BYTES / relay.len()).clamp(1, 500);
         let mut left = times;
         while left > 0 {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::bench::Bench;
 use super::protocols::protocol_of;
 use crate::{
-    Asked, Check, Finding, Naming, Profile, ServerUnderTest, Source, TABLE, Theme, Verdict,
+    AddressFormat, Check, Finding, Profile, Requirement, ServerUnderTest, Source, TABLE, Theme,
+    Verdict,
 };
 use probe::Failure;
 use probe::server::{StartError, end_orphans};
@@ -20,12 +21,12 @@ pub enum Outcome {
     Passed,
     /// It failed; if it was late, it was late in each try.
     Failed(Box<Finding>),
-    /// Some tries failed and others passed, or the check could not tell.
+    /// Some tries failed and others passed, or the check could not on_event.
     Undecided(String),
     /// The check was not run: a check that it depends on has failed, or the server is not ours to start.
-    NotTried(String),
+    NotRun(String),
     /// The check makes no sense with the protocol between this server and its clients.
-    NotAsked(&'static str),
+    NotApplicable(&'static str),
 }
 
 /// The results of one run.
@@ -43,8 +44,8 @@ pub struct Report {
 
 impl Report {
     /// Counts the outcomes of a kind.
-    pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
-        self.rows.iter().filter(|(_, outcome, _)| is(outcome)).count()
+    pub fn count(&self, matches: impl Fn(&Outcome) -> bool) -> usize {
+        self.rows.iter().filter(|(_, outcome, _)| matches(outcome)).count()
     }
 
     /// Returns the exit code: 0 if all checks passed, 1 if some failed, 2 if none failed but some are
@@ -75,9 +76,9 @@ pub enum Event<'a> {
         /// The check.
         check: &'a Check,
         /// How many checks have begun, this one included.
-        nth: usize,
+        number: usize,
         /// How many checks there are.
-        of: usize,
+        total: usize,
     },
     /// A check has failed.
     Failed {
@@ -88,7 +89,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Runs the checks that the profile asks for and `wanted` selects; calls `tell` at each event.
+/// Runs the checks that the profile asks for and `wanted` selects; calls `on_event` at each event.
 ///
 /// A check that fails because something comes too late is tried up to `tries` times.
 ///
@@ -99,13 +100,14 @@ pub fn run_checks(
     mut server: ServerUnderTest,
     wanted: impl Fn(&Check) -> bool,
     tries: u8,
-    mut tell: impl FnMut(Event<'_>),
+    mut on_event: impl FnMut(Event<'_>),
 ) -> Result<Report, StartError> {
     let begin = Instant::now();
     let mut notes = Vec::new();
     let mut measured = round_trip(&server)?;
     if matches!(&measured, Err(answer) if answer.starts_with(b"('")) {
-        let paired = ServerUnderTest { naming: Naming::Pair, ..server.clone() };
+        let paired =
+            ServerUnderTest { address_format: AddressFormat::PythonTuple, ..server.clone() };
         if let Ok(time) = round_trip(&paired)? {
             (server, measured) = (paired, Ok(time));
             notes.push(PAIRED.to_owned());
@@ -113,8 +115,8 @@ pub fn run_checks(
     }
     let round_trip = measured.ok();
     server.patience = patience(round_trip, server.patience);
-    let mut run = Run { server, tries, done: HashMap::new(), notes, tell: &mut tell };
-    let asked = |check: &&Check| check.asked(run.server.profile) != Asked::Nothing;
+    let mut run = Run { server, tries, done: HashMap::new(), notes, on_event: &mut on_event };
+    let asked = |check: &&Check| check.requirement(run.server.profile) != Requirement::None;
     let rows: Vec<_> = TABLE.iter().filter(asked).filter(|check| wanted(check)).collect();
     for check in &rows {
         run.run_after_dependencies(check, &rows)?;
@@ -132,7 +134,7 @@ pub fn run_checks(
 #[must_use]
 pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
     let asked: Vec<_> =
-        TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing).collect();
+        TABLE.iter().filter(|check| check.requirement(profile) != Requirement::None).collect();
     let mut found = HashSet::new();
     let is_it = |check: &&&Check| check.id == id;
     let mut pending: Vec<_> = asked.iter().find(is_it).map(|check| check.id).into_iter().collect();
@@ -193,7 +195,7 @@ struct Run<'a> {
     tries: u8,
     done: HashMap<&'static str, (Outcome, Duration)>,
     notes: Vec<String>,
-    tell: &'a mut dyn FnMut(Event<'_>),
+    on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
 impl Run<'_> {
@@ -210,26 +212,26 @@ impl Run<'_> {
         let first: Vec<_> = check.dependencies(self.server.profile).collect();
         for dependency in rows.iter().filter(|row| first.contains(&row.id)) {
             self.run_after_dependencies(dependency, rows)?;
-            let is_met = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotAsked(_));
+            let is_met = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotApplicable(_));
             if self.done.get(dependency.id).is_none_or(|(it, _)| !is_met(it)) {
                 missing.get_or_insert(dependency.id);
             }
         }
         let begin = Instant::now();
         let outcome = match (check.why_not_applicable(&self.server), missing) {
-            (Some(why), _) => Outcome::NotAsked(why),
+            (Some(why), _) => Outcome::NotApplicable(why),
             _ if !check.needs.met_by(&self.server.source) => {
-                Outcome::NotTried(format!("needs {}", check.needs.description()))
+                Outcome::NotRun(format!("needs {}", check.needs.description()))
             }
-            (None, Some(id)) => Outcome::NotTried(format!("says nothing new while {id} fails")),
+            (None, Some(id)) => Outcome::NotRun(format!("says nothing new while {id} fails")),
             (None, None) => {
-                let (nth, of) = (self.done.len() + 1, rows.len());
-                (self.tell)(Event::Begins { check, nth, of });
+                let (number, total) = (self.done.len() + 1, rows.len());
+                (self.on_event)(Event::Begins { check, number, total });
                 self.run_until_decided(check)?
             }
         };
         if let Outcome::Failed(finding) = &outcome {
-            (self.tell)(Event::Failed { check, finding });
+            (self.on_event)(Event::Failed { check, finding });
         }
         self.done.insert(check.id, (outcome, begin.elapsed()));
         Ok(())
@@ -269,8 +271,9 @@ impl Run<'_> {
             let mut server = self.server.clone();
             // The check has failed already; this run only shows how.
             server.patience = server.patience.min(LEAST_PATIENCE);
-            if let Verdict::Failed(again) = check.judge_watching(&server, &mut Vec::new()) {
-                finding.threads = again.threads;
+            if let Verdict::Failed(again) = check.judge_recording_threads(&server, &mut Vec::new())
+            {
+                finding.thread_chart = again.thread_chart;
             }
             // The first run has noted the processes that this server leaves behind.
             let _ = end_orphans();

@@ -17,28 +17,28 @@ pub enum Source {
     Command(Vec<OsString>),
     /// Each check runs this program with these arguments, on a port that the system picks. The program has the
     /// command line of this project's servers.
-    Own(Vec<OsString>),
+    Program(Vec<OsString>),
     /// The server runs already.
     Running(SocketAddr),
 }
 
 /// How a server writes a client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Naming {
+pub enum AddressFormat {
     /// As `127.0.0.1:50312`, as the protocol requires.
     #[default]
     HostPort,
     /// As `('127.0.0.1', 50312)`, as Python prints an address, and as the servers of many tutorials do.
-    Pair,
+    PythonTuple,
 }
 
-impl Naming {
+impl AddressFormat {
     /// Returns an address in this notation.
     #[must_use]
-    pub fn of(self, addr: SocketAddr) -> String {
+    pub fn format(self, addr: SocketAddr) -> String {
         match self {
             Self::HostPort => addr.to_string(),
-            Self::Pair => format!("('{}', {})", addr.ip(), addr.port()),
+            Self::PythonTuple => format!("('{}', {})", addr.ip(), addr.port()),
         }
     }
 
@@ -48,7 +48,7 @@ impl Naming {
     pub fn parse_prefix(self, text: &str) -> Option<SocketAddr> {
         match self {
             Self::HostPort => text.split_once(": ")?.0.parse().ok(),
-            Self::Pair => {
+            Self::PythonTuple => {
                 let (ip, port) = text.strip_prefix("('")?.split_once("): ")?.0.split_once("', ")?;
                 Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
             }
@@ -64,7 +64,7 @@ pub struct ServerUnderTest {
     /// How the checks get the server.
     pub source: Source,
     /// How the server writes a client's address.
-    pub naming: Naming,
+    pub address_format: AddressFormat,
     /// Its description if it is a server of this project that is not a stage.
     pub own: Option<OwnServer>,
     /// The seed of the random numbers: the same seed splits messages at the same bytes, and disconnects
@@ -79,9 +79,9 @@ pub struct ServerUnderTest {
 impl ServerUnderTest {
     /// Returns a program with the command line of this project's servers.
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
-        let source = Source::Own(vec![program.as_ref().into()]);
-        let naming = Naming::default();
-        Self { profile, source, naming, own: None, seed: 0, patience: TIMEOUT, tls: None }
+        let source = Source::Program(vec![program.as_ref().into()]);
+        let address_format = AddressFormat::default();
+        Self { profile, source, address_format, own: None, seed: 0, patience: TIMEOUT, tls: None }
     }
 
     /// Returns a server of this project that is not a stage.
@@ -89,7 +89,7 @@ impl ServerUnderTest {
     pub fn own(own: OwnServer) -> Self {
         let mut words = vec![own.program];
         words.extend(own.args);
-        let source = Source::Own(words.into_iter().map(OsString::from).collect());
+        let source = Source::Program(words.into_iter().map(OsString::from).collect());
         Self { source, own: Some(own), ..Self::new(Profile::None, own.program) }
     }
 }
@@ -101,12 +101,14 @@ mod tests {
     #[test]
     fn each_notation_parses_the_addresses_that_it_writes_and_no_others() {
         let addr: SocketAddr = "127.0.0.1:50312".parse().unwrap();
-        for (naming, other) in [(Naming::HostPort, Naming::Pair), (Naming::Pair, Naming::HostPort)]
-        {
-            let text = format!("{}: a message: with a colon", naming.of(addr));
-            assert_eq!(naming.parse_prefix(&text), Some(addr));
+        for (address_format, other) in [
+            (AddressFormat::HostPort, AddressFormat::PythonTuple),
+            (AddressFormat::PythonTuple, AddressFormat::HostPort),
+        ] {
+            let text = format!("{}: a message: with a colon", address_format.format(addr));
+            assert_eq!(address_format.parse_prefix(&text), Some(addr));
             assert_eq!(other.parse_prefix(&text), None);
-            assert_eq!(naming.parse_prefix("server: full"), None);
+            assert_eq!(address_format.parse_prefix("server: full"), None);
         }
     }
 }

@@ -62,13 +62,13 @@ mod tests {
     use clap::ValueEnum as _;
 
     use super::*;
-    use crate::{Asked, Profile};
+    use crate::{Profile, Requirement};
 
     #[test]
     fn every_check_is_complete_and_depends_on_checks_that_exist() {
         let ids: HashSet<_> = TABLE.iter().map(|check| check.id).collect();
         assert_eq!(ids.len(), TABLE.len());
-        for check in TABLE.iter().filter(|check| check.is_for_anybody()) {
+        for check in TABLE.iter().filter(|check| check.has_profile()) {
             let texts = [check.id, check.title, check.rule];
             assert!(texts.iter().chain(&check.hints).all(|it| !it.is_empty()), "{}", check.id);
             assert!(
@@ -83,7 +83,7 @@ mod tests {
     fn no_check_depends_on_itself_through_other_checks() {
         for profile in Profile::value_variants() {
             let rows: Vec<_> =
-                TABLE.iter().filter(|it| it.asked(*profile) != Asked::Nothing).collect();
+                TABLE.iter().filter(|it| it.requirement(*profile) != Requirement::None).collect();
             let mut done = HashSet::new();
             // Each round removes the checks that depend only on removed checks.
             let mut left = rows.clone();
@@ -102,19 +102,23 @@ mod tests {
 
     #[test]
     fn each_page_to_read_is_in_the_book() {
-        for check in TABLE.iter().filter(|check| check.is_for_anybody()) {
-            let (page, heading) = check.read.split_once('#').unwrap();
+        for check in TABLE.iter().filter(|check| check.has_profile()) {
+            let (page, heading) = check.page.split_once('#').unwrap();
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src").join(page);
             let text = fs::read_to_string(path).unwrap();
-            assert!(text.lines().any(|line| line == format!("## {heading}")), "{}", check.read);
+            assert!(text.lines().any(|line| line == format!("## {heading}")), "{}", check.page);
         }
     }
 
     #[test]
     fn a_check_for_our_servers_cites_its_section() {
-        for check in TABLE.iter().filter(|check| !check.is_for_anybody()) {
+        for check in TABLE.iter().filter(|check| !check.has_profile()) {
             assert!(check.rule.starts_with('§'), "{}: {}", check.id, check.rule);
-            assert!(!check.ours.stages.is_empty() || check.ours.others.is_some(), "{}", check.id);
+            assert!(
+                !check.own_servers.stages.is_empty() || check.own_servers.non_stages.is_some(),
+                "{}",
+                check.id
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use check::mutants;
-use check::{Asked, Check, Profile, TABLE};
+use check::{Check, Profile, Requirement, TABLE};
 use probe::port::Port;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -95,7 +95,7 @@ fn a_right_server_gets_a_short_answer() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.lines().count() <= 20, "{text}");
-    let asked = |check: &&Check| check.asked(Profile::Chat) == Asked::Pass;
+    let asked = |check: &&Check| check.requirement(Profile::Chat) == Requirement::MustPass;
     let all = TABLE.iter().filter(asked).count();
     assert!(text.contains(&format!("\npass: {all} of {all} checks of chat in ")), "{text}");
 }
@@ -171,11 +171,11 @@ fn a_grid_shows_which_profile_must_pass_which_check() {
 fn the_checks_of_a_profile_are_listed_with_their_rules() {
     let text = stdout(&run(&["check", "echo-uni", "--list"]));
     for check in TABLE.iter() {
-        let asked = check.asked(Profile::EchoUni);
+        let asked = check.requirement(Profile::EchoUni);
         let line = format!("\n  {:<21}{}", check.id, check.title);
-        assert_eq!(text.contains(&line), asked != Asked::Nothing, "{}\n{text}", check.id);
+        assert_eq!(text.contains(&line), asked != Requirement::None, "{}\n{text}", check.id);
         let words = check.rule.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
-        assert!(asked == Asked::Nothing || text.contains(&words), "{}", check.id);
+        assert!(asked == Requirement::None || text.contains(&words), "{}", check.id);
     }
     assert!(text.contains("(must be seen to fail)"), "{text}");
 }

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::{
     broken_connections, echo, half_close, limits, protocol_errors, queue_limits, stopping, trace,
 };
-use crate::check::ours;
+use crate::check::own_check;
 use crate::interrupted::{expect_loaded, library};
 use crate::profile::STAGES;
 use crate::{Bench, Check, Needs, Serves, Theme};
@@ -13,14 +13,14 @@ use probe::fail;
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "survive-interrupted",
         Theme::Survival,
         STAGES,
         retried,
         "§1: An interrupted system call is retried.",
     )
-    .others(Serves::One)
+    .non_stages(Serves::One)
     .needs(Needs::Interrupts),
 ];
 
@@ -67,10 +67,10 @@ fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
         let mut staying = Vec::new();
         for _ in 0..5 {
             let mut client = bench.connect(&server)?;
-            bench.exchange_skipping_others(&mut client, "I am here")?;
+            bench.exchange_skipping_all(&mut client, "I am here")?;
             staying.extend(stays.then_some(client));
             for client in &mut staying {
-                bench.exchange_skipping_others(client, "I am still here")?;
+                bench.exchange_skipping_all(client, "I am still here")?;
             }
         }
         drop(staying);

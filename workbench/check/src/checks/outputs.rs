@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::profile::STAGES;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Serves, Theme};
@@ -18,25 +18,25 @@ use probe::wire::Client;
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "survive-stdout-closed",
         Theme::Log,
         STAGES,
         stdout_closed,
         "§1: a closed stdout never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "survive-stdout-full",
         Theme::Log,
         STAGES,
         stdout_full,
         "§1: a stdout that is full from the start never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(unix)]
-    ours(
+    own_check(
         "survive-stderr-closed",
         Theme::Log,
         STAGES,
@@ -44,24 +44,24 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Nor does the log: a stderr that is closed, or whose reader has closed it, never \
          stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "survive-stderr-unread",
         Theme::Log,
         STAGES,
         stderr_unread,
         "§1: a stderr that nobody reads never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "survive-disk-full",
         Theme::Log,
         STAGES,
         disk_full,
         "§1: a full disk never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
 ];
 
 /// How many messages are enough where an output fails: it fails at the first.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::command_line::refuses_to_start;
 use super::outputs::serve_and_stop;
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events as events;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Profile, Theme};
@@ -22,7 +22,7 @@ use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-tells-all",
         Theme::Trace,
         STAGES,
@@ -30,7 +30,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`: the spans of each thread or task; the file is complete after SIGINT or SIGTERM.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-waiting",
         Theme::Trace,
         &[Profile::ChatThreads, Profile::ChatAsync],
@@ -38,7 +38,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`: a lane for each thread or task, which shows when it waits.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-one-at-a-time",
         Theme::Trace,
         &[Profile::EchoUni],
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`. §2: One client at a time.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-killed",
         Theme::Trace,
         STAGES,
@@ -54,7 +54,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`: opens even when the server is killed.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-no-such-folder",
         Theme::Trace,
         STAGES,
@@ -62,7 +62,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (the trace cannot be made).",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-two-servers",
         Theme::Trace,
         STAGES,
@@ -70,7 +70,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (another server's trace).",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-something-else",
         Theme::Trace,
         STAGES,
@@ -78,7 +78,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (the file is not a trace).",
     ),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "trace-disk-full",
         Theme::Trace,
         STAGES,
@@ -86,7 +86,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: a full disk never stops or stalls a server.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-fifo",
         Theme::Trace,
         STAGES,
@@ -94,7 +94,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (the file is a FIFO).",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-loop-rests",
         Theme::Trace,
         &[Profile::ChatPoll],
@@ -310,7 +310,7 @@ pub(super) fn all_spans(bench: &Bench) -> Result<()> {
         let mut addrs = Vec::new();
         for text in ["one", "two", "three"] {
             let mut client = Client::connect(traced.server.addr())?;
-            bench.exchange_skipping_others(&mut client, text)?;
+            bench.exchange_skipping_all(&mut client, text)?;
             addrs.push(client.addr());
         }
         let stays = bench.connect_accepted(&traced.server)?;
@@ -331,8 +331,8 @@ pub(super) fn waiting_is_shown(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut silent = bench.connect_accepted(&traced.server)?;
     let mut other = Client::connect(traced.server.addr())?;
-    bench.exchange_skipping_others(&mut other, "meanwhile")?;
-    bench.exchange_skipping_others(&mut silent, "at last")?;
+    bench.exchange_skipping_all(&mut other, "meanwhile")?;
+    bench.exchange_skipping_all(&mut silent, "at last")?;
     let (silent, other) = (recv_lane(silent.addr()), recv_lane(other.addr()));
     let trace = traced.end(Signal::TERM)?;
     let (within, answer) = match bench.profile() {
@@ -520,7 +520,7 @@ pub(super) fn loop_is_idle(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut bad = Client::connect(traced.server.addr())?;
     bad.send(b"\xff\0")?;
-    events::wait_for(&traced.server, &events::left(bad.addr()))?;
+    events::wait_for(&traced.server, &events::disconnected_line(bad.addr()))?;
     let trace = traced.end(Signal::TERM)?;
     let polls = trace.spans("main", "", "poll")?.len();
     if polls < 100 {

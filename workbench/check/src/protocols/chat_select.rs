@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::bench::{wait_until_read, while_stopped};
-use crate::check::TIN_CAN_ROW;
+use crate::check::ROW_AFTER_FRAMING;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Profile, Theme};
@@ -228,18 +228,18 @@ const CHECKS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `names-hello`.
 const NAMES_ROW: Check = Check {
-    profiles: |profile| profile == Profile::Other(&PROTOCOL),
+    must_pass: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["names-hello"],
-    read: "variations-protocols.md#chat-select",
-    ..TIN_CAN_ROW
+    page: "variations-protocols.md#chat-select",
+    ..ROW_AFTER_FRAMING
 };
 
 fn named(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.step("client A sent a frame with the text \"NAME: ann\"");
+    bench.set_step("client A sent a frame with the text \"NAME: ann\"");
     exchange(&mut client)?;
-    bench.step("another client connected and sent its name; client A must be told");
+    bench.set_step("another client connected and sent its name; client A must be told");
     exchange(&mut client)
 }
 
@@ -261,8 +261,9 @@ fn joined(client: &Client, name: &str, count: usize) -> String {
     format!("(Connected: New client ({count}) from {})", known_as(client, name))
 }
 
-fn left(name: &str) -> String {
-    format!("(Now hung up: Client from {name})")
+/// Returns the notice that a client has left, which is known to the others by this name and address.
+fn left(name_at_ip: &str) -> String {
+    format!("(Now hung up: Client from {name_at_ip})")
 }
 
 fn said(client: &Client, name: &str, text: &str) -> String {
@@ -304,7 +305,7 @@ fn others(bench: &Bench) -> Result<()> {
     for client in [&mut ann, &mut bob] {
         expect(client, &joined(&cleo, "Cleo from the 3rd floor", 3))?;
     }
-    bench.step(
+    bench.set_step(
         "clients A, B and C sent their names; then C sent 3 messages, which A and B must receive",
     );
     let texts = ["hello", "NAME: nobody", "drei: Grüße, 世界 🥫"];
@@ -314,7 +315,7 @@ fn others(bench: &Bench) -> Result<()> {
         expect(&mut ann, &relayed)?;
         expect(&mut bob, &relayed)?;
     }
-    bench.step(
+    bench.set_step(
         "client C sent 3 messages; then A sent one, which must be the first message that C \
          receives",
     );
@@ -326,7 +327,7 @@ fn joining(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut inside: Vec<Client> = Vec::new();
     for (i, name) in ["ann", "bob", "Cléo", "dan"].into_iter().enumerate() {
-        bench.step(format!("client number {} sent its name, \"{name}\"", i + 1));
+        bench.set_step(format!("client number {} sent its name, \"{name}\"", i + 1));
         let newcomer = join(bench, &server, name)?;
         let told = joined(&newcomer, name, i + 1);
         inside.iter_mut().try_for_each(|client| expect(client, &told))?;
@@ -339,7 +340,7 @@ fn leaving(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann")?;
     for how in ["closed its connection", "closed its sending side", "reset its connection"] {
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent its name and a message, and {how}; client A must be told"
         ));
         let mut bob = join(bench, &server, "bob")?;
@@ -357,7 +358,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         }
         expect(&mut ann, &left(&name))?;
     }
-    bench.step(
+    bench.set_step(
         "the server was paused while a client sent a message and closed its connection; client A \
          must receive the message, and then be told that the client has left",
     );
@@ -370,7 +371,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         Ok(())
     })?;
     last.iter().try_for_each(|text| expect(&mut ann, text))?;
-    bench.step(
+    bench.set_step(
         "another client connected after 4 clients had left; client A must be told that 2 clients \
          are there",
     );
@@ -383,16 +384,16 @@ fn cut(bench: &Bench) -> Result<()> {
     let (mut ann, mut bob) = pair(bench, &server)?;
     let bytes = frame("é🥫");
     for at in 1..bytes.len() {
-        bench.step(format!(
+        bench.set_step(format!(
             "client A sent the frame of \"é🥫\" in two pieces; the first had {at} of its 10 bytes"
         ));
         in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
         expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
     }
-    bench.step("client A sent the frame of \"é🥫\" one byte at a time");
+    bench.set_step("client A sent the frame of \"é🥫\" one byte at a time");
     in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
     expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
-    bench.step(
+    bench.set_step(
         "client A sent the frames of \"one\", \"\" and \"two\", and the first 6 bytes of the frame \
          of \"three\", in one write",
     );
@@ -402,7 +403,8 @@ fn cut(bench: &Bench) -> Result<()> {
     expect(&mut bob, &said(&ann, "ann", "two"))?;
     ann.send(&half[6..])?;
     expect(&mut bob, &said(&ann, "ann", "three"))?;
-    bench.step("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
+    bench
+        .set_step("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
     let long = "x".repeat(16 * 1024);
     say(&mut ann, &long)?;
     expect(&mut bob, &said(&ann, "ann", &long))
@@ -419,7 +421,7 @@ fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
 
 fn nameless(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench.step(
+    bench.set_step(
         "client A connected and sent nothing, and client B sent half of its name; then C and D \
          connected, and sent messages",
     );
@@ -429,10 +431,10 @@ fn nameless(bench: &Bench) -> Result<()> {
     wait_until_read(&half)?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     expect_undisturbed(&mut ann, &mut bob)?;
-    bench.step("client B disconnected after half of its name; C and D must not be told");
+    bench.set_step("client B disconnected after half of its name; C and D must not be told");
     drop(half);
     expect_undisturbed(&mut ann, &mut bob)?;
-    bench.step(
+    bench.set_step(
         "client A, silent until now, sent its name; the first frame that it receives must be the \
          answer",
     );
@@ -451,7 +453,7 @@ fn absurd(bench: &Bench) -> Result<()> {
             } else {
                 "a client without a name"
             };
-            bench.step(format!(
+            bench.set_step(format!(
                 "{client} announced a frame of {len} bytes; clients A and B were connected"
             ));
             let mut client = bench.connect(&server)?;

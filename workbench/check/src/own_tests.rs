@@ -23,7 +23,7 @@
 //!
 //! # let program = "echo-framework";
 //! let server = OwnServer::new(program, 8800, one_line);
-//! test_servers(&[server.text(|text| format!("{text}\n").into_bytes())]);
+//! test_servers(&[server.logged_request(|text| format!("{text}\n").into_bytes())]);
 //! ```
 //!
 //! The arguments are those of `cargo test`: a part of a check's id runs only the checks whose ids contain it.
@@ -33,8 +33,8 @@ use std::path::Path;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    Asked, Check, Invocation, OwnServer, Profile, ServerUnderTest, TABLE, Verdict, failure_text,
-    plain,
+    Check, Invocation, OwnServer, Profile, Requirement, ServerUnderTest, TABLE, Verdict,
+    failure_text, plain,
 };
 
 /// How many checks run at once without `--test-threads`: most of the time, a check waits.
@@ -90,8 +90,8 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
         )),
         Verdict::Failed(finding) => {
             let ServerUnderTest { profile, seed, .. } = *server;
-            let (target, again) = (String::new(), rerun_command());
-            let call = Invocation { profile, seed, hints: 1, target, again };
+            let (target, rerun_command) = (String::new(), rerun_command());
+            let call = Invocation { profile, seed, hints: 1, target, rerun_command };
             Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),
@@ -136,12 +136,12 @@ fn checks_of(own: OwnServer) -> impl Iterator<Item = (&'static Check, ServerUnde
     TABLE.iter().filter_map(move |check| {
         let server = ServerUnderTest::own(own);
         if let Some(profile) = own.profile
-            && check.asked(profile) != Asked::Nothing
+            && check.requirement(profile) != Requirement::None
         {
             // The checks of a profile use the profile's protocol.
             let tls = own.tls.cloned();
             return Some((check, ServerUnderTest { profile, own: None, tls, ..server }));
         }
-        check.is_for_own(&own).then_some((check, server))
+        check.is_for_non_stage(&own).then_some((check, server))
     })
 }
