@@ -59,7 +59,7 @@ impl Bench {
         }
     }
 
-    /// Returns the bench with the threads of its servers recorded.
+    /// Makes the bench record the threads of its servers.
     #[must_use]
     pub fn recording_threads(mut self) -> Self {
         self.records_threads = true;
@@ -99,7 +99,7 @@ impl Bench {
         self.protocol.map_or(self.profile().is_chat(), |it| !it.ends_connection)
     }
 
-    /// Returns the function that makes the bytes a client sends so that the server logs a text.
+    /// Returns the function that returns a request that makes the server log the given text.
     pub(crate) fn logged_request(&self) -> Option<fn(&str) -> Vec<u8>> {
         self.own_server().map_or(Some(prep_msg), |it| it.logged_request)
     }
@@ -117,7 +117,7 @@ impl Bench {
         self.server.patience
     }
 
-    /// Sets what the check does now: a failure quotes it.
+    /// Sets the current step of the check: a failure quotes it.
     pub fn set_step(&self, step: impl Into<String>) {
         *self.step.borrow_mut() = Some(step.into());
     }
@@ -132,7 +132,7 @@ impl Bench {
         self.first_exchange().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
     }
 
-    /// Returns what the check does now.
+    /// Returns the current step of the check.
     #[must_use]
     pub fn step(&self) -> Option<String> {
         self.step.borrow().clone()
@@ -144,7 +144,8 @@ impl Bench {
         self.rng.borrow_mut().usize(..end)
     }
 
-    /// Starts the server under test without further arguments, and waits until it listens.
+    /// Starts the server under test without further arguments, and waits until it listens. For a server that
+    /// runs already, returns at once.
     pub fn start_server(&self) -> Result<Server> {
         let server = match &self.server.source {
             Source::Running(addr) => return Ok(Server::external(*addr)),
@@ -199,7 +200,8 @@ impl Bench {
         self.server.tls.is_some()
     }
 
-    /// Returns the first bytes of a client, without TLS: a TLS handshake, or messages.
+    /// Returns the first bytes that a client sends on its TCP connection: a `ClientHello` if the server uses
+    /// TLS, otherwise one and a half messages.
     pub(super) fn first_tcp_bytes(&self) -> Result<Vec<u8>> {
         self.server
             .tls
@@ -260,18 +262,19 @@ impl Bench {
         Ok(self.register(launch.start_with_unread_stdout()?))
     }
 
-    /// Adds the processes that an ended server has left running.
+    /// Records the processes that a server left running after its end.
     pub fn record_leftover_processes(&self, server: &Server) {
         self.leftovers.borrow_mut().extend(server.leftover_processes());
     }
 
-    /// Returns the processes that ended servers have left running.
+    /// Returns the processes that servers left running after their end.
     #[must_use]
     pub fn leftover_processes(&self) -> Vec<String> {
         self.leftovers.borrow().clone()
     }
 
-    /// Returns a failure with what this check did, the recorded steps, and what the servers printed.
+    /// Returns a finding with the failure, the current step, the recorded client steps, and the output of the
+    /// servers.
     #[must_use]
     pub fn finding(&self, mut failure: Failure) -> Finding {
         if let Some(step) = self.step() {
@@ -351,7 +354,8 @@ impl Bench {
         self.exchange_skipping_all(&mut client, "does it work?")
     }
 
-    /// Sends a message, and checks that its answer arrives; in a chat, any messages may arrive before it.
+    /// Sends a message, and waits for its answer; in a chat, skips all messages before it, the client's own
+    /// earlier messages included.
     pub fn exchange_skipping_all(&self, client: &mut Client, text: &str) -> Result<()> {
         if let Some(protocol) = self.protocol {
             return (protocol.exchange)(client);
@@ -387,8 +391,8 @@ impl Bench {
         }
     }
 
-    /// Connects a client, and waits until the server has accepted it: until a chat has relayed its first
-    /// message, or an echo server has logged the connection.
+    /// Connects a client, and waits until the server has accepted it: until the first exchange has succeeded
+    /// if the client stays connected after it, otherwise until the server has logged the connection.
     pub fn connect_accepted(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
         if self.stays_after_exchange() {
@@ -399,7 +403,8 @@ impl Bench {
         Ok(client)
     }
 
-    /// Connects a client that sends a message that is not UTF-8, and disconnects.
+    /// Connects a client that sends a message that is not UTF-8. Waits for the end of the connection if the
+    /// server has the protocol of this project.
     pub fn send_protocol_error(&self, server: &Server) -> Result<()> {
         let mut bad = self.connect(server)?;
         bad.try_send(b"\xff\0");

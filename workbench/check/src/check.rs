@@ -50,7 +50,7 @@ impl fmt::Display for Theme {
     }
 }
 
-/// The result that a profile asks for in one check.
+/// The result that a profile requires in one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
     /// The server must pass the check.
@@ -84,7 +84,7 @@ pub struct Check {
     pub rule: &'static str,
     /// Reports whether the servers of a profile must pass the check, no matter who has written the server.
     pub must_pass: fn(Profile) -> bool,
-    /// Which other servers of this project must pass the check.
+    /// The servers of this project that must pass the check whatever their profile is.
     pub own_servers: OwnRequirement,
     /// The profiles whose servers must fail the check.
     pub must_fail: &'static [Profile],
@@ -97,7 +97,8 @@ pub struct Check {
     pub hints: [&'static str; 3],
     /// Where to read more: a page of the book, and a heading on it.
     pub page: &'static str,
-    /// The function that tests it; an error that is a `Failure` is the server's.
+    /// The function that runs the check. It returns a `Failure` if the server breaks the rule; any other
+    /// error means that the check could not decide.
     pub(crate) run: fn(&Bench) -> Result<()>,
 }
 
@@ -156,10 +157,10 @@ pub(crate) const fn own_check(
     }
 }
 
-/// The fields that are the same in all checks of servers that answer several tin-can messages.
+/// The fields of a check that depends on `frame-three`: that the server answers several tin-can messages.
 pub(crate) const ROW_AFTER_FRAMING: Check = Check { after: &["frame-three"], ..BASE_ROW };
 
-/// The fields that are the same in all checks that depend on no other check.
+/// The fields of a check that does not depend on another check. A row sets the fields that differ.
 const BASE_ROW: Check = Check {
     id: "",
     theme: Theme::Framing,
@@ -184,20 +185,21 @@ pub(crate) const CHAT_ROW: Check = Check {
 };
 
 impl Check {
-    /// Returns the check with these needs.
+    /// Sets the needs.
     pub(crate) const fn needs(mut self, needs: Needs) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Returns the check, which this project's servers that are not stages must also pass if they serve at least
-    /// this many clients.
+    /// Adds servers that must pass the check: the servers of this project that are not stages and serve at
+    /// least this many clients.
     pub(crate) const fn non_stages(mut self, least: Serves) -> Self {
         self.own_servers.non_stages = Some(least);
         self
     }
 
-    /// Returns the check; of the servers that are not stages, only servers with unfinished messages must pass it.
+    /// Excludes servers without unfinished messages: of the servers that are not stages, only the others must
+    /// pass the check.
     pub(crate) const fn with_unfinished(mut self) -> Self {
         self.own_servers.with_unfinished = true;
         self
@@ -208,12 +210,13 @@ impl Check {
         self.requirement(profile) != Requirement::None || self.own_servers.includes_stage(profile)
     }
 
-    /// Reports whether a server of this project that is not a stage must pass the check without regard to its profile.
+    /// Reports whether this server must pass the check as a server of this project that is not a stage. The
+    /// profile of the server is ignored.
     pub(crate) fn is_for_non_stage(&self, server: &OwnServer) -> bool {
         self.own_servers.includes(server)
     }
 
-    /// Reports whether servers of this project must pass the check that have none of the profiles in
+    /// Reports whether there are servers of this project that must pass the check without a profile in
     /// [`must_pass`](Self::must_pass).
     #[must_use]
     pub fn has_own_servers(&self) -> bool {
@@ -228,7 +231,7 @@ impl Check {
             .any(|profile| self.requirement(*profile) != Requirement::None)
     }
 
-    /// Returns what a profile asks of its servers in this check.
+    /// Returns the result that a profile requires in this check.
     #[must_use]
     pub fn requirement(&self, profile: Profile) -> Requirement {
         if self.must_fail.contains(&profile) {

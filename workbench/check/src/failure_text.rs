@@ -8,7 +8,8 @@ use probe::wire::show_text;
 use crate::style::{BAD, LABEL, WIDTH};
 use crate::{Check, Finding, Invocation, Requirement};
 
-/// Returns the text of one failure, with everything that helps to understand it.
+/// Returns the text of one failure: the step, the expected and the received bytes, the rule, hints, and
+/// recordings.
 #[must_use]
 pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> String {
     let failure = &finding.failure;
@@ -69,7 +70,8 @@ fn indented(text: &str) -> String {
     text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }
 
-/// Returns both in words, or both as text and in hexadecimal, with a mark at the first difference.
+/// Returns both in words; or, if both have bytes, as text and in hexadecimal, with a mark at the first
+/// difference.
 fn compared(expected: &Description, got: &Description) -> (String, String) {
     let (Some(wanted), Some(came)) = (&expected.bytes, &got.bytes) else {
         let alone = |it: &Description| match &it.bytes {

@@ -11,9 +11,9 @@ use crate::{Bench, Check, Finding, Requirement, ServerUnderTest};
 /// The result of one run of a check.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The server did what its profile asks.
+    /// The server met the requirement of its profile.
     Passed,
-    /// The server did not do what its profile asks.
+    /// The server did not meet the requirement of its profile.
     Failed(Finding),
     /// The check could not decide, for this reason.
     Undecided(String),
@@ -22,7 +22,7 @@ pub enum Verdict {
 }
 
 impl Check {
-    /// Runs the check once against a server; adds the processes that the server left running to `leftovers`.
+    /// Runs the check once against a server. Adds the processes that the server left running to `leftovers`.
     pub fn judge(&self, server: &ServerUnderTest, leftovers: &mut Vec<String>) -> Verdict {
         self.judge_with(leftovers, server, |bench| bench)
     }
@@ -42,12 +42,13 @@ impl Check {
         server: &ServerUnderTest,
         prepared: impl FnOnce(Bench) -> Bench,
     ) -> Verdict {
-        /// How long to wait for an event if the profile asks the server to fail the check.
-        const LIMIT_PATIENCE: Duration = Duration::from_secs(2);
+        /// How long to wait for an event if the server must fail the check: the check then always waits to
+        /// the end.
+        const MUST_FAIL_PATIENCE: Duration = Duration::from_secs(2);
         let mut server = server.clone();
         let asked = self.requirement(server.profile);
         if asked == Requirement::MustFail {
-            server.patience = server.patience.min(LIMIT_PATIENCE);
+            server.patience = server.patience.min(MUST_FAIL_PATIENCE);
         }
         let bench = prepared(Bench::new(server.clone(), protocol_of(&server), self.id));
         let result = (self.run)(&bench);

@@ -1,5 +1,5 @@
-//! Checks servers: one table has the checks for any server, in any language, and further checks for this
-//! project's own servers.
+//! Runs checks against servers. One table lists all checks: some are for any server, in any language, and the
+//! others are only for the servers of this project.
 //!
 //! | for | items |
 //! |---|---|
@@ -11,8 +11,9 @@
 //! | servers that test the checks themselves | [`mutants`] |
 //!
 //! A new check is a function and a row in the file of its theme, under `checks`, or of its protocol, under
-//! `protocols`. No check sleeps for a fixed time: it waits until an event is observed, with a deadline that is
-//! far longer than a busy machine needs.
+//! `protocols`. A check waits until it observes an event, with a deadline that is far longer than a busy machine
+//! needs. It sleeps for a fixed time only if it tests what the server does in this time, or between attempts to
+//! connect.
 #![warn(missing_docs)]
 
 mod bench;

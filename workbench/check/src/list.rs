@@ -7,12 +7,12 @@ use clap::ValueEnum as _;
 use crate::style::{LABEL, WIDTH};
 use crate::{Profile, Requirement, TABLE};
 
-/// Lists the checks that a profile must pass, with their rules; without a profile, shows which profile must
-/// pass which check.
+/// Lists the checks that apply to a profile, with their rules. Without a profile, shows for each check which
+/// profiles must pass it.
 ///
 /// # Errors
 ///
-/// Any error of `out`.
+/// Returns an error if `out` cannot be written.
 pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
     match only {
         Some(profile) => list_of(out, profile),
@@ -27,11 +27,8 @@ fn list_of(out: &mut dyn Write, profile: Profile) -> io::Result<()> {
             theme = Some(check.theme);
             writeln!(out, "{}", check.theme)?;
         }
-        let limit = if check.requirement(profile) == Requirement::MustFail {
-            " (must be seen to fail)"
-        } else {
-            ""
-        };
+        let limit =
+            if check.requirement(profile) == Requirement::MustFail { " (must fail)" } else { "" };
         writeln!(out, "  {:<21}{}{limit}", check.id, check.title)?;
         for line in watch::wrap(check.rule, WIDTH) {
             writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
@@ -68,6 +65,6 @@ fn grid(out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", line.trim_end())?;
     }
     writeln!(out)?;
-    writeln!(out, "● must pass   ○ must be seen to fail   · is not checked")?;
+    writeln!(out, "● must pass   ○ must fail   · is not checked")?;
     writeln!(out, "`tincan check PROFILE --list` shows the rules for a profile.")
 }

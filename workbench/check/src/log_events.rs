@@ -1,4 +1,4 @@
-//! Recognises events in a server's log: each is the end of its line, after a time and a level.
+//! Recognises events in a server's log. The text of an event ends its line, after the time and the level.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ pub fn wait_for(server: &Server, event: &str) -> Result<()> {
     server.wait_for_log(&format!("`{event}`"), |line| ends_with_event(line, event)).map(drop)
 }
 
-/// Returns how many lines are about an event.
+/// Returns how many lines report an event.
 pub fn count(log: &OutputLines, event: &str) -> usize {
     log.count(|line| ends_with_event(line, event))
 }
@@ -48,7 +48,7 @@ pub fn expect_once(log: &OutputLines, event: &str) -> Result<()> {
     }
 }
 
-/// Waits until the log has a line for each client that has disconnected; `stay` clients stay connected.
+/// Waits until the log has a disconnect line for each client that has connected, except for `stay` clients.
 pub fn expect_all_left_but(server: &Server, stay: usize) -> Result<()> {
     let log = server.log();
     let counts = || {

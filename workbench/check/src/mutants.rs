@@ -63,7 +63,7 @@ pub struct Mutant {
     pub title: String,
     /// The profile that the mutant claims to have.
     pub profile: Profile,
-    /// The only check that the mutant fails.
+    /// The id of the only check that the mutant fails.
     pub fails: String,
     /// The file name of the right server that the diff changes.
     pub right: String,
@@ -74,7 +74,7 @@ pub struct Mutant {
 ///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, or has no head or diff.
+/// Returns an error if a file cannot be read, has no header lines, or has no diff.
 pub fn all() -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
     let folder = folder()?;
@@ -101,9 +101,8 @@ pub fn find(id: &str) -> Result<Mutant> {
 
 impl Mutant {
     fn parse(path: &Path, text: &str) -> Result<Self> {
-        let (head, diff) = text
-            .split_once("\n\n")
-            .context("there are no lines about the mutant above the diff")?;
+        let (head, diff) =
+            text.split_once("\n\n").context("there are no header lines above the diff")?;
         let field = |name: &str| {
             let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             value

@@ -37,20 +37,21 @@ pub struct OwnServer {
     pub protocol: Protocol,
     /// How many clients the server serves.
     pub serves: Serves,
-    /// Whether the server starts a process for each client, so that its own process needs no descriptor for a
-    /// client.
+    /// Whether the server starts a process for each client. Its own process then does not need a descriptor
+    /// for a client.
     pub process_per_client: bool,
-    /// Makes the bytes that a client sends so that the server logs a text. The log has the text unchanged, except
-    /// for escaped characters.
+    /// Returns a request that makes the server log the given text. The log contains the text unchanged,
+    /// except for escaped characters.
     pub logged_request: Option<fn(&str) -> Vec<u8>>,
     /// The bytes that a refused client receives before the server closes the connection.
     pub refusal: &'static [u8],
-    /// The bytes that a refused client sends so that the server closes its connection at once.
+    /// The bytes that the checks send on a connection that the server refuses; after them, the server closes
+    /// the connection at once.
     pub refused_request: &'static [u8],
-    /// Makes the longest message that the server still keeps as unfinished; `None` if the server answers each
+    /// Returns the longest message that the server keeps as unfinished; `None` if the server answers each
     /// read.
     pub longest_unfinished: Option<fn() -> Vec<u8>>,
-    /// Connects clients for which the server, asked to end, waits as long as it may.
+    /// Connects clients that delay the exit of the server until its deadline.
     pub connect_slow_clients: Option<ConnectClients>,
     /// The profile whose checks the server must also pass.
     pub profile: Option<Profile>,
@@ -83,64 +84,63 @@ impl OwnServer {
         }
     }
 
-    /// Returns the server with these arguments.
+    /// Sets the arguments for every start.
     #[must_use]
     pub const fn args(mut self, args: &'static [&'static str]) -> Self {
         self.args = args;
         self
     }
 
-    /// Returns the server with each exchange ending its connection.
+    /// Sets that each exchange ends its connection.
     #[must_use]
     pub const fn ends_connection(mut self) -> Self {
         self.protocol.ends_connection = true;
         self
     }
 
-    /// Returns the server with this number of clients served.
+    /// Sets how many clients the server serves.
     #[must_use]
     pub const fn serves(mut self, serves: Serves) -> Self {
         self.serves = serves;
         self
     }
 
-    /// Returns the server with a process for each client.
+    /// Sets that the server starts a process for each client.
     #[must_use]
     pub const fn process_per_client(mut self) -> Self {
         self.process_per_client = true;
         self
     }
 
-    /// Returns the server with a function that makes the bytes a client sends so that the server logs a text.
+    /// Sets the function that returns a request that makes the server log the given text.
     #[must_use]
     pub const fn logged_request(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
         self.logged_request = Some(bytes);
         self
     }
 
-    /// Returns the server with the bytes that a refused client receives.
+    /// Sets the bytes that a refused client receives.
     #[must_use]
     pub const fn refusal(mut self, bytes: &'static [u8]) -> Self {
         self.refusal = bytes;
         self
     }
 
-    /// Returns the server with the bytes that a refused client sends to be disconnected at once.
+    /// Sets the bytes that the checks send on a connection that the server refuses.
     #[must_use]
     pub const fn refused_request(mut self, bytes: &'static [u8]) -> Self {
         self.refused_request = bytes;
         self
     }
 
-    /// Returns the server with a function that makes the longest message it still keeps as unfinished.
+    /// Sets the function that returns the longest message that the server keeps as unfinished.
     #[must_use]
     pub const fn longest_unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
         self.longest_unfinished = Some(bytes);
         self
     }
 
-    /// Returns the server with a function that connects clients for which it waits, when asked to end, as long as
-    /// it may.
+    /// Sets the function that connects clients that delay the exit of the server until its deadline.
     #[must_use]
     pub const fn connect_slow_clients(mut self, clients: ConnectClients) -> Self {
         self.connect_slow_clients = Some(clients);
@@ -158,14 +158,15 @@ impl OwnServer {
         self
     }
 
-    /// Returns the server with TLS for the clients in the checks of its profile.
+    /// Sets the TLS settings of the clients in the checks of the server's profile.
     #[must_use]
     pub const fn tls(mut self, tls: &'static TlsSettings) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Returns the name of the program and its arguments, which distinguish several servers.
+    /// Returns the name of the program followed by its arguments. This name distinguishes servers that share
+    /// a program.
     pub(crate) fn name(&self) -> String {
         let program = Path::new(self.program).file_stem().unwrap_or_default();
         let words = std::iter::once(program.to_string_lossy().into_owned());

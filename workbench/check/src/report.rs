@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::style::{BAD, GOOD, UNSURE, WIDTH};
 use crate::{Check, Invocation, Outcome, Report, Requirement, Theme};
 
-/// Returns a report as text, without the failures: [`run_checks`](crate::run_checks) reports these at once.
+/// Returns a report as text, without the texts of the failures: [`run_checks`](crate::run_checks) passes each
+/// failure to its caller when it happens.
 #[must_use]
 pub fn report_text(report: &Report, call: &Invocation) -> String {
     let mut text = String::new();
@@ -24,7 +25,7 @@ pub fn report_text(report: &Report, call: &Invocation) -> String {
     text + &last_line(report, call)
 }
 
-/// Returns a line for a theme, and a line for each of its checks that did not simply pass.
+/// Returns a line for a theme, and a line for each of its checks that failed, is undecided or was not run.
 fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
     let rows = || report.rows.iter().filter(move |(check, ..)| check.theme == theme);
     let passed = rows().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
@@ -36,7 +37,7 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
         matches!(it, Outcome::Passed) && check.requirement(call.profile) == Requirement::MustFail
     });
     for (check, ..) in limits {
-        let _ = write!(text, "  ({} was seen to fail, as it must here)", check.id);
+        let _ = write!(text, "  ({} failed, as it must for this profile)", check.id);
     }
     text.push('\n');
     for (check, outcome, _) in rows() {
@@ -50,16 +51,16 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
             }
         };
     }
-    text + &not_tried(&rows().collect::<Vec<_>>())
+    text + &not_run(&rows().collect::<Vec<_>>())
 }
 
 /// Returns the checks that were not run, grouped by the reason.
-fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
+fn not_run(rows: &[&(Check, Outcome, Duration)]) -> String {
     let mut reasons: Vec<((&str, &str), Vec<&str>)> = Vec::new();
     for (check, outcome, _) in rows {
         let reason = match outcome {
-            Outcome::NotRun(why) => ("not tried", why.as_str()),
-            Outcome::NotApplicable(why) => ("not asked", *why),
+            Outcome::NotRun(why) => ("not run", why.as_str()),
+            Outcome::NotApplicable(why) => ("not applicable", *why),
             _ => continue,
         };
         match reasons.iter_mut().find(|(it, _)| *it == reason) {

@@ -11,7 +11,7 @@ pub struct ChatRoom<'a> {
     bench: &'a Bench,
     /// The chat server.
     pub server: Server,
-    /// The clients that receive every message.
+    /// The clients that have joined. A check must let each of them receive every message.
     pub members: Vec<Client>,
 }
 
@@ -42,8 +42,8 @@ impl<'a> ChatRoom<'a> {
         self.add_member(client)
     }
 
-    /// Adds a client to the members. The client has joined when it and all members have received its first
-    /// message; before it, other messages may arrive at the client.
+    /// Adds a client to the members, after it and all members have received its first message. Before this
+    /// message, the client may receive other messages.
     pub fn add_member(&mut self, mut client: Client) -> Result<()> {
         self.bench.exchange_skipping_all(&mut client, "hello")?;
         self.expect_msg(&self.bench.relayed(client.addr(), "hello"))?;
@@ -51,7 +51,8 @@ impl<'a> ChatRoom<'a> {
         Ok(())
     }
 
-    /// Connects a client that has joined, but is not a member: it reads nothing until its check reads.
+    /// Connects a client that joins but is not added to the members. It has small socket buffers and reads
+    /// only when the check reads.
     pub fn connect_slow_reader(&mut self) -> Result<Client> {
         let client = self.bench.connect_with_small_buffers(&self.server)?;
         self.add_member(client)?;

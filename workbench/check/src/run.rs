@@ -1,4 +1,4 @@
-//! Runs the checks that a server's profile asks for: each once, after the checks that it depends on.
+//! Runs the checks that apply to a server's profile: each once, after the checks that it depends on.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -17,22 +17,23 @@ use watch::is_possible;
 /// The result of one check.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The server did what the profile asks: it passed, or it failed where the profile asks for a failure.
+    /// The server met the requirement: it passed the check, or it failed a check that its profile must fail.
     Passed,
-    /// It failed; if it was late, it was late in each try.
+    /// The server failed. If the failure is a timeout, the check failed in every try.
     Failed(Box<Finding>),
-    /// Some tries failed and others passed, or the check could not on_event.
+    /// Some tries failed and others passed, or the check could not decide.
     Undecided(String),
-    /// The check was not run: a check that it depends on has failed, or the server is not ours to start.
+    /// The check was not run: a check that it depends on failed, or the machine or the server does not meet
+    /// its needs.
     NotRun(String),
-    /// The check makes no sense with the protocol between this server and its clients.
+    /// The check does not apply to the TLS version that the server uses.
     NotApplicable(&'static str),
 }
 
 /// The results of one run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The checks that were asked for, in the order of the table, each with its result and duration.
+    /// The selected checks, in the order of the table, each with its result and duration.
     pub rows: Vec<(Check, Outcome, Duration)>,
     /// The round trip that was measured before the first check.
     pub round_trip: Option<Duration>,
@@ -48,8 +49,8 @@ impl Report {
         self.rows.iter().filter(|(_, outcome, _)| matches(outcome)).count()
     }
 
-    /// Returns the exit code: 0 if all checks passed, 1 if some failed, 2 if none failed but some are
-    /// undecided.
+    /// Returns the exit code: 0 if some checks passed and none failed or is undecided; 1 if some failed;
+    /// otherwise 2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if self.count(|it| matches!(it, Outcome::Failed(_))) > 0 {
@@ -64,8 +65,8 @@ impl Report {
     }
 }
 
-/// How often a check must be late before it counts as failed: on a busy machine, a right server may be
-/// late once.
+/// How many times in a row a check must time out before it counts as failed: on a busy machine, the answer of
+/// a right server may come too late once.
 pub const TRIES: u8 = 3;
 
 /// What happens during a run.
@@ -89,7 +90,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Runs the checks that the profile asks for and `wanted` selects; calls `on_event` at each event.
+/// Runs the checks that apply to the profile and that `wanted` selects; calls `on_event` at each event.
 ///
 /// A check that fails because something comes too late is tried up to `tries` times.
 ///
@@ -106,11 +107,11 @@ pub fn run_checks(
     let mut notes = Vec::new();
     let mut measured = round_trip(&server)?;
     if matches!(&measured, Err(answer) if answer.starts_with(b"('")) {
-        let paired =
+        let with_tuples =
             ServerUnderTest { address_format: AddressFormat::PythonTuple, ..server.clone() };
-        if let Ok(time) = round_trip(&paired)? {
-            (server, measured) = (paired, Ok(time));
-            notes.push(PAIRED.to_owned());
+        if let Ok(time) = round_trip(&with_tuples)? {
+            (server, measured) = (with_tuples, Ok(time));
+            notes.push(PYTHON_TUPLE_NOTE.to_owned());
         }
     }
     let round_trip = measured.ok();
@@ -130,7 +131,7 @@ pub fn run_checks(
     Ok(Report { rows, round_trip, notes, took: begin.elapsed() })
 }
 
-/// Returns the ids of a check and of all checks that it depends on, as far as the profile asks for them.
+/// Returns the ids of a check and of all checks that it depends on, as far as they apply to the profile.
 #[must_use]
 pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
     let asked: Vec<_> =
@@ -148,12 +149,12 @@ pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
     found
 }
 
-/// The note about a server that writes addresses as a pair.
-const PAIRED: &str = "it writes a client's address as Python prints a pair, ('127.0.0.1', 50312); \
-                      the protocol has 127.0.0.1:50312. Apart from this note, that is let pass.";
+/// The note about a server that writes addresses as Python tuples.
+const PYTHON_TUPLE_NOTE: &str = "the server writes a client's address as Python prints a tuple, ('127.0.0.1', 50312). The \
+                      protocol requires 127.0.0.1:50312. The checks accept both.";
 
-/// Returns the median time of a few exchanges, or the bytes of a wrong answer (none if there was no
-/// answer).
+/// Returns the median time of a few exchanges, or the bytes of a wrong answer, which are empty if there was
+/// no answer.
 fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, StartError> {
     const EXCHANGES: usize = 5;
     let bench = Bench::new(server.clone(), protocol_of(server), "round-trip");
@@ -172,7 +173,7 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Sta
     match measured.map_err(anyhow::Error::downcast::<StartError>) {
         Ok(time) => Ok(Ok(time)),
         Err(Ok(not_started)) => Err(not_started),
-        // The checks will report that it does not answer as it should.
+        // The checks will report the wrong answer.
         Err(Err(err)) => {
             let failure = err.downcast::<Failure>().ok();
             Ok(Err(failure.and_then(|it| it.got.bytes).unwrap_or_default()))
@@ -180,10 +181,10 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Sta
     }
 }
 
-/// How long to wait at least, on a machine that has nothing else to do.
+/// The shortest time that a check waits for an event.
 pub const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Returns how long to wait for what must happen: much longer than an exchange takes.
+/// Returns how long a check waits for an event: 1,000 round trips, but at least `at_least`.
 fn patience(round_trip: Option<Duration>, at_least: Duration) -> Duration {
     let scaled = round_trip.unwrap_or_default() * 1000;
     scaled.clamp(at_least, at_least.max(probe::TIMEOUT))
@@ -237,7 +238,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Runs a check, and again as long as it is late and tries are left.
+    /// Runs a check, and runs it again while it times out and tries are left.
     fn run_until_decided(&mut self, check: &Check) -> Result<Outcome, StartError> {
         let mut late = Vec::new();
         for tried in 1..=self.tries {
@@ -263,8 +264,8 @@ impl Run<'_> {
         Ok(last.unwrap_or_else(|| Outcome::Undecided("not tried".to_owned())))
     }
 
-    /// Returns the outcome of a failed check. If the server's threads explain the failure, the check runs
-    /// once more while they are watched.
+    /// Returns the outcome of a failed check. If the server's threads may explain the failure, runs the check
+    /// once more and records the threads.
     fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
         let threads_explain = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
         if threads_explain && is_possible() && !matches!(self.server.source, Source::Running(_)) {
@@ -282,7 +283,7 @@ impl Run<'_> {
     }
 }
 
-/// Describes a check that was late in some tries and passed in a later one.
+/// Describes a check that timed out in some tries and passed in a later one.
 fn disagreement(late: &[Finding], tried: u8) -> String {
     let last = late.last().map(|finding| {
         let Failure { did, expected, got, .. } = &finding.failure;

@@ -13,16 +13,16 @@ use crate::{OwnServer, Profile};
 /// How the checks get the server.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Each check runs this command; `{port}` and `{host}` in its words are replaced.
+    /// Each check runs this command. `{port}` and `{host}` in its words are replaced.
     Command(Vec<OsString>),
     /// Each check runs this program with these arguments, on a port that the system picks. The program has the
     /// command line of this project's servers.
     Program(Vec<OsString>),
-    /// The server runs already.
+    /// The server runs already and listens on this address.
     Running(SocketAddr),
 }
 
-/// How a server writes a client's address.
+/// The notation in which a server writes a client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressFormat {
     /// As `127.0.0.1:50312`, as the protocol requires.
@@ -33,7 +33,7 @@ pub enum AddressFormat {
 }
 
 impl AddressFormat {
-    /// Returns an address in this notation.
+    /// Formats an address in this notation.
     #[must_use]
     pub fn format(self, addr: SocketAddr) -> String {
         match self {
@@ -56,35 +56,36 @@ impl AddressFormat {
     }
 }
 
-/// The server under test: how the checks get it, and which profile it claims to have.
+/// The server under test, and how the checks reach it.
 #[derive(Clone, Debug)]
 pub struct ServerUnderTest {
     /// The profile that the server claims to have.
     pub profile: Profile,
     /// How the checks get the server.
     pub source: Source,
-    /// How the server writes a client's address.
+    /// The notation in which the server writes a client's address.
     pub address_format: AddressFormat,
-    /// Its description if it is a server of this project that is not a stage.
+    /// The description of the server if it is a server of this project that is not a stage.
     pub own: Option<OwnServer>,
     /// The seed of the random numbers: the same seed splits messages at the same bytes, and disconnects
     /// clients after the same steps.
     pub seed: u64,
-    /// How long a check waits for an event that must happen.
+    /// How long a check waits for an event.
     pub patience: Duration,
     /// The TLS settings of the clients, if they use TLS.
     pub tls: Option<TlsSettings>,
 }
 
 impl ServerUnderTest {
-    /// Returns a program with the command line of this project's servers.
+    /// Returns a server under test that is started from a program with the command line of this project's
+    /// servers.
     pub fn new(profile: Profile, program: impl AsRef<Path>) -> Self {
         let source = Source::Program(vec![program.as_ref().into()]);
         let address_format = AddressFormat::default();
         Self { profile, source, address_format, own: None, seed: 0, patience: TIMEOUT, tls: None }
     }
 
-    /// Returns a server of this project that is not a stage.
+    /// Returns a server under test from the description of a server of this project that is not a stage.
     #[must_use]
     pub fn own(own: OwnServer) -> Self {
         let mut words = vec![own.program];

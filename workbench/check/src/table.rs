@@ -13,7 +13,8 @@ use crate::checks::{
 use crate::checks::{exhaustion, shortage, sigterm, stopping, trace};
 use crate::protocols::OTHER_PROTOCOLS;
 
-/// The checks of each file. A new file of checks is one more line here.
+/// The checks of each file in `checks`. A new file is one more line here; the checks of other protocols are
+/// in their own table.
 const FILES: &[&[Check]] = &[
     framing::ROWS,
     protocol_errors::ROWS,
@@ -45,7 +46,7 @@ const FILES: &[&[Check]] = &[
     trace::ROWS,
 ];
 
-/// All checks, sorted by theme, and within a theme from easy to hard.
+/// All checks, sorted by theme. Within a theme, the order is that of the files and their rows.
 pub static TABLE: LazyLock<Vec<Check>> = LazyLock::new(|| {
     let mut all = FILES.concat();
     all.extend(OTHER_PROTOCOLS.iter().flat_map(|protocol| protocol.checks));

@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Check] = &[
         rule: "Each message goes exactly once to every client connected at that moment, the \
                sender included.",
         hints: [
-            "A message does not reach every client: a client is left out, or receives it twice.",
+            "Not every client receives each message exactly once.",
             "The list of clients to which a message is sent: where and when is a client added?",
             "Add a client to the table when it is accepted, and send each message to all clients \
              in the table, the sender included.",
@@ -265,8 +265,8 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
             }
             Ok(())
         };
-        // While the server is stopped, the messages and the departure wait; it finds both at the
-        // same time.
+        // While the server is stopped, the messages and the end of the connection wait in the kernel. The
+        // server then finds both at the same time.
         if i % 2 == 0 {
             while_stopped(server, act)?;
         } else {

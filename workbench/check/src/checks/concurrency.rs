@@ -187,16 +187,21 @@ pub(super) fn eleven_hundred(bench: &Bench) -> Result<()> {
     let mut server = bench.start_server()?;
     let refused = crowd(bench, &server, 1100)?;
     server.expect_running("")?;
-    // A server with a thread for each client has a limit; it must refuse the clients beyond it, and
-    // not let them wait.
+    // A server with one loop or with tasks must serve all. Any other server may have a thread for each
+    // client, and therefore a limit: it may refuse clients, but must not let them wait.
     let must_serve_all = match bench.profile() {
         Profile::Other(protocol) => protocol.serves_thousands,
         profile => matches!(profile, Profile::ChatPoll | Profile::ChatAsync),
     };
-    if refused == 0 || (!must_serve_all && refused <= 600) {
+    let (most_refused, expected) = if must_serve_all {
+        (0, "all 1,100 clients are served")
+    } else {
+        (600, "at least 500 of 1,100 clients are served, and the others are refused")
+    };
+    if refused <= most_refused {
         return Ok(());
     }
-    fail("", "all 1,100 clients are served", format!("{refused} were refused"))
+    fail("", expected, format!("{refused} were refused"))
 }
 
 /// Connects this many clients at once, and returns how many of them were refused.

@@ -111,7 +111,7 @@ fn expect_survives(
     break_connections: impl FnOnce(&Server) -> Result<()>,
 ) -> Result<()> {
     let mut other = None;
-    // An echo server that cannot serve beside a silent client fails for that in its own check.
+    // An echo server that does not serve a client while another one is silent fails another check.
     let stays = bench.stays_after_exchange();
     if stays {
         let mut client = bench.connect(server)?;
@@ -224,7 +224,8 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
         let first = bench.first_exchange();
         client.send(&first.map_or_else(|| b"half a mess".to_vec(), |it| it.halves().0))?;
         wait_until_read(&client)?;
-        // If a client closes with unread bytes, the kernel sends a reset instead of the end.
+        // A client that closes while it has unread bytes sends a reset instead of the end of the stream. Where
+        // the server may have sent bytes, the client ends only its sending direction, and reads.
         if first.is_some() || bench.uses_tls() {
             // If the server has closed already, another check reports that.
             _ = if bench.uses_tls() && i % 2 == 0 {
@@ -342,8 +343,8 @@ fn run_clients(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns the resources that the server uses, as soon as they are as wanted, or else when the time
-/// is over.
+/// Returns the resources that the server uses as soon as `is_enough` accepts them, or when the patience of
+/// the check is over.
 fn wait_for_usage(
     bench: &Bench,
     server: &Server,

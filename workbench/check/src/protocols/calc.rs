@@ -226,8 +226,8 @@ fn switch(client: &mut Client, mode: &str) -> Result<()> {
     client.expect_bytes(if mode == "sum" { SUM_MODE } else { PRODUCT_MODE })
 }
 
-/// Checks that the client receives this result next. The answer may say `integers` or `numbers`: the
-/// chapter has both.
+/// Checks that the client receives this result next. The answer may say `integers` or `numbers`, because the
+/// chapter uses both.
 fn expect_result(client: &mut Client, name: &str, result: &str) -> Result<()> {
     let [integers, numbers] = ["integers", "numbers"]
         .map(|noun| format!("{name} of input {noun}: '{result}'\r\n").into_bytes());

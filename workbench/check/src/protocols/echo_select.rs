@@ -183,8 +183,8 @@ fn any_bytes(bench: &Bench) -> Result<()> {
     values.chunks(1).try_for_each(echoed)
 }
 
-/// More bytes than fit between a server and a client with small buffers, but few enough for a server to
-/// queue them.
+/// More bytes than the socket buffers hold if those of the client are small, but few enough that a server
+/// queues them.
 const UNREAD: usize = 100_000;
 
 fn megabyte(bench: &Bench) -> Result<()> {

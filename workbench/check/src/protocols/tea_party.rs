@@ -61,19 +61,19 @@ fn exchange(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Receives lines until the wanted one; before it, only messages of other clients, and notices about them,
+/// Receives lines until the expected one. Before it, only messages of other clients and notices about them
 /// may arrive.
-fn skip_others_until(client: &mut Client, wanted: &str) -> Result<()> {
-    let wanted = format!("{wanted}\r\n").into_bytes();
+fn skip_others_until(client: &mut Client, expected: &str) -> Result<()> {
+    let expected = format!("{expected}\r\n").into_bytes();
     loop {
         let line = client.recv_line()?;
-        if line == wanted {
+        if line == expected {
             return Ok(());
         }
         let ends = [&b": hello\r\n"[..], b" has entered the room.\r\n", b" has left the room.\r\n"];
         if !line.starts_with(b"guest-") || !ends.iter().any(|end| line.ends_with(end)) {
             let (did, got) = (client.transcript(), Description::bytes(line, ""));
-            let expected = Description::bytes(wanted, "");
+            let expected = Description::bytes(expected, "");
             return Err(Failure { did, expected, got, is_timeout: false, likely: None }.into());
         }
     }
