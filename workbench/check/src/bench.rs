@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use crate::finding::Finding;
 use crate::log_events as events;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::protocol_of;
 use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::server::{Exited, Launch, OutputLines, Server};
 use probe::sockdiag::unread_bytes;
@@ -39,16 +40,15 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Returns a bench for the check with this id, which has not started a server yet; `protocol` is `None`
-    /// for tin-can messages.
+    /// Returns a bench for the check with this id, which has not started a server yet.
     #[must_use]
-    pub fn new(server: ServerUnderTest, protocol: Option<Protocol>, id: &str) -> Self {
+    pub fn new(server: ServerUnderTest, id: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         (server.seed, id).hash(&mut hasher);
         Self {
             rng: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
+            protocol: protocol_of(&server),
             server,
-            protocol,
             record: Record::default(),
             step: RefCell::default(),
             outputs: RefCell::default(),

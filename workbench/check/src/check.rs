@@ -143,18 +143,7 @@ pub(crate) const fn own_check(
     rule: &'static str,
 ) -> Check {
     let own_servers = OwnRequirement { stages, ..OwnRequirement::NONE };
-    Check {
-        id,
-        theme,
-        title: "",
-        rule,
-        must_pass: |_| false,
-        own_servers,
-        hints: [""; 3],
-        page: "",
-        run,
-        ..BASE_ROW
-    }
+    Check { id, theme, rule, must_pass: |_| false, own_servers, page: "", run, ..BASE_ROW }
 }
 
 /// The fields of a check that depends on `frame-three`: that the server answers several tin-can messages.

@@ -46,7 +46,7 @@ pub use check::{Check, OwnRequirement, Requirement, Theme};
 pub use failure_text::{failure_text, plain};
 pub use finding::Finding;
 pub use invocation::Invocation;
-pub use judge::Verdict;
+pub use judge::{Judgement, Verdict};
 pub use list::list;
 pub use needs::Needs;
 pub use own_server::{ConnectClients, OwnServer, Serves};

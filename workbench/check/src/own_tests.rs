@@ -33,7 +33,7 @@ use std::path::Path;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    Check, Invocation, OwnServer, Profile, Requirement, ServerUnderTest, TABLE, Verdict,
+    Check, Invocation, Judgement, OwnServer, Profile, Requirement, ServerUnderTest, TABLE, Verdict,
     failure_text, plain,
 };
 
@@ -81,8 +81,9 @@ fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial 
 }
 
 fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
-    let mut leftovers = Vec::new();
-    match check.judge(server, &mut leftovers) {
+    let Judgement { verdict, leftovers } =
+        check.judge(server).map_err(|not_started| not_started.to_string())?;
+    match verdict {
         Verdict::Passed if leftovers.is_empty() => Ok(()),
         Verdict::Passed => Err(format!(
             "the server ended, but left these processes running: {}",
@@ -95,7 +96,6 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
             Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),
-        Verdict::NotStarted(err) => Err(err.to_string()),
     }
 }
 

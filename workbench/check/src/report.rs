@@ -4,19 +4,18 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::style::{BAD, GOOD, UNSURE, WIDTH};
-use crate::{Check, Invocation, Outcome, Report, Requirement, Theme};
+use crate::{Check, Invocation, Outcome, Report, Requirement};
+
+/// A check with its result and its duration.
+type Row = (Check, Outcome, Duration);
 
 /// Returns a report as text, without the texts of the failures: [`run_checks`](crate::run_checks) passes each
 /// failure to its caller when it happens.
 #[must_use]
 pub fn report_text(report: &Report, call: &Invocation) -> String {
     let mut text = String::new();
-    let mut theme = None;
-    for (check, ..) in &report.rows {
-        if theme != Some(check.theme) {
-            theme = Some(check.theme);
-            text += &theme_line(report, call, check.theme);
-        }
+    for rows in report.rows.chunk_by(|(a, ..), (b, ..)| a.theme == b.theme) {
+        text += &theme_lines(rows, call);
     }
     text.push('\n');
     for note in &report.notes {
@@ -26,21 +25,21 @@ pub fn report_text(report: &Report, call: &Invocation) -> String {
 }
 
 /// Returns a line for a theme, and a line for each of its checks that failed, is undecided or was not run.
-fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
-    let rows = || report.rows.iter().filter(move |(check, ..)| check.theme == theme);
-    let passed = rows().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
-    let all = rows().filter(|(_, it, _)| !matches!(it, Outcome::NotApplicable(_))).count();
+fn theme_lines(rows: &[Row], call: &Invocation) -> String {
+    let theme = rows[0].0.theme;
+    let passed = rows.iter().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
+    let all = rows.iter().filter(|(_, it, _)| !matches!(it, Outcome::NotApplicable(_))).count();
     let style = if passed == all { GOOD } else { UNSURE };
     let counts = format!("{passed:>2} of {all}");
     let mut text = format!("  {:<13}{style}{counts}{style:#}", theme.to_string());
-    let limits = rows().filter(|(check, it, _)| {
+    let limits = rows.iter().filter(|(check, it, _)| {
         matches!(it, Outcome::Passed) && check.requirement(call.profile) == Requirement::MustFail
     });
     for (check, ..) in limits {
         let _ = write!(text, "  ({} failed, as it must for this profile)", check.id);
     }
     text.push('\n');
-    for (check, outcome, _) in rows() {
+    for (check, outcome, _) in rows {
         let id = check.id;
         let _ = match outcome {
             Outcome::Passed | Outcome::NotRun(_) | Outcome::NotApplicable(_) => Ok(()),
@@ -51,11 +50,11 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
             }
         };
     }
-    text + &not_run(&rows().collect::<Vec<_>>())
+    text + &not_run(rows)
 }
 
 /// Returns the checks that were not run, grouped by the reason.
-fn not_run(rows: &[&(Check, Outcome, Duration)]) -> String {
+fn not_run(rows: &[Row]) -> String {
     let mut reasons: Vec<((&str, &str), Vec<&str>)> = Vec::new();
     for (check, outcome, _) in rows {
         let reason = match outcome {

@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
-use super::protocols::protocol_of;
 use crate::{
-    AddressFormat, Check, Finding, Profile, Requirement, ServerUnderTest, Source, TABLE, Theme,
-    Verdict,
+    AddressFormat, Check, Finding, Judgement, Profile, Requirement, ServerUnderTest, Source, TABLE,
+    Theme, Verdict,
 };
 use probe::Failure;
 use probe::server::{StartError, end_orphans};
@@ -105,16 +104,20 @@ pub fn run_checks(
 ) -> Result<Report, StartError> {
     let begin = Instant::now();
     let mut notes = Vec::new();
-    let mut measured = round_trip(&server)?;
-    if matches!(&measured, Err(answer) if answer.starts_with(b"('")) {
+    let mut measured = measure_round_trip(&server)?;
+    if matches!(&measured, RoundTrip::WrongAnswer(answer) if answer.starts_with(b"('")) {
         let with_tuples =
             ServerUnderTest { address_format: AddressFormat::PythonTuple, ..server.clone() };
-        if let Ok(time) = round_trip(&with_tuples)? {
-            (server, measured) = (with_tuples, Ok(time));
+        let again = measure_round_trip(&with_tuples)?;
+        if matches!(again, RoundTrip::Measured(_)) {
+            (server, measured) = (with_tuples, again);
             notes.push(PYTHON_TUPLE_NOTE.to_owned());
         }
     }
-    let round_trip = measured.ok();
+    let round_trip = match measured {
+        RoundTrip::Measured(time) => Some(time),
+        RoundTrip::WrongAnswer(_) => None,
+    };
     server.patience = patience(round_trip, server.patience);
     let mut run = Run { server, tries, done: HashMap::new(), notes, on_event: &mut on_event };
     let asked = |check: &&Check| check.requirement(run.server.profile) != Requirement::None;
@@ -153,11 +156,18 @@ pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
 const PYTHON_TUPLE_NOTE: &str = "the server writes a client's address as Python prints a tuple, ('127.0.0.1', 50312). The \
                       protocol requires 127.0.0.1:50312. The checks accept both.";
 
-/// Returns the median time of a few exchanges, or the bytes of a wrong answer, which are empty if there was
-/// no answer.
-fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, StartError> {
+/// The result of a few exchanges before the first check.
+enum RoundTrip {
+    /// The median time of an exchange.
+    Measured(Duration),
+    /// The bytes of an answer that is wrong. They are empty if there was no answer.
+    WrongAnswer(Vec<u8>),
+}
+
+/// Measures the time of a few exchanges with a server.
+fn measure_round_trip(server: &ServerUnderTest) -> Result<RoundTrip, StartError> {
     const EXCHANGES: usize = 5;
-    let bench = Bench::new(server.clone(), protocol_of(server), "round-trip");
+    let bench = Bench::new(server.clone(), "round-trip");
     let measured = (|| {
         let server = bench.start_server()?;
         let mut times = Vec::new();
@@ -171,12 +181,13 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Sta
         anyhow::Ok(times[EXCHANGES / 2])
     })();
     match measured.map_err(anyhow::Error::downcast::<StartError>) {
-        Ok(time) => Ok(Ok(time)),
+        Ok(time) => Ok(RoundTrip::Measured(time)),
         Err(Ok(not_started)) => Err(not_started),
         // The checks will report the wrong answer.
         Err(Err(err)) => {
             let failure = err.downcast::<Failure>().ok();
-            Ok(Err(failure.and_then(|it| it.got.bytes).unwrap_or_default()))
+            let answer = failure.and_then(|it| it.got.bytes).unwrap_or_default();
+            Ok(RoundTrip::WrongAnswer(answer))
         }
     }
 }
@@ -242,15 +253,12 @@ impl Run<'_> {
     fn run_until_decided(&mut self, check: &Check) -> Result<Outcome, StartError> {
         let mut late = Vec::new();
         for tried in 1..=self.tries {
-            let mut left = Vec::new();
-            let verdict = check.judge(&self.server, &mut left);
-            left.extend(end_orphans());
-            for process in left {
+            let Judgement { verdict, leftovers } = check.judge(&self.server)?;
+            for process in leftovers.into_iter().chain(end_orphans()) {
                 self.notes
                     .push(format!("{}: the server left a process behind: {process}", check.id));
             }
             match verdict {
-                Verdict::NotStarted(err) => return Err(err),
                 Verdict::Undecided(why) => return Ok(Outcome::Undecided(why)),
                 Verdict::Passed if late.is_empty() => return Ok(Outcome::Passed),
                 Verdict::Passed => {
@@ -272,7 +280,8 @@ impl Run<'_> {
             let mut server = self.server.clone();
             // The check has failed already; this run only shows how.
             server.patience = server.patience.min(LEAST_PATIENCE);
-            if let Verdict::Failed(again) = check.judge_recording_threads(&server, &mut Vec::new())
+            if let Ok(Judgement { verdict: Verdict::Failed(again), .. }) =
+                check.judge_recording_threads(&server)
             {
                 finding.thread_chart = again.thread_chart;
             }
