@@ -150,18 +150,43 @@ impl Mutant {
     }
 }
 
+/// A programming language of servers.
+struct Language {
+    /// The extension of a source file.
+    extension: &'static str,
+    /// The program that compiles or interprets a source file.
+    tool: &'static str,
+    /// How a server in this language is started.
+    start: Start,
+}
+
+enum Start {
+    /// The tool runs the source.
+    Interpreted,
+    /// The tool, with these options, makes a program.
+    Compiled(&'static [&'static str]),
+    /// The tool makes a class, which `java` runs.
+    JavaClass,
+}
+
+const LANGUAGES: [Language; 6] = [
+    Language { extension: "py", tool: "python3", start: Start::Interpreted },
+    Language { extension: "js", tool: "node", start: Start::Interpreted },
+    Language { extension: "java", tool: "javac", start: Start::JavaClass },
+    Language { extension: "pl", tool: "perl", start: Start::Interpreted },
+    Language { extension: "c", tool: "cc", start: Start::Compiled(&["-O2"]) },
+    Language { extension: "rs", tool: "rustc", start: Start::Compiled(&["-O", "--edition=2024"]) },
+];
+
+fn language(source: &Path) -> Option<&'static Language> {
+    let extension = source.extension()?;
+    LANGUAGES.iter().find(|language| extension == language.extension)
+}
+
 /// Returns the program that compiles or interprets a server's source.
 #[must_use]
 pub fn tool(source: &Path) -> Option<&'static str> {
-    Some(match source.extension()?.to_str()? {
-        "py" => "python3",
-        "js" => "node",
-        "java" => "javac",
-        "pl" => "perl",
-        "c" => "cc",
-        "rs" => "rustc",
-        _ => return None,
-    })
+    language(source).map(|language| language.tool)
 }
 
 /// Reports whether a program is installed.
@@ -179,24 +204,22 @@ pub fn is_installed(tool: &str) -> bool {
 ///
 /// Returns an error if the language is unknown, or the source does not compile.
 pub fn command(source: &Path) -> Result<Vec<OsString>> {
-    let Some(tool) = tool(source) else {
+    let Some(Language { tool, start, .. }) = language(source) else {
         bail!("the language of {} is unknown", source.display());
     };
-    let mut words: Vec<OsString> = match tool {
-        "cc" | "rustc" => {
+    let mut words: Vec<OsString> = match start {
+        Start::Interpreted => vec![tool.into(), source.into()],
+        Start::Compiled(options) => {
             let program = source.with_extension(env::consts::EXE_EXTENSION);
-            let optimized: &[&str] =
-                if tool == "cc" { &["-O2"] } else { &["-O", "--edition=2024"] };
-            compile(Command::new(tool).args(optimized).arg("-o").arg(&program), source)?;
+            compile(Command::new(tool).args(*options).arg("-o").arg(&program), source)?;
             vec![program.into()]
         }
-        "javac" => {
+        Start::JavaClass => {
             let folder = source.parent().unwrap_or(Path::new("."));
             compile(Command::new(tool).arg("-d").arg(folder), source)?;
             let class = source.file_stem().unwrap_or_default();
             vec!["java".into(), "-cp".into(), folder.into(), class.into()]
         }
-        _ => vec![tool.into(), source.into()],
     };
     words.push("{port}".into());
     Ok(words)
