@@ -52,16 +52,11 @@ const LONG: [&str; 2] = ["survive-interrupted", "chat-thousand"];
 
 /// Runs all checks of a stage against its program, and ends this process with the result.
 pub fn test_stage(profile: Profile, program: &str) -> ! {
-    let mut args = Arguments::from_args();
-    args.test_threads.get_or_insert(AT_ONCE);
-    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let server = ServerUnderTest::new(profile, program);
     let is_variation = Path::new(program).file_stem() != Some(profile.to_string().as_ref());
     let rows = TABLE.iter().filter(|check| check.is_for_stage(profile));
     let rows = rows.filter(|check| !is_variation || runs_in_variation(check));
-    let trials = rows.map(|check| trial(check.id.to_owned(), check, server.clone())).collect();
-    libtest_mimic::run(&args, longest_first(trials)).exit()
+    run(rows.map(|check| trial(check.id.to_owned(), check, server.clone())).collect())
 }
 
 /// Reports whether the tests of a variation run a check of its profile.
@@ -69,10 +64,15 @@ fn runs_in_variation(check: &Check) -> bool {
     !DEADLINE.contains(&check.id) || std::env::var_os("TINCAN_EVERY_CHECK").is_some()
 }
 
-fn longest_first(mut trials: Vec<Trial>) -> Vec<Trial> {
+/// Runs the tests, the longest first, and ends this process with the result.
+fn run(mut trials: Vec<Trial>) -> ! {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(AT_ONCE);
+    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let is_long = |trial: &Trial| DEADLINE.iter().chain(&LONG).any(|id| trial.name().ends_with(id));
     trials.sort_by_key(|trial| !is_long(trial));
-    trials
+    libtest_mimic::run(&args, trials).exit()
 }
 
 fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial {
@@ -116,10 +116,6 @@ fn rerun_command() -> String {
 ///
 /// With one server, a test's name is the check's id; with several servers, the server's name precedes it.
 pub fn test_servers(servers: &[OwnServer]) -> ! {
-    let mut args = Arguments::from_args();
-    args.test_threads.get_or_insert(AT_ONCE);
-    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let trials = servers.iter().flat_map(|own| {
         let name = (servers.len() > 1).then(|| own.name());
         checks_of(*own).map(move |(check, server)| {
@@ -128,7 +124,7 @@ pub fn test_servers(servers: &[OwnServer]) -> ! {
             trial(name, check, server)
         })
     });
-    libtest_mimic::run(&args, longest_first(trials.collect())).exit()
+    run(trials.collect())
 }
 
 /// Returns the checks of a server: the checks for all servers of this project, and the checks of its profile.
