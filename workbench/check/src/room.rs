@@ -1,6 +1,6 @@
 //! A chat server with clients that have joined.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::Bench;
 use probe::server::Server;
@@ -45,21 +45,23 @@ impl<'a> ChatRoom<'a> {
     /// Adds a client to the members, after it and all members have received its first message. Before this
     /// message, the client may receive other messages.
     pub fn add_member(&mut self, mut client: Client) -> Result<()> {
-        self.bench.exchange_skipping_all(&mut client, "hello")?;
-        self.expect_msg(&self.bench.relayed(client.addr(), "hello"))?;
+        self.join(&mut client)?;
         self.members.push(client);
         Ok(())
     }
 
-    /// Connects a client that joins but is not added to the members. It has small socket buffers and reads
-    /// only when the check reads.
+    /// Connects a client that joins but is not added to the members. It has small socket buffers and reads only
+    /// when the check reads.
     pub fn connect_slow_reader(&mut self) -> Result<Client> {
-        let client = self.bench.connect_with_small_buffers(&self.server)?;
-        self.add_member(client)?;
-        match self.members.pop() {
-            Some(client) => Ok(client),
-            None => bail!("no client joined"),
-        }
+        let mut client = self.bench.connect_with_small_buffers(&self.server)?;
+        self.join(&mut client)?;
+        Ok(client)
+    }
+
+    /// Waits until the client and all members have received the client's first message.
+    fn join(&mut self, client: &mut Client) -> Result<()> {
+        self.bench.exchange_skipping_all(client, "hello")?;
+        self.expect_msg(&self.bench.relayed(client.addr(), "hello"))
     }
 
     /// Sends a message from the member with this index; it must be the next message that each member receives.
