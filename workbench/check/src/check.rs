@@ -88,6 +88,8 @@ pub struct Check {
     pub own_servers: OwnRequirement,
     /// The profiles whose servers must fail the check.
     pub must_fail: &'static [Profile],
+    /// The likely cause if a server passes the check although it must fail it, and how to correct that.
+    pub must_fail_hint: &'static str,
     /// What the check needs from the machine.
     pub needs: Needs,
     /// The checks that must pass first: after a failure of one of them, this one would fail for the same
@@ -158,6 +160,7 @@ const BASE_ROW: Check = Check {
     must_pass: Profile::is_tin_can,
     own_servers: OwnRequirement::NONE,
     must_fail: &[],
+    must_fail_hint: "",
     needs: Needs::Nothing,
     after: &[],
     hints: [""; 3],

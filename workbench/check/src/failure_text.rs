@@ -30,18 +30,13 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     part("got", &got);
     let mut part = |label: &str, body: &str| part(label, &watch::wrap(body, WIDTH).join("\n"));
     part("rule", check.rule);
-    let likely = check.requirement(call.profile) != Requirement::MustFail;
-    let [likely_wrong, look_at, how_to_fix] = check.hints;
-    let likely_wrong = failure.likely.unwrap_or(likely_wrong);
-    let hints = [("likely", likely_wrong), ("look at", look_at), ("to fix", how_to_fix)];
-    let wanted = if likely { call.hints.into() } else { 0 };
-    hints.into_iter().take(wanted).for_each(|(label, hint)| part(label, hint));
-    if !likely {
-        part(
-            "likely",
-            "The server serves several clients at once, but its profile is that of a server that cannot. \
-             Check it as echo-multi.",
-        );
+    if check.requirement(call.profile) == Requirement::MustFail {
+        part("likely", check.must_fail_hint);
+    } else {
+        let [cause, place, correction] = check.hints;
+        let cause = failure.likely.unwrap_or(cause);
+        let hints = [("likely", cause), ("look at", place), ("to fix", correction)];
+        hints.into_iter().take(call.hints.into()).for_each(|(label, hint)| part(label, hint));
     }
     if let Some((page, heading)) = check.page.split_once('#') {
         part("read", &format!("docs/src/{page}, \"{heading}\""));

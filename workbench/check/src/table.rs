@@ -70,6 +70,7 @@ mod tests {
         let ids: HashSet<_> = TABLE.iter().map(|check| check.id).collect();
         assert_eq!(ids.len(), TABLE.len());
         for check in TABLE.iter().filter(|check| check.has_profile()) {
+            assert_eq!(check.must_fail.is_empty(), check.must_fail_hint.is_empty(), "{}", check.id);
             let texts = [check.id, check.title, check.rule];
             assert!(texts.iter().chain(&check.hints).all(|it| !it.is_empty()), "{}", check.id);
             assert!(

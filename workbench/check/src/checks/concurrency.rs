@@ -22,6 +22,8 @@ pub(crate) const ROWS: &[Check] = &[
                others, which is the lesson of echo-uni.",
         must_pass: Profile::serves_several,
         must_fail: &[Profile::EchoUni],
+        must_fail_hint: "The server serves several clients at once, but its profile is that of a server \
+                         that cannot. Check it as echo-multi.",
         after: &["frame-bytewise"],
         hints: [
             "The server waits for one client and does not serve the others until it has finished.",
