@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,45 @@ use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
 use probe::{Description, Failure, fail_timeout, wait_until};
 use watch::{Processes, Recording};
+
+/// The way in which a client ends its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The client closes its connection.
+    Close,
+    /// The client closes its sending side.
+    HalfClose,
+    /// The client resets its connection.
+    Reset,
+}
+
+impl Departure {
+    /// All ways.
+    pub const ALL: [Self; 3] = [Self::Close, Self::HalfClose, Self::Reset];
+
+    /// Ends a client's connection in this way. Returns the client if it can still receive.
+    pub fn end(self, mut client: Client) -> Result<Option<Client>> {
+        match self {
+            Self::Close => drop(client),
+            Self::Reset => client.reset()?,
+            Self::HalfClose => {
+                client.half_close()?;
+                return Ok(Some(client));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Close => "closed its connection",
+            Self::HalfClose => "closed its sending side",
+            Self::Reset => "reset its connection",
+        })
+    }
+}
 
 /// Starts servers and connects clients for one check, and records what they do.
 #[derive(Debug)]
@@ -433,6 +473,18 @@ pub fn wait_until_read(client: &Client) -> Result<()> {
     }
     let got = format!("{} bytes are still unread", unread());
     fail_timeout(client.transcript(), "the server reads all bytes that the client has sent", got)
+}
+
+/// Sends each piece after the server has read the previous one, until all are sent or the server has closed the
+/// connection. A check then finds that the answer is missing.
+pub fn send_in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        wait_until_read(client)?;
+        if !client.try_send(piece) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Runs `act` while the server is stopped, so that the server finds all its effects at once. A server that

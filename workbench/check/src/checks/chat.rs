@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Result, anyhow};
 
 use super::framing::or_silent;
-use crate::bench::while_stopped;
+use crate::bench::{Departure, while_stopped};
 use crate::check::CHAT_ROW;
 use crate::room::ChatRoom;
 use crate::{Bench, Check};
@@ -252,18 +252,13 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
         );
         room.connect_member()?;
         room.connect_member()?;
-        let mut leaver = room.members.remove(room.members.len() - 2);
+        let leaver = room.members.remove(room.members.len() - 2);
         let text = format!("while number {i} leaves");
         let bytes = prep_msg(&text).repeat(20);
         let ChatRoom { server, members, .. } = &mut room;
         let act = || {
             members[0].send(&bytes)?;
-            match i % 3 {
-                0 => drop(leaver),
-                1 => leaver.reset()?,
-                _ => leaver.half_close()?,
-            }
-            Ok(())
+            Departure::ALL[i % 3].end(leaver).map(drop)
         };
         // While the server is stopped, the messages and the end of the connection wait in the kernel. The
         // server then finds both at the same time.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::slow_readers;
-use crate::bench::{wait_until_read, while_stopped};
+use crate::bench::{send_in_pieces, wait_until_read, while_stopped};
 use crate::check::ROW_AFTER_FRAMING;
 
 use crate::protocol::FirstExchange;
@@ -366,10 +366,10 @@ pub(super) fn bytewise(bench: &Bench) -> Result<()> {
         "A sent \"hello␀\" one byte at a time, each byte after the server had read the one before",
     );
     let frame = prep_msg("hello");
-    send_in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
+    message_in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
     for at in 1..frame.len() {
         bench.set_step(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
-        send_in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
+        message_in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
     }
     let text = "some messages arrive in three pieces of any length";
     let frame = prep_msg(text);
@@ -382,22 +382,15 @@ pub(super) fn bytewise(bench: &Bench) -> Result<()> {
             frame.len()
         ));
         let pieces = [&frame[..cuts[0]], &frame[cuts[0]..cuts[1]], &frame[cuts[1]..]];
-        send_in_pieces(bench, &server, text, &pieces)?;
+        message_in_pieces(bench, &server, text, &pieces)?;
     }
     Ok(())
 }
 
-/// Sends each piece after the server has read the one before, and expects the answer to the whole
-/// message.
-fn send_in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
+/// Connects a client that sends a message in pieces, and must get its answer.
+fn message_in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
     let mut client = bench.connect(server)?;
-    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-        wait_until_read(&client)?;
-        // A server that answers too early may have closed already: its answer shows that.
-        if !client.try_send(piece) {
-            break;
-        }
-    }
+    send_in_pieces(&mut client, pieces)?;
     bench.expect_answer(&mut client, text)
 }
 
@@ -450,10 +443,10 @@ pub(super) fn split_character(bench: &Bench) -> Result<()> {
             bench.set_step(format!(
                 "a client sent \"{text}␀\" in two pieces, the first of {at} bytes"
             ));
-            send_in_pieces(bench, &server, text, &[first, second])?;
+            message_in_pieces(bench, &server, text, &[first, second])?;
         }
         bench.set_step(format!("a client sent \"{text}␀\" one byte at a time"));
-        send_in_pieces(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
+        message_in_pieces(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -480,7 +473,7 @@ pub(super) fn long(bench: &Bench) -> Result<()> {
         bench.set_step(format!("a client sent a message of {MAX_MSG_LEN} bytes, all {what}"));
         bench.exchange(&mut bench.connect(&server)?, &text)?;
         bench.set_step(format!("a client sent {MAX_MSG_LEN} bytes, all {what}, then the ␀"));
-        send_in_pieces(bench, &server, &text, &[text.as_bytes(), &[0]])?;
+        message_in_pieces(bench, &server, &text, &[text.as_bytes(), &[0]])?;
     }
     Ok(())
 }

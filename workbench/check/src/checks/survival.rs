@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::framing::with_likely_cause;
-use crate::bench::{wait_until_read, while_stopped};
+use crate::bench::{Departure, wait_until_read, while_stopped};
 use crate::check::{ROW_AFTER_FRAMING, own_check};
 use crate::log_events as events;
 use crate::profile::STAGES;
@@ -397,16 +397,12 @@ fn garbage(bench: &Bench) -> Result<()> {
         other = Some(bench.connect_accepted(&server)?);
     }
     for garbage in GARBAGE {
-        for leaves in [Leaves::Closing, Leaves::HalfClosing, Leaves::Resetting] {
+        for departure in Departure::ALL {
             let mut client = Client::connect(server.addr())?;
             client.try_send(garbage);
-            match leaves {
-                Leaves::Closing => drop(client),
-                Leaves::Resetting => client.reset()?,
-                // The server may have closed the connection already.
-                Leaves::HalfClosing => {
-                    _ = client.half_close().and_then(|()| client.recv_bytes_to_end());
-                }
+            // The server may have closed the connection already.
+            if let Ok(Some(mut client)) = departure.end(client) {
+                _ = client.recv_bytes_to_end();
             }
         }
         bench.expect_new_client_served(&server)?;
@@ -417,11 +413,4 @@ fn garbage(bench: &Bench) -> Result<()> {
         Some(mut other) => bench.exchange_skipping_all(&mut other, "I was here before"),
         None => Ok(()),
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Leaves {
-    Closing,
-    HalfClosing,
-    Resetting,
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use crate::bench::wait_until_read;
+use crate::bench::send_in_pieces;
 use crate::check::ROW_AFTER_FRAMING;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
@@ -265,33 +265,27 @@ fn any_split(bench: &Bench) -> Result<()> {
         "client A sent a request one byte at a time, each byte after the server had read the \
          previous one",
     );
-    in_pieces(bench, &server, &request.chunks(1).collect::<Vec<_>>())?;
+    request_in_pieces(bench, &server, &request.chunks(1).collect::<Vec<_>>())?;
     for at in [1, 2, 3, header - 1, header, header + 1, request.len() - 1] {
         let parts =
             format!("{at} of its {} bytes; its header ends at byte {header}", request.len());
         bench.set_step(format!("a client sent a request in two pieces, first {parts}"));
-        in_pieces(bench, &server, &[&request[..at], &request[at..]])?;
+        request_in_pieces(bench, &server, &[&request[..at], &request[at..]])?;
     }
     for _ in 0..5 {
         let mut cuts = [bench.random_below(request.len()), bench.random_below(request.len())];
         cuts.sort_unstable();
         bench.set_step(format!("a client sent a request in three pieces, split at bytes {cuts:?}"));
         let pieces = [&request[..cuts[0]], &request[cuts[0]..cuts[1]], &request[cuts[1]..]];
-        in_pieces(bench, &server, &pieces)?;
+        request_in_pieces(bench, &server, &pieces)?;
     }
     Ok(())
 }
 
-/// Sends each piece after the server has read the previous one; then the client must get its answer.
-fn in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
+/// Connects a client that sends a request in pieces, and must get its answer.
+fn request_in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
     let mut client = bench.connect(server)?;
-    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-        wait_until_read(&client)?;
-        // If the server has closed the connection too early, the missing answer shows that.
-        if !client.try_send(piece) {
-            break;
-        }
-    }
+    send_in_pieces(&mut client, pieces)?;
     answer(&mut client)
 }
 

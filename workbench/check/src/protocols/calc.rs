@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::bench::wait_until_read;
+use crate::bench::send_in_pieces;
 use crate::check::ROW_AFTER_FRAMING;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
@@ -274,10 +274,7 @@ fn bytewise(bench: &Bench) -> Result<()> {
         "client A sent \"12,-30\\r\\n\" one byte at a time, each byte after the server had read \
          the previous one",
     );
-    for byte in b"12,-30\r\n" {
-        wait_until_read(&client)?;
-        client.send(&[*byte])?;
-    }
+    send_in_pieces(&mut client, &b"12,-30\r\n".chunks(1).collect::<Vec<_>>())?;
     expect_result(&mut client, "Sum", "-18")?;
     let line = b"product\n";
     for at in 1..line.len() {
@@ -285,9 +282,7 @@ fn bytewise(bench: &Bench) -> Result<()> {
             "a client sent \"product\\n\" in two pieces; the first had {at} of its 8 bytes"
         ));
         let mut client = connect(bench, &server)?;
-        client.send(&line[..at])?;
-        wait_until_read(&client)?;
-        client.send(&line[at..])?;
+        send_in_pieces(&mut client, &[&line[..at], &line[at..]])?;
         client.expect_bytes(PRODUCT_MODE)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::bench::{wait_until_read, while_stopped};
+use crate::bench::{Departure, send_in_pieces, wait_until_read, while_stopped};
 use crate::check::ROW_AFTER_FRAMING;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
@@ -339,22 +339,17 @@ fn joining(bench: &Bench) -> Result<()> {
 fn leaving(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann")?;
-    for how in ["closed its connection", "closed its sending side", "reset its connection"] {
+    for departure in Departure::ALL {
         bench.set_step(format!(
-            "a client sent its name and a message, and {how}; client A must be told"
+            "a client sent its name and a message, and {departure}; client A must be told"
         ));
         let mut bob = join(bench, &server, "bob")?;
         expect(&mut ann, &joined(&bob, "bob", 2))?;
         say(&mut bob, "so long")?;
         expect(&mut ann, &said(&bob, "bob", "so long"))?;
         let name = known_as(&bob, "bob");
-        match how {
-            "closed its connection" => drop(bob),
-            "reset its connection" => bob.reset()?,
-            _ => {
-                bob.half_close()?;
-                bob.recv_bytes_to_end()?;
-            }
+        if let Some(mut bob) = departure.end(bob)? {
+            bob.recv_bytes_to_end()?;
         }
         expect(&mut ann, &left(&name))?;
     }
@@ -387,11 +382,11 @@ fn cut(bench: &Bench) -> Result<()> {
         bench.set_step(format!(
             "client A sent the frame of \"é🥫\" in two pieces; the first had {at} of its 10 bytes"
         ));
-        in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
+        send_in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
         expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
     }
     bench.set_step("client A sent the frame of \"é🥫\" one byte at a time");
-    in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
+    send_in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
     expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
     bench.set_step(
         "client A sent the frames of \"one\", \"\" and \"two\", and the first 6 bytes of the frame \
@@ -408,15 +403,6 @@ fn cut(bench: &Bench) -> Result<()> {
     let long = "x".repeat(16 * 1024);
     say(&mut ann, &long)?;
     expect(&mut bob, &said(&ann, "ann", &long))
-}
-
-/// Sends each piece after the server has read the previous one.
-fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
-    for piece in pieces {
-        wait_until_read(client)?;
-        client.send(piece)?;
-    }
-    Ok(())
 }
 
 fn nameless(bench: &Bench) -> Result<()> {

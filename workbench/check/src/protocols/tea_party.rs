@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::bench::wait_until_read;
+use crate::bench::{Departure, send_in_pieces};
 use crate::check::ROW_AFTER_FRAMING;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
@@ -344,28 +344,25 @@ fn say_to_room(bench: &Bench) -> Result<()> {
 }
 
 fn others(bench: &Bench) -> Result<()> {
-    const WAYS: [&str; 4] =
-        ["logged out", "closed its connection", "closed its sending side", "reset its connection"];
     let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
-    for how in WAYS {
+    let departures = [None].into_iter().chain(Departure::ALL.map(Some));
+    for departure in departures {
+        let left = departure.map_or("logged out".to_owned(), |it| it.to_string());
         bench.set_step(format!(
-            "a client logged in, sent a message, and {how}; client A, in the room, must be told"
+            "a client logged in, sent a message, and {left}; client A, in the room, must be told"
         ));
         let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
         expect_in_room(&mut bob, "bob")?;
         expect(&mut ann, "bob: I am here")?;
-        match how {
-            "closed its connection" => drop(bob),
-            "reset its connection" => bob.reset()?,
-            "logged out" => {
-                send_line(&mut bob, "logout")?;
-                bob.expect_eof()?;
-            }
-            _ => {
-                bob.half_close()?;
-                bob.expect_eof()?;
-            }
+        let receiver = if let Some(departure) = departure {
+            departure.end(bob)?
+        } else {
+            send_line(&mut bob, "logout")?;
+            Some(bob)
+        };
+        if let Some(mut bob) = receiver {
+            bob.expect_eof()?;
         }
         expect(&mut ann, "bob has left the room.")?;
     }
@@ -421,16 +418,16 @@ fn cut(bench: &Bench) -> Result<()> {
         bench.set_step(format!(
             "client A sent \"say é☕\\r\\n\" in two pieces; the first had {at} of its 11 bytes"
         ));
-        in_pieces(&mut ann, &[&line[..at], &line[at..]])?;
+        send_in_pieces(&mut ann, &[&line[..at], &line[at..]])?;
         expect(&mut ann, "ann: é☕")?;
     }
     bench.set_step("client A sent \"say é☕\\r\\n\" one byte at a time");
-    in_pieces(&mut ann, &line.chunks(1).collect::<Vec<_>>())?;
+    send_in_pieces(&mut ann, &line.chunks(1).collect::<Vec<_>>())?;
     expect(&mut ann, "ann: é☕")?;
     bench.set_step(
         "client A sent \"say one\\nsay two\\r\\nsay th\" in one write, and then \"ree\\n\"",
     );
-    in_pieces(&mut ann, &[b"say one\nsay two\r\nsay th", b"ree\n"])?;
+    send_in_pieces(&mut ann, &[b"say one\nsay two\r\nsay th", b"ree\n"])?;
     ["one", "two", "three"]
         .iter()
         .try_for_each(|text| expect(&mut ann, &format!("ann: {text}")))?;
@@ -439,15 +436,6 @@ fn cut(bench: &Bench) -> Result<()> {
     bob.send(b"login bob\r\nsay hello, and goodbye\r\nlogout\r\n")?;
     expect(&mut bob, "bob: hello, and goodbye")?;
     bob.recv_bytes_to_end()?;
-    Ok(())
-}
-
-/// Sends each piece after the server has read the previous one.
-fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
-    for piece in pieces {
-        wait_until_read(client)?;
-        client.send(piece)?;
-    }
     Ok(())
 }
 
