@@ -6,8 +6,11 @@ use check::{OwnServer, test_servers};
 use probe::wire::Client;
 
 fn main() {
-    let server = OwnServer::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).once();
-    test_servers(&[server.text(as_request).unfinished(longest_header).profile("app-protocol")]);
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_app-server"), 65432, search).ends_connection();
+    test_servers(&[server
+        .logged_request(as_request)
+        .longest_unfinished(longest_header)
+        .profile("app-protocol")]);
 }
 
 fn search(client: &mut Client) -> Result<()> {

@@ -43,8 +43,8 @@ fn main() {
         sum(client, "Sum of input integers: '6'\r\n")
     });
     test_servers(&[
-        line_echo.once().serves(Serves::OneAtATime).text(line),
-        blocking.once().serves(Serves::OneAtATime).text(line),
-        reactor.text(line).unfinished(longest_line).profile("calc"),
+        line_echo.ends_connection().serves(Serves::OneAtATime).logged_request(line),
+        blocking.ends_connection().serves(Serves::OneAtATime).logged_request(line),
+        reactor.logged_request(line).longest_unfinished(longest_line).profile("calc"),
     ])
 }

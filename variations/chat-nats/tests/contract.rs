@@ -14,7 +14,7 @@ fn exchange(client: &mut Client) -> anyhow::Result<()> {
 fn main() {
     let server = OwnServer::new(env!("CARGO_BIN_EXE_chat-nats"), 4040, exchange);
     // No server listens on this port.
-    let server = server.args(&["--nats", "nats://127.0.0.1:1"]).full(b"server: full\0");
-    let server = server.unfinished(|| vec![b'x'; MAX_MSG_LEN]);
-    test_servers(&[server.text(|text| format!("{text}\0").into_bytes())]);
+    let server = server.args(&["--nats", "nats://127.0.0.1:1"]).refusal(b"server: full\0");
+    let server = server.longest_unfinished(|| vec![b'x'; MAX_MSG_LEN]);
+    test_servers(&[server.logged_request(|text| format!("{text}\0").into_bytes())]);
 }

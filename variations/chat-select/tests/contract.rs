@@ -38,9 +38,11 @@ fn main() {
     }
 
     let server = OwnServer::new(env!("CARGO_BIN_EXE_chat-select"), 8800, join);
-    let server = server.args(&["--name", "server"]).once().held_by(much_queued);
-    let server = server.text(|text| frame(&format!("NAME: {text}")));
-    let server = server.unfinished(|| frame(&"x".repeat(MAX_MSG_LEN))[..MAX_MSG_LEN].to_vec());
+    let server =
+        server.args(&["--name", "server"]).ends_connection().connect_slow_clients(much_queued);
+    let server = server.logged_request(|text| frame(&format!("NAME: {text}")));
+    let server =
+        server.longest_unfinished(|| frame(&"x".repeat(MAX_MSG_LEN))[..MAX_MSG_LEN].to_vec());
     test_servers(&[server.profile("chat-select")]);
 }
 

@@ -73,9 +73,9 @@ fn main() -> Result<()> {
     let args = Box::leak(Box::new(["--dev-cert", dir]));
     let tls = Box::leak(Box::new(TlsSettings::with_ca(&DEV.join("ca.pem"))?));
     let server = OwnServer::new(PROGRAM, 4040, exchange).args(args);
-    let server = server.unfinished(longest_hello);
+    let server = server.longest_unfinished(longest_hello);
     // A client that is refused has one second for its handshake. If it speaks plaintext, the connection is
     // closed at once.
-    let server = server.knock(b"plaintext");
+    let server = server.refused_request(b"plaintext");
     test_servers(&[server.profile("chat-async").tls(tls)])
 }

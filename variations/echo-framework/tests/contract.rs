@@ -12,6 +12,6 @@ fn one_line(client: &mut Client) -> anyhow::Result<()> {
 fn main() {
     let server = OwnServer::new(env!("CARGO_BIN_EXE_echo-framework"), 8800, one_line);
     test_servers(&[server
-        .text(|text| format!("{text}\n").into_bytes())
-        .unfinished(|| vec![b'x'; MAX_MSG_LEN])]);
+        .logged_request(|text| format!("{text}\n").into_bytes())
+        .longest_unfinished(|| vec![b'x'; MAX_MSG_LEN])]);
 }

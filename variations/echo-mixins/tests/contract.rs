@@ -16,9 +16,9 @@ fn main() {
         fail(client.transcript(), "`WORKER: hello`, then the end", got)
     }
 
-    let server = OwnServer::new(env!("CARGO_BIN_EXE_echo-mixins"), 8800, hello).once();
-    let server = server.text(|text| text.as_bytes().to_vec());
-    let fork = server.args(&["--mixin", "fork"]).has_processes();
+    let server = OwnServer::new(env!("CARGO_BIN_EXE_echo-mixins"), 8800, hello).ends_connection();
+    let server = server.logged_request(|text| text.as_bytes().to_vec());
+    let fork = server.args(&["--mixin", "fork"]).process_per_client();
     test_servers(&[fork, server.args(&["--mixin", "thread"])]);
 }
 

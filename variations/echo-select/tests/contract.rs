@@ -5,9 +5,10 @@ use check::{OwnServer, Serves, test_servers};
 use probe::wire::Client;
 
 fn main() {
-    let once = OwnServer::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo).text(unchanged);
-    let multiconn =
-        OwnServer::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo).text(unchanged);
+    let once = OwnServer::new(env!("CARGO_BIN_EXE_echo-once-server"), 65432, echo)
+        .logged_request(unchanged);
+    let multiconn = OwnServer::new(env!("CARGO_BIN_EXE_multiconn-server"), 65432, echo)
+        .logged_request(unchanged);
     test_servers(&[once.serves(Serves::One), multiconn.profile("echo-select")]);
 }
 

@@ -81,11 +81,14 @@ fn main() {
     let simple = OwnServer::new(env!("CARGO_BIN_EXE_simple-chat"), 5005, simple_chat);
     let party = OwnServer::new(env!("CARGO_BIN_EXE_tea-party"), 5005, tea_party);
     test_servers(&[
-        simple.text(line).unfinished(longest_line).held_by(|server| much_queued(server, "", "")),
+        simple
+            .logged_request(line)
+            .longest_unfinished(longest_line)
+            .connect_slow_clients(|server| much_queued(server, "", "")),
         party
-            .text(line)
-            .unfinished(longest_line)
-            .held_by(|server| much_queued(server, "login ", "say "))
+            .logged_request(line)
+            .longest_unfinished(longest_line)
+            .connect_slow_clients(|server| much_queued(server, "login ", "say "))
             .profile("tea-party"),
     ]);
 }

@@ -32,8 +32,10 @@ fn main() {
     }
 
     let server = OwnServer::new(env!("CARGO_BIN_EXE_web-epoll"), 8800, hello);
-    let server = server.held_by(much_queued).text(|text| format!("{text}\r\n\r\n").into_bytes());
-    test_servers(&[server.unfinished(|| [REQUEST_LINE, &[b'x'; MAX_HEAD - 100]].concat())]);
+    let server = server
+        .connect_slow_clients(much_queued)
+        .logged_request(|text| format!("{text}\r\n\r\n").into_bytes());
+    test_servers(&[server.longest_unfinished(|| [REQUEST_LINE, &[b'x'; MAX_HEAD - 100]].concat())]);
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use anyhow::{Result, bail};
 use crate::finding::Finding;
 use crate::log_events as events;
 use crate::protocol::{FirstExchange, Protocol};
+use crate::protocols::protocol_of;
 use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::record::Record;
 use probe::server::{Exited, Launch, OutputLines, Server};
@@ -19,6 +21,45 @@ use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
 use probe::{Description, Failure, fail_timeout, wait_until};
 use watch::{Processes, Recording};
+
+/// The way in which a client ends its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The client closes its connection.
+    Close,
+    /// The client closes its sending side.
+    HalfClose,
+    /// The client resets its connection.
+    Reset,
+}
+
+impl Departure {
+    /// All ways.
+    pub const ALL: [Self; 3] = [Self::Close, Self::HalfClose, Self::Reset];
+
+    /// Ends a client's connection in this way. Returns the client if it can still receive.
+    pub fn end(self, mut client: Client) -> Result<Option<Client>> {
+        match self {
+            Self::Close => drop(client),
+            Self::Reset => client.reset()?,
+            Self::HalfClose => {
+                client.half_close()?;
+                return Ok(Some(client));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Close => "closed its connection",
+            Self::HalfClose => "closed its sending side",
+            Self::Reset => "reset its connection",
+        })
+    }
+}
 
 /// Starts servers and connects clients for one check, and records what they do.
 #[derive(Debug)]
@@ -39,16 +80,15 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Returns a bench for the check with this id, which has not started a server yet; `protocol` is `None`
-    /// for tin-can messages.
+    /// Returns a bench for the check with this id, which has not started a server yet.
     #[must_use]
-    pub fn new(server: ServerUnderTest, protocol: Option<Protocol>, id: &str) -> Self {
+    pub fn new(server: ServerUnderTest, id: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         (server.seed, id).hash(&mut hasher);
         Self {
             rng: RefCell::new(fastrand::Rng::with_seed(hasher.finish())),
+            protocol: protocol_of(&server),
             server,
-            protocol,
             record: Record::default(),
             step: RefCell::default(),
             outputs: RefCell::default(),
@@ -59,7 +99,7 @@ impl Bench {
         }
     }
 
-    /// Returns the bench with the threads of its servers recorded.
+    /// Makes the bench record the threads of its servers.
     #[must_use]
     pub fn recording_threads(mut self) -> Self {
         self.records_threads = true;
@@ -69,7 +109,7 @@ impl Bench {
     /// Ends the recording, and returns a chart of the last server's threads; an empty string if they were
     /// not recorded.
     #[must_use]
-    pub fn threads(&self) -> String {
+    pub fn end_recording(&self) -> String {
         const WIDTH: usize = 76;
         const LANES: usize = 16;
         let recording = self.recording.borrow_mut().take();
@@ -99,9 +139,9 @@ impl Bench {
         self.protocol.map_or(self.profile().is_chat(), |it| !it.ends_connection)
     }
 
-    /// Returns the function that makes the bytes a client sends so that the server logs a text.
-    pub(crate) fn bytes_for_log(&self) -> Option<fn(&str) -> Vec<u8>> {
-        self.own_server().map_or(Some(prep_msg), |it| it.text)
+    /// Returns the function that returns a request that makes the server log the given text.
+    pub(crate) fn logged_request(&self) -> Option<fn(&str) -> Vec<u8>> {
+        self.own_server().map_or(Some(prep_msg), |it| it.logged_request)
     }
 
     /// Reports whether a silent client makes the other clients wait.
@@ -117,8 +157,8 @@ impl Bench {
         self.server.patience
     }
 
-    /// Sets what the check does now: a failure quotes it.
-    pub fn step(&self, step: impl Into<String>) {
+    /// Sets the current step of the check: a failure quotes it.
+    pub fn set_step(&self, step: impl Into<String>) {
         *self.step.borrow_mut() = Some(step.into());
     }
 
@@ -132,9 +172,9 @@ impl Bench {
         self.first_exchange().map_or_else(|| b"unfinish".to_vec(), |it| it.halves().0)
     }
 
-    /// Returns what the check does now.
+    /// Returns the current step of the check.
     #[must_use]
-    pub fn current_step(&self) -> Option<String> {
+    pub fn step(&self) -> Option<String> {
         self.step.borrow().clone()
     }
 
@@ -144,22 +184,19 @@ impl Bench {
         self.rng.borrow_mut().usize(..end)
     }
 
-    /// Starts the server under test without further arguments, and waits until it listens.
+    /// Starts the server under test without further arguments, and waits until it listens. For a server that
+    /// runs already, returns at once.
     pub fn start_server(&self) -> Result<Server> {
-        let prepared = |words: &[OsString]| match words.split_first() {
-            Some((program, args)) => Ok(Launch::new(program, args)),
-            None => bail!("there is no command"),
-        };
         let server = match &self.server.source {
             Source::Running(addr) => return Ok(Server::at(*addr)),
-            Source::Command(words) => prepared(words)?.start_on_free_port()?,
-            Source::Own(words) => prepared(words)?.start()?,
+            Source::Command(words) => launch(words)?.start_on_free_port()?,
+            Source::Program(words) => launch(words)?.start()?,
         };
-        Ok(self.remember(server))
+        Ok(self.register(server))
     }
 
     /// Keeps what a server prints, and starts to record its threads if asked to.
-    fn remember(&self, server: Server) -> Server {
+    fn register(&self, server: Server) -> Server {
         self.outputs.borrow_mut().push((server.stdout().clone(), server.log().clone()));
         if let (true, Some(pid)) = (self.records_threads, server.pid()) {
             *self.recording.borrow_mut() = Recording::begin(Processes::Group(pid));
@@ -169,7 +206,7 @@ impl Bench {
 
     /// Connects a client whose steps are recorded.
     pub fn connect(&self, server: &Server) -> Result<Client> {
-        self.ready(self.connect_without_tls(server)?)
+        self.start_tls_if_used(self.connect_without_tls(server)?)
     }
 
     /// Connects a client whose steps are recorded; if the server uses TLS, the client does not start the
@@ -181,16 +218,16 @@ impl Bench {
     /// Connects a client whose steps are recorded, with small socket buffers.
     pub fn connect_with_small_buffers(&self, server: &Server) -> Result<Client> {
         let client = Client::connect_with_small_buffers(server.addr())?;
-        self.ready(client.record_in(&self.record).with_timeout(self.patience()))
+        self.start_tls_if_used(client.record_in(&self.record).with_timeout(self.patience()))
     }
 
     /// Connects a client whose steps are not recorded, for checks with very many clients.
     pub fn connect_unrecorded(&self, server: &Server) -> Result<Client> {
-        self.ready(Client::connect(server.addr())?.with_timeout(self.patience()))
+        self.start_tls_if_used(Client::connect(server.addr())?.with_timeout(self.patience()))
     }
 
     /// Starts TLS on the connection if the server uses it.
-    fn ready(&self, client: Client) -> Result<Client> {
+    fn start_tls_if_used(&self, client: Client) -> Result<Client> {
         match &self.server.tls {
             Some(tls) => client.start_tls(tls),
             None => Ok(client),
@@ -203,8 +240,9 @@ impl Bench {
         self.server.tls.is_some()
     }
 
-    /// Returns the first bytes of a client, without TLS: a TLS handshake, or messages.
-    pub(super) fn first_bytes(&self) -> Result<Vec<u8>> {
+    /// Returns the first bytes that a client sends on its TCP connection: a `ClientHello` if the server uses
+    /// TLS, otherwise one and a half messages.
+    pub(super) fn first_tcp_bytes(&self) -> Result<Vec<u8>> {
         self.server
             .tls
             .as_ref()
@@ -220,20 +258,16 @@ impl Bench {
     }
 
     /// Prepares a start with these arguments, for a server with the command line of this project's servers.
-    #[must_use]
-    pub fn launch_with_args(&self, args: &[&str]) -> Launch {
-        let program = match &self.server.source {
-            Source::Command(words) | Source::Own(words) => {
-                words.first().cloned().unwrap_or_default()
-            }
-            Source::Running(_) => OsString::new(),
+    pub fn launch_with_args(&self, args: &[&str]) -> Result<Launch> {
+        let launch = match &self.server.source {
+            Source::Command(words) | Source::Program(words) => launch(words)?,
+            Source::Running(addr) => bail!("the server at {addr} was not started by the check"),
         };
-        let launch = Launch::new(program, &[]).args(self.own_server().map_or(&[], |it| it.args));
         let launch = match &*self.preloaded.borrow() {
             Some(library) => launch.env("LD_PRELOAD", library),
             None => launch,
         };
-        launch.args(args)
+        Ok(launch.args(args))
     }
 
     /// Loads a library into each server that is [prepared](Self::launch_with_args) after this call (Linux).
@@ -244,53 +278,54 @@ impl Bench {
     /// Starts the server with these arguments, for a server with the command line of this project's
     /// servers.
     pub fn start_with_args(&self, args: &[&str]) -> Result<Server> {
-        self.start_launch(self.launch_with_args(args))
+        self.start_launch(self.launch_with_args(args)?)
     }
 
     /// Starts the prepared server.
     pub fn start_launch(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start()?))
+        Ok(self.register(launch.start()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments.
     pub fn start_with_own_args(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_with_own_args()?))
+        Ok(self.register(launch.start_with_own_args()?))
     }
 
     /// Starts the prepared server without adding a `--port` to its arguments; if it exits before it
     /// listens, returns how it exited.
     pub fn start_or_exit(&self, launch: Launch) -> Result<Result<Server, Exited>> {
-        Ok(launch.start_or_wait_for_exit()?.map(|server| self.remember(server)))
+        Ok(launch.start_or_wait_for_exit()?.map(|server| self.register(server)))
     }
 
     /// Starts the prepared server with a stdout that nothing reads.
     pub fn start_with_port_argument(&self, launch: Launch) -> Result<Server> {
-        Ok(self.remember(launch.start_with_port_argument()?))
+        Ok(self.register(launch.start_with_port_argument()?))
     }
 
-    /// Adds the processes that an ended server has left running.
-    pub fn add_leftover_processes(&self, server: &Server) {
+    /// Records the processes that a server left running after its end.
+    pub fn record_leftover_processes(&self, server: &Server) {
         self.leftovers.borrow_mut().extend(server.leftover_processes());
     }
 
-    /// Returns the processes that ended servers have left running.
+    /// Returns the processes that servers left running after their end.
     #[must_use]
     pub fn leftover_processes(&self) -> Vec<String> {
         self.leftovers.borrow().clone()
     }
 
-    /// Returns a failure with what this check did, the recorded steps, and what the servers printed.
+    /// Returns a finding with the failure, the current step, the recorded client steps, and the output of the
+    /// servers.
     #[must_use]
     pub fn finding(&self, mut failure: Failure) -> Finding {
-        if let Some(step) = self.current_step() {
+        if let Some(step) = self.step() {
             failure.did = step;
         }
         let mut output = String::new();
         for (stdout, log) in self.outputs.borrow().iter() {
             output += &OutputLines::labelled(stdout, log);
         }
-        let threads = self.threads();
-        Finding { failure, picture: self.record.table(), threads, output }
+        let thread_chart = self.end_recording();
+        Finding { failure, client_steps: self.record.table(), thread_chart, output }
     }
 
     /// Returns the expected answer to a message of this client.
@@ -298,20 +333,20 @@ impl Bench {
     pub fn expected_answer(&self, client: SocketAddr, text: &str) -> String {
         match self.profile() {
             Profile::EchoUni => text.to_owned(),
-            _ => self.relay_of(client, text),
+            _ => self.relayed(client, text),
         }
     }
 
     /// Returns a message of this client as the server relays it.
     #[must_use]
-    pub fn relay_of(&self, client: SocketAddr, text: &str) -> String {
+    pub fn relayed(&self, client: SocketAddr, text: &str) -> String {
         format!("{}: {text}", self.address_text(client))
     }
 
     /// Returns a client's address as the server writes it.
     #[must_use]
     pub fn address_text(&self, client: SocketAddr) -> String {
-        self.server.naming.of(client)
+        self.server.address_format.format(client)
     }
 
     /// Sends a message, and checks the answer; from an echo server, the end of the stream must follow.
@@ -343,7 +378,7 @@ impl Bench {
     /// Reports whether a frame is the relayed message of another client, in a chat.
     pub fn is_from_another_client(&self, frame: &[u8], client: &Client) -> bool {
         let text = String::from_utf8_lossy(frame);
-        let speaker = text.split_once(": ").and_then(|(addr, _)| addr.parse::<SocketAddr>().ok());
+        let speaker = self.server.address_format.parse_prefix(&text);
         self.profile().is_chat() && speaker.is_some_and(|addr| addr != client.addr())
     }
 
@@ -356,11 +391,12 @@ impl Bench {
     /// Checks that the server serves a new client.
     pub fn expect_new_client_served(&self, server: &Server) -> Result<()> {
         let mut client = self.connect(server)?;
-        self.exchange_skipping_others(&mut client, "does it work?")
+        self.exchange_skipping_all(&mut client, "does it work?")
     }
 
-    /// Sends a message, and checks that its answer arrives; in a chat, any messages may arrive before it.
-    pub fn exchange_skipping_others(&self, client: &mut Client, text: &str) -> Result<()> {
+    /// Sends a message, and waits for its answer; in a chat, skips all messages before it, the client's own
+    /// earlier messages included.
+    pub fn exchange_skipping_all(&self, client: &mut Client, text: &str) -> Result<()> {
         if let Some(protocol) = self.protocol {
             return (protocol.exchange)(client);
         }
@@ -395,27 +431,36 @@ impl Bench {
         }
     }
 
-    /// Connects a client, and waits until the server has accepted it: until a chat has relayed its first
-    /// message, or an echo server has logged the connection.
+    /// Connects a client, and waits until the server has accepted it: until the first exchange has succeeded
+    /// if the client stays connected after it, otherwise until the server has logged the connection.
     pub fn connect_accepted(&self, server: &Server) -> Result<Client> {
         let mut client = self.connect(server)?;
         if self.stays_after_exchange() {
             self.exchange(&mut client, "hello")?;
         } else {
-            events::wait_for(server, &events::came(client.addr()))?;
+            events::wait_for(server, &events::connected_line(client.addr()))?;
         }
         Ok(client)
     }
 
-    /// Connects a client that sends a message that is not UTF-8, and disconnects.
+    /// Connects a client that sends a message that is not UTF-8. Waits for the end of the connection if the
+    /// server has the protocol of this project.
     pub fn send_protocol_error(&self, server: &Server) -> Result<()> {
-        let mut bad = Client::connect(server.addr())?;
+        let mut bad = self.connect(server)?;
         bad.try_send(b"\xff\0");
         // Which bytes are an error in another protocol, and what follows, is not known here.
         if self.own_server().is_none() {
             bad.recv_msgs_to_end()?;
         }
         Ok(())
+    }
+}
+
+/// Prepares a start of the program that is the first of these words, with the other words as its arguments.
+fn launch(words: &[OsString]) -> Result<Launch> {
+    match words.split_first() {
+        Some((program, args)) => Ok(Launch::new(program, args)),
+        None => bail!("there is no command"),
     }
 }
 
@@ -428,6 +473,18 @@ pub fn wait_until_read(client: &Client) -> Result<()> {
     }
     let got = format!("{} bytes are still unread", unread());
     fail_timeout(client.transcript(), "the server reads all bytes that the client has sent", got)
+}
+
+/// Sends each piece after the server has read the previous one, until all are sent or the server has closed the
+/// connection. A check then finds that the answer is missing.
+pub fn send_in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        wait_until_read(client)?;
+        if !client.try_send(piece) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Runs `act` while the server is stopped, so that the server finds all its effects at once. A server that

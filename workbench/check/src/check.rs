@@ -11,7 +11,7 @@ use crate::{Bench, Needs, OwnServer, Profile, ServerUnderTest, Serves};
 /// The subject of a check; the table is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Theme {
-    /// How bytes become messages.
+    /// How bytes become messages, and the answer to a message.
     Framing,
     /// Clients that misbehave or disconnect.
     Survival,
@@ -21,8 +21,8 @@ pub enum Theme {
     Chat,
     /// Clients that do not read.
     SlowReaders,
-    /// The end of the server, and of one direction of a connection.
-    Leaving,
+    /// The end of a connection, of one of its directions, and of the server.
+    Closing,
     /// Limits that a user sets, and shortages of resources.
     Limits,
     /// The command line, and the output of a server.
@@ -41,7 +41,7 @@ impl fmt::Display for Theme {
             Self::Concurrency => "concurrency",
             Self::Chat => "chat",
             Self::SlowReaders => "slow readers",
-            Self::Leaving => "leaving",
+            Self::Closing => "closing",
             Self::Limits => "limits",
             Self::CommandLine => "command line",
             Self::Log => "log",
@@ -50,23 +50,23 @@ impl fmt::Display for Theme {
     }
 }
 
-/// The result that a profile asks for in one check.
+/// The result that a profile requires in one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Requirement {
     /// The server must pass the check.
-    Pass,
+    MustPass,
     /// The server must fail the check, because servers of this kind have this limit.
-    Limit,
+    MustFail,
     /// The check is not for this profile.
-    Nothing,
+    None,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Pass => "pass",
-            Self::Limit => "limit",
-            Self::Nothing => "-",
+            Self::MustPass => "pass",
+            Self::MustFail => "limit",
+            Self::None => "-",
         })
     }
 }
@@ -83,11 +83,13 @@ pub struct Check {
     /// The rule that the check tests.
     pub rule: &'static str,
     /// Reports whether the servers of a profile must pass the check, no matter who has written the server.
-    pub profiles: fn(Profile) -> bool,
-    /// Which other servers of this project must pass the check.
-    pub ours: Ours,
+    pub must_pass: fn(Profile) -> bool,
+    /// The servers of this project that must pass the check whatever their profile is.
+    pub own_servers: OwnRequirement,
     /// The profiles whose servers must fail the check.
-    pub limit: &'static [Profile],
+    pub must_fail: &'static [Profile],
+    /// The likely cause if a server passes the check although it must fail it, and how to correct that.
+    pub must_fail_hint: &'static str,
     /// What the check needs from the machine.
     pub needs: Needs,
     /// The checks that must pass first: after a failure of one of them, this one would fail for the same
@@ -96,29 +98,30 @@ pub struct Check {
     /// What is likely wrong if the check fails; where to look; how to correct it.
     pub hints: [&'static str; 3],
     /// Where to read more: a page of the book, and a heading on it.
-    pub read: &'static str,
-    /// The function that tests it; an error that is a `Failure` is the server's.
+    pub page: &'static str,
+    /// The function that runs the check. It returns a `Failure` if the server breaks the rule; any other
+    /// error means that the check could not decide.
     pub(crate) run: fn(&Bench) -> Result<()>,
 }
 
 /// Which servers of this project must pass a check that not every server must pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Ours {
+pub struct OwnRequirement {
     /// The stages.
     pub stages: &'static [Profile],
     /// The servers that are not stages and serve at least this many clients; `None`: no such server.
-    pub others: Option<Serves>,
-    /// Whether only servers with [unfinished messages](OwnServer::unfinished) are included in `others`.
+    pub non_stages: Option<Serves>,
+    /// Whether only servers with [unfinished messages](OwnServer::longest_unfinished) are included in `non_stages`.
     pub with_unfinished: bool,
 }
 
-impl Ours {
+impl OwnRequirement {
     /// No other server of this project must pass the check.
-    pub(crate) const NONE: Self = Self { stages: &[], others: None, with_unfinished: false };
+    pub(crate) const NONE: Self = Self { stages: &[], non_stages: None, with_unfinished: false };
 
     /// Returns the servers of this project that are not stages and serve at least this many clients.
-    pub(crate) const fn others(least: Serves) -> Self {
-        Self { others: Some(least), ..Self::NONE }
+    pub(crate) const fn non_stages(least: Serves) -> Self {
+        Self { non_stages: Some(least), ..Self::NONE }
     }
 
     /// Reports whether a stage of this profile must pass the check.
@@ -128,113 +131,107 @@ impl Ours {
 
     /// Reports whether a server of this project that is not a stage must pass the check.
     fn includes(&self, server: &OwnServer) -> bool {
-        self.others.is_some_and(|least| server.serves >= least)
-            && (server.unfinished.is_some() || !self.with_unfinished)
+        self.non_stages.is_some_and(|least| server.serves >= least)
+            && (server.longest_unfinished.is_some() || !self.with_unfinished)
     }
 }
 
 /// Returns a check that only these stages must pass.
-pub(crate) const fn ours(
+pub(crate) const fn own_check(
     id: &'static str,
     theme: Theme,
     stages: &'static [Profile],
     run: fn(&Bench) -> Result<()>,
     rule: &'static str,
 ) -> Check {
-    let ours = Ours { stages, ..Ours::NONE };
-    Check {
-        id,
-        theme,
-        title: "",
-        rule,
-        profiles: |_| false,
-        ours,
-        hints: [""; 3],
-        read: "",
-        run,
-        ..TIN_CAN_ROW_ALONE
-    }
+    let own_servers = OwnRequirement { stages, ..OwnRequirement::NONE };
+    Check { id, theme, rule, must_pass: |_| false, own_servers, page: "", run, ..BASE_ROW }
 }
 
-/// The fields that are the same in all checks of servers that answer several tin-can messages.
-pub(crate) const TIN_CAN_ROW: Check = Check { after: &["frame-three"], ..TIN_CAN_ROW_ALONE };
+/// The fields of a check that depends on `frame-three`: that the server answers several tin-can messages.
+pub(crate) const ROW_AFTER_FRAMING: Check = Check { after: &["frame-three"], ..BASE_ROW };
 
-/// The fields that are the same in all checks that depend on no other check.
-const TIN_CAN_ROW_ALONE: Check = Check {
+/// The fields of a check that does not depend on another check. A row sets the fields that differ.
+const BASE_ROW: Check = Check {
     id: "",
     theme: Theme::Framing,
     title: "",
     rule: "",
-    profiles: Profile::is_tin_can,
-    ours: Ours::NONE,
-    limit: &[],
+    must_pass: Profile::is_tin_can,
+    own_servers: OwnRequirement::NONE,
+    must_fail: &[],
+    must_fail_hint: "",
     needs: Needs::Nothing,
     after: &[],
     hints: [""; 3],
-    read: "protocol.md#Why messages need frames",
+    page: "protocol.md#Why messages need frames",
     run: |_| Ok(()),
 };
 
 /// The fields that are the same in all checks of chats.
 pub(crate) const CHAT_ROW: Check = Check {
     theme: Theme::Chat,
-    profiles: Profile::is_chat,
-    read: "chat-threads.md#The picture",
-    ..TIN_CAN_ROW
+    must_pass: Profile::is_chat,
+    page: "chat-threads.md#The picture",
+    ..ROW_AFTER_FRAMING
 };
 
 impl Check {
-    /// Returns the check with these needs.
+    /// Sets the needs.
     pub(crate) const fn needs(mut self, needs: Needs) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Returns the check, which this project's servers that are not stages must also pass if they serve at least
-    /// this many clients.
-    pub(crate) const fn others(mut self, least: Serves) -> Self {
-        self.ours.others = Some(least);
+    /// Adds servers that must pass the check: the servers of this project that are not stages and serve at
+    /// least this many clients.
+    pub(crate) const fn non_stages(mut self, least: Serves) -> Self {
+        self.own_servers.non_stages = Some(least);
         self
     }
 
-    /// Returns the check; of the servers that are not stages, only servers with unfinished messages must pass it.
+    /// Excludes servers without unfinished messages: of the servers that are not stages, only the others must
+    /// pass the check.
     pub(crate) const fn with_unfinished(mut self) -> Self {
-        self.ours.with_unfinished = true;
+        self.own_servers.with_unfinished = true;
         self
     }
 
     /// Reports whether a stage of this profile must pass the check, or must fail it.
     pub(crate) fn is_for_stage(&self, profile: Profile) -> bool {
-        self.asked(profile) != Asked::Nothing || self.ours.includes_stage(profile)
+        self.requirement(profile) != Requirement::None || self.own_servers.includes_stage(profile)
     }
 
-    /// Reports whether a server of this project that is not a stage must pass the check without regard to its profile.
-    pub(crate) fn is_for_own(&self, server: &OwnServer) -> bool {
-        self.ours.includes(server)
+    /// Reports whether this server must pass the check as a server of this project that is not a stage. The
+    /// profile of the server is ignored.
+    pub(crate) fn is_for_non_stage(&self, server: &OwnServer) -> bool {
+        self.own_servers.includes(server)
     }
 
-    /// Reports whether servers of this project must pass the check that have none of the profiles in
-    /// [`profiles`](Self::profiles).
+    /// Reports whether there are servers of this project that must pass the check without a profile in
+    /// [`must_pass`](Self::must_pass).
     #[must_use]
-    pub fn is_for_our_servers(&self) -> bool {
-        !self.ours.stages.is_empty() || self.ours.others.is_some()
+    pub fn has_own_servers(&self) -> bool {
+        !self.own_servers.stages.is_empty() || self.own_servers.non_stages.is_some()
     }
 
     /// Reports whether the check is also for servers that are not of this project.
     #[must_use]
-    pub fn is_for_anybody(&self) -> bool {
-        Profile::value_variants().iter().any(|profile| self.asked(*profile) != Asked::Nothing)
+    pub fn has_profile(&self) -> bool {
+        Profile::value_variants()
+            .iter()
+            .any(|profile| self.requirement(*profile) != Requirement::None)
     }
 
-    /// Returns what a profile asks of its servers in this check.
+    /// Returns the result that a profile requires in this check.
     #[must_use]
-    pub fn asked(&self, profile: Profile) -> Asked {
-        if self.limit.contains(&profile) {
-            Asked::Limit
-        } else if (self.profiles)(profile) {
-            Asked::Pass
+    pub fn requirement(&self, profile: Profile) -> Requirement {
+        if self.must_fail.contains(&profile) {
+            Requirement::MustFail
+        } else if (self.must_pass)(profile) {
+            Requirement::MustPass
         } else {
-            Asked::Nothing
+            Requirement::None
         }
     }
 

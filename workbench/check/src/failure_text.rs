@@ -6,9 +6,10 @@ use probe::Description;
 use probe::wire::show_text;
 
 use crate::style::{BAD, LABEL, WIDTH};
-use crate::{Asked, Check, Finding, Invocation};
+use crate::{Check, Finding, Invocation, Requirement};
 
-/// Returns the text of one failure, with everything that helps to understand it.
+/// Returns the text of one failure: the step, the expected and the received bytes, the rule, hints, and
+/// recordings.
 #[must_use]
 pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> String {
     let failure = &finding.failure;
@@ -29,34 +30,29 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     part("got", &got);
     let mut part = |label: &str, body: &str| part(label, &watch::wrap(body, WIDTH).join("\n"));
     part("rule", check.rule);
-    let likely = check.asked(call.profile) != Asked::Limit;
-    let [likely_wrong, look_at, how_to_fix] = check.hints;
-    let likely_wrong = failure.likely_cause.unwrap_or(likely_wrong);
-    let hints = [("likely", likely_wrong), ("look at", look_at), ("to fix", how_to_fix)];
-    let wanted = if likely { call.hints.into() } else { 0 };
-    hints.into_iter().take(wanted).for_each(|(label, hint)| part(label, hint));
-    if !likely {
-        part(
-            "likely",
-            "The server serves several clients at once, but its profile is that of a server that cannot. \
-             Check it as echo-multi.",
-        );
+    if check.requirement(call.profile) == Requirement::MustFail {
+        part("likely", check.must_fail_hint);
+    } else {
+        let [cause, place, correction] = check.hints;
+        let cause = failure.likely_cause.unwrap_or(cause);
+        let hints = [("likely", cause), ("look at", place), ("to fix", correction)];
+        hints.into_iter().take(call.hints.into()).for_each(|(label, hint)| part(label, hint));
     }
-    if let Some((page, heading)) = check.read.split_once('#') {
+    if let Some((page, heading)) = check.page.split_once('#') {
         part("read", &format!("docs/src/{page}, \"{heading}\""));
     }
     // This line is for copying, so it is not wrapped.
-    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.again_for(check.id));
-    if !finding.picture.is_empty() {
+    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.rerun_command_for(check.id));
+    if !finding.client_steps.is_empty() {
         let _ = writeln!(text, "\n  what each client sent (→) and received (←), and when:");
-        text += &indented(&finding.picture);
+        text += &indented(&finding.client_steps);
     }
-    if !finding.threads.is_empty() {
+    if !finding.thread_chart.is_empty() {
         let _ = writeln!(
             text,
             "\n  what each thread of the server did in one more run (as `tincan watch` shows it):"
         );
-        text += &indented(&finding.threads);
+        text += &indented(&finding.thread_chart);
     }
     if !finding.output.is_empty() {
         let _ = writeln!(text, "\n  the last lines that the server printed:");
@@ -69,7 +65,8 @@ fn indented(text: &str) -> String {
     text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }
 
-/// Returns both in words, or both as text and in hexadecimal, with a mark at the first difference.
+/// Returns both in words; or, if both have bytes, as text and in hexadecimal, with a mark at the first
+/// difference.
 fn compared(expected: &Description, got: &Description) -> (String, String) {
     let (Some(wanted), Some(came)) = (&expected.bytes, &got.bytes) else {
         let alone = |it: &Description| match &it.bytes {

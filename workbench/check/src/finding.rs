@@ -8,9 +8,9 @@ pub struct Finding {
     /// What the check did, what it expected, and what it got.
     pub failure: Failure,
     /// The steps of the clients, as a table with times.
-    pub picture: String,
+    pub client_steps: String,
     /// A chart of the server's threads; empty if they were not recorded.
-    pub threads: String,
+    pub thread_chart: String,
     /// The output of the server.
     pub output: String,
 }

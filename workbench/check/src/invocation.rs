@@ -12,13 +12,13 @@ pub struct Invocation {
     /// The server that is checked: `--addr ADDR`, or `-- CMD ARGS…`, quoted for a shell.
     pub target: String,
     /// The command that shows one failure again, with `{id}` for the check.
-    pub again: String,
+    pub rerun_command: String,
 }
 
 impl Invocation {
     /// Returns the command that runs one check again.
     #[must_use]
-    pub fn again_for(&self, id: &str) -> String {
-        self.again.replace("{id}", id)
+    pub fn rerun_command_for(&self, id: &str) -> String {
+        self.rerun_command.replace("{id}", id)
     }
 }

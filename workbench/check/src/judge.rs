@@ -5,52 +5,68 @@ use std::time::Duration;
 use probe::Failure;
 use probe::server::StartError;
 
-use crate::protocols::protocol_of;
-use crate::{Asked, Bench, Check, Finding, ServerUnderTest};
+use crate::{Bench, Check, Finding, Requirement, ServerUnderTest};
 
 /// The result of one run of a check.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The server did what its profile asks.
+    /// The server met the requirement of its profile.
     Passed,
-    /// The server did not do what its profile asks.
+    /// The server did not meet the requirement of its profile.
     Failed(Finding),
     /// The check could not decide, for this reason.
     Undecided(String),
-    /// The server did not start.
-    NotStarted(StartError),
+}
+
+/// The verdict of one run of a check, and the processes that the server left running.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The result.
+    pub verdict: Verdict,
+    /// The processes that the server left running after its end.
+    pub leftovers: Vec<String>,
 }
 
 impl Check {
-    /// Runs the check once against a server; adds the processes that the server left running to `leftovers`.
-    pub fn judge(&self, server: &ServerUnderTest, leftovers: &mut Vec<String>) -> Verdict {
-        self.judge_on(leftovers, server, |bench| bench)
+    /// Runs the check once against a server.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StartError`] if the server did not start.
+    pub fn judge(&self, server: &ServerUnderTest) -> Result<Judgement, StartError> {
+        self.judge_with(server, |bench| bench)
     }
 
     /// Runs the check once, and records the threads of the server.
-    pub fn judge_watching(&self, server: &ServerUnderTest, leftovers: &mut Vec<String>) -> Verdict {
-        self.judge_on(leftovers, server, Bench::recording_threads)
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StartError`] if the server did not start.
+    pub fn judge_recording_threads(
+        &self,
+        server: &ServerUnderTest,
+    ) -> Result<Judgement, StartError> {
+        self.judge_with(server, Bench::recording_threads)
     }
 
-    fn judge_on(
+    fn judge_with(
         &self,
-        leftovers: &mut Vec<String>,
         server: &ServerUnderTest,
         prepared: impl FnOnce(Bench) -> Bench,
-    ) -> Verdict {
-        /// How long to wait for an event if the profile asks the server to fail the check.
-        const LIMIT_PATIENCE: Duration = Duration::from_secs(2);
+    ) -> Result<Judgement, StartError> {
+        /// How long to wait for an event if the server must fail the check: the check then always waits to
+        /// the end.
+        const MUST_FAIL_PATIENCE: Duration = Duration::from_secs(2);
         let mut server = server.clone();
-        let asked = self.asked(server.profile);
-        if asked == Asked::Limit {
-            server.patience = server.patience.min(LIMIT_PATIENCE);
+        let requirement = self.requirement(server.profile);
+        if requirement == Requirement::MustFail {
+            server.patience = server.patience.min(MUST_FAIL_PATIENCE);
         }
-        let bench = prepared(Bench::new(server.clone(), protocol_of(&server), self.id));
+        let bench = prepared(Bench::new(server, self.id));
         let result = (self.run)(&bench);
-        leftovers.extend(bench.leftover_processes());
-        match (result, asked) {
-            (Ok(()), Asked::Limit) => {
-                let did = bench.current_step().unwrap_or_else(|| self.title.to_owned());
+        let verdict = match (result, requirement) {
+            (Ok(()), Requirement::MustFail) => {
+                let did = bench.step().unwrap_or_else(|| self.title.to_owned());
                 let expected = format!(
                     "the server fails this check, as every server of its profile does: {}",
                     self.rule
@@ -59,13 +75,14 @@ impl Check {
             }
             (Ok(()), _) => Verdict::Passed,
             (Err(err), _) => match err.downcast::<Failure>() {
-                Ok(_) if asked == Asked::Limit => Verdict::Passed,
+                Ok(_) if requirement == Requirement::MustFail => Verdict::Passed,
                 Ok(failure) => Verdict::Failed(bench.finding(failure)),
                 Err(err) => match err.downcast::<StartError>() {
-                    Ok(not_started) => Verdict::NotStarted(not_started),
+                    Ok(not_started) => return Err(not_started),
                     Err(err) => Verdict::Undecided(format!("{err:#}")),
                 },
             },
-        }
+        };
+        Ok(Judgement { verdict, leftovers: bench.leftover_processes() })
     }
 }

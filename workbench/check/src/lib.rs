@@ -1,5 +1,5 @@
-//! Checks servers: one table has the checks for any server, in any language, and further checks for this
-//! project's own servers.
+//! Runs checks against servers. One table lists all checks: some are for any server, in any language, and the
+//! others are only for the servers of this project.
 //!
 //! | for | items |
 //! |---|---|
@@ -11,8 +11,9 @@
 //! | servers that test the checks themselves | [`mutants`] |
 //!
 //! A new check is a function and a row in the file of its theme, under `checks`, or of its protocol, under
-//! `protocols`. No check sleeps for a fixed time: it waits until an event is observed, with a deadline that is
-//! far longer than a busy machine needs.
+//! `protocols`. A check waits until it observes an event, with a deadline that is far longer than a busy machine
+//! needs. It sleeps for a fixed time only if it tests what the server does in this time, or between attempts to
+//! connect.
 #![warn(missing_docs)]
 
 mod bench;
@@ -29,6 +30,7 @@ mod log_events;
 pub mod mutants;
 mod needs;
 mod own_server;
+mod own_tests;
 mod profile;
 mod protocol;
 mod protocols;
@@ -38,21 +40,20 @@ mod run;
 mod server_under_test;
 mod style;
 mod table;
-mod tests_of_ours;
 
 pub use bench::Bench;
-pub use check::{Asked, Check, Ours, Theme};
+pub use check::{Check, OwnRequirement, Requirement, Theme};
 pub use failure_text::{failure_text, plain};
 pub use finding::Finding;
 pub use invocation::Invocation;
-pub use judge::Verdict;
+pub use judge::{Judgement, Verdict};
 pub use list::list;
 pub use needs::Needs;
-pub use own_server::{Connect, OwnServer, Serves};
+pub use own_server::{ConnectClients, OwnServer, Serves};
+pub use own_tests::{test_servers, test_stage};
 pub use profile::Profile;
 pub use protocol::{FirstExchange, Protocol};
 pub use report::report_text;
 pub use run::{Event, LEAST_PATIENCE, Outcome, Report, TRIES, run_checks, with_dependencies};
-pub use server_under_test::{Naming, ServerUnderTest, Source};
+pub use server_under_test::{AddressFormat, ServerUnderTest, Source};
 pub use table::TABLE;
-pub use tests_of_ours::{test_servers, test_stage};

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use clap::ValueEnum as _;
 
 use crate::style::{LABEL, WIDTH};
-use crate::{Asked, Profile, TABLE};
+use crate::{Check, Profile, Requirement, TABLE};
 
-/// Lists the checks that a profile must pass, with their rules; without a profile, shows which profile must
-/// pass which check.
+/// Lists the checks that apply to a profile, with their rules. Without a profile, shows for each check which
+/// profiles must pass it.
 ///
 /// # Errors
 ///
-/// Any error of `out`.
+/// Returns an error if `out` cannot be written.
 pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
     match only {
         Some(profile) => list_of(out, profile),
@@ -21,18 +21,23 @@ pub fn list(out: &mut dyn Write, only: Option<Profile>) -> io::Result<()> {
 }
 
 fn list_of(out: &mut dyn Write, profile: Profile) -> io::Result<()> {
-    let mut theme = None;
-    for check in TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing) {
-        if theme != Some(check.theme) {
-            theme = Some(check.theme);
-            writeln!(out, "{}", check.theme)?;
+    let rows: Vec<_> =
+        TABLE.iter().filter(|check| check.requirement(profile) != Requirement::None).collect();
+    for theme in rows.chunk_by(|a, b| a.theme == b.theme) {
+        writeln!(out, "{}", theme[0].theme)?;
+        for check in theme {
+            list_check(out, check, profile)?;
         }
-        let limit =
-            if check.asked(profile) == Asked::Limit { " (must be seen to fail)" } else { "" };
-        writeln!(out, "  {:<21}{}{limit}", check.id, check.title)?;
-        for line in watch::wrap(check.rule, WIDTH) {
-            writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
-        }
+    }
+    Ok(())
+}
+
+fn list_check(out: &mut dyn Write, check: &Check, profile: Profile) -> io::Result<()> {
+    let limit =
+        if check.requirement(profile) == Requirement::MustFail { " (must fail)" } else { "" };
+    writeln!(out, "  {:<21}{}{limit}", check.id, check.title)?;
+    for line in watch::wrap(check.rule, WIDTH) {
+        writeln!(out, "      {LABEL}{line}{LABEL:#}")?;
     }
     Ok(())
 }
@@ -48,23 +53,24 @@ fn grid(out: &mut dyn Write) -> io::Result<()> {
     for (i, column) in columns.enumerate() {
         writeln!(out, "{:ID_WIDTH$}{}{column}", "", "│ ".repeat(i))?;
     }
-    let mut theme = None;
-    for check in TABLE.iter() {
-        if theme != Some(check.theme) {
-            theme = Some(check.theme);
-            writeln!(out, "{}", check.theme)?;
-        }
-        let asked = profiles.iter().map(|profile| match check.asked(*profile) {
-            Asked::Pass => "●",
-            Asked::Limit => "○",
-            Asked::Nothing => "·",
-        });
-        let ours = if check.is_for_our_servers() { "●" } else { "·" };
-        let marks = asked.chain([ours]).collect::<Vec<_>>().join(" ");
-        let line = format!("  {:<width$}{marks}  {}", check.id, check.title, width = ID_WIDTH - 2);
-        writeln!(out, "{}", line.trim_end())?;
+    for theme in TABLE.chunk_by(|a, b| a.theme == b.theme) {
+        writeln!(out, "{}", theme[0].theme)?;
+        theme.iter().try_for_each(|check| grid_row(out, check))?;
     }
     writeln!(out)?;
-    writeln!(out, "● must pass   ○ must be seen to fail   · is not checked")?;
+    writeln!(out, "● must pass   ○ must fail   · is not checked")?;
     writeln!(out, "`tincan check PROFILE --list` shows the rules for a profile.")
+}
+
+fn grid_row(out: &mut dyn Write, check: &Check) -> io::Result<()> {
+    let required =
+        Profile::value_variants().iter().map(|profile| match check.requirement(*profile) {
+            Requirement::MustPass => "●",
+            Requirement::MustFail => "○",
+            Requirement::None => "·",
+        });
+    let own = if check.has_own_servers() { "●" } else { "·" };
+    let marks = required.chain([own]).collect::<Vec<_>>().join(" ");
+    let line = format!("  {:<width$}{marks}  {}", check.id, check.title, width = ID_WIDTH - 2);
+    writeln!(out, "{}", line.trim_end())
 }

@@ -1,4 +1,4 @@
-//! Recognises events in a server's log: each is the end of its line, after a time and a level.
+//! Recognises events in a server's log. The text of an event ends its line, after the time and the level.
 
 use std::net::SocketAddr;
 
@@ -8,38 +8,38 @@ use probe::server::{OutputLines, Server};
 use probe::{TIMEOUT, fail, wait_until};
 
 /// Reports whether a line is about an event: the event's text ends the line and does not begin inside a word.
-pub fn reports(line: &str, event: &str) -> bool {
+pub fn ends_with_event(line: &str, event: &str) -> bool {
     line.strip_suffix(event).is_some_and(|before| before.is_empty() || before.ends_with(' '))
 }
 
 /// Returns the log line for a client that has connected.
-pub fn came(addr: SocketAddr) -> String {
+pub fn connected_line(addr: SocketAddr) -> String {
     format!("Connection from {addr}")
 }
 
 /// Returns the log line for a client that has disconnected.
-pub fn left(addr: SocketAddr) -> String {
+pub fn disconnected_line(addr: SocketAddr) -> String {
     format!("Client {addr} disconnected")
 }
 
 /// Returns the log line for a message of a client, which is also the relayed message.
-pub fn said(addr: SocketAddr, text: &str) -> String {
+pub fn message_line(addr: SocketAddr, text: &str) -> String {
     format!("{addr}: {text}")
 }
 
 /// Waits until the log has a line for this event.
 pub fn wait_for(server: &Server, event: &str) -> Result<()> {
-    server.wait_for_log(&format!("`{event}`"), |line| reports(line, event)).map(drop)
+    server.wait_for_log(&format!("`{event}`"), |line| ends_with_event(line, event)).map(drop)
 }
 
-/// Returns how many lines are about an event.
+/// Returns how many lines report an event.
 pub fn count(log: &OutputLines, event: &str) -> usize {
-    log.count(|line| reports(line, event))
+    log.count(|line| ends_with_event(line, event))
 }
 
 /// Waits until the log has a line for this event, and checks that it has only one.
 pub fn expect_once(log: &OutputLines, event: &str) -> Result<()> {
-    log.wait_for(TIMEOUT, |line| reports(line, event));
+    log.wait_for(TIMEOUT, |line| ends_with_event(line, event));
     match count(log, event) {
         1 => Ok(()),
         n => {
@@ -48,7 +48,7 @@ pub fn expect_once(log: &OutputLines, event: &str) -> Result<()> {
     }
 }
 
-/// Waits until the log has a line for each client that has disconnected; `stay` clients stay connected.
+/// Waits until the log has a disconnect line for each client that has connected, except for `stay` clients.
 pub fn expect_all_left_but(server: &Server, stay: usize) -> Result<()> {
     let log = server.log();
     let counts = || {
@@ -74,8 +74,8 @@ pub fn is_warning(line: &str) -> bool {
 
 /// Reports whether a line has this client's address, but is not its line for connecting or disconnecting.
 pub fn is_about(line: &str, addr: SocketAddr) -> bool {
-    let known = [came(addr), left(addr)];
-    line.contains(&addr.to_string()) && !known.iter().any(|event| reports(line, event))
+    let known = [connected_line(addr), disconnected_line(addr)];
+    line.contains(&addr.to_string()) && !known.iter().any(|event| ends_with_event(line, event))
 }
 
 /// Returns the numbers in a warning, except those in its time and in addresses.
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn an_event_ends_its_line_and_is_not_part_of_a_longer_word() {
-        assert!(reports("12:00 INFO 1.2.3.4:5: hi", "1.2.3.4:5: hi"));
-        assert!(reports("1.2.3.4:5: hi", "1.2.3.4:5: hi"));
-        assert!(!reports("11.2.3.4:5: hi", "1.2.3.4:5: hi"));
-        assert!(!reports("1.2.3.4:5: hi!", "1.2.3.4:5: hi"));
+        assert!(ends_with_event("12:00 INFO 1.2.3.4:5: hi", "1.2.3.4:5: hi"));
+        assert!(ends_with_event("1.2.3.4:5: hi", "1.2.3.4:5: hi"));
+        assert!(!ends_with_event("11.2.3.4:5: hi", "1.2.3.4:5: hi"));
+        assert!(!ends_with_event("1.2.3.4:5: hi!", "1.2.3.4:5: hi"));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct Mutant {
     pub title: String,
     /// The profile that the mutant claims to have.
     pub profile: Profile,
-    /// The only check that the mutant fails.
+    /// The id of the only check that the mutant fails.
     pub fails: String,
     /// The file name of the right server that the diff changes.
     pub right: String,
@@ -74,7 +74,7 @@ pub struct Mutant {
 ///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, or has no head or diff.
+/// Returns an error if a file cannot be read, has no header lines, or has no diff.
 pub fn all() -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
     let folder = folder()?;
@@ -101,9 +101,8 @@ pub fn find(id: &str) -> Result<Mutant> {
 
 impl Mutant {
     fn parse(path: &Path, text: &str) -> Result<Self> {
-        let (head, diff) = text
-            .split_once("\n\n")
-            .context("there are no lines about the mutant above the diff")?;
+        let (head, diff) =
+            text.split_once("\n\n").context("there are no header lines above the diff")?;
         let field = |name: &str| {
             let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             value
@@ -126,7 +125,7 @@ impl Mutant {
     /// # Errors
     ///
     /// Returns an error if the file cannot be read.
-    pub fn right_text(&self) -> Result<String> {
+    pub fn right_source(&self) -> Result<String> {
         let path = folder()?.join("right").join(&self.right);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
@@ -136,9 +135,9 @@ impl Mutant {
     /// # Errors
     ///
     /// Returns an error if the diff does not fit the right server.
-    pub fn text(&self) -> Result<String> {
+    pub fn source(&self) -> Result<String> {
         let patch = diffy::Patch::from_str(&self.patch).context("the diff cannot be parsed")?;
-        Ok(diffy::apply(&self.right_text()?, &patch)?)
+        Ok(diffy::apply(&self.right_source()?, &patch)?)
     }
 
     /// Returns the file name for a copy of the server: a Java class has to keep its name.
@@ -151,23 +150,48 @@ impl Mutant {
     }
 }
 
+/// A programming language of servers.
+struct Language {
+    /// The extension of a source file.
+    extension: &'static str,
+    /// The program that compiles or interprets a source file.
+    tool: &'static str,
+    /// How a server in this language is started.
+    start: Start,
+}
+
+enum Start {
+    /// The tool runs the source.
+    Interpreted,
+    /// The tool, with these options, makes a program.
+    Compiled(&'static [&'static str]),
+    /// The tool makes a class, which `java` runs.
+    JavaClass,
+}
+
+const LANGUAGES: [Language; 6] = [
+    Language { extension: "py", tool: "python3", start: Start::Interpreted },
+    Language { extension: "js", tool: "node", start: Start::Interpreted },
+    Language { extension: "java", tool: "javac", start: Start::JavaClass },
+    Language { extension: "pl", tool: "perl", start: Start::Interpreted },
+    Language { extension: "c", tool: "cc", start: Start::Compiled(&["-O2"]) },
+    Language { extension: "rs", tool: "rustc", start: Start::Compiled(&["-O", "--edition=2024"]) },
+];
+
+fn language(source: &Path) -> Option<&'static Language> {
+    let extension = source.extension()?;
+    LANGUAGES.iter().find(|language| extension == language.extension)
+}
+
 /// Returns the program that compiles or interprets a server's source.
 #[must_use]
 pub fn tool(source: &Path) -> Option<&'static str> {
-    Some(match source.extension()?.to_str()? {
-        "py" => "python3",
-        "js" => "node",
-        "java" => "javac",
-        "pl" => "perl",
-        "c" => "cc",
-        "rs" => "rustc",
-        _ => return None,
-    })
+    language(source).map(|language| language.tool)
 }
 
 /// Reports whether a program is installed.
 #[must_use]
-pub fn is_there(tool: &str) -> bool {
+pub fn is_installed(tool: &str) -> bool {
     let mut command = Command::new(tool);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok()
@@ -180,24 +204,22 @@ pub fn is_there(tool: &str) -> bool {
 ///
 /// Returns an error if the language is unknown, or the source does not compile.
 pub fn command(source: &Path) -> Result<Vec<OsString>> {
-    let Some(tool) = tool(source) else {
+    let Some(Language { tool, start, .. }) = language(source) else {
         bail!("the language of {} is unknown", source.display());
     };
-    let mut words: Vec<OsString> = match tool {
-        "cc" | "rustc" => {
+    let mut words: Vec<OsString> = match start {
+        Start::Interpreted => vec![tool.into(), source.into()],
+        Start::Compiled(options) => {
             let program = source.with_extension(env::consts::EXE_EXTENSION);
-            let optimized: &[&str] =
-                if tool == "cc" { &["-O2"] } else { &["-O", "--edition=2024"] };
-            compile(Command::new(tool).args(optimized).arg("-o").arg(&program), source)?;
+            compile(Command::new(tool).args(*options).arg("-o").arg(&program), source)?;
             vec![program.into()]
         }
-        "javac" => {
+        Start::JavaClass => {
             let folder = source.parent().unwrap_or(Path::new("."));
             compile(Command::new(tool).arg("-d").arg(folder), source)?;
             let class = source.file_stem().unwrap_or_default();
             vec!["java".into(), "-cp".into(), folder.into(), class.into()]
         }
-        _ => vec![tool.into(), source.into()],
     };
     words.push("{port}".into());
     Ok(words)

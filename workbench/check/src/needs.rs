@@ -48,7 +48,7 @@ impl Needs {
             // On a developer's machine the check is skipped if there is no compiler; in CI it fails.
             Self::Interrupts => {
                 let is_ci = std::env::var_os("CI").is_some();
-                cfg!(target_os = "linux") && (is_ci || mutants::is_there("cc"))
+                cfg!(target_os = "linux") && (is_ci || mutants::is_installed("cc"))
             }
             Self::AddressSpace => cfg!(target_os = "linux") && succeeds(&["prlimit", "true"]),
             Self::OtherUser => cfg!(target_os = "linux") && can_be_another_user(),
@@ -59,7 +59,40 @@ impl Needs {
     #[must_use]
     pub fn met_by(self, source: &Source) -> bool {
         let is_started_here = !matches!(source, Source::Running(_));
-        self.met() && (is_started_here || !matches!(self, Self::Process | Self::Figures))
+        self.met() && (is_started_here || !self.includes_start())
+    }
+
+    /// Reports whether the check must start the server itself.
+    fn includes_start(self) -> bool {
+        match self {
+            Self::Nothing | Self::HalfClose | Self::Ipv6 => false,
+            Self::Process
+            | Self::Figures
+            | Self::LowPorts
+            | Self::Interrupts
+            | Self::AddressSpace
+            | Self::OtherUser => true,
+        }
+    }
+
+    /// Returns what the check needs, as the end of a sentence that begins with "needs".
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::HalfClose => "a connection whose two directions can end separately",
+            Self::Process => "a server that tincan starts, on Unix",
+            Self::Figures => "a server that tincan starts, on Linux",
+            Self::Ipv6 => "IPv6 on the loopback interface",
+            Self::LowPorts => {
+                "a server that tincan starts, and ports below 1024 that are for privileged users alone"
+            }
+            Self::Interrupts => "a server that tincan starts, and a C compiler, on Linux",
+            Self::AddressSpace => "a server that tincan starts, and prlimit(1), on Linux",
+            Self::OtherUser => {
+                "a server that tincan starts, and root with prlimit(1) and setpriv(1), on Linux"
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Serves {
 }
 
 /// Connects clients to a server.
-pub type Connect = fn(&Server) -> Result<Vec<Client>>;
+pub type ConnectClients = fn(&Server) -> Result<Vec<Client>>;
 
 /// A server of this project that is not a stage: how to start it, how clients talk to it, and its properties.
 #[derive(Clone, Copy, Debug)]
@@ -37,21 +37,22 @@ pub struct OwnServer {
     pub protocol: Protocol,
     /// How many clients the server serves.
     pub serves: Serves,
-    /// Whether the server starts a process for each client, so that its own process needs no descriptor for a
-    /// client.
-    pub has_processes: bool,
-    /// Makes the bytes that a client sends so that the server logs a text. The log has the text unchanged, except
-    /// for escaped characters.
-    pub text: Option<fn(&str) -> Vec<u8>>,
+    /// Whether the server starts a process for each client. Its own process then does not need a descriptor
+    /// for a client.
+    pub process_per_client: bool,
+    /// Returns a request that makes the server log the given text. The log contains the text unchanged,
+    /// except for escaped characters.
+    pub logged_request: Option<fn(&str) -> Vec<u8>>,
     /// The bytes that a refused client receives before the server closes the connection.
-    pub full: &'static [u8],
-    /// The bytes that a refused client sends so that the server closes its connection at once.
-    pub knock: &'static [u8],
-    /// Makes the longest message that the server still keeps as unfinished; `None` if the server answers each
+    pub refusal: &'static [u8],
+    /// The bytes that the checks send on a connection that the server refuses; after them, the server closes
+    /// the connection at once.
+    pub refused_request: &'static [u8],
+    /// Returns the longest message that the server keeps as unfinished; `None` if the server answers each
     /// read.
-    pub unfinished: Option<fn() -> Vec<u8>>,
-    /// Connects clients for which the server, asked to end, waits as long as it may.
-    pub held_by: Option<Connect>,
+    pub longest_unfinished: Option<fn() -> Vec<u8>>,
+    /// Connects clients that delay the exit of the server until its deadline.
+    pub connect_slow_clients: Option<ConnectClients>,
     /// The profile whose checks the server must also pass.
     pub profile: Option<Profile>,
     /// The TLS settings of the clients in the checks of this profile, if they use TLS.
@@ -72,78 +73,77 @@ impl OwnServer {
             args: &[],
             protocol: Protocol::new(exchange),
             serves: Serves::Many,
-            has_processes: false,
-            text: None,
-            full: b"",
-            knock: b"",
-            unfinished: None,
-            held_by: None,
+            process_per_client: false,
+            logged_request: None,
+            refusal: b"",
+            refused_request: b"",
+            longest_unfinished: None,
+            connect_slow_clients: None,
             profile: None,
             tls: None,
         }
     }
 
-    /// Returns the server with these arguments.
+    /// Sets the arguments for every start.
     #[must_use]
     pub const fn args(mut self, args: &'static [&'static str]) -> Self {
         self.args = args;
         self
     }
 
-    /// Returns the server with each exchange ending its connection.
+    /// Sets that each exchange ends its connection.
     #[must_use]
-    pub const fn once(mut self) -> Self {
+    pub const fn ends_connection(mut self) -> Self {
         self.protocol.ends_connection = true;
         self
     }
 
-    /// Returns the server with this number of clients served.
+    /// Sets how many clients the server serves.
     #[must_use]
     pub const fn serves(mut self, serves: Serves) -> Self {
         self.serves = serves;
         self
     }
 
-    /// Returns the server with a process for each client.
+    /// Sets that the server starts a process for each client.
     #[must_use]
-    pub const fn has_processes(mut self) -> Self {
-        self.has_processes = true;
+    pub const fn process_per_client(mut self) -> Self {
+        self.process_per_client = true;
         self
     }
 
-    /// Returns the server with a function that makes the bytes a client sends so that the server logs a text.
+    /// Sets the function that returns a request that makes the server log the given text.
     #[must_use]
-    pub const fn text(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
-        self.text = Some(bytes);
+    pub const fn logged_request(mut self, bytes: fn(&str) -> Vec<u8>) -> Self {
+        self.logged_request = Some(bytes);
         self
     }
 
-    /// Returns the server with the bytes that a refused client receives.
+    /// Sets the bytes that a refused client receives.
     #[must_use]
-    pub const fn full(mut self, bytes: &'static [u8]) -> Self {
-        self.full = bytes;
+    pub const fn refusal(mut self, bytes: &'static [u8]) -> Self {
+        self.refusal = bytes;
         self
     }
 
-    /// Returns the server with the bytes that a refused client sends to be disconnected at once.
+    /// Sets the bytes that the checks send on a connection that the server refuses.
     #[must_use]
-    pub const fn knock(mut self, bytes: &'static [u8]) -> Self {
-        self.knock = bytes;
+    pub const fn refused_request(mut self, bytes: &'static [u8]) -> Self {
+        self.refused_request = bytes;
         self
     }
 
-    /// Returns the server with a function that makes the longest message it still keeps as unfinished.
+    /// Sets the function that returns the longest message that the server keeps as unfinished.
     #[must_use]
-    pub const fn unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
-        self.unfinished = Some(bytes);
+    pub const fn longest_unfinished(mut self, bytes: fn() -> Vec<u8>) -> Self {
+        self.longest_unfinished = Some(bytes);
         self
     }
 
-    /// Returns the server with a function that connects clients for which it waits, when asked to end, as long as
-    /// it may.
+    /// Sets the function that connects clients that delay the exit of the server until its deadline.
     #[must_use]
-    pub const fn held_by(mut self, clients: Connect) -> Self {
-        self.held_by = Some(clients);
+    pub const fn connect_slow_clients(mut self, clients: ConnectClients) -> Self {
+        self.connect_slow_clients = Some(clients);
         self
     }
 
@@ -158,14 +158,15 @@ impl OwnServer {
         self
     }
 
-    /// Returns the server with TLS for the clients in the checks of its profile.
+    /// Sets the TLS settings of the clients in the checks of the server's profile.
     #[must_use]
     pub const fn tls(mut self, tls: &'static TlsSettings) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Returns the name of the program and its arguments, which distinguish several servers.
+    /// Returns the name of the program followed by its arguments. This name distinguishes servers that share
+    /// a program.
     pub(crate) fn name(&self) -> String {
         let program = Path::new(self.program).file_stem().unwrap_or_default();
         let words = std::iter::once(program.to_string_lossy().into_owned());

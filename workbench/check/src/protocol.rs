@@ -45,7 +45,7 @@ impl FirstExchange {
 
     /// Sends the rest of a request, and reports whether the server answered it; if it did not, it must have closed
     /// the connection.
-    pub(crate) fn served_or_refused(&self, client: &mut Client, rest: &[u8]) -> Result<bool> {
+    pub(crate) fn is_served(&self, client: &mut Client, rest: &[u8]) -> Result<bool> {
         client.try_send(rest);
         let Err(err) = (self.answer)(client) else { return Ok(true) };
         // Nothing arrived before the end of the stream.

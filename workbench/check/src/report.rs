@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::style::{BAD, GOOD, UNSURE, WIDTH};
-use crate::{Asked, Check, Invocation, Outcome, Report, Theme};
+use crate::{Check, Invocation, Outcome, Report, Requirement};
 
-/// Returns a report as text, without the failures: [`run_checks`](crate::run_checks) reports these at once.
+/// A check with its result and its duration.
+type Row = (Check, Outcome, Duration);
+
+/// Returns a report as text, without the texts of the failures: [`run_checks`](crate::run_checks) passes each
+/// failure to its caller when it happens.
 #[must_use]
 pub fn report_text(report: &Report, call: &Invocation) -> String {
     let mut text = String::new();
-    let mut theme = None;
-    for (check, ..) in &report.rows {
-        if theme != Some(check.theme) {
-            theme = Some(check.theme);
-            text += &theme_line(report, call, check.theme);
-        }
+    for rows in report.rows.chunk_by(|(a, ..), (b, ..)| a.theme == b.theme) {
+        text += &theme_lines(rows, call);
     }
     text.push('\n');
     for note in &report.notes {
@@ -24,25 +24,25 @@ pub fn report_text(report: &Report, call: &Invocation) -> String {
     text + &last_line(report, call)
 }
 
-/// Returns a line for a theme, and a line for each of its checks that did not simply pass.
-fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
-    let rows = || report.rows.iter().filter(move |(check, ..)| check.theme == theme);
-    let passed = rows().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
-    let all = rows().filter(|(_, it, _)| !matches!(it, Outcome::NotAsked(_))).count();
+/// Returns a line for a theme, and a line for each of its checks that failed, is undecided or was not run.
+fn theme_lines(rows: &[Row], call: &Invocation) -> String {
+    let theme = rows[0].0.theme;
+    let passed = rows.iter().filter(|(_, it, _)| matches!(it, Outcome::Passed)).count();
+    let all = rows.iter().filter(|(_, it, _)| !matches!(it, Outcome::NotApplicable(_))).count();
     let style = if passed == all { GOOD } else { UNSURE };
     let counts = format!("{passed:>2} of {all}");
     let mut text = format!("  {:<13}{style}{counts}{style:#}", theme.to_string());
-    let limits = rows().filter(|(check, it, _)| {
-        matches!(it, Outcome::Passed) && check.asked(call.profile) == Asked::Limit
+    let limits = rows.iter().filter(|(check, it, _)| {
+        matches!(it, Outcome::Passed) && check.requirement(call.profile) == Requirement::MustFail
     });
     for (check, ..) in limits {
-        let _ = write!(text, "  ({} was seen to fail, as it must here)", check.id);
+        let _ = write!(text, "  ({} failed, as it must for this profile)", check.id);
     }
     text.push('\n');
-    for (check, outcome, _) in rows() {
+    for (check, outcome, _) in rows {
         let id = check.id;
         let _ = match outcome {
-            Outcome::Passed | Outcome::NotTried(_) | Outcome::NotAsked(_) => Ok(()),
+            Outcome::Passed | Outcome::NotRun(_) | Outcome::NotApplicable(_) => Ok(()),
             Outcome::Failed(_) => writeln!(text, "    {BAD}failed{BAD:#}    {id}"),
             Outcome::Undecided(why) => {
                 let lines = watch::wrap(&format!("{id}: {why}"), WIDTH);
@@ -50,16 +50,16 @@ fn theme_line(report: &Report, call: &Invocation, theme: Theme) -> String {
             }
         };
     }
-    text + &not_tried(&rows().collect::<Vec<_>>())
+    text + &not_run(rows)
 }
 
 /// Returns the checks that were not run, grouped by the reason.
-fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
+fn not_run(rows: &[Row]) -> String {
     let mut reasons: Vec<((&str, &str), Vec<&str>)> = Vec::new();
     for (check, outcome, _) in rows {
         let reason = match outcome {
-            Outcome::NotTried(why) => ("not tried", why.as_str()),
-            Outcome::NotAsked(why) => ("not asked", *why),
+            Outcome::NotRun(why) => ("not run", why.as_str()),
+            Outcome::NotApplicable(why) => ("not applicable", *why),
             _ => continue,
         };
         match reasons.iter_mut().find(|(it, _)| *it == reason) {
@@ -80,7 +80,7 @@ fn not_tried(rows: &[&(Check, Outcome, Duration)]) -> String {
 }
 
 fn last_line(report: &Report, call: &Invocation) -> String {
-    let all = report.rows.len() - report.count(|it| matches!(it, Outcome::NotAsked(_)));
+    let all = report.rows.len() - report.count(|it| matches!(it, Outcome::NotApplicable(_)));
     let failed = report.count(|it| matches!(it, Outcome::Failed(_)));
     let passed = report.count(|it| matches!(it, Outcome::Passed));
     let checks = if all == 1 { "1 check".to_owned() } else { format!("{all} checks") };
@@ -97,7 +97,7 @@ fn last_line(report: &Report, call: &Invocation) -> String {
     let mut text = format!("{result} of {profile} in {seconds:.1} s (seed {seed}{trip})\n");
     let mut easiest = report.rows.iter().filter(|(_, it, _)| matches!(it, Outcome::Failed(_)));
     if let (Some((check, ..)), true) = (easiest.next(), failed > 1) {
-        let _ = writeln!(text, "Begin with the first: {}", call.again_for(check.id));
+        let _ = writeln!(text, "Begin with the first: {}", call.rerun_command_for(check.id));
     }
     text
 }

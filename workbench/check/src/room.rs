@@ -1,6 +1,6 @@
 //! A chat server with clients that have joined.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::Bench;
 use probe::server::Server;
@@ -11,7 +11,7 @@ pub struct ChatRoom<'a> {
     bench: &'a Bench,
     /// The chat server.
     pub server: Server,
-    /// The clients that receive every message.
+    /// The clients that have joined. A check must let each of them receive every message.
     pub members: Vec<Client>,
 }
 
@@ -42,29 +42,32 @@ impl<'a> ChatRoom<'a> {
         self.add_member(client)
     }
 
-    /// Adds a client to the members. The client has joined when it and all members have received its first
-    /// message; before it, other messages may arrive at the client.
+    /// Adds a client to the members, after it and all members have received its first message. Before this
+    /// message, the client may receive other messages.
     pub fn add_member(&mut self, mut client: Client) -> Result<()> {
-        self.bench.exchange_skipping_others(&mut client, "hello")?;
-        self.expect_msg(&self.bench.relay_of(client.addr(), "hello"))?;
+        self.join(&mut client)?;
         self.members.push(client);
         Ok(())
     }
 
-    /// Connects a client that has joined, but is not a member: it reads nothing until its check reads.
+    /// Connects a client that joins but is not added to the members. It has small socket buffers and reads only
+    /// when the check reads.
     pub fn connect_slow_reader(&mut self) -> Result<Client> {
-        let client = self.bench.connect_with_small_buffers(&self.server)?;
-        self.add_member(client)?;
-        match self.members.pop() {
-            Some(client) => Ok(client),
-            None => bail!("no client joined"),
-        }
+        let mut client = self.bench.connect_with_small_buffers(&self.server)?;
+        self.join(&mut client)?;
+        Ok(client)
+    }
+
+    /// Waits until the client and all members have received the client's first message.
+    fn join(&mut self, client: &mut Client) -> Result<()> {
+        self.bench.exchange_skipping_all(client, "hello")?;
+        self.expect_msg(&self.bench.relayed(client.addr(), "hello"))
     }
 
     /// Sends a message from the member with this index; it must be the next message that each member receives.
     pub fn send_and_expect(&mut self, sender: usize, text: &str) -> Result<()> {
         self.members[sender].send_msg(text)?;
-        self.expect_msg(&self.bench.relay_of(self.members[sender].addr(), text))
+        self.expect_msg(&self.bench.relayed(self.members[sender].addr(), text))
     }
 
     /// Checks that this is the next message that each member receives.
@@ -77,7 +80,7 @@ impl<'a> ChatRoom<'a> {
     pub fn send_and_expect_many(&mut self, sender: usize, text: &str, times: usize) -> Result<()> {
         /// The most bytes in one batch: fewer than any queue may have, so that no member is disconnected.
         const BATCH_BYTES: usize = 128 * 1024;
-        let relay = self.bench.relay_of(self.members[sender].addr(), text);
+        let relay = self.bench.relayed(self.members[sender].addr(), text);
         let batch = (BATCH_BYTES / relay.len()).clamp(1, 500);
         let mut left = times;
         while left > 0 {

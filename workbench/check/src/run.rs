@@ -1,12 +1,12 @@
-//! Runs the checks that a server's profile asks for: each once, after the checks that it depends on.
+//! Runs the checks that apply to a server's profile: each once, after the checks that it depends on.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
-use super::protocols::protocol_of;
 use crate::{
-    Asked, Check, Finding, Naming, Profile, ServerUnderTest, Source, TABLE, Theme, Verdict,
+    AddressFormat, Check, Finding, Judgement, Profile, Requirement, ServerUnderTest, Source, TABLE,
+    Theme, Verdict,
 };
 use probe::Failure;
 use probe::server::{StartError, end_orphans};
@@ -16,22 +16,23 @@ use watch::is_possible;
 /// The result of one check.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The server did what the profile asks: it passed, or it failed where the profile asks for a failure.
+    /// The server met the requirement: it passed the check, or it failed a check that its profile must fail.
     Passed,
-    /// It failed; if it was late, it was late in each try.
+    /// The server failed. If the failure is a timeout, the check failed in every try.
     Failed(Box<Finding>),
-    /// Some tries failed and others passed, or the check could not tell.
+    /// Some tries failed and others passed, or the check could not decide.
     Undecided(String),
-    /// The check was not run: a check that it depends on has failed, or the server is not ours to start.
-    NotTried(String),
-    /// The check makes no sense with the protocol between this server and its clients.
-    NotAsked(&'static str),
+    /// The check was not run: a check that it depends on failed, or the machine or the server does not meet
+    /// its needs.
+    NotRun(String),
+    /// The check does not apply to the TLS version that the server uses.
+    NotApplicable(&'static str),
 }
 
 /// The results of one run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The checks that were asked for, in the order of the table, each with its result and duration.
+    /// The selected checks, in the order of the table, each with its result and duration.
     pub rows: Vec<(Check, Outcome, Duration)>,
     /// The round trip that was measured before the first check.
     pub round_trip: Option<Duration>,
@@ -43,12 +44,12 @@ pub struct Report {
 
 impl Report {
     /// Counts the outcomes of a kind.
-    pub fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
-        self.rows.iter().filter(|(_, outcome, _)| is(outcome)).count()
+    pub fn count(&self, matches: impl Fn(&Outcome) -> bool) -> usize {
+        self.rows.iter().filter(|(_, outcome, _)| matches(outcome)).count()
     }
 
-    /// Returns the exit code: 0 if all checks passed, 1 if some failed, 2 if none failed but some are
-    /// undecided.
+    /// Returns the exit code: 0 if some checks passed and none failed or is undecided; 1 if some failed;
+    /// otherwise 2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if self.count(|it| matches!(it, Outcome::Failed(_))) > 0 {
@@ -63,8 +64,8 @@ impl Report {
     }
 }
 
-/// How often a check must be late before it counts as failed: on a busy machine, a right server may be
-/// late once.
+/// How many times in a row a check must time out before it counts as failed: on a busy machine, the answer of
+/// a right server may come too late once.
 pub const TRIES: u8 = 3;
 
 /// What happens during a run.
@@ -75,9 +76,9 @@ pub enum Event<'a> {
         /// The check.
         check: &'a Check,
         /// How many checks have begun, this one included.
-        nth: usize,
+        number: usize,
         /// How many checks there are.
-        of: usize,
+        total: usize,
     },
     /// A check has failed.
     Failed {
@@ -88,7 +89,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Runs the checks that the profile asks for and `wanted` selects; calls `tell` at each event.
+/// Runs the checks that apply to the profile and that `wanted` selects; calls `on_event` at each event.
 ///
 /// A check that fails because something comes too late is tried up to `tries` times.
 ///
@@ -99,22 +100,27 @@ pub fn run_checks(
     mut server: ServerUnderTest,
     wanted: impl Fn(&Check) -> bool,
     tries: u8,
-    mut tell: impl FnMut(Event<'_>),
+    mut on_event: impl FnMut(Event<'_>),
 ) -> Result<Report, StartError> {
     let begin = Instant::now();
     let mut notes = Vec::new();
-    let mut measured = round_trip(&server)?;
-    if matches!(&measured, Err(answer) if answer.starts_with(b"('")) {
-        let paired = ServerUnderTest { naming: Naming::Pair, ..server.clone() };
-        if let Ok(time) = round_trip(&paired)? {
-            (server, measured) = (paired, Ok(time));
-            notes.push(PAIRED.to_owned());
+    let mut measured = measure_round_trip(&server)?;
+    if matches!(&measured, RoundTrip::WrongAnswer(answer) if answer.starts_with(b"('")) {
+        let with_tuples =
+            ServerUnderTest { address_format: AddressFormat::PythonTuple, ..server.clone() };
+        let again = measure_round_trip(&with_tuples)?;
+        if matches!(again, RoundTrip::Measured(_)) {
+            (server, measured) = (with_tuples, again);
+            notes.push(PYTHON_TUPLE_NOTE.to_owned());
         }
     }
-    let round_trip = measured.ok();
+    let round_trip = match measured {
+        RoundTrip::Measured(time) => Some(time),
+        RoundTrip::WrongAnswer(_) => None,
+    };
     server.patience = patience(round_trip, server.patience);
-    let mut run = Run { server, tries, done: HashMap::new(), notes, tell: &mut tell };
-    let asked = |check: &&Check| check.asked(run.server.profile) != Asked::Nothing;
+    let mut run = Run { server, tries, done: HashMap::new(), notes, on_event: &mut on_event };
+    let asked = |check: &&Check| check.requirement(run.server.profile) != Requirement::None;
     let rows: Vec<_> = TABLE.iter().filter(asked).filter(|check| wanted(check)).collect();
     for check in &rows {
         run.run_after_dependencies(check, &rows)?;
@@ -128,11 +134,11 @@ pub fn run_checks(
     Ok(Report { rows, round_trip, notes, took: begin.elapsed() })
 }
 
-/// Returns the ids of a check and of all checks that it depends on, as far as the profile asks for them.
+/// Returns the ids of a check and of all checks that it depends on, as far as they apply to the profile.
 #[must_use]
 pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
     let asked: Vec<_> =
-        TABLE.iter().filter(|check| check.asked(profile) != Asked::Nothing).collect();
+        TABLE.iter().filter(|check| check.requirement(profile) != Requirement::None).collect();
     let mut found = HashSet::new();
     let is_it = |check: &&&Check| check.id == id;
     let mut pending: Vec<_> = asked.iter().find(is_it).map(|check| check.id).into_iter().collect();
@@ -146,15 +152,22 @@ pub fn with_dependencies(profile: Profile, id: &str) -> HashSet<&'static str> {
     found
 }
 
-/// The note about a server that writes addresses as a pair.
-const PAIRED: &str = "it writes a client's address as Python prints a pair, ('127.0.0.1', 50312); \
-                      the protocol has 127.0.0.1:50312. Apart from this note, that is let pass.";
+/// The note about a server that writes addresses as Python tuples.
+const PYTHON_TUPLE_NOTE: &str = "the server writes a client's address as Python prints a tuple, ('127.0.0.1', 50312). The \
+                      protocol requires 127.0.0.1:50312. The checks accept both.";
 
-/// Returns the median time of a few exchanges, or the bytes of a wrong answer (none if there was no
-/// answer).
-fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, StartError> {
+/// The result of a few exchanges before the first check.
+enum RoundTrip {
+    /// The median time of an exchange.
+    Measured(Duration),
+    /// The bytes of an answer that is wrong. They are empty if there was no answer.
+    WrongAnswer(Vec<u8>),
+}
+
+/// Measures the time of a few exchanges with a server.
+fn measure_round_trip(server: &ServerUnderTest) -> Result<RoundTrip, StartError> {
     const EXCHANGES: usize = 5;
-    let bench = Bench::new(server.clone(), protocol_of(server), "round-trip");
+    let bench = Bench::new(server.clone(), "round-trip");
     let measured = (|| {
         let server = bench.start_server()?;
         let mut times = Vec::new();
@@ -168,20 +181,21 @@ fn round_trip(server: &ServerUnderTest) -> Result<Result<Duration, Vec<u8>>, Sta
         anyhow::Ok(times[EXCHANGES / 2])
     })();
     match measured.map_err(anyhow::Error::downcast::<StartError>) {
-        Ok(time) => Ok(Ok(time)),
+        Ok(time) => Ok(RoundTrip::Measured(time)),
         Err(Ok(not_started)) => Err(not_started),
-        // The checks will report that it does not answer as it should.
+        // The checks will report the wrong answer.
         Err(Err(err)) => {
             let failure = err.downcast::<Failure>().ok();
-            Ok(Err(failure.and_then(|it| it.got.bytes).unwrap_or_default()))
+            let answer = failure.and_then(|it| it.got.bytes).unwrap_or_default();
+            Ok(RoundTrip::WrongAnswer(answer))
         }
     }
 }
 
-/// How long to wait at least, on a machine that has nothing else to do.
+/// The shortest time that a check waits for an event.
 pub const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Returns how long to wait for what must happen: much longer than an exchange takes.
+/// Returns how long a check waits for an event: 1,000 round trips, but at least `at_least`.
 fn patience(round_trip: Option<Duration>, at_least: Duration) -> Duration {
     let scaled = round_trip.unwrap_or_default() * 1000;
     scaled.clamp(at_least, at_least.max(probe::TIMEOUT))
@@ -193,7 +207,7 @@ struct Run<'a> {
     tries: u8,
     done: HashMap<&'static str, (Outcome, Duration)>,
     notes: Vec<String>,
-    tell: &'a mut dyn FnMut(Event<'_>),
+    on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
 impl Run<'_> {
@@ -210,44 +224,41 @@ impl Run<'_> {
         let first: Vec<_> = check.dependencies(self.server.profile).collect();
         for dependency in rows.iter().filter(|row| first.contains(&row.id)) {
             self.run_after_dependencies(dependency, rows)?;
-            let is_met = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotAsked(_));
+            let is_met = |it: &Outcome| matches!(it, Outcome::Passed | Outcome::NotApplicable(_));
             if self.done.get(dependency.id).is_none_or(|(it, _)| !is_met(it)) {
                 missing.get_or_insert(dependency.id);
             }
         }
         let begin = Instant::now();
         let outcome = match (check.why_not_applicable(&self.server), missing) {
-            (Some(why), _) => Outcome::NotAsked(why),
+            (Some(why), _) => Outcome::NotApplicable(why),
             _ if !check.needs.met_by(&self.server.source) => {
-                Outcome::NotTried("needs a server that tincan starts, on Linux".to_owned())
+                Outcome::NotRun(format!("needs {}", check.needs.description()))
             }
-            (None, Some(id)) => Outcome::NotTried(format!("says nothing new while {id} fails")),
+            (None, Some(id)) => Outcome::NotRun(format!("says nothing new while {id} fails")),
             (None, None) => {
-                let (nth, of) = (self.done.len() + 1, rows.len());
-                (self.tell)(Event::Begins { check, nth, of });
+                let (number, total) = (self.done.len() + 1, rows.len());
+                (self.on_event)(Event::Begins { check, number, total });
                 self.run_until_decided(check)?
             }
         };
         if let Outcome::Failed(finding) = &outcome {
-            (self.tell)(Event::Failed { check, finding });
+            (self.on_event)(Event::Failed { check, finding });
         }
         self.done.insert(check.id, (outcome, begin.elapsed()));
         Ok(())
     }
 
-    /// Runs a check, and again as long as it is late and tries are left.
+    /// Runs a check, and runs it again while it times out and tries are left.
     fn run_until_decided(&mut self, check: &Check) -> Result<Outcome, StartError> {
         let mut late = Vec::new();
         for tried in 1..=self.tries {
-            let mut left = Vec::new();
-            let verdict = check.judge(&self.server, &mut left);
-            left.extend(end_orphans());
-            for process in left {
+            let Judgement { verdict, leftovers } = check.judge(&self.server)?;
+            for process in leftovers.into_iter().chain(end_orphans()) {
                 self.notes
                     .push(format!("{}: the server left a process behind: {process}", check.id));
             }
             match verdict {
-                Verdict::NotStarted(err) => return Err(err),
                 Verdict::Undecided(why) => return Ok(Outcome::Undecided(why)),
                 Verdict::Passed if late.is_empty() => return Ok(Outcome::Passed),
                 Verdict::Passed => {
@@ -261,16 +272,18 @@ impl Run<'_> {
         Ok(last.unwrap_or_else(|| Outcome::Undecided("not tried".to_owned())))
     }
 
-    /// Returns the outcome of a failed check. If the server's threads explain the failure, the check runs
-    /// once more while they are watched.
+    /// Returns the outcome of a failed check. If the server's threads may explain the failure, runs the check
+    /// once more and records the threads.
     fn failed(&self, check: &Check, mut finding: Finding) -> Outcome {
         let threads_explain = matches!(check.theme, Theme::Concurrency | Theme::SlowReaders);
         if threads_explain && is_possible() && !matches!(self.server.source, Source::Running(_)) {
             let mut server = self.server.clone();
             // The check has failed already; this run only shows how.
             server.patience = server.patience.min(LEAST_PATIENCE);
-            if let Verdict::Failed(again) = check.judge_watching(&server, &mut Vec::new()) {
-                finding.threads = again.threads;
+            if let Ok(Judgement { verdict: Verdict::Failed(again), .. }) =
+                check.judge_recording_threads(&server)
+            {
+                finding.thread_chart = again.thread_chart;
             }
             // The first run has noted the processes that this server leaves behind.
             let _ = end_orphans();
@@ -279,7 +292,7 @@ impl Run<'_> {
     }
 }
 
-/// Describes a check that was late in some tries and passed in a later one.
+/// Describes a check that timed out in some tries and passed in a later one.
 fn disagreement(late: &[Finding], tried: u8) -> String {
     let last = late.last().map(|finding| {
         let Failure { did, expected, got, .. } = &finding.failure;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use check::{
-    Asked, Check, Event, Invocation, LEAST_PATIENCE, Naming, Profile, ServerUnderTest, Source,
-    TABLE, TRIES, failure_text, list, report_text, run_checks, with_dependencies,
+    AddressFormat, Check, Event, Invocation, LEAST_PATIENCE, Profile, Requirement, ServerUnderTest,
+    Source, TABLE, TRIES, failure_text, list, report_text, run_checks, with_dependencies,
 };
 use clap::ValueEnum;
 use indicatif::ProgressBar;
@@ -151,10 +151,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let Args { seed, hints, tries, .. } = *args;
     let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
-    let again = format!("{check_it} --only {{id}} --seed {seed} {shown}");
-    let call = Invocation { profile, seed, hints, target: shown, again };
+    let rerun_command = format!("{check_it} --only {{id}} --seed {seed} {shown}");
+    let call = Invocation { profile, seed, hints, target: shown, rerun_command };
     let patience = Duration::from_secs(args.patience);
-    let naming = Naming::default();
+    let address_format = AddressFormat::default();
     let tls = match tls(args) {
         Ok(tls) => tls,
         Err(err) => {
@@ -162,7 +162,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let subject = ServerUnderTest { profile, source, naming, own: None, seed, patience, tls };
+    let subject =
+        ServerUnderTest { profile, source, address_format, own: None, seed, patience, tls };
     let until = args.until.as_ref().map(|id| with_dependencies(profile, id));
     let wanted = |check: &Check| {
         let only = &args.only;
@@ -170,7 +171,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check));
         is_selected && until.as_ref().is_none_or(|ids| ids.contains(check.id))
     };
-    let asked = |check: &Check| wanted(check) && check.asked(profile) != Asked::Nothing;
+    let asked = |check: &Check| wanted(check) && check.requirement(profile) != Requirement::None;
     if !TABLE.iter().any(asked) {
         eprintln!("tincan: the profile {profile} asks for none of these checks");
         return Ok(ExitCode::from(2));
@@ -201,12 +202,12 @@ pub fn check_one(
 ) -> Result<(u8, String)> {
     let shown = format!("-- {}", quoted(&command));
     let all = format!("{} {profile} {shown}", called_as("check"));
-    let again = format!("{} {profile} --only {{id}} {shown}", called_as("check"));
-    let call = Invocation { profile, seed: SEED, hints, target: shown, again };
+    let rerun_command = format!("{} {profile} --only {{id}} {shown}", called_as("check"));
+    let call = Invocation { profile, seed: SEED, hints, target: shown, rerun_command };
     let source = Source::Command(command);
-    let (naming, patience) = (Naming::default(), LEAST_PATIENCE);
+    let (address_format, patience) = (AddressFormat::default(), LEAST_PATIENCE);
     let (own, seed, tls) = (None, SEED, None);
-    let subject = ServerUnderTest { profile, source, naming, own, seed, patience, tls };
+    let subject = ServerUnderTest { profile, source, address_format, own, seed, patience, tls };
     Ok((check(subject, &call, Format::Text, |check| check.id == id, TRIES)?, all))
 }
 
@@ -222,10 +223,13 @@ fn check(
     prepare();
     let progress = progress();
     let mut failed = 0;
-    let tell = |event: Event<'_>| match event {
-        Event::Begins { check, nth, of } => {
+    let on_event = |event: Event<'_>| match event {
+        Event::Begins { check, number, total } => {
             let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-            progress.set_message(format!("{nth} of {of}{failed}: {} · {}", check.id, check.title));
+            progress.set_message(format!(
+                "{number} of {total}{failed}: {} · {}",
+                check.id, check.title
+            ));
         }
         Event::Failed { check, finding } => {
             failed += 1;
@@ -237,7 +241,7 @@ fn check(
             }
         }
     };
-    let report = run_checks(subject, wanted, tries, tell);
+    let report = run_checks(subject, wanted, tries, on_event);
     progress.finish_and_clear();
     match report {
         Ok(report) => {

@@ -113,7 +113,7 @@ fn start(place: &Place) -> Result<ExitCode> {
         bail!("{} already exists, and may contain your work", file.display());
     }
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    fs::write(&file, mutant.text()?).with_context(|| format!("writing {}", file.display()))?;
+    fs::write(&file, mutant.source()?).with_context(|| format!("writing {}", file.display()))?;
     let (shown, words) = (file.display(), place.words());
     let text = format!(
         "{shown} is a server with one mistake. Its profile is {}.\n\n\
@@ -134,7 +134,7 @@ fn check(place: &Place, hints: u8) -> Result<ExitCode> {
         let start = format!("cargo tincan exercise start {}", place.words());
         bail!("{} does not exist: begin with `{start}`", file.display());
     }
-    if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_there(tool)) {
+    if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_installed(tool)) {
         bail!("this exercise needs {tool}, which is not installed");
     }
     let command = mutants::command(&file)?;
@@ -151,5 +151,5 @@ fn solution(id: &str) -> Result<ExitCode> {
     let mutant = mutants::find(id)?;
     let right = format!("workbench/check/mutants/right/{}", mutant.right);
     let name = format!("{id}/{}", mutant.file_name());
-    diff::show_texts(&mutant.title, (name, mutant.text()?), (right, mutant.right_text()?))
+    diff::show_texts(&mutant.title, (name, mutant.source()?), (right, mutant.right_source()?))
 }

@@ -30,7 +30,7 @@ fn the_list_names_all() {
 #[test]
 fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
     // Uses an exercise whose language is installed; Rust always is.
-    let has_tool = |file: &str| mutants::tool(Path::new(file)).is_some_and(mutants::is_there);
+    let has_tool = |file: &str| mutants::tool(Path::new(file)).is_some_and(mutants::is_installed);
     let all = mutants::all().unwrap();
     let mutant = all.iter().find(|it| has_tool(&it.right) && it.fails == "frame-bytewise").unwrap();
     let (id, folder) = (mutant.id.as_str(), tempfile::tempdir().unwrap());
@@ -43,7 +43,7 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
     let output = exercise(here, &["start", id]);
     assert!(output.status.success(), "{}", stderr(&output));
     let file = here.join("exercises").join(id).join(mutant.file_name());
-    assert_eq!(fs::read_to_string(&file).unwrap(), mutant.text().unwrap());
+    assert_eq!(fs::read_to_string(&file).unwrap(), mutant.source().unwrap());
     let output = exercise(here, &["start", id]);
     assert_eq!(output.status.code(), Some(1), "a learner's work is not overwritten");
 
@@ -57,7 +57,7 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
     let (said, diff) = text.split_once("\n\n").unwrap();
     assert_eq!(said, format!("{}.", mutant.title));
     let patch = diffy::Patch::from_str(diff).unwrap();
-    fs::write(&file, diffy::apply(&mutant.text().unwrap(), &patch).unwrap()).unwrap();
+    fs::write(&file, diffy::apply(&mutant.source().unwrap(), &patch).unwrap()).unwrap();
     let output = exercise(here, &["check", id]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).contains("\nCorrected."), "{}", stdout(&output));

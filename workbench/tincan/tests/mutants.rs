@@ -51,7 +51,7 @@ struct Tools(HashMap<&'static str, bool>);
 impl Tools {
     fn for_file(&mut self, file: &str) -> (&'static str, bool) {
         let tool = mutants::tool(Path::new(file)).unwrap();
-        (tool, *self.0.entry(tool).or_insert_with(|| mutants::is_there(tool)))
+        (tool, *self.0.entry(tool).or_insert_with(|| mutants::is_installed(tool)))
     }
 }
 
@@ -60,10 +60,10 @@ impl Tools {
 /// Outside Linux all are skipped: the checks read `/proc`.
 fn trial(
     name: String,
-    (tool, is_there): (&'static str, bool),
+    (tool, is_installed): (&'static str, bool),
     judge: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Trial {
-    let is_missing = !is_there;
+    let is_missing = !is_installed;
     if is_missing && cfg!(target_os = "linux") && env::var_os("CI").is_some() {
         return Trial::test(name, move || Err(Failed::from(format!("{tool} is not installed"))));
     }
@@ -72,7 +72,7 @@ fn trial(
 
 fn every_check_has_a_mutant() -> Result<(), Failed> {
     let mutants = mutants::all().unwrap();
-    let rows = check::TABLE.iter().filter(|check| check.is_for_anybody());
+    let rows = check::TABLE.iter().filter(|check| check.has_profile());
     let missing: Vec<_> = rows
         .map(|check| check.id)
         .filter(|id| mutants.iter().all(|mutant| mutant.fails != *id))
@@ -94,7 +94,7 @@ fn is_right(file: &str, profile: Profile) -> Result<(), Failed> {
 fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join(mutant.file_name());
-    fs::write(&source, mutant.text().unwrap()).unwrap();
+    fs::write(&source, mutant.source().unwrap()).unwrap();
     let options: &[&str] = match env::var_os("TINCAN_EVERY_CHECK") {
         Some(_) => &[],
         // Whether a mutant that was late once is late again is tested with every check.

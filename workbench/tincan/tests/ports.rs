@@ -77,7 +77,7 @@ fn start(more: &[&str]) -> Server {
 
 /// Skips a test where there is no perl.
 fn lacks_perl() -> bool {
-    let is_lacking = !mutants::is_there("perl");
+    let is_lacking = !mutants::is_installed("perl");
     if is_lacking {
         report_skipped("there is no perl").unwrap();
     }

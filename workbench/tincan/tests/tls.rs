@@ -156,11 +156,15 @@ fn a_certificate_counts_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn what_makes_no_sense_in_tls_12_is_not_asked() {
+fn a_check_that_does_not_apply_to_tls_12_is_not_run() {
     let server = alone("localhost", &TLS12, Way::Right);
     let only = ["--tls", "--only", "frame-one", "--only", "frame-half-close"];
     let output = check(server.addr, &only);
-    has(&output, 0, &["1 of 1 not asked frame-half-close (in TLS 1.2, ", "it speaks TLS 1.2;"]);
+    has(
+        &output,
+        0,
+        &["1 of 1 not applicable frame-half-close (in TLS 1.2, ", "it speaks TLS 1.2;"],
+    );
     let output = check(server.addr, &[&only[..], &["--format", "json"]].concat());
     has(&output, 0, &[r#""outcome": "not asked""#]);
 }

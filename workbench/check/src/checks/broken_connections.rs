@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events as events;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Serves, Theme};
@@ -12,31 +12,31 @@ use probe::wire::Client;
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "limits-burst",
         Theme::Survival,
         STAGES,
         burst_of_connections,
         "§1: `accept` errors never end a server, and a burst of connections is accepted.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "survive-resets",
         Theme::Survival,
         STAGES,
         reset_by_many,
         "§1: however it leaves, the server and every other client go on: here 100 resets in a row.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(unix)]
-    ours(
+    own_check(
         "survive-reset-in-backlog",
         Theme::Survival,
         STAGES,
         reset_before_accept,
         "§1: `accept` errors never end a server: here a reset before the accept.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
 ];
 
 /// Lets clients break their connections, and then expects that the server still serves a new client
@@ -52,7 +52,7 @@ fn expect_survives(bench: &Bench, break_connections: impl Fn(&Server) -> Result<
     server.expect_running("let clients break their connections")?;
     events::expect_all_left_but(&server, earlier.iter().len())?;
     match earlier {
-        Some(mut earlier) => bench.exchange_skipping_others(&mut earlier, "I was here before"),
+        Some(mut earlier) => bench.exchange_skipping_all(&mut earlier, "I was here before"),
         None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Result, anyhow};
 
 use super::framing::or_silent;
-use crate::bench::while_stopped;
+use crate::bench::{Departure, while_stopped};
 use crate::check::CHAT_ROW;
 use crate::room::ChatRoom;
 use crate::{Bench, Check};
@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Check] = &[
         rule: "Each message goes exactly once to every client connected at that moment, the \
                sender included.",
         hints: [
-            "A message does not reach every client: a client is left out, or receives it twice.",
+            "Not every client receives each message exactly once.",
             "The list of clients to which a message is sent: where and when is a client added?",
             "Add a client to the table when it is accepted, and send each message to all clients \
              in the table, the sender included.",
@@ -106,12 +106,12 @@ pub(crate) const ROWS: &[Check] = &[
 
 pub(super) fn everyone(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start(bench, 1)?;
-    bench.step(
+    bench.set_step(
         "clients connected, one after the other; each sent \"hello\", which all of them must \
          receive",
     );
     (0..3).try_for_each(|_| room.connect_member())?;
-    bench.step(
+    bench.set_step(
         "four clients sent messages in turn; all four must receive each message, the sender too",
     );
     for round in 0..3 {
@@ -125,7 +125,7 @@ pub(super) fn everyone(bench: &Bench) -> Result<()> {
 /// Checks that a client that has sent nothing receives messages as well, as soon as the server has
 /// accepted it.
 fn silent_listener(bench: &Bench, room: &mut ChatRoom<'_>) -> Result<()> {
-    bench.step(
+    bench.set_step(
         "a client connected and sent nothing; A sent messages, which that client must receive",
     );
     let mut listener = bench.connect(&room.server)?;
@@ -146,14 +146,14 @@ fn silent_listener(bench: &Bench, room: &mut ChatRoom<'_>) -> Result<()> {
 pub(super) fn order_of_each(bench: &Bench) -> Result<()> {
     const MESSAGES: usize = 500;
     let mut room = ChatRoom::start(bench, 3)?;
-    bench.step(format!("A sent {MESSAGES} numbered messages without a pause"));
+    bench.set_step(format!("A sent {MESSAGES} numbered messages without a pause"));
     let addr = room.members[0].addr();
     for i in 0..MESSAGES {
         room.members[0].send_msg(&format!("number {i}"))?;
     }
     (0..MESSAGES)
-        .try_for_each(|i| room.expect_msg(&bench.relay_of(addr, &format!("number {i}"))))?;
-    bench.step("then B sent a message: no earlier message may arrive a second time");
+        .try_for_each(|i| room.expect_msg(&bench.relayed(addr, &format!("number {i}"))))?;
+    bench.set_step("then B sent a message: no earlier message may arrive a second time");
     room.send_and_expect(1, "and nothing twice")
 }
 
@@ -161,7 +161,7 @@ pub(super) fn one_order(bench: &Bench) -> Result<()> {
     const SENDERS: usize = 8;
     const ROUNDS: usize = 40;
     let mut room = ChatRoom::start(bench, SENDERS)?;
-    bench.step(format!(
+    bench.set_step(format!(
         "{SENDERS} clients sent messages at the same time; all must receive them in the same order"
     ));
     let received =
@@ -170,7 +170,7 @@ pub(super) fn one_order(bench: &Bench) -> Result<()> {
         if let Some(at) = (0..other.len()).find(|at| received[0][*at] != other[*at]) {
             let of = |name: &str, frame: &[u8]| {
                 Description::bytes(
-                    with_zero(frame),
+                    with_terminator(frame),
                     format!("as message {at} that {name} received"),
                 )
             };
@@ -187,7 +187,7 @@ pub(super) fn one_order(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn with_zero(frame: &[u8]) -> Vec<u8> {
+fn with_terminator(frame: &[u8]) -> Vec<u8> {
     [frame, &[0]].concat()
 }
 
@@ -228,17 +228,17 @@ pub(super) fn late_joiner(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start(bench, 2)?;
     room.send_and_expect(0, "before")?;
     room.send_and_expect_many(0, "long before", 100)?;
-    bench.step(
+    bench.set_step(
         "A and B sent messages; then C connected and sent \"hello\", which must be the first \
          message that C receives",
     );
     let mut new_client = bench.connect(&room.server)?;
-    let hello = bench.relay_of(new_client.addr(), "hello");
+    let hello = bench.relayed(new_client.addr(), "hello");
     new_client.send_msg("hello")?;
     new_client.expect_msg(&hello)?;
     room.expect_msg(&hello)?;
     room.members.push(new_client);
-    bench.step("A sent a message after C had connected");
+    bench.set_step("A sent a message after C had connected");
     room.send_and_expect(0, "after")
 }
 
@@ -246,33 +246,28 @@ pub(super) fn leaver(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start(bench, 3)?;
     let addr = room.members[0].addr();
     for i in 0..12 {
-        bench.step(
+        bench.set_step(
             "a client connected, and left while A was sending 20 messages, which all others must \
              receive",
         );
         room.connect_member()?;
         room.connect_member()?;
-        let mut leaver = room.members.remove(room.members.len() - 2);
+        let leaver = room.members.remove(room.members.len() - 2);
         let text = format!("while number {i} leaves");
         let bytes = prep_msg(&text).repeat(20);
         let ChatRoom { server, members, .. } = &mut room;
         let act = || {
             members[0].send(&bytes)?;
-            match i % 3 {
-                0 => drop(leaver),
-                1 => leaver.reset()?,
-                _ => leaver.half_close()?,
-            }
-            Ok(())
+            Departure::ALL[i % 3].end(leaver).map(drop)
         };
-        // While the server is stopped, the messages and the departure wait; it finds both at the
-        // same time.
+        // While the server is stopped, the messages and the end of the connection wait in the kernel. The
+        // server then finds both at the same time.
         if i % 2 == 0 {
             while_stopped(server, act)?;
         } else {
             act()?;
         }
-        (0..20).try_for_each(|_| room.expect_msg(&bench.relay_of(addr, &text)))?;
+        (0..20).try_for_each(|_| room.expect_msg(&bench.relayed(addr, &text)))?;
     }
     room.send_and_expect(1, "all is well")
 }
@@ -284,12 +279,12 @@ pub(super) fn whole_frames(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start(bench, SENDERS)?;
     let names: Vec<_> = room.members.iter().map(|it| bench.address_text(it.addr())).collect();
     for (len, at_once_each, rounds) in [(3000, 5, 30), (20, 100, 30)] {
-        bench.step(format!(
+        bench.set_step(format!(
             "{SENDERS} clients sent messages of {len} bytes at the same time, each message one \
              letter repeated"
         ));
         in_parallel(&mut room.members, |member| {
-            let message = prep_msg(&letter_of(&member.name()).repeat(len));
+            let message = prep_msg(&member.name().to_lowercase().repeat(len));
             for _ in 0..rounds {
                 member.send(&message.repeat(at_once_each))?;
                 for _ in 0..SENDERS * at_once_each {
@@ -300,10 +295,6 @@ pub(super) fn whole_frames(bench: &Bench) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn letter_of(name: &str) -> String {
-    name.to_lowercase()
 }
 
 /// Expects `ADDR: ` and `len` times the same letter.
@@ -323,6 +314,6 @@ fn expect_whole(names: &[String], frame: &[u8], len: usize) -> Result<()> {
 }
 
 fn mismatch(expected: Description, frame: &[u8]) -> anyhow::Error {
-    let got = Description::bytes(with_zero(frame), "");
+    let got = Description::bytes(with_terminator(frame), "");
     Failure { did: String::new(), expected, got, is_timeout: false, likely_cause: None }.into()
 }

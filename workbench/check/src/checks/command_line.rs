@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events::expect_once;
 use crate::needs::may_use_low_ports;
 use crate::profile::STAGES;
@@ -15,38 +15,50 @@ use probe::wire::{Client, Received};
 use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours("cli-port-zero", Theme::CommandLine, STAGES, port_zero, "§1: `0` lets the system pick.")
-        .others(Serves::One),
-    ours("cli-port-given", Theme::CommandLine, STAGES, port_given, "§1: `--port PORT`.")
-        .others(Serves::One),
-    ours("cli-port-default", Theme::CommandLine, STAGES, port_default, "§2: default port 4040.")
-        .others(Serves::One),
-    ours(
+    own_check(
+        "cli-port-zero",
+        Theme::CommandLine,
+        STAGES,
+        port_zero,
+        "§1: `0` lets the system pick.",
+    )
+    .non_stages(Serves::One),
+    own_check("cli-port-given", Theme::CommandLine, STAGES, port_given, "§1: `--port PORT`.")
+        .non_stages(Serves::One),
+    own_check(
+        "cli-port-default",
+        Theme::CommandLine,
+        STAGES,
+        port_default,
+        "§2: default port 4040.",
+    )
+    .non_stages(Serves::One),
+    own_check(
         "cli-host-default",
         Theme::CommandLine,
         STAGES,
         host_default,
         "§1: Default `127.0.0.1`: nobody outside this machine gets in unless asked.",
     )
-    .others(Serves::One),
-    ours(
+    .non_stages(Serves::One),
+    own_check(
         "cli-host-any-v4",
         Theme::CommandLine,
         STAGES,
         host_any_v4,
         "§1: `0.0.0.0` or `::` opens it.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "cli-host-any-v6",
         Theme::CommandLine,
         STAGES,
         host_any_v6,
         "§1: `::` takes IPv4 clients too.",
     )
-    .others(Serves::OneAtATime)
+    .non_stages(Serves::OneAtATime)
     .needs(Needs::Ipv6),
-    ours(
+    own_check(
         "cli-host-v6",
         Theme::CommandLine,
         STAGES,
@@ -54,61 +66,67 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: interface to listen on: an IPv4 or IPv6 address. `ADDR` is a socket address as \
          Rust prints it: `[::1]:50312`.",
     )
-    .others(Serves::One)
+    .non_stages(Serves::One)
     .needs(Needs::Ipv6),
-    ours(
+    own_check(
         "cli-host-name",
         Theme::CommandLine,
         STAGES,
         host_name,
         "§1: interface to listen on: … or a host name.",
     )
-    .others(Serves::One),
-    ours(
+    .non_stages(Serves::One),
+    own_check(
         "cli-host-unknown",
         Theme::CommandLine,
         STAGES,
         host_unknown,
         "§1: 1 with a one-line reason on stderr when it cannot start (no such host).",
     )
-    .others(Serves::One),
-    ours(
+    .non_stages(Serves::One),
+    own_check(
         "cli-port-taken",
         Theme::CommandLine,
         STAGES,
         port_taken,
         "§1: 1 with a one-line reason on stderr when it cannot start (port taken).",
     )
-    .others(Serves::One),
-    ours(
+    .non_stages(Serves::One),
+    own_check(
         "cli-no-permission",
         Theme::CommandLine,
         STAGES,
         no_permission,
         "§1: 1 with a one-line reason on stderr when it cannot start (no permission).",
     )
-    .others(Serves::One)
+    .non_stages(Serves::One)
     .needs(Needs::LowPorts),
-    ours(
+    own_check(
         "cli-usage",
         Theme::CommandLine,
         STAGES,
         usage_errors,
         "§1: exit code 2 for a usage error.",
     )
-    .others(Serves::One),
-    ours(
+    .non_stages(Serves::One),
+    own_check(
         "cli-help",
         Theme::CommandLine,
         STAGES,
         help,
         "§1: `--help` on every binary, with an example under \"Examples\".",
     )
-    .others(Serves::One),
-    ours("cli-version", Theme::CommandLine, STAGES, version, "§1: `--version` on every binary.")
-        .others(Serves::One),
+    .non_stages(Serves::One),
+    own_check(
+        "cli-version",
+        Theme::CommandLine,
+        STAGES,
+        version,
+        "§1: `--version` on every binary.",
+    )
+    .non_stages(Serves::One),
     #[cfg(unix)]
-    ours(
+    own_check(
         "cli-stdout",
         Theme::CommandLine,
         STAGES,
@@ -116,7 +134,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: stdout: exactly one line, `Listening on ADDR`, flushed once connections are \
          accepted.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
 ];
 
 pub(super) fn port_zero(bench: &Bench) -> Result<()> {
@@ -136,7 +154,7 @@ pub(super) fn port_zero(bench: &Bench) -> Result<()> {
 pub(super) fn port_given(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
     let server =
-        bench.start_with_own_args(bench.launch_with_args(&["--port", &port.to_string()]))?;
+        bench.start_with_own_args(bench.launch_with_args(&["--port", &port.to_string()])?)?;
     if server.addr().port() != port.number() {
         return fail(format!("started {server:?}"), format!("port {port}"), server.addr());
     }
@@ -255,7 +273,7 @@ pub(super) fn port_taken(bench: &Bench) -> Result<()> {
 }
 
 pub(super) fn no_permission(bench: &Bench) -> Result<()> {
-    let launch = bench.launch_with_args(&["--port", "1"]);
+    let launch = bench.launch_with_args(&["--port", "1"])?;
     let launch = if may_use_low_ports() { launch.without_privileged_ports() } else { launch };
     refuses_to_start(&launch, "127.0.0.1:1")
 }
@@ -263,7 +281,7 @@ pub(super) fn no_permission(bench: &Bench) -> Result<()> {
 /// Checks that the server ends with code 1 and one line that contains `names`, even where Rust
 /// would add a backtrace.
 fn cannot_start(bench: &Bench, args: &[&str], names: &str) -> Result<()> {
-    refuses_to_start(&bench.launch_with_args(args), names)
+    refuses_to_start(&bench.launch_with_args(args)?, names)
 }
 
 pub(super) fn refuses_to_start(launch: &Launch, names: &str) -> Result<()> {
@@ -297,7 +315,7 @@ pub(super) fn usage_errors(bench: &Bench) -> Result<()> {
         &["--port", "0", "--max-clients", "many"],
     ];
     for args in wrong {
-        let launch = bench.launch_with_args(args);
+        let launch = bench.launch_with_args(args)?;
         let ended = launch.clone().run_to_end()?;
         if ended.status.code() != Some(2) || !ended.stdout.is_empty() || ended.stderr.is_empty() {
             let expected = "exit code 2, nothing on stdout, the mistake on stderr";
@@ -346,7 +364,7 @@ pub(super) fn version(bench: &Bench) -> Result<()> {
 }
 
 fn expect_exit_0(bench: &Bench, flag: &str) -> Result<Exited> {
-    let ended = bench.launch_with_args(&[flag]).run_to_end()?;
+    let ended = bench.launch_with_args(&[flag])?.run_to_end()?;
     if ended.status.code() == Some(0) && ended.stderr.is_empty() {
         return Ok(ended);
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::check::ours;
-use crate::log_events::said;
+use crate::check::own_check;
+use crate::log_events::message_line;
 use crate::profile::CHAT_STAGES;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Profile, Theme};
@@ -17,28 +17,28 @@ use probe::wire::{Client, Received, prep_msg, show};
 use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "chat-others-only",
         Theme::Chat,
         CHAT_STAGES,
         others_only,
         "§2: `--others-only` leaves the sender out.",
     ),
-    ours(
+    own_check(
         "chat-pipelined",
         Theme::Chat,
         CHAT_STAGES,
         pipelined_in_order,
         "§2: One sender's messages in the order sent. Nothing is delivered twice. Nothing is lost.",
     ),
-    ours(
+    own_check(
         "chat-thousand",
         Theme::Chat,
         CHAT_STAGES,
         relayed_to_a_thousand,
         "§2: Each message is relayed to every client connected at that moment: here to 1,000.",
     ),
-    ours(
+    own_check(
         "chat-newcomer",
         Theme::Chat,
         CHAT_STAGES,
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A server with one loop accepts what is waiting before it reads, so a client whose \
          `connect` has returned gets every message that is sent after that.",
     ),
-    ours(
+    own_check(
         "chat-churn",
         Theme::Chat,
         CHAT_STAGES,
@@ -63,11 +63,11 @@ pub(super) fn others_only(bench: &Bench) -> Result<()> {
     wait_until_all_have_joined(&mut [&mut first, &mut second, &mut third])?;
     for text in ["one", "two"] {
         first.send_msg(text)?;
-        second.expect_msg(&said(first.addr(), text))?;
-        third.expect_msg(&said(first.addr(), text))?;
+        second.expect_msg(&message_line(first.addr(), text))?;
+        third.expect_msg(&message_line(first.addr(), text))?;
     }
     second.send_msg("the first hears this, and nothing of its own before")?;
-    let answer = said(second.addr(), "the first hears this, and nothing of its own before");
+    let answer = message_line(second.addr(), "the first hears this, and nothing of its own before");
     first.expect_msg(&answer)?;
     third.expect_msg(&answer)
 }
@@ -111,14 +111,14 @@ pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
     let texts: Vec<_> = (0..1000).map(|i| format!("message {i}")).collect();
     let bytes: Vec<_> = texts.iter().map(|text| prep_msg(text)).collect();
     room.members[0].send(&bytes.concat())?;
-    texts.iter().try_for_each(|text| room.expect_msg(&said(addr, text)))?;
+    texts.iter().try_for_each(|text| room.expect_msg(&message_line(addr, text)))?;
     room.send_and_expect(1, "and nothing twice")
 }
 
 pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
     // The server raises this soft limit when it starts.
-    let launch = bench.launch_with_args(&[]);
+    let launch = bench.launch_with_args(&[])?;
     let launch = if cfg!(unix) { launch.soft_descriptor_limit(256) } else { launch };
     let server = bench.start_launch(launch)?;
     let mut clients = Vec::new();
@@ -126,7 +126,7 @@ pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
         clients.push(Client::connect(server.addr())?);
     }
     wait_until_all_are_in(&mut clients)?;
-    let last = said(clients[7].addr(), "to a thousand");
+    let last = message_line(clients[7].addr(), "to a thousand");
     clients[7].send_msg("to a thousand")?;
     clients.iter_mut().try_for_each(|client| skip_to(client, &last))
 }
@@ -137,7 +137,7 @@ fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
     let all_in = wait_until(TIMEOUT, || {
         clients[0].send_msg("anybody there?")?;
         let addr = clients[0].addr();
-        clients[0].expect_msg(&said(addr, "anybody there?"))?;
+        clients[0].expect_msg(&message_line(addr, "anybody there?"))?;
         received[0] = true;
         for (client, received) in clients.iter_mut().zip(&mut received).skip(1) {
             if !*received {
@@ -184,10 +184,10 @@ pub(super) fn new_client_gets_next_message(bench: &Bench) -> Result<()> {
         let mut speaker = Client::connect(server.addr())?;
         let mut new_client = Client::connect(server.addr())?;
         speaker.send_msg("first")?;
-        speaker.expect_msg(&said(speaker.addr(), "first"))?;
+        speaker.expect_msg(&message_line(speaker.addr(), "first"))?;
         new_client.send_msg("second")?;
-        let second = said(new_client.addr(), "second");
-        let first = said(speaker.addr(), "first");
+        let second = message_line(new_client.addr(), "second");
+        let first = message_line(speaker.addr(), "first");
         match new_client.recv_msg()? {
             frame if frame == first.as_bytes() => new_client.expect_msg(&second)?,
             frame if frame == second.as_bytes() => missed += 1,
@@ -289,7 +289,7 @@ fn send_during_churn(
         room.members[1].send_msg(&format!("message {i}"))?;
     }
     for i in 0..messages {
-        let expected = said(speaker, &format!("message {i}"));
+        let expected = message_line(speaker, &format!("message {i}"));
         while room.members[0].recv_msg()? != expected.as_bytes() {} // other messages come in between
     }
     Ok(messages)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 
-use crate::check::ours;
-use crate::log_events::{self as events, came, left, said};
+use crate::check::own_check;
+use crate::log_events::{self as events, connected_line, disconnected_line, message_line};
 use crate::profile::ECHO_STAGES;
 use crate::{Bench, Check, Profile, Theme};
 use probe::fail;
@@ -16,35 +16,35 @@ use probe::wire::{Client, Received};
 use probe::{TIMEOUT, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "echo-answer",
         Theme::Framing,
         ECHO_STAGES,
         answers_and_closes,
         "§2: The client connects and sends a message; the server answers; both close.",
     ),
-    ours(
+    own_check(
         "echo-rest-ignored",
         Theme::Framing,
         ECHO_STAGES,
         rest_ignored,
         "§2: What follows the first ␀ is ignored.",
     ),
-    ours(
+    own_check(
         "echo-early-leaver",
         Theme::Framing,
         ECHO_STAGES,
         early_leaver_logged,
         "§2: A client that leaves early is logged, and the next one is served.",
     ),
-    ours(
+    own_check(
         "echo-one-at-a-time",
         Theme::Framing,
         &[Profile::EchoUni],
         second_waits,
         "§2: One client at a time: a second client waits until the first is done.",
     ),
-    ours(
+    own_check(
         "echo-one-at-a-time-limit",
         Theme::Framing,
         &[Profile::EchoUni],
@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A second client waits until the first is done, so a limit is never exceeded.",
     ),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "echo-thread-a-client",
         Theme::Framing,
         &[Profile::EchoMulti],
@@ -66,7 +66,7 @@ pub(super) fn answers_and_closes(bench: &Bench) -> Result<()> {
     for text in ["one", "two", "one"] {
         let mut client = Client::connect(server.addr())?;
         bench.exchange(&mut client, text)?;
-        events::wait_for(&server, &left(client.addr()))?;
+        events::wait_for(&server, &disconnected_line(client.addr()))?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ pub(super) fn rest_ignored(bench: &Bench) -> Result<()> {
         let mut client = Client::connect(server.addr())?;
         client.send(bytes)?;
         bench.expect_answer(&mut client, "first")?;
-        events::wait_for(&server, &left(client.addr()))?;
+        events::wait_for(&server, &disconnected_line(client.addr()))?;
         let lines = server.log().count(|line| line.contains(&client.addr().to_string()));
         if lines != 3 {
             let got = format!("{lines} lines in the log:\n{}", server.log());
@@ -97,8 +97,8 @@ pub(super) fn early_leaver_logged(bench: &Bench) -> Result<()> {
         client.send(bytes)?;
         let addr = client.addr();
         drop(client);
-        events::wait_for(&server, &came(addr))?;
-        events::wait_for(&server, &left(addr))?;
+        events::wait_for(&server, &connected_line(addr))?;
+        events::wait_for(&server, &disconnected_line(addr))?;
         bench.expect_new_client_served(&server)?;
     }
     Ok(())
@@ -133,22 +133,26 @@ fn second_waits_with(bench: &Bench, args: &[&str]) -> Result<()> {
     bench.exchange(&mut first, "first")?;
     bench.expect_answer(&mut second, "second")?;
     bench.expect_answer(&mut third, "third")?;
-    events::wait_for(&server, &left(third.addr()))?;
+    events::wait_for(&server, &disconnected_line(third.addr()))?;
     let turns = [(&first, "first"), (&second, "second"), (&third, "third")];
     let expected: Vec<_> = turns
         .into_iter()
         .flat_map(|(client, text)| {
-            [came(client.addr()), said(client.addr(), text), left(client.addr())]
+            [
+                connected_line(client.addr()),
+                message_line(client.addr(), text),
+                disconnected_line(client.addr()),
+            ]
         })
         .collect();
     expect_order(&server.log().so_far(), &expected)
 }
 
 fn expect_order(log: &[String], expected: &[String]) -> Result<()> {
-    let is_event = |line: &str| expected.iter().any(|event| events::reports(line, event));
+    let is_event = |line: &str| expected.iter().any(|event| events::ends_with_event(line, event));
     let lines: Vec<_> = log.iter().filter(|line| is_event(line)).collect();
     let in_order = lines.len() == expected.len()
-        && lines.iter().zip(expected).all(|(line, event)| events::reports(line, event));
+        && lines.iter().zip(expected).all(|(line, event)| events::ends_with_event(line, event));
     if in_order {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events::{self as events, is_warning};
 use crate::profile::SEVERAL_STAGES;
 use crate::{Bench, Check, Serves, Theme};
@@ -14,7 +14,7 @@ use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "limits-descriptors",
         Theme::Limits,
         SEVERAL_STAGES,
@@ -22,7 +22,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `accept` errors never end a server, and never spin the processor: out of file \
          descriptors, it waits and goes on accepting once some are free.",
     )
-    .others(Serves::Many),
+    .non_stages(Serves::Many),
 ];
 
 /// How many descriptors the server gets, and how many clients then connect.
@@ -31,10 +31,10 @@ const CROWD: usize = 150;
 
 pub(super) fn run_out_and_come_back(bench: &Bench) -> Result<()> {
     #[cfg(target_os = "linux")]
-    if bench.own_server().is_some_and(|it| it.has_processes) {
+    if bench.own_server().is_some_and(|it| it.process_per_client) {
         return lower_and_raise_limit(bench);
     }
-    let launch = bench.launch_with_args(&["--max-clients", "2000"]).descriptor_limit(DESCRIPTORS);
+    let launch = bench.launch_with_args(&["--max-clients", "2000"])?.descriptor_limit(DESCRIPTORS);
     let mut server = bench.start_launch(launch)?;
     let mut connected = Vec::new();
     for _ in 0..3 {
@@ -77,7 +77,7 @@ fn lower_and_raise_limit(bench: &Bench) -> Result<()> {
     expect_still_served(bench, &mut connected)?;
     expect_idle(&server)?;
     set_descriptors(&server, Some(all))?;
-    bench.exchange_skipping_others(&mut waiting, "waited")?;
+    bench.exchange_skipping_all(&mut waiting, "waited")?;
     expect_still_served(bench, &mut connected)?;
     server.expect_running("let the descriptors run out and become free again")
 }
@@ -94,7 +94,7 @@ fn first_that_waits(bench: &Bench, server: &Server) -> Result<(u64, Client)> {
         // A descriptor that the server had open for a moment may be free by now.
         set_descriptors(server, None)?;
         let client = bench.connect(server)?;
-        let came = events::came(client.addr());
+        let came = events::connected_line(client.addr());
         let is_decided = || warnings(server) > before || events::count(server.log(), &came) > 0;
         wait_until(TIMEOUT, || Ok(is_decided()))?;
         if warnings(server) > before {
@@ -132,7 +132,7 @@ fn warnings(server: &Server) -> usize {
 
 /// Expects that a client that connected before is served, and lets it leave.
 fn expect_still_served(bench: &Bench, connected: &mut Vec<Client>) -> Result<()> {
-    bench.exchange_skipping_others(&mut connected.remove(0), "still served")
+    bench.exchange_skipping_all(&mut connected.remove(0), "still served")
 }
 
 /// Expects that for 2 s the server hardly uses the processor and hardly logs anything.

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::slow_readers;
-use crate::bench::{wait_until_read, while_stopped};
-use crate::check::TIN_CAN_ROW;
+use crate::bench::{send_in_pieces, wait_until_read, while_stopped};
+use crate::check::ROW_AFTER_FRAMING;
 
 use crate::protocol::FirstExchange;
 use crate::{Bench, Check, Needs, Profile};
@@ -30,7 +30,7 @@ pub(crate) const ROWS: &[Check] = &[
              server then closes the connection.",
         ],
         run: one,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-three",
@@ -47,7 +47,7 @@ pub(crate) const ROWS: &[Check] = &[
              message or the next client.",
         ],
         run: three,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-bytewise",
@@ -60,9 +60,9 @@ pub(crate) const ROWS: &[Check] = &[
             "Append the bytes of each read to a buffer that belongs to the client. Take a message \
              out of the buffer only when it contains a ␀.",
         ],
-        read: "protocol.md#The rest",
+        page: "protocol.md#The rest",
         run: bytewise,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-one-write",
@@ -79,9 +79,9 @@ pub(crate) const ROWS: &[Check] = &[
              answers the first and ignores the others). The last piece is the rest: keep it for \
              the next read.",
         ],
-        read: "protocol.md#The rest",
+        page: "protocol.md#The rest",
         run: one_write,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-torn-character",
@@ -95,9 +95,9 @@ pub(crate) const ROWS: &[Check] = &[
             "Collect bytes, search the bytes for the ␀, and decode a message only when it is \
              complete.",
         ],
-        read: "protocol.md#The rest",
+        page: "protocol.md#The rest",
         run: split_character,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-empty",
@@ -109,9 +109,9 @@ pub(crate) const ROWS: &[Check] = &[
             "Splitting \"␀␀first␀\" gives empty pieces: what does the server do with them?",
             "Skip a message of 0 bytes, and continue with the next one.",
         ],
-        read: "protocol.md#Errors",
+        page: "protocol.md#Errors",
         run: |bench| or_silent(empty(bench)),
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-long",
@@ -125,16 +125,16 @@ pub(crate) const ROWS: &[Check] = &[
             "Read until there is a ␀. Write until all bytes are written (sendall, write_all). \
              Allow 16,384 bytes.",
         ],
-        read: "protocol.md#Limits",
+        page: "protocol.md#Limits",
         run: long,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-half-close",
         title: "a client closes its sending side",
         rule: "A client that closes its sending side (a half-close) still gets every message that \
                is queued for it; then the server closes the connection.",
-        profiles: Profile::is_any,
+        must_pass: Profile::is_any,
         needs: Needs::HalfClose,
         after: &["frame-three", "slow-pause"],
         hints: [
@@ -144,9 +144,9 @@ pub(crate) const ROWS: &[Check] = &[
             "When a read returns 0 bytes, stop reading from this client, send everything that is \
              queued for it, and then close the connection.",
         ],
-        read: "protocol.md#Half-close",
+        page: "protocol.md#Half-close",
         run: half_close,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-bad-utf8",
@@ -162,9 +162,9 @@ pub(crate) const ROWS: &[Check] = &[
             "Decode strictly. On an error, close that client's connection and continue with the \
              others.",
         ],
-        read: "protocol.md#Errors",
+        page: "protocol.md#Errors",
         run: bad_utf8,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-endless",
@@ -179,16 +179,16 @@ pub(crate) const ROWS: &[Check] = &[
             "When the buffer has more than 16,384 bytes without a ␀, close that client's \
              connection.",
         ],
-        read: "protocol.md#Limits",
+        page: "protocol.md#Limits",
         run: endless,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "frame-after-error",
         title: "messages after a protocol error",
         rule: "After a protocol error, the server relays no more messages of that client, not \
                even while it closes the connection.",
-        profiles: Profile::is_chat,
+        must_pass: Profile::is_chat,
         after: &["frame-bad-utf8", "frame-endless"],
         hints: [
             "The server reports the error to the client, but still treats the bytes that the \
@@ -198,9 +198,9 @@ pub(crate) const ROWS: &[Check] = &[
             "At an error, leave the loop over the messages, remove the client from the room, and \
              discard every byte that is read from it later.",
         ],
-        read: "protocol.md#Errors",
+        page: "protocol.md#Errors",
         run: |bench| or_silent(after_error(bench)),
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
 ];
 
@@ -209,7 +209,7 @@ const MAX_MSG_LEN: usize = 16 * 1024;
 
 pub(super) fn one(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench.step("A connected and sent one message, \"hello␀\", in one write");
+    bench.set_step("A connected and sent one message, \"hello␀\", in one write");
     let done = with_likely_cause(
         bench.exchange(&mut bench.connect(&server)?, "hello"),
         first_answer_cause,
@@ -338,7 +338,7 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
     let texts = ["  one, with spaces around  ", "zwei: Grüße, 世界 🥫", "\tthree"];
     if bench.profile().is_echo() {
         for text in texts {
-            bench.step(format!(
+            bench.set_step(format!(
                 "a client connected and sent \"{text}␀\"; the clients before it had been served"
             ));
             bench.exchange(&mut bench.connect(&server)?, text)?;
@@ -347,7 +347,7 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
     }
     let mut client = bench.connect(&server)?;
     for text in texts {
-        bench.step(format!(
+        bench.set_step(format!(
             "A sent \"{text}␀\" after it had received the answers to its earlier messages"
         ));
         with_likely_cause(bench.exchange(&mut client, text), |failure| {
@@ -363,14 +363,14 @@ pub(super) fn three(bench: &Bench) -> Result<()> {
 
 pub(super) fn bytewise(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench.step(
+    bench.set_step(
         "A sent \"hello␀\" one byte at a time, each byte after the server had read the one before",
     );
     let frame = prep_msg("hello");
-    send_in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
+    message_in_pieces(bench, &server, "hello", &frame.chunks(1).collect::<Vec<_>>())?;
     for at in 1..frame.len() {
-        bench.step(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
-        send_in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
+        bench.set_step(format!("a client sent \"hello␀\" in two pieces, the first of {at} bytes"));
+        message_in_pieces(bench, &server, "hello", &[&frame[..at], &frame[at..]])?;
     }
     let text = "some messages arrive in three pieces of any length";
     let frame = prep_msg(text);
@@ -378,34 +378,29 @@ pub(super) fn bytewise(bench: &Bench) -> Result<()> {
         let mut cuts =
             [1 + bench.random_below(frame.len() - 1), 1 + bench.random_below(frame.len() - 1)];
         cuts.sort_unstable();
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent a message of {} bytes in three pieces, cut at bytes {cuts:?}",
             frame.len()
         ));
         let pieces = [&frame[..cuts[0]], &frame[cuts[0]..cuts[1]], &frame[cuts[1]..]];
-        send_in_pieces(bench, &server, text, &pieces)?;
+        message_in_pieces(bench, &server, text, &pieces)?;
     }
     Ok(())
 }
 
-/// Sends each piece after the server has read the one before, and expects the answer to the whole
-/// message.
-fn send_in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
+/// Connects a client that sends a message in pieces, and must get its answer.
+fn message_in_pieces(bench: &Bench, server: &Server, text: &str, pieces: &[&[u8]]) -> Result<()> {
     let mut client = bench.connect(server)?;
-    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-        wait_until_read(&client)?;
-        // A server that answers too early may have closed already: its answer shows that.
-        if !client.try_send(piece) {
-            break;
-        }
-    }
+    send_in_pieces(&mut client, pieces)?;
     bench.expect_answer(&mut client, text)
 }
 
 pub(super) fn one_write(bench: &Bench) -> Result<()> {
     if bench.profile().is_echo() {
         let server = bench.start_server()?;
-        bench.step("A sent \"one␀two␀three␀\" in one write; an echo server answers only \"one\"");
+        bench.set_step(
+            "A sent \"one␀two␀three␀\" in one write; an echo server answers only \"one\"",
+        );
         let mut client = bench.connect(&server)?;
         client.send(b"one\0two\0three\0")?;
         return with_likely_cause(bench.expect_answer(&mut client, "one"), |_| {
@@ -418,11 +413,11 @@ pub(super) fn one_write(bench: &Bench) -> Result<()> {
     }
     let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.step("A sent \"one␀two␀three␀fo\" in one write, then \"ur␀\"");
+    bench.set_step("A sent \"one␀two␀three␀fo\" in one write, then \"ur␀\"");
     client.send(b"one\0two\0three\0fo")?;
     expect_in_any_order(bench, &mut client, &["one", "two", "three"])?;
     client.send(b"ur\0")?;
-    client.expect_msg(&bench.relay_of(client.addr(), "four"))
+    client.expect_msg(&bench.relayed(client.addr(), "four"))
 }
 
 /// Expects these messages in any order, because another check is about the order.
@@ -446,11 +441,13 @@ pub(super) fn split_character(bench: &Bench) -> Result<()> {
         let frame = prep_msg(text);
         for at in 1..frame.len() {
             let (first, second) = frame.split_at(at);
-            bench.step(format!("a client sent \"{text}␀\" in two pieces, the first of {at} bytes"));
-            send_in_pieces(bench, &server, text, &[first, second])?;
+            bench.set_step(format!(
+                "a client sent \"{text}␀\" in two pieces, the first of {at} bytes"
+            ));
+            message_in_pieces(bench, &server, text, &[first, second])?;
         }
-        bench.step(format!("a client sent \"{text}␀\" one byte at a time"));
-        send_in_pieces(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
+        bench.set_step(format!("a client sent \"{text}␀\" one byte at a time"));
+        message_in_pieces(bench, &server, text, &frame.chunks(1).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -459,25 +456,25 @@ pub(super) fn empty(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
     if bench.profile().is_echo() {
-        bench.step("A sent \"␀␀first␀\": two empty messages, then \"first\"");
+        bench.set_step("A sent \"␀␀first␀\": two empty messages, then \"first\"");
         client.send(b"\0\0first\0")?;
         return bench.expect_answer(&mut client, "first");
     }
-    bench.step("A sent \"␀␀first␀\", then \"␀second␀\": three empty messages and two others");
+    bench.set_step("A sent \"␀␀first␀\", then \"␀second␀\": three empty messages and two others");
     client.send(b"\0\0first\0")?;
-    client.expect_msg(&bench.relay_of(client.addr(), "first"))?;
+    client.expect_msg(&bench.relayed(client.addr(), "first"))?;
     client.send(b"\0second\0")?;
-    client.expect_msg(&bench.relay_of(client.addr(), "second"))
+    client.expect_msg(&bench.relayed(client.addr(), "second"))
 }
 
 pub(super) fn long(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let digits: String = "0123456789".chars().cycle().take(MAX_MSG_LEN).collect();
     for (text, what) in [(digits, "digits"), ("é".repeat(MAX_MSG_LEN / 2), "\"é\"")] {
-        bench.step(format!("a client sent a message of {MAX_MSG_LEN} bytes, all {what}"));
+        bench.set_step(format!("a client sent a message of {MAX_MSG_LEN} bytes, all {what}"));
         bench.exchange(&mut bench.connect(&server)?, &text)?;
-        bench.step(format!("a client sent {MAX_MSG_LEN} bytes, all {what}, then the ␀"));
-        send_in_pieces(bench, &server, &text, &[text.as_bytes(), &[0]])?;
+        bench.set_step(format!("a client sent {MAX_MSG_LEN} bytes, all {what}, then the ␀"));
+        message_in_pieces(bench, &server, &text, &[text.as_bytes(), &[0]])?;
     }
     Ok(())
 }
@@ -487,13 +484,13 @@ pub(super) fn half_close(bench: &Bench) -> Result<()> {
     if let Some(talk) = bench.first_exchange() {
         return half_close_after_request(bench, &server, talk);
     }
-    bench.step("A sent \"goodbye␀\", closed its sending side, and continued to read");
+    bench.set_step("A sent \"goodbye␀\", closed its sending side, and continued to read");
     let mut client = bench.connect(&server)?;
     client.send_msg("goodbye")?;
     client.half_close()?;
     bench.expect_own_answer(&mut client, "goodbye")?;
     client.expect_eof()?;
-    bench.step(
+    bench.set_step(
         "a client sent \"all at once␀\" and closed its sending side; the server found both at the \
          same time",
     );
@@ -513,12 +510,12 @@ fn half_close_after_request(bench: &Bench, server: &Server, talk: FirstExchange)
         client.send(&(talk.request)())?;
         client.half_close()
     };
-    bench.step("A sent a request, closed its sending side, and continued to read");
+    bench.set_step("A sent a request, closed its sending side, and continued to read");
     let mut client = bench.connect(server)?;
     send_and_half_close(&mut client)?;
     (talk.answer)(&mut client)?;
     client.expect_eof()?;
-    bench.step(
+    bench.set_step(
         "a client sent a request and closed its sending side; the server found both at the same \
          time",
     );
@@ -531,7 +528,7 @@ fn half_close_after_request(bench: &Bench, server: &Server, talk: FirstExchange)
 /// Half-closes a client that has not read its answers yet, and expects all of them.
 fn half_close_and_read_later(bench: &Bench, server: &Server) -> Result<()> {
     let mut client = slow_readers::client_with_unread(bench, server)?;
-    bench.step(
+    bench.set_step(
         "a client sent 120 messages of 1 KB, closed its sending side, and only then read the \
          answers",
     );
@@ -556,7 +553,7 @@ pub(super) fn bad_utf8(bench: &Bench) -> Result<()> {
     ];
     for bytes in bad {
         let shown = probe::wire::show(bytes);
-        bench.step(format!("a client sent bytes that are not UTF-8: {shown}"));
+        bench.set_step(format!("a client sent bytes that are not UTF-8: {shown}"));
         let mut client = bench.connect(&server)?;
         client.try_send(bytes);
         with_likely_cause(expect_disconnected(bench, &mut client), |failure| {
@@ -606,8 +603,8 @@ fn expect_others_served(
     let Some(observer) = observer else { return bench.expect_new_client_served(server) };
     bench.exchange(observer, "still here")?;
     let mut new_client = bench.connect(server)?;
-    bench.exchange_skipping_others(&mut new_client, "new here")?;
-    observer.expect_msg(&bench.relay_of(new_client.addr(), "new here"))
+    bench.exchange_skipping_all(&mut new_client, "new here")?;
+    observer.expect_msg(&bench.relayed(new_client.addr(), "new here"))
 }
 
 /// Checks that no client receives a message that another sends after a protocol error: in the same
@@ -622,10 +619,10 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
     bench.exchange(&mut observer, "I was here before")?;
     let mut expect_others_served = || {
         observer.send_msg("still here")?;
-        observer.expect_msg(&bench.relay_of(observer.addr(), "still here"))
+        observer.expect_msg(&bench.relayed(observer.addr(), "still here"))
     };
     for (bad, what) in [(&b"\xff"[..], "not UTF-8"), (&too_long, "16,385 bytes long")] {
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent a message that is {what} and \"after it␀\" in the same write; then A \
              sent a message"
         ));
@@ -633,7 +630,7 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
         client.try_send(&[bad, b"\0after it\0"].concat());
         expect_disconnected(bench, &mut client)?;
         expect_others_served()?;
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent a message that is {what}, saw the end of the connection, and sent \
              \"later␀\"; then A sent a message"
         ));
@@ -654,7 +651,7 @@ pub(super) fn endless(bench: &Bench) -> Result<()> {
     const PIECE: usize = 16 * 1024;
     let server = bench.start_server()?;
     let mut observer = observer(bench, &server)?;
-    bench.step(format!("A sent up to {} MiB of \"x\" without a ␀", MOST >> 20));
+    bench.set_step(format!("A sent up to {} MiB of \"x\" without a ␀", MOST >> 20));
     let mut client = bench.connect(&server)?;
     if !client.send_until_closed(&[b'x'; PIECE], MOST / PIECE)? {
         let expected = "the server closes the connection when it has more than 16,384 bytes \

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::bench::wait_until_read;
-use crate::check::ours;
-use crate::log_events::{self as events, left, said};
+use crate::check::own_check;
+use crate::log_events::{self as events, disconnected_line, message_line};
 use crate::profile::CHAT_STAGES;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Theme};
@@ -16,14 +16,14 @@ use probe::fail;
 use probe::wire::{Client, Received};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "leave-half-close",
         Theme::Chat,
         CHAT_STAGES,
         half_close_relayed,
         "§2: A half-close is not a disconnect in itself: what the client sent before is relayed.",
     ),
-    ours(
+    own_check(
         "leave-half-close-idle",
         Theme::Chat,
         CHAT_STAGES,
@@ -31,28 +31,28 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: After a half-close, what is queued for the client is still delivered, then the \
          server closes: here nothing is queued.",
     ),
-    ours(
+    own_check(
         "leave-half-close-queued",
         Theme::Chat,
         CHAT_STAGES,
         half_close_delivers,
         "§2: what is queued for it is still delivered (for at most 3 s), then the server closes.",
     ),
-    ours(
+    own_check(
         "leave-half-close-unread",
         Theme::Chat,
         CHAT_STAGES,
         half_closed_non_reader,
         "§2: what is queued for it is still delivered (for at most 3 s), then the server closes.",
     ),
-    ours(
+    own_check(
         "leave-half-close-all",
         Theme::Chat,
         CHAT_STAGES,
         half_close_by_all,
         "§2: what the client sent before is relayed, then the server closes.",
     ),
-    ours(
+    own_check(
         "leave-much-queued",
         Theme::Chat,
         CHAT_STAGES,
@@ -77,13 +77,13 @@ pub(super) fn half_close_relayed(bench: &Bench) -> Result<()> {
     leaver.send(b"one\0two\0three\0unfinished")?;
     leaver.half_close()?;
     for text in ["one", "two", "three"] {
-        leaver.expect_msg(&said(addr, text))?;
-        room.expect_msg(&said(addr, text))?;
+        leaver.expect_msg(&message_line(addr, text))?;
+        room.expect_msg(&message_line(addr, text))?;
     }
     leaver.expect_eof()?;
-    events::wait_for(&room.server, &left(addr))?;
+    events::wait_for(&room.server, &disconnected_line(addr))?;
     room.send_and_expect(0, "this is the next message that the others receive")?;
-    events::expect_once(room.server.log(), &left(addr))
+    events::expect_once(room.server.log(), &disconnected_line(addr))
 }
 
 pub(super) fn half_closed_and_idle(bench: &Bench) -> Result<()> {
@@ -92,7 +92,7 @@ pub(super) fn half_closed_and_idle(bench: &Bench) -> Result<()> {
         let mut leaver = Client::connect(room.server.addr())?;
         leaver.half_close()?;
         leaver.expect_eof()?;
-        events::wait_for(&room.server, &left(leaver.addr()))?;
+        events::wait_for(&room.server, &disconnected_line(leaver.addr()))?;
     }
     room.send_and_expect(0, "the others stay")
 }
@@ -108,7 +108,11 @@ pub(super) fn half_close_delivers(bench: &Bench) -> Result<()> {
     wait_until_read(&leaver)?;
     // With a small buffer, a busy machine might need more than the 3 s.
     leaver.enlarge_recv_buffer()?;
-    expect_delivered(&mut leaver, &said(room.members[0].addr(), &a_kilobyte()), QUEUED_MSGS)?;
+    expect_delivered(
+        &mut leaver,
+        &message_line(room.members[0].addr(), &a_kilobyte()),
+        QUEUED_MSGS,
+    )?;
     room.send_and_expect(1, "the others stay")
 }
 
@@ -130,7 +134,7 @@ pub(super) fn half_closed_non_reader(bench: &Bench) -> Result<()> {
     room.send_and_expect_many(0, &a_kilobyte(), QUEUED_MSGS)?;
     leaver.half_close()?;
     let begin = Instant::now();
-    events::wait_for(&room.server, &left(leaver.addr()))?;
+    events::wait_for(&room.server, &disconnected_line(leaver.addr()))?;
     if begin.elapsed() > Duration::from_secs(8) {
         let got = format!("it was disconnected after {:?}", begin.elapsed());
         return fail(leaver.transcript(), "disconnected after 3 s", got);
@@ -148,7 +152,7 @@ pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
         leaver.half_close()?;
     }
     for leaver in &mut room.members {
-        let bye = said(leaver.addr(), "bye");
+        let bye = message_line(leaver.addr(), "bye");
         let (frames, ending) = leaver.recv_msgs_to_end()?;
         if ending != Received::Eof || !frames.contains(&bye.into_bytes()) {
             let got = format!("{} messages, then {ending}", frames.len());
@@ -159,7 +163,8 @@ pub(super) fn half_close_by_all(bench: &Bench) -> Result<()> {
     for _ in &room.members {
         received.insert(stayer.recv_msg()?);
     }
-    let all = room.members.iter().map(|leaver| said(leaver.addr(), "bye").into_bytes()).collect();
+    let all =
+        room.members.iter().map(|leaver| message_line(leaver.addr(), "bye").into_bytes()).collect();
     if received != all {
         return fail(
             stayer.transcript(),
@@ -182,7 +187,7 @@ pub(super) fn leaves_with_much_queued(bench: &Bench) -> Result<()> {
         } else {
             drop(leaver);
         }
-        events::wait_for(&room.server, &left(addr))?;
+        events::wait_for(&room.server, &disconnected_line(addr))?;
     }
     room.send_and_expect(1, "the others stay")
 }

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::{
     broken_connections, echo, half_close, limits, protocol_errors, queue_limits, stopping, trace,
 };
-use crate::check::ours;
+use crate::check::own_check;
 use crate::interrupted::{expect_loaded, library};
 use crate::profile::STAGES;
 use crate::{Bench, Check, Needs, Serves, Theme};
@@ -13,14 +13,14 @@ use probe::fail;
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "survive-interrupted",
         Theme::Survival,
         STAGES,
         retried,
         "§1: An interrupted system call is retried.",
     )
-    .others(Serves::One)
+    .non_stages(Serves::One)
     .needs(Needs::Interrupts),
 ];
 
@@ -63,16 +63,14 @@ fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
     if bench.own_server().is_some_and(|it| it.serves == Serves::One) {
         bench.expect_new_client_served(&server)?;
     } else {
-        let exchange_ends = bench.own_server().is_some_and(|it| it.protocol.ends_connection)
-            || bench.profile().is_echo();
-        let stays = !bench.serves_one_at_a_time() && !exchange_ends;
+        let stays = !bench.serves_one_at_a_time() && bench.stays_after_exchange();
         let mut staying = Vec::new();
         for _ in 0..5 {
             let mut client = bench.connect(&server)?;
-            bench.exchange_skipping_others(&mut client, "I am here")?;
+            bench.exchange_skipping_all(&mut client, "I am here")?;
             staying.extend(stays.then_some(client));
             for client in &mut staying {
-                bench.exchange_skipping_others(client, "I am still here")?;
+                bench.exchange_skipping_all(client, "I am still here")?;
             }
         }
         drop(staying);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events::{self as events, is_warning};
 use crate::profile::{CHAT_STAGES, SEVERAL_STAGES};
 use crate::room::ChatRoom;
@@ -14,7 +14,7 @@ use probe::server::Server;
 use probe::wire::{Client, Received};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "limits-chat-full",
         Theme::Limits,
         CHAT_STAGES,
@@ -22,7 +22,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: a connection past the limit is closed at once (a tin-can chat first tells it \
          `server: full`), a warning is logged, and the clients already there notice nothing.",
     ),
-    ours(
+    own_check(
         "limits-full",
         Theme::Limits,
         &[Profile::EchoMulti],
@@ -30,8 +30,8 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: a connection past the limit is closed at once, a warning is logged, and the \
          clients already there notice nothing.",
     )
-    .others(Serves::Many),
-    ours(
+    .non_stages(Serves::Many),
+    own_check(
         "limits-refusals-counted",
         Theme::Limits,
         SEVERAL_STAGES,
@@ -39,7 +39,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Nor does the log ever stall a server: refused connections cost at most 10 lines a \
          second, with a count of the lines left out.",
     )
-    .others(Serves::Many),
+    .non_stages(Serves::Many),
 ];
 
 pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
@@ -57,7 +57,7 @@ pub(super) fn chat_is_full(bench: &Bench) -> Result<()> {
     room.send_and_expect(1, "the second client notices nothing")?;
     drop(room.members.remove(0));
     let new_client = connect_when_free(&room)?;
-    room.members[0].expect_msg(&events::said(new_client.addr(), "again"))?;
+    room.members[0].expect_msg(&events::message_line(new_client.addr(), "again"))?;
     room.members.push(new_client);
     room.send_and_expect(0, "two again")?;
     Client::connect(room.server.addr())?.expect_msg("server: full")
@@ -69,7 +69,7 @@ fn connect_when_free(room: &ChatRoom<'_>) -> Result<Client> {
     probe::wait_until(probe::TIMEOUT, || {
         let mut client = Client::connect(room.server.addr())?;
         client.try_send(b"again\0");
-        let relay = events::said(client.addr(), "again").into_bytes();
+        let relay = events::message_line(client.addr(), "again").into_bytes();
         if client.recv(probe::TIMEOUT)? == Received::Msg(relay) {
             served = Some(client);
         }
@@ -86,7 +86,7 @@ pub(super) fn echo_is_full(bench: &Bench) -> Result<()> {
     let mut one = bench.connect_accepted(&server)?;
     let mut two = bench.connect_accepted(&server)?;
     let mut third = Client::connect(server.addr())?;
-    third.expect_bytes(bench.own_server().map_or(b"", |it| it.full))?;
+    third.expect_bytes(bench.own_server().map_or(b"", |it| it.refusal))?;
     third.expect_closed()?;
     server.wait_for_log("a warning", is_warning)?;
     bench.exchange(&mut one, "one is still there")?;
@@ -102,11 +102,11 @@ pub(super) fn refusals_are_counted(bench: &Bench) -> Result<()> {
     let _inside = bench.connect_accepted(&server)?;
     let before = server.log().so_far().len();
     let begin = Instant::now();
-    let knock = bench.own_server().map_or(&b""[..], |it| it.knock);
+    let request = bench.own_server().map_or(&b""[..], |it| it.refused_request);
     for _ in 0..REFUSALS {
-        connect_refused(&server, knock)?;
+        connect_refused(&server, request)?;
     }
-    let refused = wait_for_count(&server, knock, before)?;
+    let refused = wait_for_count(&server, request, before)?;
     let (lines, counted) = logged_refusals(&server, before);
     let seconds = begin.elapsed().as_secs() + 2;
     let did = format!("was refused {refused} times in less than {seconds} s");

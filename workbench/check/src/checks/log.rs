@@ -3,8 +3,11 @@
 use anyhow::Result;
 
 use crate::bench::wait_until_read;
-use crate::check::ours;
-use crate::log_events::{self as events, came, count, is_warning, left, reports, said};
+use crate::check::own_check;
+use crate::log_events::{
+    self as events, connected_line, count, disconnected_line, ends_with_event, is_warning,
+    message_line,
+};
 use crate::profile::{CHAT_STAGES, SEVERAL_STAGES, STAGES};
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Serves, Theme};
@@ -13,7 +16,7 @@ use probe::server::Server;
 use probe::wire::{Client, Received, is_terminal_control, prep_msg};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "log-three-lines",
         Theme::Log,
         STAGES,
@@ -21,21 +24,21 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: one line an event: `Connection from ADDR`, `ADDR: text` for each message, \
          `Client ADDR disconnected`.",
     ),
-    ours(
+    own_check(
         "log-thousand-lines",
         Theme::Log,
         STAGES,
         a_thousand_lines,
         "§1: one line an event, `ADDR: text` for each message.",
     ),
-    ours(
+    own_check(
         "log-one-line-for-many",
         Theme::Log,
         CHAT_STAGES,
         one_line_for_many,
         "§1: one line an event, however many clients receive the message.",
     ),
-    ours(
+    own_check(
         "log-escapes",
         Theme::Log,
         STAGES,
@@ -43,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Text that came from the network and goes to a log has its control characters escaped \
          (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
     ),
-    ours(
+    own_check(
         "log-not-forged",
         Theme::Log,
         STAGES,
@@ -51,8 +54,8 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Text that came from the network and goes to a log has its control characters \
          escaped: no client can write a log line of its own.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "log-errors-escaped",
         Theme::Log,
         STAGES,
@@ -60,24 +63,24 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Text that came from the network and goes to a log has its control characters \
          escaped, in error messages too.",
     ),
-    ours(
+    own_check(
         "log-quiet",
         Theme::Log,
         STAGES,
         quiet,
         "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
     ),
-    ours("log-rust-log", Theme::Log, STAGES, rust_log, "§1: the log: set by `RUST_LOG`.")
-        .others(Serves::OneAtATime),
-    ours(
+    own_check("log-rust-log", Theme::Log, STAGES, rust_log, "§1: the log: set by `RUST_LOG`.")
+        .non_stages(Serves::OneAtATime),
+    own_check(
         "log-rust-log-mistyped",
         Theme::Log,
         STAGES,
         rust_log_invalid,
         "§1: the log: `info` by default, even if `RUST_LOG` is invalid; one warning says so.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "log-each-reason",
         Theme::Log,
         STAGES,
@@ -85,29 +88,29 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: the log: for what went wrong the address and why; for each reason, at most ten lines \
          a second.",
     ),
-    ours(
+    own_check(
         "log-rust-log-debug",
         Theme::Log,
         CHAT_STAGES,
         rust_log_debug,
         "§1: the log: set by `RUST_LOG`. §2: Bytes left are dropped (logged at `debug`).",
     ),
-    ours(
+    own_check(
         "log-broken-connection",
         Theme::Log,
         STAGES,
         broken_connection_logged,
         "§1: the log: for what went wrong the address, what was being done, and why.",
     ),
-    ours(
+    own_check(
         "log-lines",
         Theme::Log,
         &[],
         connects_and_leaves,
         "§1: one line an event: `Connection from ADDR`, `Client ADDR disconnected`.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "log-escapes-garbage",
         Theme::Log,
         STAGES,
@@ -115,15 +118,15 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Text that came from the network and goes to a log has its control characters escaped \
          (C0 except tab, DEL, C1), and so are the bidirectional controls, U+2028 and U+2029.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "log-quiet-refusal",
         Theme::Log,
         SEVERAL_STAGES,
         only_refusal_logged,
         "§1: the log: `info` by default, set by `-v`, `-q` or `RUST_LOG`.",
     )
-    .others(Serves::Many),
+    .non_stages(Serves::Many),
 ];
 
 pub(super) fn three_lines(bench: &Bench) -> Result<()> {
@@ -132,8 +135,12 @@ pub(super) fn three_lines(bench: &Bench) -> Result<()> {
     bench.exchange(&mut client, "one message")?;
     let addr = client.addr();
     drop(client);
-    events::wait_for(&server, &left(addr))?;
-    expect_lines_about(&server, addr, &[came(addr), said(addr, "one message"), left(addr)])
+    events::wait_for(&server, &disconnected_line(addr))?;
+    expect_lines_about(
+        &server,
+        addr,
+        &[connected_line(addr), message_line(addr, "one message"), disconnected_line(addr)],
+    )
 }
 
 fn expect_lines_about(
@@ -144,7 +151,7 @@ fn expect_lines_about(
     let log = server.log().so_far();
     let about: Vec<_> = log.iter().filter(|line| line.contains(&addr.to_string())).collect();
     let fit = about.len() == expected.len()
-        && about.iter().zip(expected).all(|(line, event)| reports(line, event));
+        && about.iter().zip(expected).all(|(line, event)| ends_with_event(line, event));
     if fit {
         return Ok(());
     }
@@ -161,8 +168,8 @@ pub(super) fn a_thousand_lines(bench: &Bench) -> Result<()> {
     let answer = bench.expected_answer(addr, "pipelined");
     (0..relayed).try_for_each(|_| client.expect_msg(&answer))?;
     drop(client);
-    events::wait_for(&server, &left(addr))?;
-    let lines = count(server.log(), &said(addr, "pipelined"));
+    events::wait_for(&server, &disconnected_line(addr))?;
+    let lines = count(server.log(), &message_line(addr, "pipelined"));
     let about = server.log().count(|line| line.contains(&addr.to_string()));
     if (lines, about) == (relayed, relayed + 2) {
         return Ok(());
@@ -193,7 +200,7 @@ pub(super) fn controls_escaped(bench: &Bench) -> Result<()> {
     let addr = client.addr();
     let line = server.wait_for_log("the message", |line| line.contains("begin"))?;
     drop(client);
-    events::wait_for(&server, &left(addr))?;
+    events::wait_for(&server, &disconnected_line(addr))?;
     let whole = line.contains(&addr.to_string()) && line.ends_with("end") && line.contains('\t');
     let log = server.log().so_far();
     if let Some(bad) = log.iter().find(|line| line.contains(is_forbidden)) {
@@ -222,13 +229,13 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
         let mut client = Client::connect(server.addr())?;
         client.try_send(bytes);
         client.recv_msgs_to_end()?;
-        events::wait_for(&server, &left(client.addr()))?;
+        events::wait_for(&server, &disconnected_line(client.addr()))?;
     }
     let mut unfinished = Client::connect(server.addr())?;
     unfinished.send(b"\x1b[31m\r\n")?;
     let addr = unfinished.addr();
     drop(unfinished);
-    events::wait_for(&server, &left(addr))?;
+    events::wait_for(&server, &disconnected_line(addr))?;
     match server.log().so_far().iter().find(|line| line.contains(is_forbidden)) {
         Some(line) => fail(
             "sent invalid messages with control characters",
@@ -241,7 +248,7 @@ pub(super) fn errors_escaped(bench: &Bench) -> Result<()> {
 
 pub(super) fn quiet(bench: &Bench) -> Result<()> {
     no_messages(bench, &bench.start_with_args(&["-q"])?, "-q")?;
-    let warn = bench.launch_with_args(&[]).env("RUST_LOG", "warn");
+    let warn = bench.launch_with_args(&[])?.env("RUST_LOG", "warn");
     no_messages(bench, &bench.start_launch(warn)?, "RUST_LOG=warn")
 }
 
@@ -271,7 +278,7 @@ fn no_messages(bench: &Bench, server: &Server, with: &str) -> Result<()> {
 }
 
 pub(super) fn rust_log(bench: &Bench) -> Result<()> {
-    let off = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", "off"))?;
+    let off = bench.start_launch(bench.launch_with_args(&[])?.env("RUST_LOG", "off"))?;
     bench.expect_new_client_served(&off)?;
     bench.send_protocol_error(&off)?;
     match whole_log(off)?.len() {
@@ -291,9 +298,9 @@ pub(super) fn rust_log_invalid(bench: &Bench) -> Result<()> {
 }
 
 fn one_warning(bench: &Bench, text: &str, wanted: usize) -> Result<()> {
-    let server = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", text))?;
+    let server = bench.start_launch(bench.launch_with_args(&[])?.env("RUST_LOG", text))?;
     let client = Client::connect(server.addr())?;
-    events::wait_for(&server, &came(client.addr()))?;
+    events::wait_for(&server, &connected_line(client.addr()))?;
     let is_it = |line: &str| {
         events::is_warning(line) && line.contains("RUST_LOG") && !line.contains(is_forbidden)
     };
@@ -348,7 +355,7 @@ fn whole_log(mut server: Server) -> Result<Vec<String>> {
 }
 
 pub(super) fn rust_log_debug(bench: &Bench) -> Result<()> {
-    let server = bench.start_launch(bench.launch_with_args(&[]).env("RUST_LOG", "debug"))?;
+    let server = bench.start_launch(bench.launch_with_args(&[])?.env("RUST_LOG", "debug"))?;
     let mut client = Client::connect(server.addr())?;
     client.send(b"unfinished")?;
     wait_until_read(&client)?;
@@ -366,7 +373,7 @@ pub(super) fn broken_connection_logged(bench: &Bench) -> Result<()> {
         wait_until_read(&client)?;
         let addr = client.addr();
         client.reset()?;
-        events::wait_for(&server, &left(addr))?;
+        events::wait_for(&server, &disconnected_line(addr))?;
         let is_reason = |line: &str| {
             let (_, why) = line.split_once(&format!("{addr}: ")).unwrap_or_default();
             !why.is_empty() && why != "hello"
@@ -390,7 +397,7 @@ pub(super) fn one_line_for_many(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start_with_args(bench, &[], 5)?;
     room.send_and_expect(2, "to all five")?;
     room.send_and_expect(3, "after that")?;
-    events::expect_once(room.server.log(), &said(room.members[2].addr(), "to all five"))
+    events::expect_once(room.server.log(), &message_line(room.members[2].addr(), "to all five"))
 }
 
 /// Checks only the first and the last line about a client: a server may log more in between.
@@ -400,19 +407,24 @@ fn connects_and_leaves(bench: &Bench) -> Result<()> {
     bench.exchange(&mut client, "one message")?;
     let addr = client.addr();
     drop(client);
-    events::wait_for(&server, &left(addr))?;
+    events::wait_for(&server, &disconnected_line(addr))?;
     let log = server.log().so_far();
     let about: Vec<_> = log.iter().filter(|line| line.contains(&addr.to_string())).collect();
-    let is =
-        |line: Option<&&String>, event: &str| line.is_some_and(|it| events::reports(it, event));
-    let counts = [came(addr), left(addr)].map(|event| events::count(server.log(), &event));
-    if is(about.first(), &came(addr)) && is(about.last(), &left(addr)) && counts == [1, 1] {
+    let is = |line: Option<&&String>, event: &str| {
+        line.is_some_and(|it| events::ends_with_event(it, event))
+    };
+    let counts = [connected_line(addr), disconnected_line(addr)]
+        .map(|event| events::count(server.log(), &event));
+    if is(about.first(), &connected_line(addr))
+        && is(about.last(), &disconnected_line(addr))
+        && counts == [1, 1]
+    {
         return Ok(());
     }
     let expected = format!(
         "lines about the client, the first `{}` and the last `{}`, each once",
-        came(addr),
-        left(addr)
+        connected_line(addr),
+        disconnected_line(addr)
     );
     fail("served one client", expected, format!("{about:#?}"))
 }
@@ -423,15 +435,15 @@ fn controls_without_newlines() -> String {
 }
 
 fn garbage_escaped(bench: &Bench) -> Result<()> {
-    let server = bench.start_launch(bench.launch_with_args(&["-v"]))?;
+    let server = bench.start_launch(bench.launch_with_args(&["-v"])?)?;
     for garbage in [controls().into_bytes(), [b"\x1b[2J\xff", controls().as_bytes()].concat()] {
         let mut client = Client::connect(server.addr())?;
         client.try_send(&garbage);
         let addr = client.addr();
         drop(client);
-        events::wait_for(&server, &left(addr))?;
+        events::wait_for(&server, &disconnected_line(addr))?;
     }
-    if let Some(bytes) = bench.bytes_for_log() {
+    if let Some(bytes) = bench.logged_request() {
         let text = format!("begin {} end", controls_without_newlines());
         let addr = send_and_leave(&server, &bytes(&text))?.to_string();
         let is_it = |line: &str| {
@@ -458,7 +470,7 @@ fn send_and_leave(server: &Server, bytes: &[u8]) -> Result<std::net::SocketAddr>
     let _ = client.half_close().and_then(|()| client.recv_bytes_to_end());
     let addr = client.addr();
     drop(client);
-    events::wait_for(server, &left(addr))?;
+    events::wait_for(server, &disconnected_line(addr))?;
     Ok(addr)
 }
 
@@ -467,7 +479,7 @@ fn events_not_forged(bench: &Bench) -> Result<()> {
     const FORGED: &str = "Client 203.0.113.9:99 disconnected";
     let server = bench.start_with_args(&["-v"])?;
     let as_it_is: fn(&str) -> Vec<u8> = |text| text.as_bytes().to_vec();
-    let bytes = bench.bytes_for_log().unwrap_or(as_it_is);
+    let bytes = bench.logged_request().unwrap_or(as_it_is);
     for end in ["\n", "\r\n", "\r", "\u{85}", "\u{2028}"] {
         send_and_leave(&server, &bytes(&format!("innocent{end}{FORGED}{end}")))?;
         if server.log().count(|line| line.trim() == FORGED) > 0 {
@@ -483,9 +495,9 @@ fn events_not_forged(bench: &Bench) -> Result<()> {
 
 fn only_refusal_logged(bench: &Bench) -> Result<()> {
     let limit = ["--max-clients", "1"];
-    no_events(&bench.start_launch(bench.launch_with_args(&limit).args(&["-q"]))?, "-q")?;
+    no_events(&bench.start_launch(bench.launch_with_args(&limit)?.args(&["-q"]))?, "-q")?;
     no_events(
-        &bench.start_launch(bench.launch_with_args(&limit).env("RUST_LOG", "warn"))?,
+        &bench.start_launch(bench.launch_with_args(&limit)?.env("RUST_LOG", "warn"))?,
         "RUST_LOG=warn",
     )
 }

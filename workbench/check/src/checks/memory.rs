@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::profile::SEVERAL_STAGES;
 use crate::{Bench, Check, Needs, Serves, Theme};
 use probe::fail;
@@ -10,7 +10,7 @@ use probe::server::Server;
 use probe::wait_until;
 use probe::wire::Client;
 
-pub(crate) const ROWS: &[Check] = &[ours(
+pub(crate) const ROWS: &[Check] = &[own_check(
     "survive-crowds",
     Theme::Limits,
     SEVERAL_STAGES,
@@ -18,7 +18,7 @@ pub(crate) const ROWS: &[Check] = &[ours(
     "§1: One client's failure is that client's alone: when many clients leave in the middle of a \
      message, the server gives their memory back (within 10 MiB of before).",
 )
-.others(Serves::Many)
+.non_stages(Serves::Many)
 .needs(Needs::Figures)
 .with_unfinished()];
 
@@ -43,7 +43,7 @@ const LONGEST: usize = 16 * 1024;
 pub(super) fn memory_is_returned(bench: &Bench) -> Result<()> {
     let unfinished = match bench.own_server() {
         None => vec![b'x'; LONGEST],
-        Some(own) => own.unfinished.map(|bytes| bytes()).unwrap_or_default(),
+        Some(own) => own.longest_unfinished.map(|bytes| bytes()).unwrap_or_default(),
     };
     let crowd = CLIENTS.max(SENT / unfinished.len().max(1));
     // The last clients of a wave may still be leaving when all clients of the next have connected.
@@ -56,13 +56,13 @@ pub(super) fn memory_is_returned(bench: &Bench) -> Result<()> {
             "wave {wave} of {WAVES}: {crowd} clients sent {} bytes of a message each",
             unfinished.len()
         );
-        bench.step(did.clone());
+        bench.set_step(did.clone());
         let clients = connect_all(&server, &unfinished, crowd)?;
         // The only sign that the server has read the bytes is that its memory grows.
         let taken = format!("more than {} MiB more than before", mib(MAX_KEPT));
         wait_for_memory(bench, &server, |now| now > before + MAX_KEPT, &taken, before)?;
         drop(clients);
-        bench.step(format!("{did}, and left"));
+        bench.set_step(format!("{did}, and left"));
         let expected = format!("at most {} MiB more than before", mib(MAX_KEPT));
         wait_for_memory(bench, &server, |now| now <= before + MAX_KEPT, &expected, before)?;
     }
@@ -95,7 +95,7 @@ fn wait_for_memory(
         return Ok(());
     }
     let got = format!("{} MiB resident; {} MiB before the waves", mib(now), mib(before));
-    fail(bench.current_step().unwrap_or_default(), expected, got)
+    fail(bench.step().unwrap_or_default(), expected, got)
 }
 
 fn resident(server: &Server) -> Result<u64> {

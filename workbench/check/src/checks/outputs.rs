@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::profile::STAGES;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Serves, Theme};
@@ -18,25 +18,25 @@ use probe::wire::Client;
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "survive-stdout-closed",
         Theme::Log,
         STAGES,
         stdout_closed,
         "§1: a closed stdout never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "survive-stdout-full",
         Theme::Log,
         STAGES,
         stdout_full,
         "§1: a stdout that is full from the start never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(unix)]
-    ours(
+    own_check(
         "survive-stderr-closed",
         Theme::Log,
         STAGES,
@@ -44,24 +44,24 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: Nor does the log: a stderr that is closed, or whose reader has closed it, never \
          stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
-    ours(
+    .non_stages(Serves::OneAtATime),
+    own_check(
         "survive-stderr-unread",
         Theme::Log,
         STAGES,
         stderr_unread,
         "§1: a stderr that nobody reads never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "survive-disk-full",
         Theme::Log,
         STAGES,
         disk_full,
         "§1: a full disk never stops or stalls a server.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
 ];
 
 /// How many messages are enough where an output fails: it fails at the first.
@@ -75,13 +75,14 @@ const MANY_MSGS: usize = 30_000;
 pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
     serve_and_stop(
         bench,
-        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(OutputTo::Closed))?,
+        bench.start_with_port_argument(bench.launch_with_args(&[])?.stdout(OutputTo::Closed))?,
         FEW_MSGS,
     )?;
     serve_and_stop(
         bench,
-        bench
-            .start_with_port_argument(bench.launch_with_args(&[]).stdout(OutputTo::ReaderClosed))?,
+        bench.start_with_port_argument(
+            bench.launch_with_args(&[])?.stdout(OutputTo::ReaderClosed),
+        )?,
         FEW_MSGS,
     )
 }
@@ -90,22 +91,22 @@ pub(super) fn stdout_closed(bench: &Bench) -> Result<()> {
 pub(super) fn stderr_closed(bench: &Bench) -> Result<()> {
     serve_and_stop(
         bench,
-        bench.start_launch(bench.launch_with_args(&["-v"]).stderr(OutputTo::Closed))?,
+        bench.start_launch(bench.launch_with_args(&["-v"])?.stderr(OutputTo::Closed))?,
         FEW_MSGS,
     )?;
     serve_and_stop(
         bench,
-        bench.start_launch(bench.launch_with_args(&["-v"]).stderr(OutputTo::ReaderClosed))?,
+        bench.start_launch(bench.launch_with_args(&["-v"])?.stderr(OutputTo::ReaderClosed))?,
         FEW_MSGS,
     )?;
-    let both = bench.launch_with_args(&[]).stdout(OutputTo::Closed).stderr(OutputTo::Closed);
+    let both = bench.launch_with_args(&[])?.stdout(OutputTo::Closed).stderr(OutputTo::Closed);
     serve_and_stop(bench, bench.start_with_port_argument(both)?, FEW_MSGS)
 }
 
 pub(super) fn stderr_unread(bench: &Bench) -> Result<()> {
     serve_and_stop(
         bench,
-        bench.start_launch(bench.launch_with_args(&[]).stderr(OutputTo::Unread))?,
+        bench.start_launch(bench.launch_with_args(&[])?.stderr(OutputTo::Unread))?,
         MANY_MSGS,
     )
 }
@@ -115,15 +116,15 @@ pub(super) fn disk_full(bench: &Bench) -> Result<()> {
     let full = || OutputTo::File("/dev/full".into());
     serve_and_stop(
         bench,
-        bench.start_launch(bench.launch_with_args(&["-v"]).stderr(full()))?,
+        bench.start_launch(bench.launch_with_args(&["-v"])?.stderr(full()))?,
         FEW_MSGS,
     )?;
     serve_and_stop(
         bench,
-        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(full()))?,
+        bench.start_with_port_argument(bench.launch_with_args(&[])?.stdout(full()))?,
         FEW_MSGS,
     )?;
-    let both = bench.launch_with_args(&[]).stdout(full()).stderr(full());
+    let both = bench.launch_with_args(&[])?.stdout(full()).stderr(full());
     serve_and_stop(bench, bench.start_with_port_argument(both)?, FEW_MSGS)
 }
 
@@ -134,14 +135,14 @@ pub(super) fn stdout_full(bench: &Bench) -> Result<()> {
     let (_unread, full) = full_pipe()?;
     serve_and_stop(
         bench,
-        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?,
+        bench.start_with_port_argument(bench.launch_with_args(&[])?.stdout(pipe_as_file(&full)))?,
         FEW_MSGS,
     )?;
-    let both = bench.launch_with_args(&[]).stdout(pipe_as_file(&full)).stderr(pipe_as_file(&full));
+    let both = bench.launch_with_args(&[])?.stdout(pipe_as_file(&full)).stderr(pipe_as_file(&full));
     serve_and_stop(bench, bench.start_with_port_argument(both)?, FEW_MSGS)?;
     let (reader, full) = full_pipe()?;
     let server =
-        bench.start_with_port_argument(bench.launch_with_args(&[]).stdout(pipe_as_file(&full)))?;
+        bench.start_with_port_argument(bench.launch_with_args(&[])?.stdout(pipe_as_file(&full)))?;
     bench.expect_new_client_served(&server)?;
     let line = format!("Listening on {}\n", server.addr());
     let printed = read_available(reader, line.as_bytes())?;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::bench::wait_until_read;
-use crate::check::ours;
-use crate::log_events::{self as events, said};
+use crate::check::own_check;
+use crate::log_events::{self as events, message_line};
 use crate::profile::{CHAT_STAGES, STAGES};
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Theme};
@@ -13,21 +13,21 @@ use probe::server::Server;
 use probe::wire::{Client, Received, prep_msg, show};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "framing-empty",
         Theme::Framing,
         STAGES,
         empty_ignored,
         "§2: An empty message (two ␀ in a row) is ignored.",
     ),
-    ours(
+    own_check(
         "framing-zero-bytes",
         Theme::Framing,
         STAGES,
         zero_bytes_only,
         "§2: An empty message (two ␀ in a row) is ignored: here 300,000 of them.",
     ),
-    ours(
+    own_check(
         "framing-too-long",
         Theme::Framing,
         STAGES,
@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error: the log names the \
          error and the client's address, and that client is disconnected.",
     ),
-    ours(
+    own_check(
         "framing-no-end",
         Theme::Framing,
         STAGES,
@@ -43,7 +43,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A message longer than `MAX_MSG_LEN` bytes is a protocol error, even before its ␀ has \
          arrived.",
     ),
-    ours(
+    own_check(
         "framing-bad-utf8",
         Theme::Framing,
         STAGES,
@@ -51,21 +51,21 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A message that is not UTF-8 is a protocol error: the log names the error and the \
          client's address, and that client is disconnected.",
     ),
-    ours(
+    own_check(
         "framing-good-before-bad",
         Theme::Framing,
         STAGES,
         valid_before_invalid,
         "§2: Whole messages that came before the bad one in the same read still count.",
     ),
-    ours(
+    own_check(
         "framing-any-cut",
         Theme::Framing,
         STAGES,
         same_however_cut,
         "§2: The answer is the same however the bytes were cut.",
     ),
-    ours(
+    own_check(
         "framing-reason-arrives",
         Theme::Framing,
         CHAT_STAGES,
@@ -73,14 +73,14 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: After a protocol error, a chat server first tells the client the reason, in a \
          message `server: …`, and closes so that the text arrives.",
     ),
-    ours(
+    own_check(
         "framing-unfinished",
         Theme::Framing,
         CHAT_STAGES,
         unfinished_not_relayed,
         "§2: Bytes left without their ␀ when the client leaves are dropped.",
     ),
-    ours(
+    own_check(
         "framing-unfinished-logged",
         Theme::Framing,
         CHAT_STAGES,
@@ -100,11 +100,11 @@ pub(super) fn empty_ignored(bench: &Bench) -> Result<()> {
         return bench.expect_answer(&mut client, "first");
     }
     let addr = client.addr();
-    client.expect_msg(&said(addr, "first"))?;
-    client.expect_msg(&said(addr, "second"))?;
+    client.expect_msg(&message_line(addr, "first"))?;
+    client.expect_msg(&message_line(addr, "second"))?;
     bench.exchange(&mut client, "third")?;
     drop(client);
-    events::wait_for(&server, &events::left(addr))?;
+    events::wait_for(&server, &events::disconnected_line(addr))?;
     match server.log().count(|line| line.contains(&addr.to_string())) {
         5 => Ok(()),
         n => fail(
@@ -168,8 +168,8 @@ fn refused(bench: &Bench, server: &Server, bytes: &[u8], why: &[&str]) -> Result
         client.expect_closed()?;
     }
     let addr = client.addr();
-    events::wait_for(server, &events::left(addr))?;
-    events::expect_once(server.log(), &events::left(addr))?;
+    events::wait_for(server, &events::disconnected_line(addr))?;
+    events::expect_once(server.log(), &events::disconnected_line(addr))?;
     let says_why =
         |line: &str| events::is_about(line, addr) && why.iter().any(|word| line.contains(word));
     match server.log().count(says_why) {
@@ -212,8 +212,8 @@ fn valid_before_invalid_in_chat(bench: &Bench, bytes: &[u8]) -> Result<()> {
     let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     let addr = room.members[0].addr();
     room.members[0].try_send(bytes);
-    room.expect_msg(&said(addr, "one"))?;
-    room.expect_msg(&said(addr, "two"))?;
+    room.expect_msg(&message_line(addr, "one"))?;
+    room.expect_msg(&message_line(addr, "two"))?;
     let mut bad = room.members.remove(0);
     expect_reason(&mut bad)?;
     bad.expect_eof()?;
@@ -323,7 +323,7 @@ pub(super) fn unfinished_dropped(bench: &Bench) -> Result<()> {
         client.half_close()?;
         client.expect_eof()?;
         let addr = client.addr();
-        events::wait_for(&server, &events::left(addr))?;
+        events::wait_for(&server, &events::disconnected_line(addr))?;
         let debug = |line: &str| line.contains("DEBUG") && line.contains(&addr.to_string());
         let lines = server.log().count(debug);
         if (lines > 0) != logged {
@@ -343,10 +343,10 @@ pub(super) fn unfinished_not_relayed(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start_with_args(bench, &[], 2)?;
     room.members[0].send(b"whole\0par")?;
     let mut leaver = room.members.remove(0);
-    room.expect_msg(&said(leaver.addr(), "whole"))?;
-    leaver.expect_msg(&said(leaver.addr(), "whole"))?;
+    room.expect_msg(&message_line(leaver.addr(), "whole"))?;
+    leaver.expect_msg(&message_line(leaver.addr(), "whole"))?;
     let addr = leaver.addr();
     drop(leaver);
-    events::wait_for(&room.server, &events::left(addr))?;
+    events::wait_for(&room.server, &events::disconnected_line(addr))?;
     room.send_and_expect(0, "this is the next message that the others receive")
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 
 use crate::bench::while_stopped;
-use crate::check::ours;
-use crate::log_events::{self as events, said};
+use crate::check::own_check;
+use crate::log_events::{self as events, message_line};
 use crate::profile::CHAT_STAGES;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Theme};
@@ -18,7 +18,7 @@ use probe::wire::{Client, prep_msg, show};
 use probe::{Failure, TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
-    ours(
+    own_check(
         "slow-room-not-frozen",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -27,7 +27,7 @@ pub(crate) const ROWS: &[Check] = &[
          much was queued. No other client waits for it, ever; the server's memory stays \
          bounded.",
     ),
-    ours(
+    own_check(
         "slow-talker",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A client that does not keep up (its queue is full) is disconnected, however much it \
          sends itself.",
     ),
-    ours(
+    own_check(
         "slow-write-deadline",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -43,14 +43,14 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A client that accepts no bytes until the write deadline is disconnected, with a \
          warning that says how much was queued.",
     ),
-    ours(
+    own_check(
         "slow-late-reader",
         Theme::SlowReaders,
         CHAT_STAGES,
         late_reader_kept,
         "§2: Nothing is lost while the receiver stays connected and keeps up.",
     ),
-    ours(
+    own_check(
         "slow-one-letter",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -58,7 +58,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: Nothing is lost while the receiver keeps up: 64 KiB of one-letter messages \
          disconnect no client that reads.",
     ),
-    ours(
+    own_check(
         "slow-full-queue",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -66,7 +66,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: Nothing is lost while the receiver keeps up: a megabyte at once disconnects no \
          client that reads.",
     ),
-    ours(
+    own_check(
         "slow-short-pause",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -74,7 +74,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§2: A client that reads is never disconnected for a pause of less than a second.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "slow-suspended-server",
         Theme::SlowReaders,
         CHAT_STAGES,
@@ -120,8 +120,8 @@ fn expect_disconnected_as_slow(server: &Server, addr: SocketAddr) -> Result<()> 
     let about = |line: &str| events::is_warning(line) && line.contains(&addr.to_string());
     let what = format!("a warning about {addr} that says how much was queued");
     let line = server.wait_for_log(&what, about)?;
-    events::wait_for(server, &events::left(addr))?;
-    events::expect_once(server.log(), &events::left(addr))?;
+    events::wait_for(server, &events::disconnected_line(addr))?;
+    events::expect_once(server.log(), &events::disconnected_line(addr))?;
     // At least some kilobytes wait before any limit is reached.
     if !events::numbers(&line).iter().any(|n| *n >= 1000) {
         return fail("connected a client that does not read", what, line);
@@ -162,7 +162,7 @@ fn send_until_disconnected(server: &Server, mut sender: Client) -> Result<()> {
         for i in numbers.by_ref().take(50) {
             sender.try_send(&prep_msg(&format!("{i:6} {}", "y".repeat(1000))));
         }
-        Ok(events::count(server.log(), &events::left(addr)) > 0)
+        Ok(events::count(server.log(), &events::disconnected_line(addr)) > 0)
     })?;
     expect_disconnected_as_slow(server, addr)?;
     // The reason must not be the age of its bytes, for which the limit is 10 s.
@@ -180,7 +180,7 @@ fn expect_numbers(member: &mut Client, sender: SocketAddr) -> Result<()> {
         if frame.ends_with(b": enough") && i > 0 {
             return Ok(());
         }
-        let expected = said(sender, &format!("{i:6} "));
+        let expected = message_line(sender, &format!("{i:6} "));
         if !frame.starts_with(expected.as_bytes()) {
             return fail(member.transcript(), format!("{expected}…, or the end"), show(&frame));
         }
@@ -194,7 +194,7 @@ pub(super) fn write_deadline(bench: &Bench) -> Result<()> {
     let slow = room.connect_slow_reader()?;
     let begin = Instant::now();
     room.send_and_expect_many(0, &"z".repeat(1000), 130)?;
-    events::wait_for(&room.server, &events::left(slow.addr()))?;
+    events::wait_for(&room.server, &events::disconnected_line(slow.addr()))?;
     expect_disconnected_as_slow(&room.server, slow.addr())?;
     // The client may use the whole time of the rule.
     if begin.elapsed() < Duration::from_secs(9) {
@@ -215,7 +215,7 @@ pub(super) fn late_reader_kept(bench: &Bench) -> Result<()> {
     let mut late = room.connect_slow_reader()?;
     for _ in 0..5 {
         room.send_and_expect_many(0, &"z".repeat(1000), 130)?;
-        let relay = said(addr, &"z".repeat(1000));
+        let relay = message_line(addr, &"z".repeat(1000));
         (0..130).try_for_each(|_| late.expect_msg(&relay))?;
     }
     room.add_member(late)?;
@@ -229,7 +229,7 @@ pub(super) fn one_letter_messages(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start_with_args(bench, &[], 6)?;
     let addr = room.members[0].addr();
     room.members[0].send(&b"x\0".repeat(MESSAGES))?;
-    let relay = said(addr, "x");
+    let relay = message_line(addr, "x");
     let relay = relay.as_str();
     thread::scope(|scope| {
         let receive_all =
@@ -253,7 +253,7 @@ pub(super) fn full_queue_not_slow(bench: &Bench) -> Result<()> {
     let addr = room.members[0].addr();
     for _ in 0..4 {
         room.members[0].send(&prep_msg(&text).repeat(60))?;
-        (0..60).try_for_each(|_| room.expect_msg(&said(addr, &text)))?;
+        (0..60).try_for_each(|_| room.expect_msg(&message_line(addr, &text)))?;
     }
     Ok(())
 }
@@ -274,7 +274,7 @@ pub(super) fn short_pause_allowed(bench: &Bench) -> Result<()> {
         // The pause begins when the reader's window is full, which is soon after the first message.
         let begin = Instant::now();
         room.members[0].send(&prep_msg(&text).repeat(MESSAGES))?;
-        let relay = said(room.members[0].addr(), &text);
+        let relay = message_line(room.members[0].addr(), &text);
         // The reader does not read until the others have all of it: the rest waits in the server.
         (0..MESSAGES).try_for_each(|_| room.expect_msg(&relay))?;
         thread::sleep(PAUSE);
@@ -310,7 +310,7 @@ pub(super) fn suspended_server(bench: &Bench) -> Result<()> {
         thread::sleep(SUSPENDED);
         Ok(())
     })?;
-    let relay = said(room.members[0].addr(), &text);
+    let relay = message_line(room.members[0].addr(), &text);
     (0..130).try_for_each(|_| reader.expect_msg(&relay))?;
     room.add_member(reader)?;
     room.send_and_expect(2, "still here")

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events::is_warning;
 use crate::profile::{SEVERAL_STAGES, STAGES};
 use crate::{Bench, Check, Needs, Profile, Serves, Theme};
@@ -15,7 +15,7 @@ use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "limits-threads-at-start",
         Theme::Limits,
         STAGES,
@@ -23,10 +23,10 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (no thread can be made), or \
          it serves.",
     )
-    .others(Serves::OneAtATime)
+    .non_stages(Serves::OneAtATime)
     .needs(Needs::OtherUser),
     #[cfg(unix)]
-    ours(
+    own_check(
         "limits-threads",
         Theme::Limits,
         SEVERAL_STAGES,
@@ -34,10 +34,10 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: for what went wrong the address, what was being done, and why; at most 10 lines a \
          second, with a count of the lines left out.",
     )
-    .others(Serves::Many)
+    .non_stages(Serves::Many)
     .needs(Needs::OtherUser),
     #[cfg(unix)]
-    ours(
+    own_check(
         "limits-address-space",
         Theme::Limits,
         SEVERAL_STAGES,
@@ -45,7 +45,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: One client's failure is that client's alone: where there is no memory for another \
          client, the server and every other client go on.",
     )
-    .others(Serves::Many)
+    .non_stages(Serves::Many)
     .needs(Needs::AddressSpace),
 ];
 
@@ -79,13 +79,13 @@ fn most_threads() -> Result<u64> {
 /// connect.
 pub(super) fn few_threads_at_start(bench: &Bench) -> Result<()> {
     for limit in 1..=most_threads()? {
-        let launch = bench.launch_with_args(&["--port", "0"]).process_limit(limit, new_user());
+        let launch = bench.launch_with_args(&["--port", "0"])?.process_limit(limit, new_user());
         let did = format!("started the server as a user that may have {limit} threads");
-        bench.step(did.clone());
+        bench.set_step(did.clone());
         match start(bench, launch)? {
             None => {}
             Some(mut server) => {
-                bench.step(format!("{did}; then 3 clients connected"));
+                bench.set_step(format!("{did}; then 3 clients connected"));
                 // A runtime may start a thread only for the first client, and the server may then crash.
                 for _ in 0..3 {
                     let mut client = Client::connect(server.addr())?;
@@ -110,7 +110,7 @@ fn start(bench: &Bench, launch: Launch) -> Result<Option<Server>> {
         return Ok(None);
     }
     let expected = "`Listening on ADDR`, or exit code 1 and one line `Error: ` with the reason";
-    fail(bench.current_step().unwrap_or_default(), expected, ended)
+    fail(bench.step().unwrap_or_default(), expected, ended)
 }
 
 /// Bytes that every protocol here answers, or ends a connection for.
@@ -130,7 +130,7 @@ fn close(client: &mut Client) -> Result<()> {
 pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
     let did = format!("{CROWD} clients connected when no thread could be started for them");
     let mut server = start_with_log(bench)?;
-    bench.step(did.clone());
+    bench.set_step(did.clone());
     let begin = Instant::now();
     let mut clients: Vec<_> =
         (0..CROWD).map(|_| Client::connect(server.addr())).collect::<Result<_>>()?;
@@ -160,7 +160,7 @@ pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
             usize::from(matches!(client.recv(Duration::ZERO)?, Received::Eof | Received::Reset));
     }
     let has_threads = matches!(bench.profile(), Profile::EchoMulti | Profile::ChatThreads)
-        || bench.own_server().is_some_and(|it| it.has_processes);
+        || bench.own_server().is_some_and(|it| it.process_per_client);
     if (closed > 0 || has_threads) && !warnings.iter().any(|line| names_client(line)) {
         let got =
             format!("no such warning, and {closed} connections closed; the log:\n{}", server.log());
@@ -175,10 +175,9 @@ pub(super) fn threads_run_out(bench: &Bench) -> Result<()> {
 fn start_with_log(bench: &Bench) -> Result<Server> {
     let most = most_threads()?;
     for limit in 1..=most {
-        let launch =
-            |limit| bench.launch_with_args(&["--port", "0"]).process_limit(limit, new_user());
-        if start(bench, launch(limit))?.is_some() {
-            return bench.start_with_own_args(launch(limit + 1));
+        let launch = bench.launch_with_args(&["--port", "0"])?;
+        if start(bench, launch.clone().process_limit(limit, new_user()))?.is_some() {
+            return bench.start_with_own_args(launch.process_limit(limit + 1, new_user()));
         }
     }
     fail(
@@ -194,8 +193,8 @@ pub(super) fn little_address_space(bench: &Bench) -> Result<()> {
     for mib in ADDRESS_SPACES {
         let did =
             format!("{CLIENTS} clients connected to a server with {mib} MiB of address space");
-        bench.step(did.clone());
-        let launch = bench.launch_with_args(&["--port", "0"]).address_space_limit(mib << 20);
+        bench.set_step(did.clone());
+        let launch = bench.launch_with_args(&["--port", "0"])?.address_space_limit(mib << 20);
         let Some(mut server) = start(bench, launch)? else { continue };
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::bench::wait_until_read;
-use crate::check::{CHAT_ROW, TIN_CAN_ROW};
+use crate::check::{CHAT_ROW, ROW_AFTER_FRAMING};
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Profile, Theme};
 use probe::server::{Server, Signal};
@@ -16,7 +16,7 @@ pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
     Check {
         id: "term-delivers",
-        theme: Theme::Leaving,
+        theme: Theme::Closing,
         title: "SIGTERM: queued messages arrive",
         rule: "At SIGTERM, a chat server delivers every message that is already queued, for at \
                most 3 s.",
@@ -28,17 +28,17 @@ pub(crate) const ROWS: &[Check] = &[
             "Handle SIGTERM: stop accepting, stop reading, write until the queues are empty or 3 \
              s have passed, and then end.",
         ],
-        read: "protocol.md#The server's own end",
+        page: "protocol.md#The server's own end",
         run: queued_arrives,
         ..CHAT_ROW
     },
     #[cfg(unix)]
     Check {
         id: "term-port",
-        theme: Theme::Leaving,
+        theme: Theme::Closing,
         title: "SIGTERM: the port closes",
         rule: "At SIGTERM, the server stops accepting, closes every connection and ends, within 3 s.",
-        profiles: Profile::is_any,
+        must_pass: Profile::is_any,
         needs: Needs::Process,
         after: &["frame-three"],
         hints: [
@@ -46,9 +46,9 @@ pub(crate) const ROWS: &[Check] = &[
             "The handler of SIGTERM, and processes or threads that it does not end.",
             "At SIGTERM, close the listener, end every worker and child process, and then end.",
         ],
-        read: "protocol.md#The server's own end",
+        page: "protocol.md#The server's own end",
         run: port_closes,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
 ];
 
@@ -68,7 +68,7 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     room.send_and_expect_many(0, &text, QUEUED_MSGS - 1)?;
     // When the others have received this, every message before it is queued for all clients.
     room.send_and_expect(0, &text)?;
-    bench.step(format!(
+    bench.set_step(format!(
         "{QUEUED_MSGS} KB were queued for C, which did not read yet; the server received SIGTERM; \
          then C read"
     ));
@@ -77,7 +77,7 @@ pub(super) fn queued_arrives(bench: &Bench) -> Result<()> {
     // This is enough time for a server to end if it drops its queues, or to send them.
     room.server.wait(Duration::from_secs(1))?;
     late.enlarge_recv_buffer()?;
-    let relay = bench.relay_of(room.members[0].addr(), &text).into_bytes();
+    let relay = bench.relayed(room.members[0].addr(), &text).into_bytes();
     let late = late.with_timeout(at_most(bench));
     expect_all(late, &relay)
 }
@@ -107,11 +107,11 @@ pub(super) fn port_closes(bench: &Bench) -> Result<()> {
     let mut silent = bench.connect(&server)?;
     silent.send(&bench.unfinished_message())?;
     wait_until_read(&silent)?;
-    bench.step("A was connected, in the middle of a message; the server received SIGTERM");
+    bench.set_step("A was connected, in the middle of a message; the server received SIGTERM");
     silent.note("(SIGTERM to the server)");
     server.signal(Signal::TERM)?;
     let ended = server.wait(at_most(bench))?.is_some();
-    bench.add_leftover_processes(&server);
+    bench.record_leftover_processes(&server);
     if !is_open(&server) && ended {
         return expect_end(bench, silent);
     }

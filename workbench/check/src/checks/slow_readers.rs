@@ -25,7 +25,7 @@ pub(crate) const ROWS: &[Check] = &[
             "Keep the rest at the front of the client's queue, and send it when the socket is \
              writable again; or write in a thread for each client, with a blocking call.",
         ],
-        read: "protocol.md#Slow consumers",
+        page: "protocol.md#Slow consumers",
         run: pause,
         ..CHAT_ROW
     },
@@ -43,7 +43,7 @@ pub(crate) const ROWS: &[Check] = &[
             "Only add messages to a queue for each client. A thread for each client, or a loop \
              that waits for write readiness, empties the queue.",
         ],
-        read: "protocol.md#Slow consumers",
+        page: "protocol.md#Slow consumers",
         run: others_do_not_wait,
         ..CHAT_ROW
     },
@@ -61,7 +61,7 @@ pub(crate) const ROWS: &[Check] = &[
             "Limit the queue (to 256 KiB, for example). Disconnect a client whose queue is full \
              while the kernel accepts no more bytes for it.",
         ],
-        read: "protocol.md#Slow consumers",
+        page: "protocol.md#Slow consumers",
         run: memory_bounded,
         ..CHAT_ROW
     },
@@ -87,7 +87,7 @@ fn room_with_silent(bench: &Bench) -> Result<(ChatRoom<'_>, Vec<Client>)> {
 pub(super) fn pause(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = client_with_unread(bench, &server)?;
-    bench.step("A sent 120 messages of 1 KB, and only then read the answers");
+    bench.set_step("A sent 120 messages of 1 KB, and only then read the answers");
     client.enlarge_recv_buffer()?;
     (0..UNREAD_MSGS).try_for_each(|i| bench.expect_own_answer(&mut client, &numbered(i)))
 }
@@ -98,7 +98,7 @@ pub(super) const UNREAD_MSGS: usize = 120;
 /// Connects a client that sends this many messages and has not read the answers yet.
 pub(super) fn client_with_unread(bench: &Bench, server: &Server) -> Result<Client> {
     let mut client = bench.connect_with_small_buffers(server)?;
-    bench.step("A sent 120 messages of 1 KB, and did not read the answers yet");
+    bench.set_step("A sent 120 messages of 1 KB, and did not read the answers yet");
     for i in 0..UNREAD_MSGS {
         client.send_msg(&numbered(i))?;
     }
@@ -115,9 +115,10 @@ pub(super) fn numbered(i: usize) -> String {
 
 pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
     let (mut room, silent) = room_with_silent(bench)?;
-    bench.step("C and D were connected and never read; A sent 8 MB, which A and B must receive");
+    bench
+        .set_step("C and D were connected and never read; A sent 8 MB, which A and B must receive");
     room.send_and_expect_many(0, &text(), 8 * MIB / TEXT_BYTES)?;
-    bench.step("C and D were connected and never read; after A's 8 MB, B sent a message");
+    bench.set_step("C and D were connected and never read; after A's 8 MB, B sent a message");
     room.send_and_expect(1, "not frozen")?;
     drop(silent);
     room.send_and_expect(0, "and not when they leave")
@@ -127,7 +128,7 @@ pub(super) fn memory_bounded(bench: &Bench) -> Result<()> {
     /// How many bytes are sent at first, until the queues are full, and then each time.
     const BYTES_SENT: usize = 16 * MIB;
     let (mut room, _silent) = room_with_silent(bench)?;
-    bench.step("C and D were connected and never read; A sent 16 MB up to 7 times");
+    bench.set_step("C and D were connected and never read; A sent 16 MB up to 7 times");
     let resident = |room: &ChatRoom<'_>| {
         let figures =
             room.server.usage().context("the system does not report what the server uses")?;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::half_close::expect_delivered;
-use crate::check::ours;
-use crate::log_events::said;
+use crate::check::own_check;
+use crate::log_events::message_line;
 use crate::profile::{CHAT_STAGES, STAGES};
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Serves, Theme};
@@ -18,109 +18,109 @@ use probe::{fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-idle",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         idle,
         "§1: exit code 0 after SIGINT or SIGTERM; no longer than needed.",
     )
-    .others(Serves::One),
+    .non_stages(Serves::One),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-silent-clients",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         with_silent_clients,
         "§1: SIGINT, SIGTERM: then close every connection and exit 0; no longer than needed.",
     )
-    .others(Serves::One),
+    .non_stages(Serves::One),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-members-see-end",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         clients_get_the_end,
         "§1: SIGINT, SIGTERM: then close every connection, with an end and not with a reset.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-port-free",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         port_is_free,
         "§1: SIGINT, SIGTERM: stop accepting; a server can be started on the port again at once.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-unfinished",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         unfinished_msg_delays_nothing,
         "§1: SIGINT, SIGTERM: no longer than needed: an unfinished message does not delay the end.",
     )
-    .others(Serves::One),
+    .non_stages(Serves::One),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-delivers-megabytes",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         megabytes_are_delivered,
         "§1: a chat server delivers what is already queued, then closes every connection.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-non-reader",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         non_reader_delays_3_s,
         "§1: delivers what is already queued, for at most 3 s.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-no-newcomers",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         no_new_clients,
         "§1: SIGINT, SIGTERM: stop accepting.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-second-signal",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         second_signal,
         "§1: A second signal ends it at once.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-rests",
-        Theme::Leaving,
+        Theme::Closing,
         CHAT_STAGES,
         idle_while_clients_stay,
         "§1: SIGINT, SIGTERM: then close every connection; until then, the server does not spin.",
     )
-    .others(Serves::Many)
+    .non_stages(Serves::Many)
     .needs(Needs::Figures),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-conversation",
-        Theme::Leaving,
+        Theme::Closing,
         STAGES,
         clients_that_keep_sending,
         "§1: SIGINT, SIGTERM: for at most 3 s, even if the clients continue to send.",
     )
-    .others(Serves::One),
+    .non_stages(Serves::One),
     #[cfg(unix)]
-    ours(
+    own_check(
         "stop-two-signals",
-        Theme::Leaving,
+        Theme::Closing,
         &[],
         two_signals,
         "§1: A second signal ends it at once.",
     )
-    .others(Serves::One),
+    .non_stages(Serves::One),
 ];
 
 /// Clearly less than the 3 s for which a server may wait for its clients.
@@ -188,8 +188,8 @@ pub(super) fn clients_get_the_end(bench: &Bench) -> Result<()> {
 
 pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
     let port = Port::reserve()?;
-    let launch = || bench.launch_with_args(&["--port", &port.to_string()]);
-    let mut server = bench.start_with_own_args(launch())?;
+    let launch = bench.launch_with_args(&["--port", &port.to_string()])?;
+    let mut server = bench.start_with_own_args(launch.clone())?;
     let _client = bench.connect_accepted(&server)?;
     server.signal(Signal::TERM)?;
     server.expect_exit("sent SIGTERM")?;
@@ -201,7 +201,7 @@ pub(super) fn port_is_free(bench: &Bench) -> Result<()> {
         );
     }
     // A server is started on the port again at once, although connections of the first one linger.
-    bench.expect_new_client_served(&bench.start_with_own_args(launch())?)
+    bench.expect_new_client_served(&bench.start_with_own_args(launch)?)
 }
 
 pub(super) fn unfinished_msg_delays_nothing(bench: &Bench) -> Result<()> {
@@ -225,7 +225,7 @@ fn with_much_queued(bench: &Bench) -> Result<(ChatRoom<'_>, Client, String)> {
     room.send_and_expect_many(0, &text, QUEUED_MSGS - 1)?;
     // When the others have received this, every message before it is queued for all clients.
     room.send_and_expect(0, &text)?;
-    let relay = said(room.members[0].addr(), &text);
+    let relay = message_line(room.members[0].addr(), &text);
     Ok((room, late, relay))
 }
 
@@ -241,7 +241,7 @@ pub(super) fn megabytes_are_delivered(bench: &Bench) -> Result<()> {
     room.send_and_expect_many(0, &text, 149)?;
     room.send_and_expect(0, &text)?;
     room.server.signal(Signal::TERM)?;
-    expect_delivered(&mut late, &said(room.members[0].addr(), &text), 150)?;
+    expect_delivered(&mut late, &message_line(room.members[0].addr(), &text), 150)?;
     room.server.expect_exit("sent SIGTERM while megabytes were on the way").map(drop)
 }
 
@@ -309,7 +309,7 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
 pub(super) fn two_signals(bench: &Bench) -> Result<()> {
     promptly(|| {
         let mut server = bench.start_with_args(&[])?;
-        let held_by = bench.own_server().and_then(|it| it.held_by);
+        let held_by = bench.own_server().and_then(|it| it.connect_slow_clients);
         let _clients = match held_by {
             Some(clients) => clients(&server)?,
             None => vec![bench.connect_accepted(&server)?],

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result};
 
 use super::framing::with_likely_cause;
-use crate::bench::{wait_until_read, while_stopped};
-use crate::check::{TIN_CAN_ROW, ours};
+use crate::bench::{Departure, wait_until_read, while_stopped};
+use crate::check::{ROW_AFTER_FRAMING, own_check};
 use crate::log_events as events;
 use crate::profile::STAGES;
-use crate::{Bench, Check, Needs, Ours, Profile, Serves, Theme};
+use crate::{Bench, Check, Needs, OwnRequirement, Profile, Serves, Theme};
 use probe::procfs::Usage;
 use probe::server::Server;
 use probe::wire::{Client, Received};
@@ -20,7 +20,7 @@ pub(crate) const ROWS: &[Check] = &[
         title: "a client leaves in the middle of a message",
         rule: "When a client leaves in the middle of a message, the server drops the unfinished \
                bytes and keeps nothing of that client.",
-        profiles: Profile::is_any,
+        must_pass: Profile::is_any,
         needs: Needs::Figures,
         after: &["frame-bytewise"],
         hints: [
@@ -29,17 +29,17 @@ pub(crate) const ROWS: &[Check] = &[
             "The loop around the read: what does it do when a read returns 0 bytes?",
             "When a read returns 0 bytes, leave the loop and close that client's connection.",
         ],
-        read: "protocol.md#Half-close",
-        ours: Ours::others(Serves::OneAtATime),
+        page: "protocol.md#Half-close",
+        own_servers: OwnRequirement::non_stages(Serves::OneAtATime),
         run: leave_mid_message,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "reset-any-moment",
         theme: Theme::Survival,
         title: "a client resets its connection at any moment",
         rule: "However a client leaves, the server and every other client continue.",
-        profiles: Profile::is_any,
+        must_pass: Profile::is_any,
         after: &["frame-three"],
         hints: [
             "An error of one client (connection reset, broken pipe) ends more than that client.",
@@ -48,16 +48,16 @@ pub(crate) const ROWS: &[Check] = &[
             "Catch the errors of a client where its handler is called, log them, close that \
              client's connection, and continue.",
         ],
-        read: "echo-uni.md#Where it breaks",
+        page: "echo-uni.md#Where it breaks",
         run: reset_at_every_moment,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "reset-hundred",
         theme: Theme::Survival,
         title: "100 resets in a row",
         rule: "However clients leave, the server and every other client continue.",
-        profiles: Profile::is_any,
+        must_pass: Profile::is_any,
         after: &["reset-any-moment"],
         hints: [
             "The server survives one reset but not 100: each takes a resource that the server \
@@ -67,16 +67,16 @@ pub(crate) const ROWS: &[Check] = &[
             "Release the client's resources on every path out of its handler (finally, defer, a \
              destructor).",
         ],
-        read: "echo-uni.md#Where it breaks",
+        page: "echo-uni.md#Where it breaks",
         run: hundred_resets,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
     Check {
         id: "cycles-thousand",
         theme: Theme::Survival,
         title: "1,000 clients connect and leave",
         rule: "Clients that have left occupy no descriptor, no thread and no memory.",
-        profiles: Profile::is_any,
+        must_pass: Profile::is_any,
         needs: Needs::Figures,
         after: &["frame-long", "reset-hundred", "leave-mid-message"],
         hints: [
@@ -87,19 +87,19 @@ pub(crate) const ROWS: &[Check] = &[
             "Close each socket on every path, remove the client from every table, let its threads \
              end, wait for child processes, and do not keep old messages.",
         ],
-        read: "echo-multi.md#Where it breaks",
-        ours: Ours::others(Serves::OneAtATime),
+        page: "echo-multi.md#Where it breaks",
+        own_servers: OwnRequirement::non_stages(Serves::OneAtATime),
         run: thousand_clients,
-        ..TIN_CAN_ROW
+        ..ROW_AFTER_FRAMING
     },
-    ours(
+    own_check(
         "survive-garbage",
         Theme::Survival,
         STAGES,
         garbage,
         "§1: whatever a client sends, the server and every other client go on.",
     )
-    .others(Serves::OneAtATime),
+    .non_stages(Serves::OneAtATime),
 ];
 
 /// Lets clients break their connections, and then expects that the server still serves a new client
@@ -110,22 +110,22 @@ fn expect_survives(
     did: &str,
     break_connections: impl FnOnce(&Server) -> Result<()>,
 ) -> Result<()> {
-    let mut earlier = None;
-    // An echo server that cannot serve beside a silent client fails for that in its own check.
+    let mut other = None;
+    // An echo server that does not serve a client while another one is silent fails another check.
     let stays = bench.stays_after_exchange();
     if stays {
         let mut client = bench.connect(server)?;
-        bench.exchange_skipping_others(&mut client, "hello")?;
-        earlier = Some(client);
+        bench.exchange_skipping_all(&mut client, "hello")?;
+        other = Some(client);
     }
-    bench.step(did);
+    bench.set_step(did);
     break_connections(server)?;
     server.expect_running(did)?;
-    bench.step(format!("{did}; then another client connected and sent a message"));
+    bench.set_step(format!("{did}; then another client connected and sent a message"));
     bench.expect_new_client_served(server)?;
-    let Some(mut earlier) = earlier else { return Ok(()) };
-    bench.step(format!("{did}; then a client that was connected before sent a message"));
-    bench.exchange_skipping_others(&mut earlier, "I was here before")
+    let Some(mut other) = other else { return Ok(()) };
+    bench.set_step(format!("{did}; then a client that was connected before sent a message"));
+    bench.exchange_skipping_all(&mut other, "I was here before")
 }
 
 pub(super) fn reset_at_every_moment(bench: &Bench) -> Result<()> {
@@ -189,7 +189,7 @@ fn reset_before_accept(bench: &Bench, server: &mut Server) -> Result<()> {
     if server.pid().is_none() {
         return Ok(());
     }
-    let begun = bench.first_bytes()?;
+    let begun = bench.first_tcp_bytes()?;
     expect_survives(
         bench,
         server,
@@ -213,14 +213,17 @@ pub(crate) fn leave_mid_message(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 8;
     let server = bench.start_server()?;
     bench.expect_new_client_served(&server)?;
-    bench.step(format!("{CLIENTS} clients sent half a message each and closed their connections"));
+    bench.set_step(format!(
+        "{CLIENTS} clients sent half a message each and closed their connections"
+    ));
     let mut clients = Vec::new();
     for i in 0..CLIENTS {
         let mut client = bench.connect(&server)?;
         let first = bench.first_exchange();
         client.send(&first.map_or_else(|| b"half a mess".to_vec(), |it| it.halves().0))?;
         wait_until_read(&client)?;
-        // If a client closes with unread bytes, the kernel sends a reset instead of the end.
+        // A client that closes while it has unread bytes sends a reset instead of the end of the stream. Where
+        // the server may have sent bytes, the client ends only its sending direction, and reads.
         if first.is_some() || bench.uses_tls() {
             // If the server has closed already, another check reports that.
             _ = if bench.uses_tls() && i % 2 == 0 {
@@ -270,7 +273,7 @@ pub(crate) fn thousand_clients(bench: &Bench) -> Result<()> {
     const SLACK: u64 = 8;
     const WARM_UP: usize = 200;
     let server = bench.start_server()?;
-    bench.step(
+    bench.set_step(
         "1,000 clients, one after the other, connected, sent 8 KB, received the answer and left",
     );
     run_clients(bench, &server, WARM_UP)?;
@@ -297,8 +300,8 @@ pub(crate) fn thousand_clients(bench: &Bench) -> Result<()> {
         now = wait_for_usage(bench, &server, |_| true)?;
     }
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-    let did = bench.current_step().unwrap_or_default();
-    bench.step(format!("{did}; then 1,000 more, up to 8 times"));
+    let did = bench.step().unwrap_or_default();
+    bench.set_step(format!("{did}; then 1,000 more, up to 8 times"));
     let expected = format!("the memory returns to {}, or stops growing", mib(first.resident_bytes));
     fail("", expected, format!("{}, and it grew with every 1,000 clients", mib(now.resident_bytes)))
 }
@@ -320,7 +323,7 @@ fn run_clients(bench: &Bench, server: &Server, times: usize) -> Result<()> {
             continue;
         }
         let text = format!("{i:5}{}", "c".repeat(usize::try_from(CLIENT_BYTES)? - 5));
-        with_likely_cause(bench.exchange_skipping_others(&mut client, &text), |failure| {
+        with_likely_cause(bench.exchange_skipping_all(&mut client, &text), |failure| {
             (!failure.is_timeout && failure.got.bytes.is_none()).then_some(SPORADIC_FAILURE)
         })?;
         match bench.random_below(4) {
@@ -333,8 +336,8 @@ fn run_clients(bench: &Bench, server: &Server, times: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns the resources that the server uses, as soon as they are as wanted, or else when the time
-/// is over.
+/// Returns the resources that the server uses as soon as `is_enough` accepts them, or when the patience of
+/// the check is over.
 fn wait_for_usage(
     bench: &Bench,
     server: &Server,
@@ -353,7 +356,7 @@ fn fail_not_released(what: &str, before: u64, after: u64) -> Result<()> {
 }
 
 /// Reports whether a client is served: the server answers its message, or ends the connection.
-pub(super) fn served_or_refused(bench: &Bench, client: &mut Client, text: &str) -> Result<bool> {
+pub(super) fn is_served(bench: &Bench, client: &mut Client, text: &str) -> Result<bool> {
     let answer = bench.expected_answer(client.addr(), text).into_bytes();
     loop {
         match client.recv(client.timeout())? {
@@ -382,36 +385,25 @@ const GARBAGE: [&[u8]; 8] = [
 
 fn garbage(bench: &Bench) -> Result<()> {
     let mut server = bench.start_with_args(&[])?;
-    let mut earlier = None;
+    let mut other = None;
     if !bench.serves_one_at_a_time() {
-        earlier = Some(bench.connect_accepted(&server)?);
+        other = Some(bench.connect_accepted(&server)?);
     }
     for garbage in GARBAGE {
-        for leaves in [Leaves::Closing, Leaves::HalfClosing, Leaves::Resetting] {
+        for departure in Departure::ALL {
             let mut client = Client::connect(server.addr())?;
             client.try_send(garbage);
-            match leaves {
-                Leaves::Closing => drop(client),
-                Leaves::Resetting => client.reset()?,
-                // The server may have closed the connection already.
-                Leaves::HalfClosing => {
-                    _ = client.half_close().and_then(|()| client.recv_bytes_to_end());
-                }
+            // The server may have closed the connection already.
+            if let Ok(Some(mut client)) = departure.end(client) {
+                _ = client.recv_bytes_to_end();
             }
         }
         bench.expect_new_client_served(&server)?;
     }
     server.expect_running("sent garbage")?;
-    events::expect_all_left_but(&server, earlier.iter().len())?;
-    match earlier {
-        Some(mut earlier) => bench.exchange_skipping_others(&mut earlier, "I was here before"),
+    events::expect_all_left_but(&server, other.iter().len())?;
+    match other {
+        Some(mut other) => bench.exchange_skipping_all(&mut other, "I was here before"),
         None => Ok(()),
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Leaves {
-    Closing,
-    HalfClosing,
-    Resetting,
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::command_line::refuses_to_start;
 use super::outputs::serve_and_stop;
-use crate::check::ours;
+use crate::check::own_check;
 use crate::log_events as events;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Profile, Theme};
@@ -22,7 +22,7 @@ use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-tells-all",
         Theme::Trace,
         STAGES,
@@ -30,7 +30,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`: the spans of each thread or task; the file is complete after SIGINT or SIGTERM.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-waiting",
         Theme::Trace,
         &[Profile::ChatThreads, Profile::ChatAsync],
@@ -38,7 +38,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`: a lane for each thread or task, which shows when it waits.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-one-at-a-time",
         Theme::Trace,
         &[Profile::EchoUni],
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`. §2: One client at a time.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-killed",
         Theme::Trace,
         STAGES,
@@ -54,7 +54,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: `--trace FILE`: opens even when the server is killed.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-no-such-folder",
         Theme::Trace,
         STAGES,
@@ -62,7 +62,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (the trace cannot be made).",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-two-servers",
         Theme::Trace,
         STAGES,
@@ -70,7 +70,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (another server's trace).",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-something-else",
         Theme::Trace,
         STAGES,
@@ -78,7 +78,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (the file is not a trace).",
     ),
     #[cfg(target_os = "linux")]
-    ours(
+    own_check(
         "trace-disk-full",
         Theme::Trace,
         STAGES,
@@ -86,7 +86,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: a full disk never stops or stalls a server.",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-fifo",
         Theme::Trace,
         STAGES,
@@ -94,7 +94,7 @@ pub(crate) const ROWS: &[Check] = &[
         "§1: 1 with a one-line reason on stderr when it cannot start (the file is a FIFO).",
     ),
     #[cfg(unix)]
-    ours(
+    own_check(
         "trace-loop-rests",
         Theme::Trace,
         &[Profile::ChatPoll],
@@ -310,7 +310,7 @@ pub(super) fn all_spans(bench: &Bench) -> Result<()> {
         let mut addrs = Vec::new();
         for text in ["one", "two", "three"] {
             let mut client = Client::connect(traced.server.addr())?;
-            bench.exchange_skipping_others(&mut client, text)?;
+            bench.exchange_skipping_all(&mut client, text)?;
             addrs.push(client.addr());
         }
         let stays = bench.connect_accepted(&traced.server)?;
@@ -336,10 +336,10 @@ pub(super) fn waiting_is_shown(bench: &Bench) -> Result<()> {
     let mut others = Vec::new();
     for _ in 0..OTHERS {
         let mut other = Client::connect(traced.server.addr())?;
-        bench.exchange_skipping_others(&mut other, "meanwhile")?;
+        bench.exchange_skipping_all(&mut other, "meanwhile")?;
         others.push(recv_lane(other.addr()));
     }
-    bench.exchange_skipping_others(&mut silent, "at last")?;
+    bench.exchange_skipping_all(&mut silent, "at last")?;
     let silent = recv_lane(silent.addr());
     let trace = traced.end(Signal::TERM)?;
     let (within, answer) = match bench.profile() {
@@ -440,7 +440,7 @@ pub(super) fn no_such_folder(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let missing = folder.path().join("no-such-folder").join("trace.json").display().to_string();
     for path in [missing, folder.path().display().to_string()] {
-        refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path]), &path)?;
+        refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path])?, &path)?;
     }
     Ok(())
 }
@@ -451,7 +451,7 @@ pub(super) fn two_servers(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let path = path_in(&traced.folder);
     let reason = format!("cannot write the trace {path}: another server is writing it");
-    let second = bench.launch_with_args(&["--port", "0", "--trace", &path]);
+    let second = bench.launch_with_args(&["--port", "0", "--trace", &path])?;
     refuses_to_start(&second, &reason)?;
     let size = || fs::metadata(&path).map(|about| about.len());
     let small = size()?;
@@ -470,7 +470,7 @@ pub(super) fn other_file_kept(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = path_in(&folder);
     let reason = format!("cannot write the trace {path}: there is something else in it");
-    let launch = bench.launch_with_args(&["--port", "0", "--trace", &path]);
+    let launch = bench.launch_with_args(&["--port", "0", "--trace", &path])?;
     for text in ["import socket\n", "[\n{\"name\": \"somebody\"}\n]\n"] {
         fs::write(&path, text)?;
         refuses_to_start(&launch, &reason)?;
@@ -522,7 +522,7 @@ pub(super) fn fifo(bench: &Bench) -> Result<()> {
     let made = std::process::Command::new("mkfifo").arg(Path::new(&path)).status()?;
     anyhow::ensure!(made.success(), "mkfifo {path}: {made}");
     let reason = format!("cannot write the trace {path}: it is a FIFO");
-    refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path]), &reason)
+    refuses_to_start(&bench.launch_with_args(&["--port", "0", "--trace", &path])?, &reason)
 }
 
 /// Checks that the loop is idle while it waits until a client that broke the protocol closes its
@@ -531,7 +531,7 @@ pub(super) fn loop_is_idle(bench: &Bench) -> Result<()> {
     let traced = Traced::start(bench)?;
     let mut bad = Client::connect(traced.server.addr())?;
     bad.send(b"\xff\0")?;
-    events::wait_for(&traced.server, &events::left(bad.addr()))?;
+    events::wait_for(&traced.server, &events::disconnected_line(bad.addr()))?;
     let trace = traced.end(Signal::TERM)?;
     let polls = trace.spans("main", "", "poll")?.len();
     if polls < 100 {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use crate::bench::wait_until_read;
-use crate::check::TIN_CAN_ROW;
+use crate::bench::send_in_pieces;
+use crate::check::ROW_AFTER_FRAMING;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Profile};
@@ -54,13 +54,13 @@ fn header(kind: &str, encoding: &str, len: usize) -> Value {
     })
 }
 
-fn in_json(content: &str) -> Vec<u8> {
+fn json_message(content: &str) -> Vec<u8> {
     let header = header("text/json", "utf-8", content.len());
     message(header.to_string().as_bytes(), content.as_bytes())
 }
 
 fn search(value: &str) -> Vec<u8> {
-    in_json(&json!({ "action": "search", "value": value }).to_string())
+    json_message(&json!({ "action": "search", "value": value }).to_string())
 }
 
 /// Receives one whole message and the end of the stream; returns the fields of its header, and its content.
@@ -226,15 +226,15 @@ const CHECKS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    profiles: |profile| profile == Profile::Other(&PROTOCOL),
+    must_pass: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["app-search"],
-    read: "variations-protocols.md#app-protocol",
-    ..TIN_CAN_ROW
+    page: "variations-protocols.md#app-protocol",
+    ..ROW_AFTER_FRAMING
 };
 
 fn one_search(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench.step("client A sent the request {\"action\":\"search\",\"value\":\"ring\"}");
+    bench.set_step("client A sent the request {\"action\":\"search\",\"value\":\"ring\"}");
     exchange(&mut bench.connect(&server)?)
 }
 
@@ -249,9 +249,9 @@ fn answers(bench: &Bench) -> Result<()> {
     ];
     for (action, value, result) in requests {
         let content = json!({ "action": action, "value": value }).to_string();
-        bench.step(format!("a client sent the request {content}"));
+        bench.set_step(format!("a client sent the request {content}"));
         let mut client = bench.connect(&server)?;
-        client.send(&in_json(&content))?;
+        client.send(&json_message(&content))?;
         expect_result(&mut client, result)?;
     }
     Ok(())
@@ -261,44 +261,38 @@ fn any_split(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let request = request();
     let header = 2 + usize::from(request[1]);
-    bench.step(
+    bench.set_step(
         "client A sent a request one byte at a time, each byte after the server had read the \
          previous one",
     );
-    in_pieces(bench, &server, &request.chunks(1).collect::<Vec<_>>())?;
+    request_in_pieces(bench, &server, &request.chunks(1).collect::<Vec<_>>())?;
     for at in [1, 2, 3, header - 1, header, header + 1, request.len() - 1] {
         let parts =
             format!("{at} of its {} bytes; its header ends at byte {header}", request.len());
-        bench.step(format!("a client sent a request in two pieces, first {parts}"));
-        in_pieces(bench, &server, &[&request[..at], &request[at..]])?;
+        bench.set_step(format!("a client sent a request in two pieces, first {parts}"));
+        request_in_pieces(bench, &server, &[&request[..at], &request[at..]])?;
     }
     for _ in 0..5 {
         let mut cuts = [bench.random_below(request.len()), bench.random_below(request.len())];
         cuts.sort_unstable();
-        bench.step(format!("a client sent a request in three pieces, split at bytes {cuts:?}"));
+        bench.set_step(format!("a client sent a request in three pieces, split at bytes {cuts:?}"));
         let pieces = [&request[..cuts[0]], &request[cuts[0]..cuts[1]], &request[cuts[1]..]];
-        in_pieces(bench, &server, &pieces)?;
+        request_in_pieces(bench, &server, &pieces)?;
     }
     Ok(())
 }
 
-/// Sends each piece after the server has read the previous one; then the client must get its answer.
-fn in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
+/// Connects a client that sends a request in pieces, and must get its answer.
+fn request_in_pieces(bench: &Bench, server: &Server, pieces: &[&[u8]]) -> Result<()> {
     let mut client = bench.connect(server)?;
-    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-        wait_until_read(&client)?;
-        // If the server has closed the connection too early, the missing answer shows that.
-        if !client.try_send(piece) {
-            break;
-        }
-    }
+    send_in_pieces(&mut client, pieces)?;
     answer(&mut client)
 }
 
 /// A content type that no server knows.
 const BINARY: &str = "binary/custom-client-binary-type";
 
-fn in_bytes(content: &[u8]) -> Vec<u8> {
+fn binary_message(content: &[u8]) -> Vec<u8> {
     message(header(BINARY, "binary", content.len()).to_string().as_bytes(), content)
 }
 
@@ -312,9 +306,9 @@ fn binary(bench: &Bench) -> Result<()> {
         ("300,000 bytes", &values.repeat(1200)[..300_000]),
     ];
     for (name, content) in texts {
-        bench.step(format!("a client sent {name} with the content type {BINARY}"));
+        bench.set_step(format!("a client sent {name} with the content type {BINARY}"));
         let mut client = bench.connect(&server)?;
-        client.send(&in_bytes(content))?;
+        client.send(&binary_message(content))?;
         expect_first_ten(&mut client, content)?;
     }
     Ok(())
@@ -343,11 +337,11 @@ fn expect_closed_without_answer(bench: &Bench, requests: &[(String, Vec<u8>)]) -
     let server = bench.start_server()?;
     let (first, second) = FirstExchange { request, answer }.halves();
     for (name, request) in requests {
-        bench.step(format!(
+        bench.set_step(format!(
             "another client had sent half of its request; then a client sent {name}"
         ));
-        let mut witness = bench.connect(&server)?;
-        witness.send(&first)?;
+        let mut other = bench.connect(&server)?;
+        other.send(&first)?;
         let mut client = bench.connect(&server)?;
         client.try_send(request);
         let (came, _) = client.recv_bytes_to_end()?;
@@ -355,12 +349,12 @@ fn expect_closed_without_answer(bench: &Bench, requests: &[(String, Vec<u8>)]) -
             let expected = Description::text("the end of the stream, without an answer before it");
             return wrong_bytes(&client, expected, came);
         }
-        bench.step(format!(
+        bench.set_step(format!(
             "another client had sent half of its request; a client sent {name}; then the other \
              client sent the other half"
         ));
-        witness.send(&second)?;
-        answer(&mut witness)?;
+        other.send(&second)?;
+        answer(&mut other)?;
     }
     bench.expect_new_client_served(&server)
 }
@@ -400,10 +394,10 @@ fn bad_header(bench: &Bench) -> Result<()> {
 fn too_long(bench: &Bench) -> Result<()> {
     const MAX_CONTENT: usize = 1 << 20;
     let server = bench.start_server()?;
-    bench.step("client A sent a request with 1,048,576 bytes (1 MiB) of content");
+    bench.set_step("client A sent a request with 1,048,576 bytes (1 MiB) of content");
     let mut client = bench.connect(&server)?;
     let content = vec![b'x'; MAX_CONTENT];
-    client.send(&in_bytes(&content))?;
+    client.send(&binary_message(&content))?;
     expect_first_ten(&mut client, &content)?;
     let announced = |len: usize| {
         let header = header(BINARY, "binary", len).to_string();

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::bench::wait_until_read;
-use crate::check::TIN_CAN_ROW;
+use crate::bench::send_in_pieces;
+use crate::check::ROW_AFTER_FRAMING;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
-use crate::{Bench, Check, Profile};
+use crate::{Bench, Check, Profile, Theme};
 use probe::Description;
 use probe::server::Server;
 use probe::wire::{Client, Received};
@@ -118,6 +118,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "calc-own-mode",
+        theme: Theme::Concurrency,
         title: "a mode for each client",
         rule: "`sum` and `product` switch the mode of this client alone; each client starts in sum \
                mode.",
@@ -181,6 +182,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "calc-quit",
+        theme: Theme::Closing,
         title: "quit",
         rule: "`quit` is answered with `connection closed␍␊`, and then that connection is closed.",
         after: &["calc-one-write"],
@@ -197,18 +199,18 @@ const CHECKS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `calc-sum`.
 const CALC_ROW: Check = Check {
-    profiles: |profile| profile == Profile::Other(&PROTOCOL),
+    must_pass: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["calc-sum"],
-    read: "variations-protocols.md#calc",
-    ..TIN_CAN_ROW
+    page: "variations-protocols.md#calc",
+    ..ROW_AFTER_FRAMING
 };
 
 fn twice(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.step("client A sent \"5,-9,10\\n\"");
+    bench.set_step("client A sent \"5,-9,10\\n\"");
     exchange(&mut client)?;
-    bench.step("client A sent \"5,-9,10\\n\" again after it had received the first answer");
+    bench.set_step("client A sent \"5,-9,10\\n\" again after it had received the first answer");
     exchange(&mut client)
 }
 
@@ -224,8 +226,8 @@ fn switch(client: &mut Client, mode: &str) -> Result<()> {
     client.expect_bytes(if mode == "sum" { SUM_MODE } else { PRODUCT_MODE })
 }
 
-/// Checks that the client receives this result next. The answer may say `integers` or `numbers`: the
-/// chapter has both.
+/// Checks that the client receives this result next. The answer may say `integers` or `numbers`, because the
+/// chapter uses both.
 fn expect_result(client: &mut Client, name: &str, result: &str) -> Result<()> {
     let [integers, numbers] = ["integers", "numbers"]
         .map(|noun| format!("{name} of input {noun}: '{result}'\r\n").into_bytes());
@@ -248,17 +250,18 @@ fn numbers(bench: &Bench) -> Result<()> {
         ("-2,-3,-4", "-9", "-24"),
     ];
     for (list, sum, _) in both {
-        bench.step(format!("client A sent {list:?} in sum mode"));
+        bench.set_step(format!("client A sent {list:?} in sum mode"));
         ask(&mut client, list, "Sum", sum)?;
     }
-    bench.step("client A sent \"product\", to switch to product mode");
+    bench.set_step("client A sent \"product\", to switch to product mode");
     switch(&mut client, "product")?;
     for (list, _, product) in both {
-        bench.step(format!("client A sent {list:?} in product mode"));
+        bench.set_step(format!("client A sent {list:?} in product mode"));
         ask(&mut client, list, "Product", product)?;
     }
-    bench
-        .step("client A sent \"sum\", and then \"1,2\\r\\n\", with the line end that telnet sends");
+    bench.set_step(
+        "client A sent \"sum\", and then \"1,2\\r\\n\", with the line end that telnet sends",
+    );
     switch(&mut client, "sum")?;
     client.send(b"1,2\r\n")?;
     expect_result(&mut client, "Sum", "3")
@@ -267,24 +270,19 @@ fn numbers(bench: &Bench) -> Result<()> {
 fn bytewise(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = connect(bench, &server)?;
-    bench.step(
+    bench.set_step(
         "client A sent \"12,-30\\r\\n\" one byte at a time, each byte after the server had read \
          the previous one",
     );
-    for byte in b"12,-30\r\n" {
-        wait_until_read(&client)?;
-        client.send(&[*byte])?;
-    }
+    send_in_pieces(&mut client, &b"12,-30\r\n".chunks(1).collect::<Vec<_>>())?;
     expect_result(&mut client, "Sum", "-18")?;
     let line = b"product\n";
     for at in 1..line.len() {
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent \"product\\n\" in two pieces; the first had {at} of its 8 bytes"
         ));
         let mut client = connect(bench, &server)?;
-        client.send(&line[..at])?;
-        wait_until_read(&client)?;
-        client.send(&line[at..])?;
+        send_in_pieces(&mut client, &[&line[..at], &line[at..]])?;
         client.expect_bytes(PRODUCT_MODE)?;
     }
     Ok(())
@@ -293,7 +291,7 @@ fn bytewise(bench: &Bench) -> Result<()> {
 fn one_write(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = connect(bench, &server)?;
-    bench.step(
+    bench.set_step(
         "client A sent \"1,2\\nproduct\\n3,4\\r\\nwhat\\n5,\" in one write, and then \"6\\n\"",
     );
     client.send(b"1,2\nproduct\n3,4\r\nwhat\n5,")?;
@@ -309,16 +307,16 @@ fn own_mode(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut in_sum_mode = connect(bench, &server)?;
     let mut in_product_mode = connect(bench, &server)?;
-    bench.step(
+    bench.set_step(
         "clients A and B connected, and B sent \"product\"; then A sent \"2,3,4\", and then B",
     );
     switch(&mut in_product_mode, "product")?;
     ask(&mut in_sum_mode, "2,3,4", "Sum", "9")?;
     ask(&mut in_product_mode, "2,3,4", "Product", "24")?;
-    bench.step("client C connected after client B had sent \"product\", and sent \"2,3,4\"");
+    bench.set_step("client C connected after client B had sent \"product\", and sent \"2,3,4\"");
     let mut newcomer = connect(bench, &server)?;
     ask(&mut newcomer, "2,3,4", "Sum", "9")?;
-    bench.step(
+    bench.set_step(
         "client A, already in sum mode, sent \"sum\"; then client B, in product mode, sent \
          \"2,3,4\"",
     );
@@ -329,16 +327,16 @@ fn own_mode(bench: &Bench) -> Result<()> {
 fn long_numbers(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = connect(bench, &server)?;
-    bench.step("client A added 1 to 9223372036854775807, the greatest signed 64-bit integer");
+    bench.set_step("client A added 1 to 9223372036854775807, the greatest signed 64-bit integer");
     ask(&mut client, "9223372036854775807,1", "Sum", "9223372036854775808")?;
     for digits in [1_000, 20_000] {
-        bench.step(format!("client A added 1 to an integer of {digits} digits, all of them 9"));
+        bench.set_step(format!("client A added 1 to an integer of {digits} digits, all of them 9"));
         let nines = "9".repeat(digits);
         let sum = format!("1{}", "0".repeat(digits));
         ask(&mut client, &format!("{nines},1"), "Sum", &sum)?;
     }
     switch(&mut client, "product")?;
-    bench.step("client A sent a list of 1,000 tens in product mode");
+    bench.set_step("client A sent a list of 1,000 tens in product mode");
     let tens = vec!["10"; 1_000].join(",");
     ask(&mut client, &tens, "Product", &format!("1{}", "0".repeat(1_000)))
 }
@@ -346,11 +344,11 @@ fn long_numbers(bench: &Bench) -> Result<()> {
 fn errors(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = connect(bench, &server)?;
-    bench.step("client A sent \"product\", because each session starts in the other mode");
+    bench.set_step("client A sent \"product\", because each session starts in the other mode");
     switch(&mut client, "product")?;
     let wrong = ["five", "", "1,,2", "1.5", "0x10", "1 2", "--1", "1__0", "1,2,", "Quit?"];
     for line in wrong {
-        bench.step(format!(
+        bench.set_step(format!(
             "client A, in product mode, sent {line:?}, which is not a list of integers, and then \
              \"2,3\""
         ));
@@ -358,28 +356,29 @@ fn errors(bench: &Bench) -> Result<()> {
         client.expect_bytes(ERROR)?;
         ask(&mut client, "2,3", "Product", "6")?;
     }
-    bench.step("client A, in product mode, sent a line that is not UTF-8, and then \"2,3\"");
+    bench.set_step("client A, in product mode, sent a line that is not UTF-8, and then \"2,3\"");
     client.send(b"\xff\xfe,1\n")?;
     client.expect_bytes(ERROR)?;
     ask(&mut client, "2,3", "Product", "6")
 }
 
 fn too_long(bench: &Bench) -> Result<()> {
-    const FIRST: &[u8] = b"ERROR";
+    const ERROR_PREFIX: &[u8] = b"ERROR";
     let server = bench.start_server()?;
-    let mut witness = connect(bench, &server)?;
-    bench
-        .step(format!("client A sent a line of {MAX_LINE_LEN} bytes, the greatest length allowed"));
+    let mut other = connect(bench, &server)?;
+    bench.set_step(format!(
+        "client A sent a line of {MAX_LINE_LEN} bytes, the greatest length allowed"
+    ));
     let zeros = "0".repeat(MAX_LINE_LEN - 1);
-    ask(&mut witness, &format!("{zeros}7"), "Sum", "7")?;
+    ask(&mut other, &format!("{zeros}7"), "Sum", "7")?;
     for (tail, sent) in [(&b"\n"[..], "a line"), (b"", "the beginning of a line")] {
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent {sent} of {} bytes, 2 bytes more than allowed",
             MAX_LINE_LEN + 2
         ));
         let mut client = connect(bench, &server)?;
         client.try_send(&[&b"1".repeat(MAX_LINE_LEN + 2), tail].concat());
-        client.expect_bytes(FIRST)?;
+        client.expect_bytes(ERROR_PREFIX)?;
         client.recv_line()?;
         match client.recv(bench.patience())? {
             Received::Eof => {}
@@ -388,11 +387,11 @@ fn too_long(bench: &Bench) -> Result<()> {
                 return Err(client.failure(expected, other));
             }
         }
-        bench.step(format!(
+        bench.set_step(format!(
             "a client sent {sent} that was too long; then client A, which had connected before it, \
              sent \"1,2\""
         ));
-        ask(&mut witness, "1,2", "Sum", "3")?;
+        ask(&mut other, "1,2", "Sum", "3")?;
     }
     Ok(())
 }
@@ -405,7 +404,7 @@ fn quit(bench: &Bench) -> Result<()> {
         (b"quit\r\n", "\"quit\\r\\n\""),
         (b"quit\n1,2\n", "\"quit\\n1,2\\n\" in one write"),
     ] {
-        bench.step(format!("a client sent {sent}; client A stayed connected"));
+        bench.set_step(format!("a client sent {sent}; client A stayed connected"));
         let mut client = connect(bench, &server)?;
         client.send(bytes)?;
         client.expect_bytes(CLOSED)?;

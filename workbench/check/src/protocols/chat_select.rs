@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use crate::bench::{wait_until_read, while_stopped};
-use crate::check::TIN_CAN_ROW;
+use crate::bench::{Departure, send_in_pieces, wait_until_read, while_stopped};
+use crate::check::ROW_AFTER_FRAMING;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
-use crate::{Bench, Check, Profile};
+use crate::{Bench, Check, Profile, Theme};
 use probe::server::Server;
 use probe::wire::{Client, show};
 use probe::{Description, Failure, fail};
@@ -123,6 +123,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-joining",
+        theme: Theme::Chat,
         title: "the other clients are told who joins",
         rule: "When a client has sent its name, the other clients get `(Connected: New client (N) \
                from name@ip)`, where N is the number of clients, the new one included.",
@@ -137,6 +138,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-others",
+        theme: Theme::Chat,
         title: "a message goes to the other clients",
         rule: "A message goes to the other clients as `#name@ip>>text`, and does not go to its \
                sender.",
@@ -154,6 +156,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-leaving",
+        theme: Theme::Closing,
         title: "the other clients are told who leaves",
         rule: "However a client leaves, the other clients get `(Now hung up: Client from \
                name@ip)`, after all messages that it has sent.",
@@ -190,6 +193,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "names-silent",
+        theme: Theme::Concurrency,
         title: "a client that sends nothing",
         rule: "A client that has not sent its name makes no other client wait, receives nothing, \
                and is not counted.",
@@ -226,18 +230,18 @@ const CHECKS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `names-hello`.
 const NAMES_ROW: Check = Check {
-    profiles: |profile| profile == Profile::Other(&PROTOCOL),
+    must_pass: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["names-hello"],
-    read: "variations-protocols.md#chat-select",
-    ..TIN_CAN_ROW
+    page: "variations-protocols.md#chat-select",
+    ..ROW_AFTER_FRAMING
 };
 
 fn named(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.step("client A sent a frame with the text \"NAME: ann\"");
+    bench.set_step("client A sent a frame with the text \"NAME: ann\"");
     exchange(&mut client)?;
-    bench.step("another client connected and sent its name; client A must be told");
+    bench.set_step("another client connected and sent its name; client A must be told");
     exchange(&mut client)
 }
 
@@ -259,8 +263,9 @@ fn joined(client: &Client, name: &str, count: usize) -> String {
     format!("(Connected: New client ({count}) from {})", known_as(client, name))
 }
 
-fn left(name: &str) -> String {
-    format!("(Now hung up: Client from {name})")
+/// Returns the notice that a client has left, which is known to the others by this name and address.
+fn left(name_at_ip: &str) -> String {
+    format!("(Now hung up: Client from {name_at_ip})")
 }
 
 fn said(client: &Client, name: &str, text: &str) -> String {
@@ -302,7 +307,7 @@ fn others(bench: &Bench) -> Result<()> {
     for client in [&mut ann, &mut bob] {
         expect(client, &joined(&cleo, "Cleo from the 3rd floor", 3))?;
     }
-    bench.step(
+    bench.set_step(
         "clients A, B and C sent their names; then C sent 3 messages, which A and B must receive",
     );
     let texts = ["hello", "NAME: nobody", "drei: Grüße, 世界 🥫"];
@@ -312,7 +317,7 @@ fn others(bench: &Bench) -> Result<()> {
         expect(&mut ann, &relayed)?;
         expect(&mut bob, &relayed)?;
     }
-    bench.step(
+    bench.set_step(
         "client C sent 3 messages; then A sent one, which must be the first message that C \
          receives",
     );
@@ -324,7 +329,7 @@ fn joining(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut inside: Vec<Client> = Vec::new();
     for (i, name) in ["ann", "bob", "Cléo", "dan"].into_iter().enumerate() {
-        bench.step(format!("client number {} sent its name, \"{name}\"", i + 1));
+        bench.set_step(format!("client number {} sent its name, \"{name}\"", i + 1));
         let newcomer = join(bench, &server, name)?;
         let told = joined(&newcomer, name, i + 1);
         inside.iter_mut().try_for_each(|client| expect(client, &told))?;
@@ -336,26 +341,21 @@ fn joining(bench: &Bench) -> Result<()> {
 fn leaving(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann")?;
-    for how in ["closed its connection", "closed its sending side", "reset its connection"] {
-        bench.step(format!(
-            "a client sent its name and a message, and {how}; client A must be told"
+    for departure in Departure::ALL {
+        bench.set_step(format!(
+            "a client sent its name and a message, and {departure}; client A must be told"
         ));
         let mut bob = join(bench, &server, "bob")?;
         expect(&mut ann, &joined(&bob, "bob", 2))?;
         say(&mut bob, "so long")?;
         expect(&mut ann, &said(&bob, "bob", "so long"))?;
         let name = known_as(&bob, "bob");
-        match how {
-            "closed its connection" => drop(bob),
-            "reset its connection" => bob.reset()?,
-            _ => {
-                bob.half_close()?;
-                bob.recv_bytes_to_end()?;
-            }
+        if let Some(mut bob) = departure.end(bob)? {
+            bob.recv_bytes_to_end()?;
         }
         expect(&mut ann, &left(&name))?;
     }
-    bench.step(
+    bench.set_step(
         "the server was paused while a client sent a message and closed its connection; client A \
          must receive the message, and then be told that the client has left",
     );
@@ -368,7 +368,7 @@ fn leaving(bench: &Bench) -> Result<()> {
         Ok(())
     })?;
     last.iter().try_for_each(|text| expect(&mut ann, text))?;
-    bench.step(
+    bench.set_step(
         "another client connected after 4 clients had left; client A must be told that 2 clients \
          are there",
     );
@@ -381,16 +381,16 @@ fn cut(bench: &Bench) -> Result<()> {
     let (mut ann, mut bob) = pair(bench, &server)?;
     let bytes = frame("é🥫");
     for at in 1..bytes.len() {
-        bench.step(format!(
+        bench.set_step(format!(
             "client A sent the frame of \"é🥫\" in two pieces; the first had {at} of its 10 bytes"
         ));
-        in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
+        send_in_pieces(&mut ann, &[&bytes[..at], &bytes[at..]])?;
         expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
     }
-    bench.step("client A sent the frame of \"é🥫\" one byte at a time");
-    in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
+    bench.set_step("client A sent the frame of \"é🥫\" one byte at a time");
+    send_in_pieces(&mut ann, &bytes.chunks(1).collect::<Vec<_>>())?;
     expect(&mut bob, &said(&ann, "ann", "é🥫"))?;
-    bench.step(
+    bench.set_step(
         "client A sent the frames of \"one\", \"\" and \"two\", and the first 6 bytes of the frame \
          of \"three\", in one write",
     );
@@ -400,24 +400,16 @@ fn cut(bench: &Bench) -> Result<()> {
     expect(&mut bob, &said(&ann, "ann", "two"))?;
     ann.send(&half[6..])?;
     expect(&mut bob, &said(&ann, "ann", "three"))?;
-    bench.step("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
+    bench
+        .set_step("client A sent a frame with a text of 16,384 bytes, the greatest length allowed");
     let long = "x".repeat(16 * 1024);
     say(&mut ann, &long)?;
     expect(&mut bob, &said(&ann, "ann", &long))
 }
 
-/// Sends each piece after the server has read the previous one.
-fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
-    for piece in pieces {
-        wait_until_read(client)?;
-        client.send(piece)?;
-    }
-    Ok(())
-}
-
 fn nameless(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench.step(
+    bench.set_step(
         "client A connected and sent nothing, and client B sent half of its name; then C and D \
          connected, and sent messages",
     );
@@ -427,10 +419,10 @@ fn nameless(bench: &Bench) -> Result<()> {
     wait_until_read(&half)?;
     let (mut ann, mut bob) = pair(bench, &server)?;
     expect_undisturbed(&mut ann, &mut bob)?;
-    bench.step("client B disconnected after half of its name; C and D must not be told");
+    bench.set_step("client B disconnected after half of its name; C and D must not be told");
     drop(half);
     expect_undisturbed(&mut ann, &mut bob)?;
-    bench.step(
+    bench.set_step(
         "client A, silent until now, sent its name; the first frame that it receives must be the \
          answer",
     );
@@ -449,7 +441,7 @@ fn absurd(bench: &Bench) -> Result<()> {
             } else {
                 "a client without a name"
             };
-            bench.step(format!(
+            bench.set_step(format!(
                 "{client} announced a frame of {len} bytes; clients A and B were connected"
             ));
             let mut client = bench.connect(&server)?;

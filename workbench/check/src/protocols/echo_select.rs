@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::check::TIN_CAN_ROW;
+use crate::check::ROW_AFTER_FRAMING;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Needs, Profile, Theme};
@@ -142,18 +142,18 @@ const CHECKS: &[Check] = &[
 ];
 
 const ROW: Check = Check {
-    profiles: |profile| profile == Profile::Other(&PROTOCOL),
+    must_pass: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["select-echo"],
-    read: "variations-protocols.md#echo-select",
-    ..TIN_CAN_ROW
+    page: "variations-protocols.md#echo-select",
+    ..ROW_AFTER_FRAMING
 };
 
 fn twice(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut client = bench.connect(&server)?;
-    bench.step("client A sent \"Message 1 from client.\", without a line end or a ␀ after it");
+    bench.set_step("client A sent \"Message 1 from client.\", without a line end or a ␀ after it");
     exchange(&mut client)?;
-    bench.step("client A sent the same message again after the first one had come back");
+    bench.set_step("client A sent the same message again after the first one had come back");
     exchange(&mut client)
 }
 
@@ -170,24 +170,27 @@ fn any_bytes(bench: &Bench) -> Result<()> {
         client.expect_bytes(bytes)
     };
     let values: Vec<u8> = (0..=255).collect();
-    bench.step("client A sent all 256 byte values, from 0 to 255");
+    bench.set_step("client A sent all 256 byte values, from 0 to 255");
     echoed(&values)?;
-    bench.step("client A sent 12 bytes that are not UTF-8, with blanks and line ends around them");
+    bench.set_step(
+        "client A sent 12 bytes that are not UTF-8, with blanks and line ends around them",
+    );
     echoed(b" \r\n\xff\xfe\x80\0\0\xc3\n \t")?;
-    bench.step(
+    bench.set_step(
         "client A sent all 256 byte values one at a time, each byte after the previous one had \
          come back",
     );
     values.chunks(1).try_for_each(echoed)
 }
 
-/// More bytes than fit between a server and a client with small buffers, but few enough for a server to
-/// queue them.
+/// More bytes than the socket buffers hold if those of the client are small, but few enough that a server
+/// queues them.
 const UNREAD: usize = 100_000;
 
 fn megabyte(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench.step("client A sent 1,000,000 bytes, and kept up to 100,000 bytes of the echo unread");
+    bench
+        .set_step("client A sent 1,000,000 bytes, and kept up to 100,000 bytes of the echo unread");
     let mut client = bench.connect_with_small_buffers(&server)?;
     let bytes = varied(1_000_000);
     let (mut sent, mut echoed) = (0, 0);
@@ -207,7 +210,7 @@ fn last_bytes(bench: &Bench) -> Result<()> {
     /// does.
     const READ_TIMEOUT: Duration = Duration::from_secs(1);
     let server = bench.start_server()?;
-    bench.step(format!(
+    bench.set_step(format!(
         "client A sent {UNREAD} bytes, shut down its sending side, and only then started to read"
     ));
     let mut client = bench.connect_with_small_buffers(&server)?;
@@ -256,7 +259,7 @@ fn nobody_waits(bench: &Bench) -> Result<()> {
     let mut other = bench.connect(&server)?;
     exchange(&mut other)?;
     let mut slow = bench.connect_with_small_buffers(&server)?.with_timeout(STUCK);
-    bench.step(
+    bench.set_step(
         "a client sent bytes until the buffers were full, and read nothing; then a client that \
              had connected before it sent a message, and then a new client",
     );
@@ -273,8 +276,9 @@ fn memory_bounded(bench: &Bench) -> Result<()> {
     let figures = || server.usage().context("the system does not tell what the server uses");
     let before = figures()?.resident_bytes;
     let mut slow = bench.connect_with_small_buffers(&server)?.with_timeout(STUCK);
-    bench
-        .step("a client sent bytes until the buffers were full (at most 32 MiB), and read nothing");
+    bench.set_step(
+        "a client sent bytes until the buffers were full (at most 32 MiB), and read nothing",
+    );
     let sent = fill_buffers(&mut slow, FLOOD)?;
     let more = figures()?.resident_bytes.saturating_sub(before);
     if sent < FLOOD && more < SLACK {

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::bench::wait_until_read;
-use crate::check::TIN_CAN_ROW;
+use crate::bench::{Departure, send_in_pieces};
+use crate::check::ROW_AFTER_FRAMING;
 use crate::checks::framing::or_silent;
 use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
-use crate::{Bench, Check, Profile};
+use crate::{Bench, Check, Profile, Theme};
 use probe::server::Server;
 use probe::wire::Client;
 use probe::{Description, Failure};
@@ -52,28 +52,28 @@ fn exchange(client: &mut Client) -> Result<()> {
     } else {
         let name = format!("guest-{}", client.addr().port());
         client.expect_bytes(WELCOME)?;
-        say(client, &format!("login {name}"))?;
+        send_line(client, &format!("login {name}"))?;
         name
     };
-    say(client, "say hello")?;
+    send_line(client, "say hello")?;
     skip_others_until(client, &format!("{name}: hello"))?;
     client.set_state(LoggedIn(name));
     Ok(())
 }
 
-/// Receives lines until the wanted one; before it, only messages of other clients, and notices about them,
+/// Receives lines until the expected one. Before it, only messages of other clients and notices about them
 /// may arrive.
-fn skip_others_until(client: &mut Client, wanted: &str) -> Result<()> {
-    let wanted = format!("{wanted}\r\n").into_bytes();
+fn skip_others_until(client: &mut Client, expected: &str) -> Result<()> {
+    let expected = format!("{expected}\r\n").into_bytes();
     loop {
         let line = client.recv_line()?;
-        if line == wanted {
+        if line == expected {
             return Ok(());
         }
         let ends = [&b": hello\r\n"[..], b" has entered the room.\r\n", b" has left the room.\r\n"];
         if !line.starts_with(b"guest-") || !ends.iter().any(|end| line.ends_with(end)) {
             let (did, got) = (client.transcript(), Description::bytes(line, ""));
-            let expected = Description::bytes(wanted, "");
+            let expected = Description::bytes(expected, "");
             return Err(
                 Failure { did, expected, got, is_timeout: false, likely_cause: None }.into()
             );
@@ -120,6 +120,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-say",
+        theme: Theme::Chat,
         title: "a message to all clients in the room",
         rule: "`say TEXT` is sent to all clients in the room as `X: TEXT`, X included, with all \
                its blanks and in any script.",
@@ -130,11 +131,12 @@ const CHECKS: &[Check] = &[
             "Split the line once, after its first word; the text is the rest of the line, \
              unchanged.",
         ],
-        run: words,
+        run: say_to_room,
         ..PARTY_ROW
     },
     Check {
         id: "party-others",
+        theme: Theme::Chat,
         title: "the room is told who enters and leaves",
         rule: "The other clients in the room get `X has entered the room.`, and, after `logout` or \
                a lost connection, `X has left the room.`; X gets neither.",
@@ -150,6 +152,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-look",
+        theme: Theme::Chat,
         title: "the list of names",
         rule: "`look` is answered with `The following are in this room:` and one name on each \
                line, `who` with `The following are logged in:` and the same names, both in order \
@@ -197,6 +200,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "party-names",
+        theme: Theme::Chat,
         title: "the same name, written differently",
         rule: "Two names that differ only in case or Unicode form are the same name.",
         hints: [
@@ -213,13 +217,13 @@ const CHECKS: &[Check] = &[
 
 /// The fields that are the same in all checks that depend on `party-login`.
 const PARTY_ROW: Check = Check {
-    profiles: |profile| profile == Profile::Other(&PROTOCOL),
+    must_pass: |profile| profile == Profile::Other(&PROTOCOL),
     after: &["party-login"],
-    read: "variations-protocols.md#tea-party",
-    ..TIN_CAN_ROW
+    page: "variations-protocols.md#tea-party",
+    ..ROW_AFTER_FRAMING
 };
 
-fn say(client: &mut Client, line: &str) -> Result<()> {
+fn send_line(client: &mut Client, line: &str) -> Result<()> {
     client.send(format!("{line}\r\n").as_bytes())
 }
 
@@ -230,7 +234,7 @@ fn expect(client: &mut Client, line: &str) -> Result<()> {
 
 /// Sends a line, and checks that these lines are the answer.
 fn ask(client: &mut Client, line: &str, answer: &[&str]) -> Result<()> {
-    say(client, line)?;
+    send_line(client, line)?;
     answer.iter().try_for_each(|it| expect(client, it))
 }
 
@@ -244,7 +248,7 @@ fn expect_taken(client: &mut Client, name: &str) -> Result<()> {
 
 /// Logs out, and ignores any bytes before the end of the stream: another check tests them.
 fn log_out(mut client: Client) -> Result<()> {
-    say(&mut client, "logout")?;
+    send_line(&mut client, "logout")?;
     client.recv_bytes_to_end()?;
     Ok(())
 }
@@ -259,7 +263,7 @@ fn connect(bench: &Bench, server: &Server) -> Result<Client> {
 /// Connects a client that logs in; the clients already in the room must be told.
 fn join(bench: &Bench, server: &Server, name: &str, in_room: &mut [&mut Client]) -> Result<Client> {
     let mut client = connect(bench, server)?;
-    say(&mut client, &format!("login {name}"))?;
+    send_line(&mut client, &format!("login {name}"))?;
     let entered = format!("{name} has entered the room.");
     in_room.iter_mut().try_for_each(|it| expect(it, &entered))?;
     if in_room.is_empty() {
@@ -276,26 +280,26 @@ fn expect_in_room(client: &mut Client, name: &str) -> Result<()> {
 fn login(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut first = bench.connect(&server)?;
-    bench.step("client A logged in and sent \"say hello\"");
+    bench.set_step("client A logged in and sent \"say hello\"");
     exchange(&mut first)?;
-    bench.step("client A sent \"say hello\" again");
+    bench.set_step("client A sent \"say hello\" again");
     exchange(&mut first)?;
     log_out(first)?;
     let ann = join(bench, &server, "ann", &mut [])?;
     let mut other = connect(bench, &server)?;
-    bench.step("a client sent \"login\" without a name");
+    bench.set_step("a client sent \"login\" without a name");
     ask(&mut other, "login", &[NO_NAME])?;
-    bench.step(
+    bench.set_step(
         "a client sent \"login ann\" and \"login\" while another client was logged in as ann; then \
          it sent \"login bob\"",
     );
     expect_taken(&mut other, "ann")?;
-    say(&mut other, "login bob")?;
+    send_line(&mut other, "login bob")?;
     expect_in_room(&mut other, "bob")?;
-    bench.step("the client named ann logged out; then another client sent \"login ann\"");
+    bench.set_step("the client named ann logged out; then another client sent \"login ann\"");
     log_out(ann)?;
     let mut next = connect(bench, &server)?;
-    say(&mut next, "login ann")?;
+    send_line(&mut next, "login ann")?;
     expect_in_room(&mut next, "ann")
 }
 
@@ -303,37 +307,37 @@ fn before(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut outside = connect(bench, &server)?;
     for line in ["say hello", "look", "who", "tea?", "help"] {
-        bench.step(format!("client A sent {line:?} before it had logged in"));
-        say(&mut outside, line)?;
+        bench.set_step(format!("client A sent {line:?} before it had logged in"));
+        send_line(&mut outside, line)?;
         outside.expect_bytes(LOG_IN)?;
     }
-    bench.step(
+    bench.set_step(
         "client B logged in and sent a message; then client A, which had not logged in, sent \
          \"look\"",
     );
     let mut ann = join(bench, &server, "ann", &mut [])?;
-    say(&mut outside, "look")?;
+    send_line(&mut outside, "look")?;
     outside.expect_bytes(LOG_IN)?;
-    bench.step(
+    bench.set_step(
         "client A sent \"logout\" before it had logged in; then client B, in the room, sent a \
          message",
     );
-    say(&mut outside, "logout")?;
+    send_line(&mut outside, "logout")?;
     outside.expect_eof()?;
     expect_in_room(&mut ann, "ann")
 }
 
-fn words(bench: &Bench) -> Result<()> {
+fn say_to_room(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
     let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
     let mut cleo = join(bench, &server, "cleo", &mut [&mut ann, &mut bob])?;
     for text in ["hello", "more tea,  Hatter?", "say no more", "drei: Grüße, 世界 🥫"] {
-        bench.step(format!(
+        bench.set_step(format!(
             "clients A, B and C were in the room; C sent \"say\" with the text {text:?}, which all \
              three must receive"
         ));
-        say(&mut cleo, &format!("say {text}"))?;
+        send_line(&mut cleo, &format!("say {text}"))?;
         for client in [&mut ann, &mut bob, &mut cleo] {
             expect(client, &format!("cleo: {text}"))?;
         }
@@ -342,32 +346,29 @@ fn words(bench: &Bench) -> Result<()> {
 }
 
 fn others(bench: &Bench) -> Result<()> {
-    const WAYS: [&str; 4] =
-        ["logged out", "closed its connection", "closed its sending side", "reset its connection"];
     let server = bench.start_server()?;
     let mut ann = join(bench, &server, "ann", &mut [])?;
-    for how in WAYS {
-        bench.step(format!(
-            "a client logged in, sent a message, and {how}; client A, in the room, must be told"
+    let departures = [None].into_iter().chain(Departure::ALL.map(Some));
+    for departure in departures {
+        let left = departure.map_or("logged out".to_owned(), |it| it.to_string());
+        bench.set_step(format!(
+            "a client logged in, sent a message, and {left}; client A, in the room, must be told"
         ));
         let mut bob = join(bench, &server, "bob", &mut [&mut ann])?;
         expect_in_room(&mut bob, "bob")?;
         expect(&mut ann, "bob: I am here")?;
-        match how {
-            "closed its connection" => drop(bob),
-            "reset its connection" => bob.reset()?,
-            "logged out" => {
-                say(&mut bob, "logout")?;
-                bob.expect_eof()?;
-            }
-            _ => {
-                bob.half_close()?;
-                bob.expect_eof()?;
-            }
+        let receiver = if let Some(departure) = departure {
+            departure.end(bob)?
+        } else {
+            send_line(&mut bob, "logout")?;
+            Some(bob)
+        };
+        if let Some(mut bob) = receiver {
+            bob.expect_eof()?;
         }
         expect(&mut ann, "bob has left the room.")?;
     }
-    bench.step(
+    bench.set_step(
         "a client that had not logged in reset its connection; then client A sent a message, which \
          must be the next line that it receives",
     );
@@ -382,13 +383,13 @@ fn look(bench: &Bench) -> Result<()> {
     let mut ann = join(bench, &server, "ann", &mut [&mut cleo])?;
     let _outside = connect(bench, &server)?;
     let mut bob = join(bench, &server, "bob", &mut [&mut cleo, &mut ann])?;
-    bench.step(
+    bench.set_step(
         "the clients cleo, ann and bob logged in, in this order; then bob sent \"look\" and \
          \"who\"",
     );
     ask(&mut bob, "look", &[IN_ROOM, "cleo", "ann", "bob"])?;
     ask(&mut bob, "who", &[LOGGED_IN, "cleo", "ann", "bob"])?;
-    bench.step("cleo left and logged in again; then bob sent \"look\" and \"who\"");
+    bench.set_step("cleo left and logged in again; then bob sent \"look\" and \"who\"");
     drop(cleo);
     for client in [&mut ann, &mut bob] {
         expect(client, "cleo has left the room.")?;
@@ -403,10 +404,10 @@ fn unknown(bench: &Bench) -> Result<()> {
     let mut ann = join(bench, &server, "ann", &mut [])?;
     for (line, word) in [("dance", "dance"), ("sing with me", "sing"), ("привет", "привет")]
     {
-        bench.step(format!("client A, in the room, sent {line:?}"));
+        bench.set_step(format!("client A, in the room, sent {line:?}"));
         ask(&mut ann, line, &[&format!("Unknown command: {word}")])?;
     }
-    bench.step("client A, in the room, sent two empty lines, and then a message");
+    bench.set_step("client A, in the room, sent two empty lines, and then a message");
     ann.send(b"\r\n\n")?;
     expect_in_room(&mut ann, "ann")
 }
@@ -416,34 +417,27 @@ fn cut(bench: &Bench) -> Result<()> {
     let mut ann = join(bench, &server, "ann", &mut [])?;
     let line = "say é☕\r\n".as_bytes();
     for at in 1..line.len() {
-        bench.step(format!(
+        bench.set_step(format!(
             "client A sent \"say é☕\\r\\n\" in two pieces; the first had {at} of its 11 bytes"
         ));
-        in_pieces(&mut ann, &[&line[..at], &line[at..]])?;
+        send_in_pieces(&mut ann, &[&line[..at], &line[at..]])?;
         expect(&mut ann, "ann: é☕")?;
     }
-    bench.step("client A sent \"say é☕\\r\\n\" one byte at a time");
-    in_pieces(&mut ann, &line.chunks(1).collect::<Vec<_>>())?;
+    bench.set_step("client A sent \"say é☕\\r\\n\" one byte at a time");
+    send_in_pieces(&mut ann, &line.chunks(1).collect::<Vec<_>>())?;
     expect(&mut ann, "ann: é☕")?;
-    bench.step("client A sent \"say one\\nsay two\\r\\nsay th\" in one write, and then \"ree\\n\"");
-    in_pieces(&mut ann, &[b"say one\nsay two\r\nsay th", b"ree\n"])?;
+    bench.set_step(
+        "client A sent \"say one\\nsay two\\r\\nsay th\" in one write, and then \"ree\\n\"",
+    );
+    send_in_pieces(&mut ann, &[b"say one\nsay two\r\nsay th", b"ree\n"])?;
     ["one", "two", "three"]
         .iter()
         .try_for_each(|text| expect(&mut ann, &format!("ann: {text}")))?;
-    bench.step("a client sent \"login bob\", a message and \"logout\" in one write");
+    bench.set_step("a client sent \"login bob\", a message and \"logout\" in one write");
     let mut bob = connect(bench, &server)?;
     bob.send(b"login bob\r\nsay hello, and goodbye\r\nlogout\r\n")?;
     expect(&mut bob, "bob: hello, and goodbye")?;
     bob.recv_bytes_to_end()?;
-    Ok(())
-}
-
-/// Sends each piece after the server has read the previous one.
-fn in_pieces(client: &mut Client, pieces: &[&[u8]]) -> Result<()> {
-    for piece in pieces {
-        wait_until_read(client)?;
-        client.send(piece)?;
-    }
     Ok(())
 }
 
@@ -466,9 +460,9 @@ fn names(bench: &Bench) -> Result<()> {
     ];
     for (name, same) in pairs {
         let (shown, same_shown) = (shown(name), shown(same));
-        bench.step(format!("a client logged in as \"{shown}\", and sent a message"));
+        bench.set_step(format!("a client logged in as \"{shown}\", and sent a message"));
         let first = join(bench, &server, name, &mut [])?;
-        bench.step(format!(
+        bench.set_step(format!(
             "client {} was logged in as \"{shown}\"; client {} sent \"login {same_shown}\", and \
              \"login\"",
             first.name(),
@@ -477,11 +471,11 @@ fn names(bench: &Bench) -> Result<()> {
         expect_taken(&mut other, same)?;
         log_out(first)?;
     }
-    bench.step(
+    bench.set_step(
         "a client was logged in as \"Zoé\"; client A sent \"login Zoe\", which is a different \
          name",
     );
     let _zoe = join(bench, &server, "Zoé", &mut [])?;
-    say(&mut other, "login Zoe")?;
+    send_line(&mut other, "login Zoe")?;
     expect_in_room(&mut other, "Zoe")
 }

@@ -10,14 +10,14 @@ pub fn as_json(report: &Report, call: &Invocation) -> Value {
             "theme": check.theme.to_string(),
             "title": check.title,
             "rule": check.rule,
-            "asked": check.asked(call.profile).to_string(),
+            "asked": check.requirement(call.profile).to_string(),
             "outcome": outcome_name(outcome),
             "seconds": took.as_secs_f64(),
         });
         match outcome {
             Outcome::Passed => {}
-            Outcome::Undecided(why) | Outcome::NotTried(why) => row["why"] = json!(why),
-            Outcome::NotAsked(why) => row["why"] = json!(why),
+            Outcome::Undecided(why) | Outcome::NotRun(why) => row["why"] = json!(why),
+            Outcome::NotApplicable(why) => row["why"] = json!(why),
             Outcome::Failed(finding) => row["failure"] = finding_as_json(check, finding, call),
         }
         row
@@ -44,11 +44,11 @@ fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value
         "expected": described(&finding.failure.expected),
         "got": described(&finding.failure.got),
         "hints": check.hints.iter().take(call.hints.into()).collect::<Vec<_>>(),
-        "read": format!("docs/src/{}", check.read),
-        "again": call.again_for(check.id),
+        "read": format!("docs/src/{}", check.page),
+        "again": call.rerun_command_for(check.id),
         "text": plain(&failure_text(check, finding, call)),
-        "picture": finding.picture,
-        "threads": finding.threads,
+        "picture": finding.client_steps,
+        "threads": finding.thread_chart,
         "output": finding.output,
     })
 }
@@ -66,7 +66,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Passed => "passed",
         Outcome::Failed(_) => "failed",
         Outcome::Undecided(_) => "undecided",
-        Outcome::NotTried(_) => "not tried",
-        Outcome::NotAsked(_) => "not asked",
+        Outcome::NotRun(_) => "not tried",
+        Outcome::NotApplicable(_) => "not asked",
     }
 }

@@ -10,8 +10,8 @@ pub fn as_junit(report: &Report, call: &Invocation) -> Result<String> {
     for (check, outcome, took) in &report.rows {
         let status = match outcome {
             Outcome::Passed => TestCaseStatus::success(),
-            Outcome::NotTried(why) => skipped(why),
-            Outcome::NotAsked(why) => skipped(why),
+            Outcome::NotRun(why) => skipped(why),
+            Outcome::NotApplicable(why) => skipped(why),
             Outcome::Undecided(why) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
                 status.set_message(why.as_str());

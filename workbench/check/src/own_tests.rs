@@ -23,7 +23,7 @@
 //!
 //! # let program = "echo-framework";
 //! let server = OwnServer::new(program, 8800, one_line);
-//! test_servers(&[server.text(|text| format!("{text}\n").into_bytes())]);
+//! test_servers(&[server.logged_request(|text| format!("{text}\n").into_bytes())]);
 //! ```
 //!
 //! The arguments are those of `cargo test`: a part of a check's id runs only the checks whose ids contain it.
@@ -33,8 +33,8 @@ use std::path::Path;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    Asked, Check, Invocation, OwnServer, Profile, ServerUnderTest, TABLE, Verdict, failure_text,
-    plain,
+    Check, Invocation, Judgement, OwnServer, Profile, Requirement, ServerUnderTest, TABLE, Verdict,
+    failure_text, plain,
 };
 
 /// How many checks run at once without `--test-threads`: most of the time, a check waits.
@@ -52,16 +52,11 @@ const LONG: [&str; 2] = ["survive-interrupted", "chat-thousand"];
 
 /// Runs all checks of a stage against its program, and ends this process with the result.
 pub fn test_stage(profile: Profile, program: &str) -> ! {
-    let mut args = Arguments::from_args();
-    args.test_threads.get_or_insert(AT_ONCE);
-    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let server = ServerUnderTest::new(profile, program);
     let is_variation = Path::new(program).file_stem() != Some(profile.to_string().as_ref());
     let rows = TABLE.iter().filter(|check| check.is_for_stage(profile));
     let rows = rows.filter(|check| !is_variation || runs_in_variation(check));
-    let trials = rows.map(|check| trial(check.id.to_owned(), check, server.clone())).collect();
-    libtest_mimic::run(&args, longest_first(trials)).exit()
+    run(rows.map(|check| trial(check.id.to_owned(), check, server.clone())).collect())
 }
 
 /// Reports whether the tests of a variation run a check of its profile.
@@ -69,10 +64,15 @@ fn runs_in_variation(check: &Check) -> bool {
     !DEADLINE.contains(&check.id) || std::env::var_os("TINCAN_EVERY_CHECK").is_some()
 }
 
-fn longest_first(mut trials: Vec<Trial>) -> Vec<Trial> {
+/// Runs the tests, the longest first, and ends this process with the result.
+fn run(mut trials: Vec<Trial>) -> ! {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(AT_ONCE);
+    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let is_long = |trial: &Trial| DEADLINE.iter().chain(&LONG).any(|id| trial.name().ends_with(id));
     trials.sort_by_key(|trial| !is_long(trial));
-    trials
+    libtest_mimic::run(&args, trials).exit()
 }
 
 fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial {
@@ -81,8 +81,9 @@ fn trial(name: String, check: &'static Check, server: ServerUnderTest) -> Trial 
 }
 
 fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
-    let mut leftovers = Vec::new();
-    match check.judge(server, &mut leftovers) {
+    let Judgement { verdict, leftovers } =
+        check.judge(server).map_err(|not_started| not_started.to_string())?;
+    match verdict {
         Verdict::Passed if leftovers.is_empty() => Ok(()),
         Verdict::Passed => Err(format!(
             "the server ended, but left these processes running: {}",
@@ -90,34 +91,31 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
         )),
         Verdict::Failed(finding) => {
             let ServerUnderTest { profile, seed, .. } = *server;
-            let again = format!("{} -- {{id}}", cargo_test(profile));
-            let call = Invocation { profile, seed, hints: 1, target: String::new(), again };
+            let (target, rerun_command) = (String::new(), rerun_command());
+            let call = Invocation { profile, seed, hints: 1, target, rerun_command };
             Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),
-        Verdict::NotStarted(err) => Err(err.to_string()),
     }
 }
 
-/// Returns the command that runs the tests of this process again.
-fn cargo_test(profile: Profile) -> String {
-    let of_this_process = || {
+/// Returns the command that runs one test of this process again, with `{id}` for the check.
+fn rerun_command() -> String {
+    let through_cargo = || {
+        let package = std::env::var("CARGO_PKG_NAME").ok()?;
         let program = std::env::current_exe().ok()?;
         let (test, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
-        Some(format!("cargo test -p {} --test {test}", std::env::var("CARGO_PKG_NAME").ok()?))
+        Some(format!("cargo test -p {package} --test {test} -- {{id}}"))
     };
-    let of_a_stage = format!("cargo test -p {profile} --test contract");
-    of_this_process().unwrap_or(of_a_stage)
+    // Without cargo, the test program itself was called.
+    let directly = || format!("{} {{id}}", std::env::args().next().unwrap_or_default());
+    through_cargo().unwrap_or_else(directly)
 }
 
 /// Runs all checks for servers of this project against each server, and ends this process with the result.
 ///
 /// With one server, a test's name is the check's id; with several servers, the server's name precedes it.
 pub fn test_servers(servers: &[OwnServer]) -> ! {
-    let mut args = Arguments::from_args();
-    args.test_threads.get_or_insert(AT_ONCE);
-    // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let trials = servers.iter().flat_map(|own| {
         let name = (servers.len() > 1).then(|| own.name());
         checks_of(*own).map(move |(check, server)| {
@@ -126,7 +124,7 @@ pub fn test_servers(servers: &[OwnServer]) -> ! {
             trial(name, check, server)
         })
     });
-    libtest_mimic::run(&args, longest_first(trials.collect())).exit()
+    run(trials.collect())
 }
 
 /// Returns the checks of a server: the checks for all servers of this project, and the checks of its profile.
@@ -134,12 +132,12 @@ fn checks_of(own: OwnServer) -> impl Iterator<Item = (&'static Check, ServerUnde
     TABLE.iter().filter_map(move |check| {
         let server = ServerUnderTest::own(own);
         if let Some(profile) = own.profile
-            && check.asked(profile) != Asked::Nothing
+            && check.requirement(profile) != Requirement::None
         {
             // The checks of a profile use the profile's protocol.
             let tls = own.tls.cloned();
             return Some((check, ServerUnderTest { profile, own: None, tls, ..server }));
         }
-        check.is_for_own(&own).then_some((check, server))
+        check.is_for_non_stage(&own).then_some((check, server))
     })
 }
