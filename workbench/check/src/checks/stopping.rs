@@ -309,14 +309,14 @@ pub(super) fn second_signal(bench: &Bench) -> Result<()> {
 pub(super) fn two_signals(bench: &Bench) -> Result<()> {
     promptly(|| {
         let mut server = bench.start_with_args(&[])?;
-        let held_by = bench.own_server().and_then(|it| it.connect_slow_clients);
-        let _clients = match held_by {
+        let connect_slow_clients = bench.own_server().and_then(|it| it.connect_slow_clients);
+        let _clients = match connect_slow_clients {
             Some(clients) => clients(&server)?,
             None => vec![bench.connect_accepted(&server)?],
         };
         let begin = Instant::now();
         server.signal(Signal::TERM)?;
-        if held_by.is_some() {
+        if connect_slow_clients.is_some() {
             server.expect_running("sent one signal while clients delayed the end")?;
         }
         server.signal(Signal::INT)?;
