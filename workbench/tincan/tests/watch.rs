@@ -435,7 +435,9 @@ fn hidden_system_calls_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let copy = |program: &str, mode: u32| {
         let copy = folder.path().join(Path::new(program).file_name().unwrap());
-        fs::copy(program, &copy).unwrap();
+        // Another process writes the file. If this one did, a child that another thread starts at this moment could
+        // keep it open, and then it cannot be executed: ETXTBSY.
+        assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success());
         fs::set_permissions(&copy, Permissions::from_mode(mode)).unwrap();
         copy
     };
