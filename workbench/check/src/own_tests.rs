@@ -43,7 +43,7 @@ const AT_ONCE: usize = 12;
 /// The checks that wait for the write deadline, which is 10 s.
 ///
 /// A variation runs them only if `TINCAN_EVERY_CHECK` is in the environment, in a step of `.ci/run`: its tests
-/// would otherwise take 11 s instead of 4 s.
+/// would otherwise take 11 s instead of 8 s.
 const DEADLINE: [&str; 2] = ["slow-suspended-server", "slow-write-deadline"];
 
 /// Other long checks. Like the checks that wait for the deadline, they start first, so that other checks run at
