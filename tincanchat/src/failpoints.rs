@@ -18,16 +18,16 @@ pub(crate) fn receive(text: &str) {
     });
 }
 
-/// Panics if `bytes` is the number that is set for `queue`. The limit of a queue calls it before an entry
-/// of so many bytes is added.
+/// Panics if `bytes` is the number that is set for `queue`. The limit of a queue calls this before it adds an
+/// entry of `bytes` bytes.
 pub(crate) fn queue(bytes: usize) {
     fail_point!("queue", |number| {
         assert!(!is_number(number.as_deref(), bytes), "at the fail point \"queue\"");
     });
 }
 
-/// Panics if `bytes` is the number that is set for `send`. The limit of a queue calls it when the kernel
-/// has accepted so many bytes.
+/// Panics if `bytes` is the number that is set for `send`. The limit of a queue calls this when the kernel
+/// has accepted `bytes` bytes.
 pub(crate) fn send(bytes: usize) {
     fail_point!("send", |number| {
         assert!(!is_number(number.as_deref(), bytes), "at the fail point \"send\"");

@@ -96,7 +96,7 @@ pub fn survive_first_signal() {
     CONTINUES_AFTER_NEXT.store(true, Ordering::SeqCst);
 }
 
-/// Returns the signal that this program has survived, if one has come.
+/// Returns the signal after which this program continued; `None` if no signal has come.
 pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::message::MessageFormat;
 
-/// The number of faults of each kind in the copies that one client received.
+/// How many faults of each kind there were among the copies for one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Copies that had not come when counting stopped, although a copy of a later message of the same sender had.
@@ -35,8 +35,8 @@ impl Faults {
 pub struct StreamCheck {
     /// For each sender the number of the message that has to come next.
     pub next: Vec<u64>,
-    /// The messages that are counted as lost so far: a later message of the same sender has come. They may still
-    /// come, out of order.
+    /// The messages that count as lost at this moment, because a later message of the same sender has come. They
+    /// may still come, out of order.
     pub skipped: BTreeSet<(usize, u64)>,
     faults: Faults,
     /// A message that no client had sent.
