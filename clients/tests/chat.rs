@@ -15,6 +15,7 @@ use probe::client_process::{
     remaining_lines, reset,
 };
 use probe::port::Port;
+use probe::server::pipe_without_reader;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
 
@@ -255,11 +256,10 @@ fn a_closed_stdout_ends_it_without_an_error() {
     let mut client = Command::new(PROGRAM)
         .args(["--port", &server.port.to_string()])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(pipe_without_reader().unwrap())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    drop(client.stdout.take());
     let mut sock = server.accept();
     sock.write_all(b"one\0").unwrap();
     assert_eq!(remaining_lines(&read_lines(client.stderr.take().unwrap())), [""; 0]);

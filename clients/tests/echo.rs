@@ -12,6 +12,7 @@ use probe::client_process::{
     reset,
 };
 use probe::port::Port;
+use probe::server::pipe_without_reader;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
 
@@ -254,11 +255,9 @@ fn control_characters_are_escaped() {
 #[test]
 fn a_closed_stdout_ends_it_without_an_error() {
     let server = TestServer::accepting(1);
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
     let mut client = Command::new(PROGRAM)
         .args(["-m", "hello", "--port", &server.port.to_string()])
-        .stdout(writer)
+        .stdout(pipe_without_reader().unwrap())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

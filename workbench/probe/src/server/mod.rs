@@ -12,7 +12,7 @@ pub use rustix::process::Signal;
 pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_PRIVILEGED_PORTS};
 pub use self::lines::OutputLines;
 pub use self::listening::listening_addrs;
-pub use self::output_to::OutputTo;
+pub use self::output_to::{OutputTo, pipe_without_reader};
 pub use self::running::Server;
 pub use crate::groups::{
     adopt_orphans, end_all, end_orphans, run_watchdog, set_watchdog, start_tracked, untrack,

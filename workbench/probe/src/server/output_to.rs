@@ -1,9 +1,13 @@
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{self, PipeWriter, Read};
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
+#[cfg(unix)]
+use rustix::event::{PollFd, PollFlags, poll};
+#[cfg(unix)]
+use rustix::io::Errno;
 
 use super::lines::OutputLines;
 
@@ -29,7 +33,7 @@ impl OutputTo {
     pub(super) fn stdio(&self) -> Result<Stdio> {
         Ok(match self {
             OutputTo::Collected | OutputTo::CollectedLast | OutputTo::Unread => Stdio::piped(),
-            OutputTo::ReaderClosed => std::io::pipe()?.1.into(),
+            OutputTo::ReaderClosed => pipe_without_reader()?.into(),
             // A shell closes the descriptor before it starts the server.
             OutputTo::Closed => Stdio::null(),
             OutputTo::File(path) => {
@@ -50,4 +54,32 @@ impl OutputTo {
             (_, pipe) => (OutputLines::default(), pipe),
         }
     }
+}
+
+/// Returns a pipe into which a write fails with `EPIPE`, because nobody can read from it any more.
+///
+/// It is not enough to close the reading end: a process that another thread starts at this moment owns a copy of it
+/// until it executes its program. So this waits until all copies are closed, which poll(2) reports as `POLLERR`.
+///
+/// # Errors
+///
+/// What pipe(2) and poll(2) report, such as `EMFILE`.
+#[cfg(unix)]
+pub fn pipe_without_reader() -> io::Result<PipeWriter> {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    loop {
+        // `POLLERR` is reported without being asked for.
+        match poll(&mut [PollFd::new(&writer, PollFlags::empty())], None) {
+            Ok(_) => return Ok(writer),
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+/// Returns a pipe whose reading end is closed.
+#[cfg(not(unix))]
+pub fn pipe_without_reader() -> io::Result<PipeWriter> {
+    Ok(io::pipe()?.1)
 }

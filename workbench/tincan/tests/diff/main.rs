@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use probe::TIMEOUT;
+use probe::server::pipe_without_reader;
 use unicode_width::UnicodeWidthStr as _;
 
 const PAIRS: [[&str; 2]; 4] = [
@@ -359,11 +360,11 @@ fn each_run_prints_the_same() {
 #[test]
 fn a_closed_output_is_not_an_error() {
     for colour in ["always", "never"] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let mut command = tincan(&["chat-threads", "chat-poll", "--color", colour]);
-        let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
-        drop(command); // and with it the last writer but the child
+        let child = tincan(&["chat-threads", "chat-poll", "--color", colour])
+            .stdout(pipe_without_reader().unwrap())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let done = within_time(move || child.wait_with_output().unwrap());
         assert!(done.status.success(), "{done:?}");
         assert_eq!(String::from_utf8_lossy(&done.stderr), "");
