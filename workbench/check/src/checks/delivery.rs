@@ -133,26 +133,29 @@ pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
 
 /// Lets the first client send messages until every client has received one.
 fn wait_until_all_are_in(clients: &mut [Client]) -> Result<()> {
-    let mut received = vec![false; clients.len()];
+    let mut missing: Vec<_> = (1..clients.len()).collect();
     let all_in = wait_until(TIMEOUT, || {
         clients[0].send_msg("anybody there?")?;
         let addr = clients[0].addr();
         clients[0].expect_msg(&message_line(addr, "anybody there?"))?;
-        received[0] = true;
-        for (client, received) in clients.iter_mut().zip(&mut received).skip(1) {
-            if !*received {
-                *received = matches!(client.recv(Duration::ZERO)?, Received::Msg(_));
+        // The last client first: when it is in, most of the others are. To find nothing takes 4 ms.
+        while let Some(client) = missing.pop() {
+            if !matches!(clients[client].recv(Duration::ZERO)?, Received::Msg(_)) {
+                missing.push(client);
+                return Ok(false);
             }
         }
-        Ok(received.iter().all(|received| *received))
+        Ok(true)
     })?;
-    let missing = received.iter().filter(|received| !**received).count();
-    let did = format!("connected {} clients", clients.len());
     if all_in {
-        Ok(())
-    } else {
-        fail(did, "all receive a message", format!("{missing} receive none"))
+        return Ok(());
     }
+    let did = format!("connected {} clients", clients.len());
+    fail(
+        did,
+        "all receive a message",
+        format!("{} receive none, or have not been asked", missing.len()),
+    )
 }
 
 /// Skips the messages that were sent to find out which clients have joined.
