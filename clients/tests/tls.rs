@@ -223,17 +223,6 @@ fn a_server_that_does_not_speak_tls_is_refused() {
     }
 }
 
-/// A chat server without TLS waits for the zero byte that ends a message.
-#[test]
-fn a_server_that_does_not_answer_is_refused_after_ten_seconds() {
-    let authority = Authority::named("a CA");
-    let (client, _server) = connect(&authority, &[], authority.certify("127.0.0.1"));
-    assert_failed(
-        &client.wait(),
-        &format!("{REFUSED}no answer within 10s: does the server speak TLS?"),
-    );
-}
-
 #[test]
 fn a_ca_file_that_cannot_be_used_is_an_error_with_its_path_and_the_reason() {
     let folder = TempDir::new().unwrap();

@@ -1,4 +1,7 @@
 //! Helpers of the tests of `chat-client --tls`: a certificate authority, and the server's side of a TLS connection.
+//!
+//! Each test file uses only some of them.
+#![allow(dead_code)]
 
 use std::fs;
 use std::io::{Read, Write};

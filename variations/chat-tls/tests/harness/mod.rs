@@ -1,4 +1,7 @@
 //! Helpers of the tests that chat inside TLS.
+//!
+//! Each test file uses only some of them.
+#![allow(dead_code)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

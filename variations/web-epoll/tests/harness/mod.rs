@@ -1,4 +1,7 @@
 //! Helpers of the tests that send requests and compare the answers.
+//!
+//! Each test file uses only some of them.
+#![allow(dead_code)]
 
 use anyhow::{Context as _, Result};
 use probe::fail;
