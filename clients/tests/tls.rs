@@ -2,142 +2,26 @@
 // In a test, a panic reports what went wrong.
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
+use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use check::Needs;
 use check::interrupted;
 use probe::client_process::{ClientExit, ClientProcess, TestServer, assert_failed, reset};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use webpki::anchor_from_trusted_cert;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
-
-/// How the error begins if the handshake fails.
-const REFUSED: &str = "Error: TLS handshake: ";
-
-const HOUR: Duration = Duration::from_hours(1);
-
-/// A certificate authority, for the clients to trust. Its own certificate is in a PEM file.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-/// A server's certificate and its private key.
-struct Identity {
-    cert: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-}
-
-impl Authority {
-    fn named(name: &str) -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let cert = params.self_signed(&key).unwrap().pem();
-        let authority =
-            Authority { issuer: Issuer::new(params, key), folder: TempDir::new().unwrap() };
-        fs::write(authority.path(), cert).unwrap();
-        authority
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// Makes a certificate for a host that is valid from `since` to `until`.
-    fn certify_between(&self, host: &str, since: SystemTime, until: SystemTime) -> Identity {
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        params.not_before = since.into();
-        params.not_after = until.into();
-        self.sign(&params)
-    }
-
-    /// Makes a certificate for a host that is valid now.
-    fn certify(&self, host: &str) -> Identity {
-        let now = SystemTime::now();
-        self.certify_between(host, now - HOUR, now + HOUR)
-    }
-
-    fn sign(&self, params: &CertificateParams) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap().into();
-        Identity { cert, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()) }
-    }
-
-    /// Returns the CA's own certificate and key.
-    fn own_identity(&self) -> Identity {
-        let cert = CertificateDer::from_pem_file(self.path()).unwrap();
-        Identity { cert, key: PrivateKeyDer::Pkcs8(self.issuer.key().serialize_der().into()) }
-    }
-}
-
-/// The server's side of a TLS connection.
-struct TlsServer {
-    sock: TcpStream,
-    tls: ServerConnection,
-}
-
-impl TlsServer {
-    fn new(sock: TcpStream, Identity { cert, key }: Identity) -> Self {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert], key)
-            .unwrap();
-        Self::with_config(sock, config)
-    }
-
-    fn with_config(sock: TcpStream, config: ServerConfig) -> Self {
-        TlsServer { sock, tls: ServerConnection::new(Arc::new(config)).unwrap() }
-    }
-
-    fn stream(&mut self) -> Stream<'_, ServerConnection, TcpStream> {
-        Stream::new(&mut self.tls, &mut self.sock)
-    }
-
-    /// Checks that the next bytes are this message.
-    #[track_caller]
-    fn expect(&mut self, text: &str) {
-        let mut frame = vec![0; text.len() + 1];
-        self.stream().read_exact(&mut frame).unwrap();
-        assert_eq!(String::from_utf8(frame).unwrap(), format!("{text}\0"));
-    }
-
-    fn send(&mut self, text: &str) {
-        self.stream().write_all(format!("{text}\0").as_bytes()).unwrap();
-        self.stream().flush().unwrap();
-    }
-
-    fn send_close_notify(&mut self) {
-        self.tls.send_close_notify();
-        self.stream().flush().unwrap();
-    }
-}
-
-/// Starts a client that trusts this CA, and a server with this certificate.
-fn connect(authority: &Authority, args: &[&str], identity: Identity) -> (ClientProcess, TlsServer) {
-    let server = TestServer::accepting(1);
-    let ca = authority.path();
-    let args = [&["--tls", "--ca", ca.to_str().unwrap()], args].concat();
-    let client = ClientProcess::start(PROGRAM, server.port, &args);
-    (client, TlsServer::new(server.accept(), identity))
-}
+use harness::{Authority, HOUR, Identity, PROGRAM, REFUSED, TlsServer, connect};
 
 #[test]
 fn messages_go_both_ways_and_each_side_sends_close_notify() {
@@ -337,17 +221,6 @@ fn a_server_that_does_not_speak_tls_is_refused() {
         server.sock.shutdown(Shutdown::Write).unwrap();
         assert_failed(&client.wait(), &format!("{REFUSED}{reason}"));
     }
-}
-
-/// A chat server without TLS waits for the zero byte that ends a message.
-#[test]
-fn a_server_that_does_not_answer_is_refused_after_ten_seconds() {
-    let authority = Authority::named("a CA");
-    let (client, _server) = connect(&authority, &[], authority.certify("127.0.0.1"));
-    assert_failed(
-        &client.wait(),
-        &format!("{REFUSED}no answer within 10s: does the server speak TLS?"),
-    );
 }
 
 #[test]

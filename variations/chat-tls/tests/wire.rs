@@ -4,83 +4,35 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use probe::TIMEOUT;
 use probe::server::{Launch, Server, Signal};
-use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
-use probe::{TIMEOUT, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConnection, SignatureScheme};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-tls");
-
-/// A folder with the certificates of a server.
-struct Certs(TempDir);
-
-impl Certs {
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Returns the arguments that make a server use the files as `--cert` and `--key`.
-    fn args(&self) -> [String; 4] {
-        let path = |name| self.path(name).to_str().unwrap().to_owned();
-        ["--cert".to_owned(), path("cert.pem"), "--key".to_owned(), path("key.pem")]
-    }
-
-    /// Returns the settings of clients that speak this version of TLS.
-    fn tls(&self, version: &'static SupportedProtocolVersion) -> Result<TlsSettings> {
-        TlsSettings::with_ca_and_versions(&self.path("ca.pem"), &[version])
-    }
-}
-
-/// Starts a server with a new development certificate.
-fn start(args: &[&str]) -> Result<(Certs, Server)> {
-    let certs = Certs(TempDir::new()?);
-    let dev_cert = ["--dev-cert", certs.0.path().to_str().unwrap()];
-    let server = Launch::new(PROGRAM, &[]).args(&dev_cert).args(args).start()?;
-    Ok((certs, server))
-}
+use harness::{
+    Certs, PROGRAM, connect, exchange, expect_full, expect_idle, join, recv_to_close_notify, start,
+    wait_for_log_about,
+};
 
 fn launch(args: &[String]) -> Launch {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     Launch::new(PROGRAM, &[]).args(&args)
-}
-
-fn connect(certs: &Certs, server: &Server) -> Result<Client> {
-    Client::connect(server.addr())?.start_tls(&certs.tls(&TLS13)?)
-}
-
-/// Connects, and waits until a message has come back: for the client, the handshake ends slightly earlier
-/// than for the server.
-fn join(certs: &Certs, server: &Server) -> Result<Client> {
-    let mut client = connect(certs, server)?;
-    exchange(&mut client, "I am here", 1)?;
-    Ok(client)
-}
-
-/// Sends the same message several times, and waits until all of them have come back.
-fn exchange(client: &mut Client, text: &str, times: usize) -> Result<()> {
-    let relayed = format!("{}: {text}", client.addr());
-    client.send(&prep_msg(text).repeat(times))?;
-    for _ in 0..times {
-        client.expect_msg(&relayed)?;
-    }
-    Ok(())
 }
 
 /// The number of messages of 1 kB that are sent to a client that does not read: fewer than its queue may
@@ -109,13 +61,6 @@ fn expect_many(late: &mut Client, relayed: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns all bytes to the end of the connection, which must come after `close_notify`.
-fn recv_to_close_notify(client: &mut Client) -> Result<Vec<u8>> {
-    let (bytes, _) = client.recv_bytes_to_end()?;
-    ensure!(client.has_close_notify(), "no close_notify: {}", client.transcript());
-    Ok(bytes)
-}
-
 /// Returns the TLS state and the socket of a client that uses TLS.
 fn tls_parts(client: &mut Client) -> (&mut ClientConnection, &mut TcpStream) {
     client.tls_parts().unwrap()
@@ -129,31 +74,6 @@ fn send_close_notify(client: &mut Client) -> Result<()> {
         tls.write_tls(sock)?;
     }
     Ok(())
-}
-
-fn wait_for_log_about(server: &Server, client: SocketAddr, text: &str) -> Result<String> {
-    let addr = client.to_string();
-    server.wait_for_log(text, |line| line.contains(&addr) && line.contains(text))
-}
-
-/// Waits until a new client is told that the server is full. A client whose handshake takes too long is not
-/// told.
-fn expect_full(certs: &Certs, server: &Server) -> Result<()> {
-    let is_refused = || recv_to_close_notify(&mut connect(certs, server)?);
-    let was_refused =
-        wait_until(TIMEOUT, || Ok(is_refused().is_ok_and(|told| told == b"server: full\0")))?;
-    assert!(was_refused, "{}", server.log());
-    Ok(())
-}
-
-/// Checks that the server does nothing for a second: a loop that does not wait takes all the processor
-/// time that it gets.
-fn expect_idle(server: &Server, situation: &str) {
-    let cpu = || server.usage().map_or(Duration::ZERO, |figures| figures.cpu);
-    let before = cpu();
-    thread::sleep(Duration::from_secs(1)); // the second that is measured
-    let used = cpu().saturating_sub(before);
-    assert!(used < Duration::from_millis(100), "{used:?} in a second in which {situation}");
 }
 
 #[test]
@@ -372,25 +292,6 @@ fn a_client_that_speaks_plaintext_is_disconnected() -> Result<()> {
     plain.send_msg("hi")?;
     plain.expect_eof()?;
     wait_for_log_about(&server, plain.addr(), "speaks plaintext, not TLS")?;
-    Ok(())
-}
-
-#[test]
-fn a_handshake_may_take_ten_seconds_and_counts_as_a_client_until_then() -> Result<()> {
-    let (certs, server) = start(&["--max-clients", "2"])?;
-    let began = Instant::now();
-    let mut silent = Client::connect(server.addr())?;
-    let mut unfinished = Client::connect(server.addr())?;
-    unfinished.send(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?; // the beginning of a ClientHello
-    expect_full(&certs, &server)?;
-    expect_idle(&server, "two clients do not go on with their handshakes");
-    for client in [&mut silent, &mut unfinished] {
-        client.expect_eof()?;
-        wait_for_log_about(&server, client.addr(), "not completed within 10 s")?;
-    }
-    assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
-    let has_room = wait_until(TIMEOUT, || Ok(join(&certs, &server).is_ok()))?;
-    assert!(has_room, "{}", server.log());
     Ok(())
 }
 

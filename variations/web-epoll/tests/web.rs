@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,73 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use probe::server::{Launch, Server, Signal};
 use probe::wire::Client;
-use probe::{TIMEOUT, fail, wait_until};
+use probe::{TIMEOUT, wait_until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_web-epoll");
-const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+use harness::{GET, PROGRAM, answer, ask, expect, start};
+
 const PAGE: &str = "Hello from Epoll Server!";
-
-fn start(args: &[&str]) -> Result<Server> {
-    Launch::new(PROGRAM, &[]).args(args).start()
-}
-
-#[derive(Debug, PartialEq)]
-struct Answer {
-    code: u16,
-    fields: Vec<(String, String)>,
-    body: String,
-}
-
-impl Answer {
-    fn field(&self, name: &str) -> Option<&str> {
-        let mut found = self.fields.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));
-        let value = found.next().map(|(_, value)| value.as_str());
-        assert!(found.next().is_none(), "two of {name}: {self:?}");
-        value
-    }
-
-    fn is_kept(&self) -> bool {
-        self.field("Connection") != Some("close")
-    }
-}
-
-/// Receives the next answer. The answer to a HEAD request has no body.
-fn answer(client: &mut Client, has_body: bool) -> Result<Answer> {
-    let head = client.recv_when("the head of an answer", |bytes| {
-        bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
-    })?;
-    let head = String::from_utf8(head)?;
-    let mut lines = head.trim_end().split("\r\n");
-    let status =
-        lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).context("a status")?;
-    let field = |line: &str| {
-        let (name, value) = line.split_once(": ")?;
-        Some((name.to_owned(), value.to_owned()))
-    };
-    let fields = lines.map(|line| field(line).context("a field")).collect::<Result<_>>()?;
-    let code = status.split(' ').next().unwrap().parse()?;
-    let mut answer = Answer { code, fields, body: String::new() };
-    let len = answer.field("Content-Length").context("a length")?.parse()?;
-    if has_body {
-        answer.body = String::from_utf8(client.recv_bytes(len)?)?;
-    }
-    Ok(answer)
-}
-
-fn expect(client: &mut Client, code: u16) -> Result<Answer> {
-    let answer = answer(client, true)?;
-    if answer.code == code {
-        return Ok(answer);
-    }
-    fail(client.transcript(), code, format!("{answer:?}"))
-}
-
-/// Connects a client, which sends this request.
-fn ask(server: &Server, request: impl AsRef<[u8]>) -> Result<Client> {
-    let mut client = Client::connect(server.addr())?;
-    client.send(request.as_ref())?;
-    Ok(client)
-}
 
 /// Checks that the connection is kept: another request is answered.
 fn expect_kept(client: &mut Client) -> Result<()> {
@@ -467,42 +407,6 @@ fn a_body_may_take_longer_than_the_timeout() -> Result<()> {
         let threads = cases.map(|case| scope.spawn(move || try_case(case)));
         threads.into_iter().try_for_each(|thread| thread.join().unwrap())
     })
-}
-
-/// Checks that the server stops reading a body that never ends, and a body that does not continue.
-#[test]
-fn the_rest_of_a_connection_is_not_read_forever() -> Result<()> {
-    let server = start(&["--timeout", "1"])?;
-    let post = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let mut stops = ask(&server, post)?;
-    let mut endless = ask(&server, post)?;
-    let addr = stops.addr();
-    for client in [&mut stops, &mut endless] {
-        expect(client, 405)?;
-        client.expect_eof()?;
-    }
-    let is_its_end = |line: &str| line.ends_with(&format!("Client {addr} disconnected"));
-    let (mut is_cut, mut has_stopped) = (false, false);
-    wait_until(2 * TIMEOUT, || {
-        has_stopped |= server.log().count(is_its_end) > 0;
-        is_cut |= !endless.try_send(&[b'x'; 100]);
-        Ok(is_cut && has_stopped)
-    })?;
-    assert!(has_stopped && is_cut, "stopped: {has_stopped}, cut: {is_cut}");
-    Ok(())
-}
-
-#[test]
-fn a_client_that_does_not_read_is_disconnected_and_takes_little_memory() -> Result<()> {
-    let server = start(&["-q"])?;
-    let mut never = Client::connect_with_small_buffers(server.addr())?;
-    never.try_send(GET.repeat(5000).as_bytes());
-    expect(&mut ask(&server, GET)?, 200)?;
-    let is_warning = |line: &str| line.contains("does not keep up");
-    let line = server.wait_for_log("how much was queued", is_warning)?;
-    let queued = line.split(' ').find_map(|word| word.parse().ok()).unwrap_or(u64::MAX);
-    assert!(queued < 66_000, "{line}");
-    Ok(())
 }
 
 #[test]
