@@ -197,6 +197,10 @@ fn megabyte(bench: &Bench) -> Result<()> {
     for piece in bytes.chunks(20_000) {
         client.send(piece)?;
         sent += piece.len();
+        if sent - echoed > UNREAD && echoed == 0 {
+            // A client that read earlier than the server would make room for all that the server writes.
+            wait_until_server_has_read(&client)?;
+        }
         while sent - echoed > UNREAD {
             client.expect_bytes(&bytes[echoed..echoed + 20_000])?;
             echoed += 20_000;
@@ -206,9 +210,6 @@ fn megabyte(bench: &Bench) -> Result<()> {
 }
 
 fn last_bytes(bench: &Bench) -> Result<()> {
-    /// How long the check waits for the server to read all bytes; a server that stops reading earlier never
-    /// does.
-    const READ_TIMEOUT: Duration = Duration::from_secs(1);
     let server = bench.start_server()?;
     bench.set_step(format!(
         "client A sent {UNREAD} bytes, shut down its sending side, and only then started to read"
@@ -217,11 +218,18 @@ fn last_bytes(bench: &Bench) -> Result<()> {
     let bytes = varied(UNREAD);
     client.send(&bytes)?;
     client.half_close()?;
-    let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
-    wait_until(READ_TIMEOUT, || Ok(unread() == 0))?;
+    wait_until_server_has_read(&client)?;
     client.enlarge_recv_buffer()?;
     bytes.chunks(20_000).try_for_each(|piece| client.expect_bytes(piece))?;
     client.expect_eof()
+}
+
+/// Waits until the server has read all bytes that the client has sent, or for a second: a server that stops reading
+/// earlier never reads them all.
+fn wait_until_server_has_read(client: &Client) -> Result<()> {
+    let unread = || unread_bytes(client.server(), client.addr()).unwrap_or(0);
+    wait_until(Duration::from_secs(1), || Ok(unread() == 0))?;
+    Ok(())
 }
 
 /// How long a write may make no progress before the client stops sending. On a busy machine it may stop
