@@ -35,8 +35,9 @@ fn main() {
     let mut tools = Tools::default();
     let mut mutants = mutants::all().unwrap();
     mutants.sort_by_key(|mutant| !LONG.contains(&mutant.id.as_str()));
+    let is_python = |file: &str| Path::new(file).extension() == Some("py".as_ref());
     let right: Vec<_> =
-        right_servers().filter(|(file, _)| every_check() || file.ends_with(".py")).collect();
+        right_servers().filter(|(file, _)| every_check() || is_python(file)).collect();
     let each = mutants.len().div_ceil(right.len());
     // A right server keeps a processor busy, and most mutants wait: one in between uses both.
     for (file, profile) in right {

@@ -148,9 +148,8 @@ pub(super) fn order_of_each(bench: &Bench) -> Result<()> {
     let mut room = ChatRoom::start(bench, 3)?;
     bench.set_step(format!("A sent {MESSAGES} numbered messages without a pause"));
     let addr = room.members[0].addr();
-    for i in 0..MESSAGES {
-        room.members[0].send_msg(&format!("number {i}"))?;
-    }
+    let msgs: Vec<_> = (0..MESSAGES).map(|i| prep_msg(&format!("number {i}"))).collect();
+    room.members[0].send(&msgs.concat())?;
     (0..MESSAGES)
         .try_for_each(|i| room.expect_msg(&bench.relayed(addr, &format!("number {i}"))))?;
     bench.set_step("then B sent a message: no earlier message may arrive a second time");

@@ -13,7 +13,7 @@ use crate::log_events::message_line;
 use crate::profile::CHAT_STAGES;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Profile, Theme};
-use probe::wire::{Client, Received, prep_msg, show};
+use probe::wire::{Client, Received, show};
 use probe::{TIMEOUT, fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
@@ -23,13 +23,6 @@ pub(crate) const ROWS: &[Check] = &[
         CHAT_STAGES,
         others_only,
         "§2: `--others-only` leaves the sender out.",
-    ),
-    own_check(
-        "chat-pipelined",
-        Theme::Chat,
-        CHAT_STAGES,
-        pipelined_in_order,
-        "§2: One sender's messages in the order sent. Nothing is delivered twice. Nothing is lost.",
     ),
     own_check(
         "chat-thousand",
@@ -104,16 +97,6 @@ fn wait_until_all_have_joined(clients: &mut [&mut Client]) -> Result<()> {
 
 /// How long to wait for the messages of others before a client sends again.
 const LISTEN_TIME: Duration = Duration::from_millis(100);
-
-pub(super) fn pipelined_in_order(bench: &Bench) -> Result<()> {
-    let mut room = ChatRoom::start_with_args(bench, &[], 3)?;
-    let addr = room.members[0].addr();
-    let texts: Vec<_> = (0..1000).map(|i| format!("message {i}")).collect();
-    let bytes: Vec<_> = texts.iter().map(|text| prep_msg(text)).collect();
-    room.members[0].send(&bytes.concat())?;
-    texts.iter().try_for_each(|text| room.expect_msg(&message_line(addr, text)))?;
-    room.send_and_expect(1, "and nothing twice")
-}
 
 pub(super) fn relayed_to_a_thousand(bench: &Bench) -> Result<()> {
     const CLIENTS: usize = 1000;
