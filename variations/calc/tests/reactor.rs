@@ -229,7 +229,8 @@ fn a_thousand_clients_in_the_same_threads() {
         client.expect_bytes(b"Sum of input integers: '3'\r\n").unwrap();
     }
     if let Some((alone, now)) = alone.zip(server.usage()) {
-        assert_eq!(now.threads, alone.threads);
+        // On a busy machine, a thread of the start may still have run when the first client was alone.
+        assert!(now.threads <= alone.threads, "{} threads, then {}", alone.threads, now.threads);
         let each = now.resident_bytes.saturating_sub(alone.resident_bytes) / 1_000;
         assert!(each < 4096, "an idle client takes {each} bytes");
     }

@@ -48,7 +48,8 @@ fn each_client_takes_two_stacks_and_no_thread_of_the_system() {
     let connect = |_| Client::connect(server.addr()).unwrap();
     let clients: Vec<_> = (0..CLIENTS).map(connect).collect();
     expect_stacks(&server, stacks_before + 2 * CLIENTS);
-    assert_eq!(threads(&server), threads_before, "all clients take turns in one thread");
+    // On a busy machine, a thread of the start may still have run before.
+    assert!(threads(&server) <= threads_before, "all clients take turns in one thread");
     drop(clients);
     expect_stacks(&server, stacks_before);
 }

@@ -96,7 +96,7 @@ pub fn survive_first_signal() {
     CONTINUES_AFTER_NEXT.store(true, Ordering::SeqCst);
 }
 
-/// Returns the signal after which this program continued; `None` if no signal has come.
+/// Returns the number of the signal that has ended only the servers, or `None` if there was no such signal.
 pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }

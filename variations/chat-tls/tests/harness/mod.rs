@@ -51,8 +51,8 @@ pub fn connect(certs: &Certs, server: &Server) -> Result<Client> {
     Client::connect(server.addr())?.start_tls(&certs.tls(&TLS13)?)
 }
 
-/// Connects, and waits until a message has come back: for the client, the handshake ends slightly earlier
-/// than for the server.
+/// Connects a client, and waits until the server has sent a message back. The server has then completed the
+/// handshake, too, which it does a moment later than the client.
 pub fn join(certs: &Certs, server: &Server) -> Result<Client> {
     let mut client = connect(certs, server)?;
     exchange(&mut client, "I am here", 1)?;

@@ -198,7 +198,8 @@ fn megabyte(bench: &Bench) -> Result<()> {
         client.send(piece)?;
         sent += piece.len();
         if sent - echoed > UNREAD && echoed == 0 {
-            // A client that read earlier than the server would make room for all that the server writes.
+            // If the client read at once, it would make room for each write of the server, and no write would be
+            // partial.
             wait_until_server_has_read(&client)?;
         }
         while sent - echoed > UNREAD {

@@ -35,8 +35,8 @@ impl Faults {
 pub struct StreamCheck {
     /// For each sender the number of the message that has to come next.
     pub next: Vec<u64>,
-    /// The messages that count as lost at this moment, because a later message of the same sender has come. They
-    /// may still come, out of order.
+    /// The messages that have not come, although a later message of the same sender has. They count as lost unless
+    /// they come later, out of order.
     pub skipped: BTreeSet<(usize, u64)>,
     faults: Faults,
     /// A message that no client had sent.
