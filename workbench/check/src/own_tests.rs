@@ -44,9 +44,9 @@ const AT_ONCE: usize = 12;
 /// otherwise take 11 s instead of 6 s.
 const DEADLINE: [&str; 2] = ["slow-suspended-server", "slow-write-deadline"];
 
-/// Another long check. Like the checks that wait for the deadline, it starts first, so that other checks run at the
+/// Other long checks. Like the checks that wait for the deadline, they start first, so that other checks run at the
 /// same time.
-const LONG: &str = "survive-interrupted";
+const LONG: [&str; 2] = ["survive-interrupted", "close-interrupted"];
 
 /// Runs all checks of a stage against its program, and ends this process with the result.
 pub fn test_stage(profile: Profile, program: &str) -> ! {
@@ -63,8 +63,7 @@ fn run(mut trials: Vec<Trial>) -> ! {
     args.test_threads.get_or_insert(AT_ONCE);
     // One check connects 1,000 clients; if the limit cannot be raised, that check reports it.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let is_long =
-        |trial: &Trial| DEADLINE.iter().chain([&LONG]).any(|id| trial.name().ends_with(id));
+    let is_long = |trial: &Trial| DEADLINE.iter().chain(&LONG).any(|id| trial.name().ends_with(id));
     trials.sort_by_key(|trial| !is_long(trial));
     libtest_mimic::run(&args, trials).exit()
 }

@@ -6,10 +6,13 @@ use anyhow::Result;
 /// the event never happens.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a condition is checked when nothing signals its change.
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How long to wait, at least and at most, before a condition is checked again.
+const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
 
 /// Waits until `condition` returns true, at most `within`, and reports whether it has returned true.
+///
+/// After each call of `condition`, this sleeps for as long as the call took, but at least 5 ms and at most 100 ms: a
+/// condition that reads the figures of a thousand processes must not keep a processor busy.
 ///
 /// # Errors
 ///
@@ -17,12 +20,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 pub fn wait_until(within: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<bool> {
     let deadline = Instant::now() + within;
     loop {
+        let begin = Instant::now();
         if condition()? {
             return Ok(true);
         }
         if Instant::now() >= deadline {
             return Ok(false);
         }
-        std::thread::sleep(POLL_INTERVAL);
+        std::thread::sleep(begin.elapsed().clamp(PAUSES[0], PAUSES[1]));
     }
 }

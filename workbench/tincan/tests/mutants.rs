@@ -12,15 +12,16 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use check::Profile;
 use check::mutants::{self, Mutant, right_servers};
 use libtest_mimic::{Arguments, Failed, Trial};
 use regex::Regex;
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// How many tests run at once: most of the time, a check waits.
 const AT_ONCE: usize = 12;
@@ -48,7 +49,13 @@ fn main() {
             trials.push(trial(name, tool, move || is_caught(&mutant)));
         }
     }
-    libtest_mimic::run(&args, trials).exit()
+    let python = folder_with_python();
+    if let Some(folder) = &python {
+        SEARCH_PATH.get_or_init(|| path_beginning_with(folder.path()));
+    }
+    let conclusion = libtest_mimic::run(&args, trials);
+    drop(python); // `exit` drops nothing
+    conclusion.exit()
 }
 
 /// Reports whether CI, or a contributor, asked for the tests that take minutes.
@@ -129,8 +136,7 @@ fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
 /// Runs `tincan check` with these options, and returns the report.
 fn check(source: &Path, profile: Profile, options: &[&str]) -> Result<Value, Failed> {
     let mut tincan = Command::new(env!("CARGO_BIN_EXE_tincan"));
-    // A version manager's wrapper would take longer to start than the server itself.
-    if let Some(path) = &*PATH_TO_PYTHON {
+    if let Some(path) = SEARCH_PATH.get() {
         tincan.env("PATH", path);
     }
     // Other tests run at the same time, so that a right server may need more than 3 s to answer.
@@ -146,14 +152,34 @@ fn check(source: &Path, profile: Profile, options: &[&str]) -> Result<Value, Fai
     Ok(report)
 }
 
-/// The search path with the real interpreter's folder first.
-static PATH_TO_PYTHON: LazyLock<Option<OsString>> = LazyLock::new(|| {
-    let asked = ["-c", "import os, sys; print(os.path.dirname(sys.executable))"];
-    let output = Command::new("python3").args(asked).output().ok()?;
-    let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+/// The search path of the servers.
+static SEARCH_PATH: OnceLock<OsString> = OnceLock::new();
+
+/// Makes a folder with a program `python3`, which starts in half of the usual time: it is the interpreter itself,
+/// not a version manager's wrapper, and it imports no site packages. `None` if there is no Python.
+#[cfg(unix)]
+fn folder_with_python() -> Option<TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let ask = ["-c", "import sys; print(sys.executable)"];
+    let output = Command::new("python3").args(ask).output().ok()?;
+    let interpreter = String::from_utf8(output.stdout).ok()?;
+    let folder = tempfile::tempdir().ok()?;
+    let program = folder.path().join("python3");
+    fs::write(&program, format!("#!/bin/sh\nexec '{}' -S \"$@\"\n", interpreter.trim())).ok()?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).ok()?;
+    Some(folder)
+}
+
+#[cfg(not(unix))]
+fn folder_with_python() -> Option<TempDir> {
+    None
+}
+
+/// Returns the search path with this folder first.
+fn path_beginning_with(folder: &Path) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths([folder].into_iter().chain(env::split_paths(&path))).ok()
-});
+    env::join_paths([folder.to_owned()].into_iter().chain(env::split_paths(&path))).unwrap()
+}
 
 fn rows(report: &Value) -> &Vec<Value> {
     report["checks"].as_array().unwrap()

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::check::own_check;
 use crate::interrupted::{expect_loaded, library};
-use crate::profile::STAGES;
+use crate::profile::{CHAT_STAGES, STAGES};
 use crate::{Bench, Check, Needs, Serves, Theme};
 use probe::fail;
 
@@ -22,12 +22,20 @@ pub(crate) const ROWS: &[Check] = &[
     )
     .non_stages(Serves::One)
     .needs(Needs::Interrupts),
+    #[cfg(target_os = "linux")]
+    own_check(
+        "close-interrupted",
+        Theme::Closing,
+        CHAT_STAGES,
+        retried_while_closing,
+        "§1: An interrupted system call is retried: here while a client leaves, or reads late.",
+    )
+    .needs(Needs::Interrupts),
 ];
 
 /// Lets every other system call of the server fail with `EINTR`.
 ///
-/// No client may notice, whether it is new, connected, refused, slow, or in a lingering close; nor
-/// may a reader of the log.
+/// No client may notice, whether it is new, connected or refused; nor may a reader of the log.
 pub(super) fn retried(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let library = library(folder.path())?;
@@ -50,11 +58,17 @@ pub(super) fn retried(bench: &Bench) -> Result<()> {
     if bench.profile().is_chat() {
         limits::chat_is_full(bench)?;
         protocol_errors::reason_reaches_a_sender(bench)?;
-        half_close::half_close_delivers(bench)?;
-        half_close::half_closed_non_reader(bench)?;
-        queue_limits::late_reader_kept(bench)?;
     }
     Ok(())
+}
+
+/// Lets every other system call of the server fail with `EINTR` while clients are slow or in a lingering close.
+pub(super) fn retried_while_closing(bench: &Bench) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    bench.preload(&library(folder.path())?);
+    half_close::half_close_delivers(bench)?;
+    half_close::half_closed_non_reader(bench)?;
+    queue_limits::late_reader_kept(bench)
 }
 
 fn serve_interrupted(bench: &Bench, library: &str) -> Result<()> {
