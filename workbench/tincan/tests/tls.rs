@@ -1,8 +1,7 @@
-//! `tincan check --tls` as its user sees it, with servers inside TLS and without.
-#![allow(clippy::unwrap_used)]
+//! `tincan check --tls` as its user sees it, with servers inside TLS and without. They are threads of this program,
+//! which is another than that of the other commands: `tincan check` looks at all threads of a server.
 #![cfg(unix)]
-
-mod harness;
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +16,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use tempfile::{NamedTempFile, TempDir};
 
-use harness::{stderr, stdout};
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
 
 /// Checks what listens at an address.
 fn check(server: SocketAddr, args: &[&str]) -> Output {
@@ -103,7 +104,7 @@ fn alone(name: &str, version: &'static SupportedProtocolVersion, way: Way) -> Al
 fn has(output: &Output, code: i32, parts: &[&str]) {
     // As it reads: without the ends of its lines.
     let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = words(stdout(output) + &stderr(output));
+    let text = words(stdout(output) + &String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{text}");
     for part in parts {
         assert!(text.contains(part), "no {part:?} in\n{text}");

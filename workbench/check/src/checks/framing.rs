@@ -647,7 +647,7 @@ pub(super) fn after_error(bench: &Bench) -> Result<()> {
 
 /// Checks that the server does not keep all of a message that never ends.
 pub(super) fn endless(bench: &Bench) -> Result<()> {
-    const MOST: usize = 8 << 20;
+    const MOST: usize = 2 << 20;
     const PIECE: usize = 16 * 1024;
     let server = bench.start_server()?;
     let mut observer = observer(bench, &server)?;

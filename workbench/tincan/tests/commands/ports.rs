@@ -1,5 +1,4 @@
 //! The port that a server is told to take is its own, however many start at once.
-#![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
 use std::collections::HashSet;
@@ -45,7 +44,7 @@ fn no_port_is_reserved_twice() {
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         return;
     }
-    let mut workers = workers(PROCESSES, "no_port_is_reserved_twice");
+    let mut workers = workers(PROCESSES, "ports::no_port_is_reserved_twice");
     let mut seen = HashSet::new();
     for worker in &mut workers {
         let lines = BufReader::new(worker.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -103,7 +102,7 @@ fn many_servers_start_at_once() {
         thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(start_some))));
         return;
     }
-    for mut worker in workers(PROCESSES, "many_servers_start_at_once") {
+    for mut worker in workers(PROCESSES, "ports::many_servers_start_at_once") {
         // Read to the end, so that a worker never waits for room in its pipe.
         worker.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
         assert!(worker.wait().unwrap().success());

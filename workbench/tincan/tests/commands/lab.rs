@@ -1,9 +1,6 @@
 //! `tincan lab` as its user sees it: its output, its exit codes, its files, and that it leaves no process
 //! running. It measures with this build and with servers built like it.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)]
-
-mod harness;
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use harness::{Printed, collect, marked, stderr, stdout};
+use crate::harness::{Printed, collect, marked, stderr, stdout};
 use probe::server::Launch;
 
 /// The limit for everything, which includes the first build of the stages.
@@ -364,7 +361,8 @@ fn the_c_programs_are_compiled_and_measured() {
 #[test]
 fn a_server_that_runs_already_is_measured() {
     for (stage, protocol) in [("chat-poll", "chat"), ("echo-multi", "echo")] {
-        let server = Launch::new(harness::stage(stage), &[]).args(&["-qqq"]).start().unwrap();
+        let server =
+            Launch::new(crate::harness::stage(stage), &[]).args(&["-qqq"]).start().unwrap();
         let (addr, pid) = (server.addr().to_string(), server.pid().unwrap().to_string());
         let run = |args: &[&str]| {
             let output = run(&[args, &["--as-built", "--addr", &addr]].concat());

@@ -1,9 +1,5 @@
 //! Tests the output of `tincan tour`, and that no process of it is left running, according to `/proc`.
 #![cfg(target_os = "linux")]
-// A test should panic if anything fails.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-use harness::{Printed, collect, marked};
+use crate::harness::{Printed, collect, marked};
 use probe::servers;
 
 /// How long anything may take before a test fails, including a first build of the stages.

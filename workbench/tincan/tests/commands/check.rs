@@ -1,8 +1,5 @@
 //! Tests `tincan check` as its user sees it: what it prints, its exit codes, and that no process stays.
-#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
-
-mod harness;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,7 +14,7 @@ use probe::port::Port;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use harness::{marked, stderr, stdout, wait_until};
+use crate::harness::{marked, stderr, stdout, wait_until};
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));

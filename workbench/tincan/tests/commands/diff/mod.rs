@@ -1,6 +1,4 @@
 //! Tests the output of `tincan diff`, of the stages and of small files that each test makes.
-// A test should panic if anything fails.
-#![allow(clippy::unwrap_used)]
 
 #[cfg(target_os = "linux")]
 mod terminal;

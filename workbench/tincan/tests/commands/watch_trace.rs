@@ -1,7 +1,4 @@
 //! Tests `tincan watch --trace` as its user sees it: from a trace, it makes a picture or an error.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use harness::{expect_well_formed, stage, stderr, stdout, wait_until};
+use crate::harness::{expect_well_formed, stage, stderr, stdout, wait_until};
 
 /// A folder for a trace and its picture.
 struct Files {

@@ -1,5 +1,5 @@
-//! Helpers of the tests of `tincan`. Each test uses only some of them.
-#![allow(dead_code)]
+//! Helpers of the tests of `tincan`.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 use std::fs;
 use std::io::Read;

@@ -1,8 +1,5 @@
 //! Tests `tincan watch` as its user sees it: in a terminal, whose screen is read, and in a pipe.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)]
-
-mod harness;
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use harness::{expect_well_formed, marked, stage, wait_until};
+use crate::harness::{expect_well_formed, marked, stage, wait_until};
 use watch::State;
 
 /// How long anything may take before a test fails, including a first build of the stages.
@@ -463,7 +460,7 @@ fn hidden_system_calls_are_explained() {
 
 #[test]
 fn the_page_explains_each_letter() {
-    let page = include_str!("../../../docs/src/watch.md");
+    let page = include_str!("../../../../docs/src/watch.md");
     let rows: String = page.lines().filter(|line| line.starts_with("| `")).collect();
     for state in State::ALL {
         assert!(rows.contains(&format!("`{}`", state.letter())), "no {}", state.letter());

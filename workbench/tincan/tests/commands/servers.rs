@@ -1,5 +1,4 @@
 //! The list of servers, as `tincan servers` prints it, and its copy for the gates.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;

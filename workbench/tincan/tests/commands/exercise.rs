@@ -1,8 +1,5 @@
 //! Tests `tincan exercise` as a learner uses it: start, check, correct, check again.
-#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
-
-mod harness;
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +7,7 @@ use std::process::{Command, Output};
 
 use check::mutants;
 
-use harness::{stderr, stdout};
+use crate::harness::{stderr, stdout};
 
 fn exercise(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));

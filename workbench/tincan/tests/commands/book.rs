@@ -1,8 +1,5 @@
 //! The book's own programs, in `docs/code`, print what its chapters say of them.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)]
-
-mod harness;
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +8,7 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{stage, stderr, stdout, wait_until};
+use crate::harness::{stage, stderr, stdout, wait_until};
 use probe::TIMEOUT;
 use probe::server::{Launch, Signal};
 use probe::wire::Client;
