@@ -25,6 +25,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
 use socket2::SockRef;
 
 use crate::wait_until;
@@ -158,6 +160,23 @@ impl ClientProcess {
     /// Closes the client's stdin.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
+    }
+
+    /// Stops the client until [`resume`](Self::resume): several events happen at once for it.
+    #[cfg(unix)]
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets the client run on.
+    #[cfg(unix)]
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the client's end. This does not close its stdin.

@@ -10,7 +10,7 @@ use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::OtherProtocol;
 use crate::{Bench, Check, Needs, Profile, Theme};
 use probe::server::Server;
-use probe::sockdiag::unread_bytes;
+use probe::sockdiag::{unacknowledged_bytes, unread_bytes};
 use probe::wire::Client;
 use probe::{fail, wait_until};
 
@@ -231,7 +231,11 @@ fn last_bytes(bench: &Bench) -> Result<()> {
 fn wait_until_server_has_read(bench: &Bench, server: &Server, client: &Client) -> Result<()> {
     /// Nearly always enough. To find out whether the server is idle would cost a fifth of a second of processor time.
     const SOON: Duration = Duration::from_secs(1);
-    let has_read_all = || unread_bytes(client.server(), client.addr()).unwrap_or(0) == 0;
+    let (own, server_addr) = (client.addr(), client.server());
+    let has_read_all = || {
+        unacknowledged_bytes(own, server_addr).unwrap_or(0) == 0
+            && unread_bytes(server_addr, own).unwrap_or(0) == 0
+    };
     if !wait_until(SOON, || Ok(has_read_all()))? {
         wait_until(bench.patience(), || Ok(has_read_all() || server.is_idle()))?;
     }

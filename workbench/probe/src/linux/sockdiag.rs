@@ -11,10 +11,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// as one byte. Returns `None` if there is no such connection, or if the system does not show it.
 #[must_use]
 pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+    number(&connection(local, remote)?, QUEUE_AT).map(u64::from)
+}
+
+/// Returns the number of bytes that the process at `local` has sent and the system at `remote` has not acknowledged: on a
+/// busy machine, they may still be on their way. The end of the stream counts as one byte. Returns `None` if there is
+/// no such connection, or if the system does not show it.
+#[must_use]
+pub fn unacknowledged_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+    number(&connection(local, remote)?, SEND_QUEUE_AT).map(u64::from)
+}
+
+/// Returns the kernel's reply about one connection.
+fn connection(local: SocketAddr, remote: SocketAddr) -> Option<Vec<u8>> {
     let reply = query_one(&request(local, remote))?;
     // If there is no such connection, the kernel describes the listener.
-    (reply.get(STATE_AT)? != &LISTEN).then_some(())?;
-    number(&reply, QUEUE_AT).map(u64::from)
+    (reply.get(STATE_AT)? != &LISTEN).then_some(reply)
 }
 
 /// The kernel's number for the state of a listening socket.
@@ -132,6 +144,8 @@ const LOCAL_IP_AT: usize = HEADER_LEN + 8;
 const PEER_IP_AT: usize = HEADER_LEN + 24;
 /// The number of unread bytes; for a listener, the number of connections that wait to be accepted.
 const QUEUE_AT: usize = HEADER_LEN + 56;
+/// The number of bytes that the peer has not acknowledged.
+const SEND_QUEUE_AT: usize = HEADER_LEN + 60;
 const INODE_AT: usize = HEADER_LEN + 68;
 
 /// Returns a request for one connection: `struct nlmsghdr`, then `struct inet_diag_req_v2`.
@@ -270,6 +284,20 @@ mod tests {
             server.read_to_end(&mut Vec::new()).unwrap();
             assert_eq!(unread_bytes(local, remote), Some(0));
         }
+    }
+
+    #[test]
+    fn unacknowledged_bytes_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(remote).unwrap();
+        let local = client.local_addr().unwrap();
+        assert_eq!(unacknowledged_bytes(local, remote), Some(0));
+        // Until the buffers of both sides are full.
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 65_536]).is_ok() {}
+        assert!(unacknowledged_bytes(local, remote) > Some(0));
+        assert_eq!(unacknowledged_bytes(remote, local), Some(0));
     }
 
     #[test]
