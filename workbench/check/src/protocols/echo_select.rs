@@ -212,18 +212,50 @@ fn megabyte(bench: &Bench) -> Result<()> {
 }
 
 fn last_bytes(bench: &Bench) -> Result<()> {
+    const PIECE: usize = 20_000;
     let server = bench.start_server()?;
-    bench.set_step(format!(
-        "client A sent {UNREAD} bytes, shut down its sending side, and only then started to read"
-    ));
+    let step = |sent| {
+        bench.set_step(format!(
+            "client A sent {sent} bytes, shut down its sending side, and only then started to read"
+        ));
+    };
     let mut client = bench.connect_with_small_buffers(&server)?;
-    let bytes = varied(UNREAD);
-    client.send(&bytes)?;
+    let bytes = varied(1_000_000);
+    let mut sent = 140_000;
+    step(sent);
+    client.send(&bytes[..sent])?;
+    while has_kernel_taken_most(bench, &server, &client, sent)? && sent < bytes.len() {
+        client.send(&bytes[sent..sent + PIECE])?;
+        sent += PIECE;
+    }
+    step(sent);
     client.half_close()?;
     wait_until_server_has_read(bench, &server, &client)?;
     client.enlarge_recv_buffer()?;
-    bytes.chunks(20_000).try_for_each(|piece| client.expect_bytes(piece))?;
+    bytes[..sent].chunks(PIECE).try_for_each(|piece| client.expect_bytes(piece))?;
     client.expect_eof()
+}
+
+/// Reports whether the kernel has taken so many of the bytes that the server must echo that too few are left in the
+/// server: it could write them at once when it sees the end of the client's data, and would have nothing to forget.
+/// Otherwise, waits until the server is idle.
+fn has_kernel_taken_most(
+    bench: &Bench,
+    server: &Server,
+    client: &Client,
+    sent: usize,
+) -> Result<bool> {
+    /// More than a third of the kernel's buffer: as long as less than that is free, the kernel takes bytes, but does
+    /// not say so.
+    const LEFT: u64 = 40_000;
+    let (own, server_addr) = (client.addr(), client.server());
+    let has_taken_most = || {
+        let received = unread_bytes(own, server_addr).unwrap_or(0);
+        let on_their_way = unacknowledged_bytes(server_addr, own).unwrap_or(0);
+        received + on_their_way + LEFT > sent as u64
+    };
+    wait_until(bench.patience(), || Ok(has_taken_most() || server.is_idle()))?;
+    Ok(has_taken_most())
 }
 
 /// Waits until the server has read all bytes that the client has sent, or has stopped reading: then it is idle although

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,6 +28,16 @@ pub fn wait_until(mut cond: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "the condition did not become true in {TIMEOUT:?}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Returns the path of Python's interpreter: a version manager's wrapper takes seconds to start it on a busy machine.
+pub fn python() -> &'static str {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let ask = ["-c", "import sys; print(sys.executable)"];
+        let path = Command::new("python3").args(ask).output().map(|output| stdout(&output));
+        path.map_or_else(|_| "python3".to_owned(), |path| path.trim().to_owned())
+    })
 }
 
 /// The output so far, and a way to wait for more.

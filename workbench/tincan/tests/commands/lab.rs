@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Printed, collect, marked, stderr, stdout};
+use crate::harness::{Printed, collect, marked, python, stderr, stdout};
 use probe::server::Launch;
 
 /// The limit for everything, which includes the first build of the stages.
@@ -98,7 +98,7 @@ fn run(args: &[&str]) -> Output {
 fn mine(folder: &Path, name: &str, program: &str) -> String {
     let file = folder.join(format!("{name}.py"));
     fs::write(&file, program).unwrap();
-    format!("{name}=python3 {} {{port}}", file.display())
+    format!("{name}={} {} {{port}}", python(), file.display())
 }
 
 fn data(folder: &Path) -> Value {
