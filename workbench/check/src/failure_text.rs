@@ -41,8 +41,11 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     if let Some((page, heading)) = check.page.split_once('#') {
         part("read", &format!("docs/src/{page}, \"{heading}\""));
     }
-    // This line is for copying, so it is not wrapped.
-    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.rerun_command_for(check.id));
+    if !call.rerun_command.is_empty() {
+        // This line is for copying, so it is not wrapped.
+        let again = call.rerun_command_for(check.id);
+        let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {again}", "again");
+    }
     if !finding.client_steps.is_empty() {
         let _ = writeln!(text, "\n  what each client sent (→) and received (←), and when:");
         text += &indented(&finding.client_steps);

@@ -11,7 +11,7 @@ pub struct Invocation {
     pub hints: u8,
     /// The server that is checked: `--addr ADDR`, or `-- CMD ARGS…`, quoted for a shell.
     pub target: String,
-    /// The command that shows one failure again, with `{id}` for the check.
+    /// The command that shows one failure again, with `{id}` for the check; empty if the text does not show it.
     pub rerun_command: String,
 }
 

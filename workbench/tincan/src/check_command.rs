@@ -3,14 +3,16 @@
 mod json;
 mod junit;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use check::{
     AddressFormat, Check, Event, Invocation, LEAST_PATIENCE, Profile, Requirement, ServerUnderTest,
     Source, TABLE, TRIES, failure_text, list, report_text, run_checks, with_dependencies,
@@ -21,10 +23,11 @@ use probe::server;
 use probe::tls::TlsSettings;
 
 use crate::output::print;
+use crate::rerun::{self, ServerFiles};
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     /// For people
     #[default]
     Text,
@@ -47,6 +50,7 @@ enum Format {
     cargo tincan check chat --only framing --hints 3 -- node chat.js {port}\n  \
     cargo tincan check chat --until slow-pause --tries 1 -- node chat.js {port}\n  \
     cargo tincan check chat-poll -- target/debug/chat-poll --port {port}\n  \
+    cargo tincan check chat --watch -- python3 chat.py {port}\n  \
     cargo tincan check chat --addr 127.0.0.1:4040\n  \
     cargo tincan check chat --tls -- python3 my_tls_chat.py {port}\n  \
     cargo tincan check --list")]
@@ -54,6 +58,12 @@ pub struct Args {
     /// What kind of server it is
     #[arg(required_unless_present = "list")]
     profile: Option<Profile>,
+    /// Run again whenever you save a file of the server, and stop at the first check that fails
+    ///
+    /// The files are those that the command names, and those with the same ending in their folders. The checks that
+    /// the server has passed are stored in .tincan-progress.json, in the current folder.
+    #[arg(long, conflicts_with_all = ["list", "addr", "format"])]
+    watch: bool,
     /// Show which profile must pass which check, or the checks of PROFILE with their rules; run none
     #[arg(long)]
     list: bool,
@@ -82,16 +92,16 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: u64,
     /// How much help with a failure: 0 none, 1 what is likely wrong, 2 where to look, 3 how to correct it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
-    hints: u8,
+    /// [default: 1; with --watch, 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=3))]
+    hints: Option<u8>,
     /// How many seconds to wait at least for an answer; use more on a busy machine
     #[arg(long, value_name = "SECONDS", default_value_t = LEAST_PATIENCE.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
-    /// How often to try a check that fails because an answer comes too late; 1 is quicker
-    #[arg(long, value_name = "N", default_value_t = TRIES)]
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=10))]
-    tries: u8,
+    /// How often to try a check that fails because an answer comes too late [default: 3; with --watch, 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=10))]
+    tries: Option<u8>,
     /// The command that starts the server
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     #[arg(required_unless_present_any = ["list", "addr"])]
@@ -127,6 +137,17 @@ fn theme_id(check: &Check) -> String {
     check.theme.to_string().replace(' ', "-")
 }
 
+/// A server, the checks that it must pass, and how to run them.
+#[derive(Clone)]
+pub struct Job {
+    pub server: ServerUnderTest,
+    pub call: Invocation,
+    /// The ids of the checks.
+    pub selected: HashSet<&'static str>,
+    /// How often to try a check that fails because an answer comes too late.
+    pub tries: u8,
+}
+
 pub fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
         let mut text = Vec::new();
@@ -135,48 +156,67 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(profile) = args.profile else { return Ok(ExitCode::from(2)) };
-    if args.tls && !profile.is_chat() {
-        eprintln!("tincan: --tls is for chats, and {profile} is not a chat");
-        return Ok(ExitCode::from(2));
-    }
-    let (source, shown) = match args.addr {
-        Some(addr) => (Source::Running(addr), format!("--addr {addr}")),
-        None => (Source::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
-    };
     if let Some(addr) = args.addr
         && let Err(err) = TcpStream::connect_timeout(&addr, LEAST_PATIENCE)
     {
         eprintln!("tincan: could not connect to {addr}: {err}");
         return Ok(ExitCode::from(3));
     }
-    let Args { seed, hints, tries, .. } = *args;
-    let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
-    let rerun_command = format!("{check_it} --only {{id}} --seed {seed} {shown}");
-    let call = Invocation { profile, seed, hints, target: shown, rerun_command };
-    let patience = Duration::from_secs(args.patience);
-    let address_format = AddressFormat::default();
-    let tls = match tls(args) {
-        Ok(tls) => tls,
+    let job = match job(args, profile) {
+        Ok(job) => job,
         Err(err) => {
             eprintln!("tincan: {err:#}");
             return Ok(ExitCode::from(2));
         }
     };
-    let subject =
-        ServerUnderTest { profile, source, address_format, own: None, seed, patience, tls };
-    let until = args.until.as_ref().map(|id| with_dependencies(profile, id));
-    let wanted = |check: &Check| {
-        let only = &args.only;
-        let is_selected =
-            only.is_empty() || only.iter().any(|it| *it == check.id || *it == theme_id(check));
-        is_selected && until.as_ref().is_none_or(|ids| ids.contains(check.id))
-    };
-    let asked = |check: &Check| wanted(check) && check.requirement(profile) != Requirement::None;
-    if !TABLE.iter().any(asked) {
-        eprintln!("tincan: the profile {profile} asks for none of these checks");
-        return Ok(ExitCode::from(2));
+    if args.watch {
+        let name = format!("check {profile} {}", job.call.target);
+        let files = match ServerFiles::of_command(&args.command) {
+            Ok(files) => files,
+            Err(err) => {
+                eprintln!("tincan: {err:#}");
+                return Ok(ExitCode::from(2));
+            }
+        };
+        rerun::check_at_each_save(&name, files, false, || Ok(job.clone()))?;
+        return Ok(ExitCode::SUCCESS);
     }
-    check(subject, &call, args.format, wanted, tries).map(ExitCode::from)
+    check(job, args.format).map(ExitCode::from)
+}
+
+/// Returns what the command line asks for. An error means that the command line is wrong.
+fn job(args: &Args, profile: Profile) -> Result<Job> {
+    if args.tls && !profile.is_chat() {
+        bail!("--tls is for chats, and {profile} is not a chat");
+    }
+    let (source, target) = match args.addr {
+        Some(addr) => (Source::Running(addr), format!("--addr {addr}")),
+        None => (Source::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
+    };
+    let seed = args.seed;
+    let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
+    let rerun_command = format!("{check_it} --only {{id}} --seed {seed} {target}");
+    // At each save, the learner gets the next hint with a key, and wants the result soon.
+    let hints = args.hints.unwrap_or(if args.watch { 0 } else { HINTS });
+    let tries = args.tries.unwrap_or(if args.watch { 1 } else { TRIES });
+    let patience = Duration::from_secs(args.patience);
+    let (address_format, tls) = (AddressFormat::default(), tls(args)?);
+    let server =
+        ServerUnderTest { profile, source, address_format, own: None, seed, patience, tls };
+    let call = Invocation { profile, seed, hints, target, rerun_command };
+    let until = args.until.as_ref().map(|id| with_dependencies(profile, id));
+    let is_selected = |check: &&Check| {
+        let mut only = args.only.iter();
+        let is_named =
+            args.only.is_empty() || only.any(|it| *it == check.id || *it == theme_id(check));
+        let is_before = until.as_ref().is_none_or(|ids| ids.contains(check.id));
+        is_named && is_before && check.requirement(profile) != Requirement::None
+    };
+    let selected: HashSet<_> = TABLE.iter().filter(is_selected).map(|check| check.id).collect();
+    if selected.is_empty() {
+        bail!("the profile {profile} asks for none of these checks");
+    }
+    Ok(Job { server, call, selected, tries })
 }
 
 fn tls(args: &Args) -> Result<Option<TlsSettings>> {
@@ -193,62 +233,59 @@ fn tls_options(args: &Args) -> String {
     format!("{tls}{}", ca.unwrap_or_default())
 }
 
-/// Runs one check of a server; returns the exit code and the command that runs all checks.
-pub fn check_one(
-    profile: Profile,
-    id: &str,
-    hints: u8,
-    command: Vec<OsString>,
-) -> Result<(u8, String)> {
-    let shown = format!("-- {}", quoted(&command));
-    let all = format!("{} {profile} {shown}", called_as("check"));
-    let rerun_command = format!("{} {profile} --only {{id}} {shown}", called_as("check"));
-    let call = Invocation { profile, seed: SEED, hints, target: shown, rerun_command };
-    let source = Source::Command(command);
-    let (address_format, patience) = (AddressFormat::default(), LEAST_PATIENCE);
-    let (own, seed, tls) = (None, SEED, None);
-    let subject = ServerUnderTest { profile, source, address_format, own, seed, patience, tls };
-    Ok((check(subject, &call, Format::Text, |check| check.id == id, TRIES)?, all))
+impl Job {
+    /// Returns the job to run one check of a server that is started by this command.
+    pub fn of_one_check(
+        profile: Profile,
+        id: &'static str,
+        hints: u8,
+        command: Vec<OsString>,
+    ) -> Self {
+        let target = format!("-- {}", quoted(&command));
+        let rerun_command = format!("{} {profile} --only {{id}} {target}", called_as("check"));
+        let call = Invocation { profile, seed: SEED, hints, target, rerun_command };
+        let source = Source::Command(command);
+        let (address_format, patience) = (AddressFormat::default(), LEAST_PATIENCE);
+        let (own, seed, tls) = (None, SEED, None);
+        let server = ServerUnderTest { profile, source, address_format, own, seed, patience, tls };
+        Self { server, call, selected: HashSet::from([id]), tries: TRIES }
+    }
 }
 
-const SEED: u64 = 1;
-
-fn check(
-    subject: ServerUnderTest,
-    call: &Invocation,
-    format: Format,
-    wanted: impl Fn(&Check) -> bool,
-    tries: u8,
-) -> Result<u8> {
+/// Runs the checks, prints the report, and returns the exit code.
+pub fn check(job: Job, format: Format) -> Result<u8> {
     prepare();
     let progress = progress();
+    let Job { server, call, selected, tries } = job;
     let mut failed = 0;
-    let on_event = |event: Event<'_>| match event {
-        Event::Begins { check, number, total } => {
-            let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-            progress.set_message(format!(
-                "{number} of {total}{failed}: {} · {}",
-                check.id, check.title
-            ));
-        }
-        Event::Failed { check, finding } => {
-            failed += 1;
-            if format == Format::Text {
-                // An error means that standard output is closed; the exit code still has the result.
-                progress.suspend(|| {
-                    let _ = print(format!("{}\n", failure_text(check, finding, call)).as_bytes());
-                });
+    let on_event = |event: Event<'_>| {
+        match event {
+            Event::Begins { check, number, total } => {
+                let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+                let Check { id, title, .. } = check;
+                progress.set_message(format!("{number} of {total}{failed}: {id} · {title}"));
+            }
+            Event::Failed { check, finding } => {
+                failed += 1;
+                if format == Format::Text {
+                    // An error means that standard output is closed; the exit code still has the result.
+                    progress.suspend(|| {
+                        let _ =
+                            print(format!("{}\n", failure_text(check, finding, &call)).as_bytes());
+                    });
+                }
             }
         }
+        ControlFlow::Continue(())
     };
-    let report = run_checks(subject, wanted, tries, on_event);
+    let report = run_checks(server, |check| selected.contains(check.id), tries, on_event);
     progress.finish_and_clear();
     match report {
         Ok(report) => {
             let text = match format {
-                Format::Text => report_text(&report, call),
-                Format::Json => format!("{:#}\n", json::as_json(&report, call)),
-                Format::Junit => junit::as_junit(&report, call)?,
+                Format::Text => report_text(&report, &call),
+                Format::Json => format!("{:#}\n", json::as_json(&report, &call)),
+                Format::Junit => junit::as_junit(&report, &call)?,
             };
             print(text.as_bytes())?;
             Ok(report.exit_code())
@@ -260,8 +297,13 @@ fn check(
     }
 }
 
+const SEED: u64 = 1;
+
+/// How many hints are shown with a failure.
+pub const HINTS: u8 = 1;
+
 /// Allows many descriptors, and makes sure that no server outlives this program.
-fn prepare() {
+pub fn prepare() {
     // If the limit stays low, the checks with many clients report it.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     crate::signals::start_watchdog();

@@ -7,6 +7,7 @@ mod diff;
 mod exercise;
 mod lab_command;
 mod output;
+mod rerun;
 mod servers_command;
 mod signals;
 mod stages;

@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use probe::server;
 
+use crate::terminal::cbreak;
+
 /// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -108,17 +110,30 @@ pub fn end_servers_at_signals() {
     // If signals cannot be handled, they end this program at once. The watchdog, or for `lab` the kernel, then
     // ends the servers.
     let _ = handle(move |signal| {
-        let Some(number) = signal.ending() else { return };
+        let Some(number) = signal.ending() else {
+            // The shell has changed the mode of the terminal.
+            cbreak::enter_again();
+            return;
+        };
         if !have_servers_ended {
             // Forgotten, so that the lock is never released: from here on, no server can start.
             std::mem::forget(server::end_all());
             have_servers_ended = true;
         }
         if number == SIGQUIT || !CONTINUES_AFTER_NEXT.swap(false, Ordering::SeqCst) {
+            cbreak::leave();
             std::process::exit(exit_code(number).into());
         }
         SERVERS_ENDED_BY.store(number, Ordering::SeqCst);
     });
+}
+
+/// Ends all servers, restores the terminal, and ends this program.
+pub fn end_servers_and_exit(code: u8) -> ! {
+    // Held until the process ends: other threads cannot start a server.
+    let _no_server_starts = server::end_all();
+    cbreak::leave();
+    std::process::exit(code.into())
 }
 
 /// The signals that have come since [`note_signals`].

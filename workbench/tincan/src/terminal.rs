@@ -28,11 +28,14 @@ fn known_size() -> (Option<usize>, Option<usize>) {
     (known(columns), known(rows))
 }
 
+/// The byte of Ctrl-D in cbreak mode.
+pub const CTRL_D: u8 = 4;
+
 /// Cbreak mode: the terminal passes on each key at once, and does not show it. Ctrl-C and similar keys
 /// still cause signals.
 #[cfg(unix)]
 pub mod cbreak {
-    use std::io::stdin;
+    use std::io::{ErrorKind, Read as _, stdin};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use rustix::process::getpgrp;
@@ -71,6 +74,18 @@ pub mod cbreak {
         }
     }
 
+    /// Waits for a key and returns its byte; `None` if there is no more input.
+    pub fn next_key() -> Option<u8> {
+        let mut byte = [0];
+        loop {
+            match stdin().read(&mut byte) {
+                Ok(1..) => return Some(byte[0]),
+                Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return None,
+            }
+        }
+    }
+
     fn set(mode: &Termios) {
         // The kernel would stop a background process that sets the mode of its terminal.
         if tcgetpgrp(stdin()).map_or(true, |foreground| foreground == getpgrp()) {
@@ -84,4 +99,7 @@ pub mod cbreak {
     pub fn enter() {}
     pub fn enter_again() {}
     pub fn leave() {}
+    pub fn next_key() -> Option<u8> {
+        None
+    }
 }

@@ -16,12 +16,14 @@ fn exercise(folder: &Path, args: &[&str]) -> Output {
 }
 
 #[test]
-fn the_list_names_all() {
-    let output = exercise(Path::new("."), &["list"]);
-    let text = stdout(&output);
+fn the_list_names_all_by_the_check_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stdout(&exercise(folder.path(), &["list"]));
     for mutant in mutants::all().unwrap() {
-        assert!(text.lines().any(|line| line.starts_with(&format!("{} ", mutant.id))), "{text}");
+        let name = format!("  {}", mutant.fails);
+        assert!(text.lines().any(|line| line.starts_with(&name)), "{text}");
     }
+    assert!(text.contains(&format!("0 of {} corrected", mutants::all().unwrap().len())), "{text}");
 }
 
 #[test]
@@ -35,7 +37,8 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
 
     let output = exercise(here, &["check", id]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(&format!("begin with `cargo tincan exercise start {id}`")));
+    let begin = format!("exercise start {id}`");
+    assert!(stderr(&output).contains(&begin), "{}", stderr(&output));
 
     let output = exercise(here, &["start", id]);
     assert!(output.status.success(), "{}", stderr(&output));

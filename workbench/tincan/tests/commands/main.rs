@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+#[cfg(target_os = "linux")]
+mod on_terminal;
 
 mod book;
 mod check;
@@ -10,6 +12,7 @@ mod diff;
 mod exercise;
 mod lab;
 mod ports;
+mod rerun;
 mod servers;
 mod tour;
 mod watch;
