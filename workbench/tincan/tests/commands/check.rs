@@ -70,8 +70,7 @@ fn programs() -> &'static Programs {
             fs::write(&source, text).unwrap();
             PathBuf::from(&mutants::command(&source).unwrap()[0])
         };
-        let right = mutants::folder().unwrap().join("right/chat.rs");
-        let right = compiled("right.rs", &fs::read_to_string(right).unwrap());
+        let right = compiled("right.rs", mutants::right_source("chat.rs").unwrap());
         let wrong = compiled("wrong.rs", WRONG);
         let pair = compiled("pair.rs", PAIR);
         Programs { right, wrong, pair }
@@ -266,8 +265,7 @@ fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
 
 #[test]
 fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
-    let server = mutants::folder().unwrap().join("right/chat_threads.py");
-    let right = fs::read_to_string(server).unwrap();
+    let right = mutants::right_source("chat_threads.py").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("loses.py");
     let told = |lost: &str, options: &[&str]| {
