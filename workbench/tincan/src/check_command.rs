@@ -21,6 +21,7 @@ use probe::server;
 use probe::tls::TlsSettings;
 
 use crate::output::print;
+use crate::read_command::read_command;
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -152,7 +153,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Args { seed, hints, tries, .. } = *args;
     let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
     let rerun_command = format!("{check_it} --only {{id}} --seed {seed} {shown}");
-    let call = Invocation { profile, seed, hints, target: shown, rerun_command };
+    let read_command = read_command();
+    let call = Invocation { profile, seed, hints, target: shown, rerun_command, read_command };
     let patience = Duration::from_secs(args.patience);
     let address_format = AddressFormat::default();
     let tls = match tls(args) {
@@ -203,10 +205,11 @@ pub fn check_one(
     let shown = format!("-- {}", quoted(&command));
     let all = format!("{} {profile} {shown}", called_as("check"));
     let rerun_command = format!("{} {profile} --only {{id}} {shown}", called_as("check"));
-    let call = Invocation { profile, seed: SEED, hints, target: shown, rerun_command };
+    let (seed, read_command) = (SEED, read_command());
+    let call = Invocation { profile, seed, hints, target: shown, rerun_command, read_command };
     let source = Source::Command(command);
     let (address_format, patience) = (AddressFormat::default(), LEAST_PATIENCE);
-    let (own, seed, tls) = (None, SEED, None);
+    let (own, tls) = (None, None);
     let subject = ServerUnderTest { profile, source, address_format, own, seed, patience, tls };
     Ok((check(subject, &call, Format::Text, |check| check.id == id, TRIES)?, all))
 }

@@ -108,7 +108,7 @@ fn a_failure_is_explained() {
         "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
         "     rule  A message is UTF-8 text ended by one ␀",
         "   likely  The answer does not end with a ␀",
-        "     read  docs/src/protocol.md, \"Why messages need frames\"\n",
+        "tincan read protocol \"Why messages need frames\"\n",
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",
         "    stdout| got 6 bytes\n",
