@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use check::TABLE;
 use check::mutants::{self, Mutant};
 
+use crate::check_command::called_as;
 use crate::output::print;
 use crate::{check_command, diff};
 
@@ -18,7 +19,8 @@ use crate::{check_command, diff};
         cargo tincan exercise list\n  \
         cargo tincan exercise start half-a-message\n  \
         cargo tincan exercise check half-a-message\n  \
-        cargo tincan exercise solution half-a-message"
+        cargo tincan exercise solution half-a-message\n  \
+        cargo tincan exercise right chat_threads.py"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -44,6 +46,11 @@ enum Command {
     Solution {
         /// Name of the exercise, as `list` shows it
         id: String,
+    },
+    /// Print a server without mistakes, to read it
+    Right {
+        /// File name of the server; without it, the servers are listed
+        file: Option<String>,
     },
 }
 
@@ -75,6 +82,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Start(place) => start(place),
         Command::Check { place, hints } => check(place, *hints),
         Command::Solution { id } => solution(id),
+        Command::Right { file } => right(file.as_deref()),
     }
 }
 
@@ -88,7 +96,7 @@ fn list() -> Result<ExitCode> {
             let _ = writeln!(text, "{id:<28} {language:<11} {:<13} {}", profile, check.title);
         }
     }
-    text.push_str("\nStart one with `cargo tincan exercise start ID`.\n");
+    let _ = writeln!(text, "\nStart one with `{} ID`.", called_as("exercise start"));
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -117,11 +125,14 @@ fn start(place: &Place) -> Result<ExitCode> {
     let (shown, words) = (file.display(), place.words());
     let text = format!(
         "{shown} is a server with one mistake. Its profile is {}.\n\n\
-         See it fail:        cargo tincan exercise check {words}\n\
+         See it fail:        {} {words}\n\
          Correct the mistake in {shown}, and run the check again.\n\
          More help:          add --hints 2 or --hints 3\n\
-         See the correction: cargo tincan exercise solution {}\n",
-        mutant.profile, place.id
+         See the correction: {} {}\n",
+        mutant.profile,
+        called_as("exercise check"),
+        called_as("exercise solution"),
+        place.id
     );
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -131,7 +142,7 @@ fn check(place: &Place, hints: u8) -> Result<ExitCode> {
     let mutant = mutants::find(&place.id)?;
     let file = place.folder().join(mutant.file_name());
     if !file.is_file() {
-        let start = format!("cargo tincan exercise start {}", place.words());
+        let start = format!("{} {}", called_as("exercise start"), place.words());
         bail!("{} does not exist: begin with `{start}`", file.display());
     }
     if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_installed(tool)) {
@@ -152,4 +163,15 @@ fn solution(id: &str) -> Result<ExitCode> {
     let right = format!("workbench/check/mutants/right/{}", mutant.right);
     let name = format!("{id}/{}", mutant.file_name());
     diff::show_texts(&mutant.title, (name, mutant.source()?), (right, mutant.right_source()?))
+}
+
+fn right(file: Option<&str>) -> Result<ExitCode> {
+    let text = match file {
+        Some(file) => mutants::right_source(file)?.to_owned(),
+        None => mutants::right_servers()
+            .map(|(file, profile)| format!("{file:<20} {:<11} {profile}\n", language(file)))
+            .collect(),
+    };
+    print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
