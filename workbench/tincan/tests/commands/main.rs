@@ -9,6 +9,7 @@ mod check;
 mod diff;
 mod exercise;
 mod lab;
+mod outside;
 mod ports;
 mod servers;
 mod tour;
