@@ -12,8 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let (mut diffs, right) = (files(&folder)?, files(&folder.join("right"))?);
     diffs.retain(|path| path.extension().is_some_and(|extension| extension == "diff"));
-    fs::write(out.join("diffs.rs"), table(&diffs))?;
-    fs::write(out.join("right.rs"), table(&right))?;
+    fs::write(out.join("diffs.rs"), table(&diffs)?)?;
+    fs::write(out.join("right.rs"), table(&right)?)?;
     Ok(())
 }
 
@@ -27,11 +27,12 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Returns an expression: a slice with the name and the contents of each file.
-fn table(files: &[PathBuf]) -> String {
+fn table(files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
     let mut table = String::from("&[\n");
     for path in files {
-        let name = path.file_name().unwrap_or_default();
-        let _ = writeln!(table, "    ({name:?}, include_str!({path:?})),");
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or("a name is not UTF-8")?;
+        let path = path.to_str().ok_or("the path of the source is not UTF-8")?;
+        writeln!(table, "    ({name:?}, include_str!({path:?})),")?;
     }
-    table + "]\n"
+    Ok(table + "]\n")
 }

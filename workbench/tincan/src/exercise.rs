@@ -166,11 +166,10 @@ fn solution(id: &str) -> Result<ExitCode> {
 }
 
 fn right(file: Option<&str>) -> Result<ExitCode> {
+    let line = |(file, profile)| format!("{file:<20} {:<11} {profile}\n", language(file));
     let text = match file {
         Some(file) => mutants::right_source(file)?.to_owned(),
-        None => mutants::right_servers()
-            .map(|(file, profile)| format!("{file:<20} {:<11} {profile}\n", language(file)))
-            .collect(),
+        None => mutants::right_servers().map(line).collect(),
     };
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

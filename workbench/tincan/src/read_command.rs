@@ -55,7 +55,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn list() -> String {
-    PAGES.iter().map(|Page { name, title, .. }| format!("{name:<23}{title}\n")).collect()
+    let line = |page: &Page| format!("{:<23}{}\n", page.name, page.title);
+    PAGES.iter().map(line).collect()
 }
 
 fn find(name: &str) -> Result<&'static Page> {
