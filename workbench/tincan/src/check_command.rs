@@ -296,7 +296,8 @@ pub fn quoted(command: &[OsString]) -> String {
 }
 
 fn is_plain(ch: char) -> bool {
-    ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch)
+    // The shells of Windows do not treat a backslash as special.
+    ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch) || (cfg!(windows) && ch == '\\')
 }
 
 /// Returns the words that call a subcommand as this program was called: through cargo, or directly.
