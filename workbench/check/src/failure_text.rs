@@ -38,11 +38,11 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
         let hints = [("likely", cause), ("look at", place), ("to fix", correction)];
         hints.into_iter().take(call.hints.into()).for_each(|(label, hint)| part(label, hint));
     }
-    if let Some((page, heading)) = check.page.split_once('#') {
-        part("read", &format!("docs/src/{page}, \"{heading}\""));
+    // These two lines are for copying, so they are not wrapped.
+    if let Some(place) = call.where_to_read(check.page) {
+        let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {place}", "read");
     }
     if !call.rerun_command.is_empty() {
-        // This line is for copying, so it is not wrapped.
         let again = call.rerun_command_for(check.id);
         let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {again}", "again");
     }

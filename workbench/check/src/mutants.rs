@@ -1,17 +1,24 @@
 //! Servers that test the checks: right servers in several languages, and mutants, which have one mistake each.
 //!
 //! A mutant is stored as a change to a right server, so that it has no other mistake: the file
-//! `mutants/ID.diff` has a few lines about the mutant and a unified diff.
+//! `mutants/ID.diff` has a few lines about the mutant and a unified diff. Programs contain all of these files, so that
+//! `tincan exercise` works where the source of this crate does not exist.
 
+use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
 use crate::Profile;
 use crate::protocols::OTHER_PROTOCOLS;
+
+/// The files `mutants/*.diff`, each with its name and its contents. The build script writes this list and the next one.
+const DIFFS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/diffs.rs"));
+
+/// The files in `mutants/right/`, each with its name and its contents.
+const RIGHT: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/right.rs"));
 
 /// The right servers in `mutants/right/` that exchange tin-can messages, each with its profile.
 const TIN_CANS: [(&str, Profile); 9] = [
@@ -34,24 +41,16 @@ pub fn right_servers() -> impl Iterator<Item = (&'static str, Profile)> {
     TIN_CANS.into_iter().chain(others)
 }
 
-/// Returns the folder with the mutants: in this program's source, or in the workspace that contains the
-/// current folder.
+/// Returns the source of a right server.
 ///
 /// # Errors
 ///
-/// Returns an error if neither exists.
-pub fn folder() -> Result<PathBuf> {
-    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
-    if built_in.is_dir() {
-        return Ok(built_in);
-    }
-    let here = env::current_dir().context("cannot determine the current folder")?;
-    let found =
-        here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
-    found.context(
-        "the folder workbench/check/mutants is not in the current folder or above it: run this \
-         command in the workspace",
-    )
+/// Returns an error if no right server has this file name.
+pub fn right_source(file: &str) -> Result<&'static str> {
+    let found = RIGHT.iter().find(|(name, _)| *name == file);
+    found
+        .map(|(_, text)| *text)
+        .with_context(|| format!("there is no server `{file}`; `tincan exercise right` lists all"))
 }
 
 /// A server with one mistake.
@@ -74,17 +73,12 @@ pub struct Mutant {
 ///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, has no header lines, or has no diff.
+/// Returns an error if a mutant has no header lines or no diff.
 pub fn all() -> Result<Vec<Mutant>> {
-    let mut mutants = Vec::new();
-    let folder = folder()?;
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "diff") {
-            let read = || Mutant::parse(&path, &fs::read_to_string(&path)?);
-            mutants.push(read().with_context(|| format!("reading {}", path.display()))?);
-        }
-    }
+    let parse = |(file, text): &(&str, &str)| {
+        Mutant::parse(file, text).with_context(|| format!("reading the mutant {file}"))
+    };
+    let mut mutants: Vec<_> = DIFFS.iter().map(parse).collect::<Result<_>>()?;
     mutants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(mutants)
 }
@@ -100,7 +94,7 @@ pub fn find(id: &str) -> Result<Mutant> {
 }
 
 impl Mutant {
-    fn parse(path: &Path, text: &str) -> Result<Self> {
+    fn parse(file: &str, text: &str) -> Result<Self> {
         let (head, diff) =
             text.split_once("\n\n").context("there are no header lines above the diff")?;
         let field = |name: &str| {
@@ -111,7 +105,7 @@ impl Mutant {
         };
         let right = field("server")?;
         Ok(Self {
-            id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            id: file.trim_end_matches(".diff").to_owned(),
             title: field("title")?,
             profile: Profile::named(&field("profile")?)?,
             fails: field("fails")?,
@@ -124,10 +118,9 @@ impl Mutant {
     ///
     /// # Errors
     ///
-    /// Returns an error if the file cannot be read.
+    /// Returns an error if it does not exist.
     pub fn right_source(&self) -> Result<String> {
-        let path = folder()?.join("right").join(&self.right);
-        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+        right_source(&self.right).map(str::to_owned)
     }
 
     /// Returns the source of the server with its mistake.
@@ -137,7 +130,7 @@ impl Mutant {
     /// Returns an error if the diff does not fit the right server.
     pub fn source(&self) -> Result<String> {
         let patch = diffy::Patch::from_str(&self.patch).context("the diff cannot be parsed")?;
-        Ok(diffy::apply(&self.right_source()?, &patch)?)
+        Ok(diffy::apply(right_source(&self.right)?, &patch)?)
     }
 
     /// Returns the file name for a copy of the server: a Java class has to keep its name.

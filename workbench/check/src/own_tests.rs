@@ -85,7 +85,8 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
         Verdict::Failed(finding) => {
             let ServerUnderTest { profile, seed, .. } = *server;
             let (target, rerun_command) = (String::new(), rerun_command());
-            let call = Invocation { profile, seed, hints: 1, target, rerun_command };
+            let read_command = None;
+            let call = Invocation { profile, seed, hints: 1, target, rerun_command, read_command };
             Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),

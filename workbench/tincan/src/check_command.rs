@@ -23,6 +23,7 @@ use probe::server;
 use probe::tls::TlsSettings;
 
 use crate::output::print;
+use crate::read_command::read_command;
 use crate::rerun::{self, ServerFiles};
 
 /// The format of a report.
@@ -203,7 +204,8 @@ fn job(args: &Args, profile: Profile) -> Result<Job> {
     let (address_format, tls) = (AddressFormat::default(), tls(args)?);
     let server =
         ServerUnderTest { profile, source, address_format, own: None, seed, patience, tls };
-    let call = Invocation { profile, seed, hints, target, rerun_command };
+    let read_command = read_command();
+    let call = Invocation { profile, seed, hints, target, rerun_command, read_command };
     let until = args.until.as_ref().map(|id| with_dependencies(profile, id));
     let is_selected = |check: &&Check| {
         let mut only = args.only.iter();
@@ -243,10 +245,11 @@ impl Job {
     ) -> Self {
         let target = format!("-- {}", quoted(&command));
         let rerun_command = format!("{} {profile} --only {{id}} {target}", called_as("check"));
-        let call = Invocation { profile, seed: SEED, hints, target, rerun_command };
+        let (seed, read_command) = (SEED, read_command());
+        let call = Invocation { profile, seed, hints, target, rerun_command, read_command };
         let source = Source::Command(command);
         let (address_format, patience) = (AddressFormat::default(), LEAST_PATIENCE);
-        let (own, seed, tls) = (None, SEED, None);
+        let (own, tls) = (None, None);
         let server = ServerUnderTest { profile, source, address_format, own, seed, patience, tls };
         Self { server, call, selected: HashSet::from([id]), tries: TRIES }
     }
@@ -335,7 +338,8 @@ pub fn quoted(command: &[OsString]) -> String {
 }
 
 fn is_plain(ch: char) -> bool {
-    ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch)
+    // The shells of Windows do not treat a backslash as special.
+    ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch) || (cfg!(windows) && ch == '\\')
 }
 
 /// Returns the words that call a subcommand as this program was called: through cargo, or directly.

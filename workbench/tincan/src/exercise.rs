@@ -20,7 +20,8 @@ use crate::rerun::{self, Progress, ServerFiles};
         cargo tincan exercise list\n  \
         cargo tincan exercise start frame-bytewise\n  \
         cargo tincan exercise check frame-bytewise --watch\n  \
-        cargo tincan exercise solution frame-bytewise"
+        cargo tincan exercise solution frame-bytewise\n  \
+        cargo tincan exercise right chat_threads.py"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -49,6 +50,11 @@ enum Command {
     Solution {
         /// Name of the exercise, as `list` shows it
         name: String,
+    },
+    /// Print a server without mistakes, to read it
+    Right {
+        /// File name of the server; without it, the servers are listed
+        file: Option<String>,
     },
 }
 
@@ -80,6 +86,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Start(place) => start(place),
         Command::Check { place, hints, watch } => check(place, *hints, *watch),
         Command::Solution { name } => solution(name),
+        Command::Right { file } => right(file.as_deref()),
     }
 }
 
@@ -222,4 +229,14 @@ fn solution(name: &str) -> Result<ExitCode> {
     let right = format!("workbench/check/mutants/right/{}", mutant.right);
     let name = format!("{name}/{}", mutant.file_name());
     diff::show_texts(&mutant.title, (name, mutant.source()?), (right, mutant.right_source()?))
+}
+
+fn right(file: Option<&str>) -> Result<ExitCode> {
+    let line = |(file, profile)| format!("{file:<20} {:<11} {profile}\n", language(file));
+    let text = match file {
+        Some(file) => mutants::right_source(file)?.to_owned(),
+        None => mutants::right_servers().map(line).collect(),
+    };
+    print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

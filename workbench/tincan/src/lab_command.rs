@@ -213,6 +213,11 @@ impl Args {
         let project_servers = chosen::build(&wanted, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();
+        if wanted.is_empty() && self.only.is_empty() {
+            left_out.push(
+                "The stages are left out: only a clone of Tin Can Chat contains them.".to_owned(),
+            );
+        }
         let project_servers = chosen::with_nats(project_servers, folder.scratch(), &mut left_out);
         let peers = match self.no_peers {
             true => Vec::new(),

@@ -7,6 +7,7 @@ mod diff;
 mod exercise;
 mod lab_command;
 mod output;
+mod read_command;
 mod rerun;
 mod servers_command;
 mod signals;
@@ -17,7 +18,8 @@ mod watch_command;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use check_command::called_as;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Check, measure, show and compare servers: those of this project and your own
 #[derive(Parser)]
@@ -30,6 +32,7 @@ use clap::{Parser, Subcommand};
         cargo tincan lab --quick\n  \
         cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
         cargo tincan exercise list\n  \
+        cargo tincan read protocol\n  \
         cargo tincan servers"
 )]
 struct Args {
@@ -45,6 +48,7 @@ enum Command {
     Lab(lab_command::Args),
     Watch(watch_command::Args),
     Exercise(exercise::Args),
+    Read(read_command::Args),
     Servers(servers_command::Args),
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
@@ -58,13 +62,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
+    let done = match args().command {
         Command::Tour(args) => tour::run(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Lab(args) => lab_command::run(&args),
         Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
+        Command::Read(args) => read_command::run(&args),
         Command::Servers(args) => servers_command::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
         Command::Watchdog { detached } => signals::be_watchdog(detached),
@@ -78,4 +83,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line.
+fn args() -> Args {
+    let mut command = with_examples(Args::command(), &called_as(""));
+    let read = Args::from_arg_matches(&command.get_matches_mut());
+    read.unwrap_or_else(|err| err.format(&mut command).exit())
+}
+
+/// Changes the examples of a command, and of its subcommands, to commands that begin as this program was called.
+fn with_examples(command: clap::Command, called_as: &str) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let command = match examples {
+        Some(text) => command.after_help(text.replace("cargo tincan ", called_as)),
+        None => command,
+    };
+    command.mut_subcommands(|subcommand| with_examples(subcommand, called_as))
 }

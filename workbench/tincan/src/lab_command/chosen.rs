@@ -107,7 +107,9 @@ pub fn project_servers(only: &[String], variations: bool) -> Result<Vec<&'static
     let (present, absent): (Vec<_>, Vec<&ProjectServer>) =
         asked.partition(|server| is_present(server));
     match &absent[..] {
-        [absent, ..] if !only.is_empty() => bail!("there is no {} in this workspace", absent.name),
+        [absent, ..] if !only.is_empty() => {
+            bail!("there is no {} here; a clone of Tin Can Chat has it", absent.name)
+        }
         _ => Ok(present),
     }
 }

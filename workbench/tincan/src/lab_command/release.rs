@@ -35,8 +35,8 @@ pub fn run_release_build(
     let folder = stages::own_folder()?;
     let Some(target) = stages::target(&folder) else {
         bail!(
-            "this is a debug build, which is too slow as a load generator; in the workspace, \
-             `cargo tincan lab` makes a release build"
+            "this is a debug build, which is too slow as a load generator; `cargo tincan lab`, in a \
+             clone of Tin Can Chat, makes a release build"
         );
     };
     eprintln!("Builds the servers and the load generator, if they have changed.");

@@ -11,10 +11,13 @@ use std::sync::OnceLock;
 use check::mutants;
 use check::{Check, Profile, Requirement, TABLE};
 use probe::port::Port;
+#[cfg(target_os = "linux")]
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{marked, stderr, stdout, wait_until};
+#[cfg(target_os = "linux")]
+use crate::harness::marked;
+use crate::harness::{stderr, stdout, wait_until};
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
@@ -70,8 +73,7 @@ fn programs() -> &'static Programs {
             fs::write(&source, text).unwrap();
             PathBuf::from(&mutants::command(&source).unwrap()[0])
         };
-        let right = mutants::folder().unwrap().join("right/chat.rs");
-        let right = compiled("right.rs", &fs::read_to_string(right).unwrap());
+        let right = compiled("right.rs", mutants::right_source("chat.rs").unwrap());
         let wrong = compiled("wrong.rs", WRONG);
         let pair = compiled("pair.rs", PAIR);
         Programs { right, wrong, pair }
@@ -109,7 +111,7 @@ fn a_failure_is_explained() {
         "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
         "     rule  A message is UTF-8 text ended by one ␀",
         "   likely  The answer does not end with a ␀",
-        "     read  docs/src/protocol.md, \"Why messages need frames\"\n",
+        "tincan read protocol \"Why messages need frames\"\n",
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",
         "    stdout| got 6 bytes\n",
@@ -266,8 +268,7 @@ fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
 
 #[test]
 fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
-    let server = mutants::folder().unwrap().join("right/chat_threads.py");
-    let right = fs::read_to_string(server).unwrap();
+    let right = mutants::right_source("chat_threads.py").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("loses.py");
     let told = |lost: &str, options: &[&str]| {

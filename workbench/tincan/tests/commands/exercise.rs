@@ -64,6 +64,19 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
 }
 
 #[test]
+fn a_right_server_is_printed() {
+    let output = exercise(Path::new("."), &["right"]);
+    for line in stdout(&output).lines() {
+        let file = line.split_whitespace().next().unwrap();
+        let output = exercise(Path::new("."), &["right", file]);
+        assert_eq!(stdout(&output), mutants::right_source(file).unwrap());
+    }
+    let output = exercise(Path::new("."), &["right", "no-such-file"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("`tincan exercise right` lists all"), "{}", stderr(&output));
+}
+
+#[test]
 fn an_unknown_exercise_is_an_error() {
     let output = exercise(Path::new("."), &["start", "no-such-thing"]);
     assert_eq!(output.status.code(), Some(1));

@@ -11,6 +11,7 @@ mod check;
 mod diff;
 mod exercise;
 mod lab;
+mod outside;
 mod ports;
 mod rerun;
 mod servers;
