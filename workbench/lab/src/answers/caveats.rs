@@ -5,7 +5,7 @@ use super::super::machine::Machine;
 use super::super::results::Results;
 use super::super::servers::ClientLimit;
 use super::super::units::Unit;
-use super::{Answers, MANY_CLIENTS, NEEDS};
+use super::{Answers, Cell, MANY_CLIENTS, NEEDS, Row};
 
 /// Returns the sentences for these answers.
 pub fn caveats(answers: &Answers<'_>, results: &Results) -> Vec<String> {
@@ -14,9 +14,8 @@ pub fn caveats(answers: &Answers<'_>, results: &Results) -> Vec<String> {
     if let Some(interruption) = &results.interruption {
         caveats.push(interruption.clone());
     }
-    if has_row("server_cores_used").is_some() && results.server_cores == 1 {
-        let hint = "Each server had one core, so nothing shows whether a second one would help.";
-        caveats.push(hint.to_owned());
+    if let Some(row) = has_row("server_cores_used") {
+        caveats.push(cores_used(answers, row));
     }
     if let Some(row) = has_row("bytes_for_5000_clients") {
         caveats.push(format!(
@@ -51,6 +50,24 @@ fn how_measured(results: &Results) -> String {
         load(load_after),
         others.unwrap_or_default()
     )
+}
+
+/// Says which servers used more than one core.
+fn cores_used(answers: &Answers<'_>, row: &Row<'_>) -> String {
+    /// The clocks of processor time and of time are read one after the other.
+    const MORE_THAN_ONE: f64 = 1.05;
+    if row.cores == 1 {
+        return "Each server had one core, so nothing shows whether a second one would help."
+            .to_owned();
+    }
+    let used_more = |cell: &Cell| cell.spread.median > MORE_THAN_ONE;
+    let cells = answers.servers.iter().zip(&row.cells);
+    let names = cells.filter(|(_, cell)| cell.as_ref().is_some_and(used_more));
+    let names: Vec<&str> = names.map(|(server, _)| server.name.as_str()).collect();
+    match &names[..] {
+        [] => "No server used more than one core.".to_owned(),
+        names => format!("More than one core was used only by {}.", names.join(", ")),
+    }
 }
 
 /// Says how a server takes the many clients, if it does not by default.

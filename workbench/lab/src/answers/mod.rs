@@ -277,6 +277,7 @@ fn mark(cells: Vec<&mut Cell>, better: Better) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::Figures;
     use super::super::sample;
     use super::*;
 
@@ -359,6 +360,23 @@ mod tests {
             }
         }
         assert_eq!(idle(&results), "100 clients");
+    }
+
+    #[test]
+    fn servers_that_used_several_cores_are_named() {
+        let mut results = sample::results();
+        let caveats = |results: &Results| Answers::find(results).caveats.join(" ");
+        assert!(caveats(&results).contains("Each server had one core"), "{}", caveats(&results));
+        results.server_cores = 3;
+        assert!(caveats(&results).contains("No server used more than one core."));
+        for row in results.experiments.iter_mut().flat_map(|it| &mut it.measurements) {
+            if row.server == "chat-threads" && !row.runs.is_empty() {
+                let mut several = Figures::default();
+                several.add("server_cpu_percent", 212.0);
+                row.runs = vec![several];
+            }
+        }
+        assert!(caveats(&results).contains("More than one core was used only by chat-threads."));
     }
 
     #[test]

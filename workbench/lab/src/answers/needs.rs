@@ -168,12 +168,7 @@ pub const NEEDS: &[Need] = &[
         figures: &[
             NeedFigure {
                 label: |_, _| "Slow reader: others' delay, p99".to_owned(),
-                words: |case, _| {
-                    format!(
-                        "delay of {} others when one never reads, 99th percentile",
-                        clients(case)
-                    )
-                },
+                words: |case, _| format!("delay of {} others, 99th percentile", clients(case)),
                 name: "with_p99_us",
                 case: WantedCase::Near(20.0),
                 value: |run| run.get("with_p99_us"),
