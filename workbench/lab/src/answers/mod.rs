@@ -380,6 +380,18 @@ mod tests {
     }
 
     #[test]
+    fn a_processor_time_of_zero_was_not_measured() {
+        for name in ["server_cpu_us_per_session", "server_cpu_us_per_delivery"] {
+            let value = |time| {
+                let mut run = Figures::default();
+                run.add(name, time);
+                NEEDS.iter().flat_map(|need| need.figures).find_map(|it| (it.value)(&run))
+            };
+            assert!(value(3.0).is_some() && value(0.0).is_none(), "{name}");
+        }
+    }
+
+    #[test]
     fn figures_are_scaled_up_from_the_measured_ones() {
         let results = sample::results();
         let answers = Answers::find(&results);

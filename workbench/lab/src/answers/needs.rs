@@ -141,7 +141,7 @@ pub const NEEDS: &[Need] = &[
                 words: |_, _| "processor time for a copy".to_owned(),
                 name: "server_cpu_us_per_delivery",
                 case: WantedCase::Near(1000.0),
-                value: |run| run.get("server_cpu_us_per_delivery"),
+                value: |run| processor_time(run, "server_cpu_us_per_delivery"),
                 unit: Unit::Micros,
                 better: Better::Smaller,
                 is_rate: false,
@@ -230,6 +230,12 @@ fn clients(case: &Case) -> String {
     grouped(case.clients)
 }
 
+/// Returns a processor time, unless it is zero: it was then shorter than a tick of the kernel's clock, 10 ms, so nothing
+/// was measured.
+fn processor_time(run: &Figures, name: &str) -> Option<f64> {
+    run.get(name).filter(|us| *us > 0.0)
+}
+
 fn bytes_for_many_clients(run: &Figures) -> Option<f64> {
     let (before, each) = (run.get("resident_bytes_before")?, run.get("bytes_per_client")?);
     Some(before + each * f64::from(MANY_CLIENTS))
@@ -240,6 +246,6 @@ fn sessions_per_minute(run: &Figures) -> Option<f64> {
 }
 
 fn core_percent_at_many_connections(run: &Figures) -> Option<f64> {
-    let seconds_each = run.get("server_cpu_us_per_session")? / 1e6;
+    let seconds_each = processor_time(run, "server_cpu_us_per_session")? / 1e6;
     Some(seconds_each * f64::from(MANY_CONNECTIONS) / 60.0 * 100.0)
 }

@@ -215,7 +215,11 @@ fn expect_answers(text: &str, data: &Value, servers: &[&str]) {
     assert_eq!(heads, servers, "{text}");
     let rows = data["answers"].as_array().unwrap();
     let experiments: Vec<_> = rows.iter().map(|row| row["experiment"].as_str().unwrap()).collect();
-    assert_eq!(experiments, [["idle"; 2].as_slice(), &["connections"; 3]].concat(), "{data}");
+    let (idle, connections) = experiments.split_at(2);
+    assert_eq!(idle, ["idle"; 2], "{data}");
+    // A run that is too short for the kernel's clock has no processor time.
+    let are_connections = connections.iter().all(|it| *it == "connections");
+    assert!(are_connections && (2..=3).contains(&connections.len()), "{data}");
     for (row, line) in rows.iter().zip(lines) {
         let mut shown = line.trim().split("  ").map(str::trim).filter(|it| !it.is_empty()).skip(1);
         for server in servers {
@@ -231,7 +235,8 @@ fn expect_answers(text: &str, data: &Value, servers: &[&str]) {
     let answer = &rows[0]["cells"][0];
     let measured = self::rows(data, "idle", answer["server"].as_str().unwrap());
     assert_eq!(measured[0]["summary"]["bytes_per_client"]["median"], answer["median"], "{data}");
-    assert!(!shown.contains("round trip") && shown.contains(" lab roundtrip)"), "{text}");
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!words.contains("round trip, median") && words.contains(" lab roundtrip)"), "{text}");
 }
 
 /// Expects that a cell shows this number, rounded.
