@@ -363,7 +363,8 @@ fn a_run_that_fails_changes_the_exit_code() {
     let few = mine(folder.path(), "bench", &few);
     let out = folder.path().join("found");
     let args = ["fanout", "--as-built", "--quick", "--runs", "1", "--no-peers", "--only", "bench"];
-    let args = [&args[..], &["--mine", &few, "--out", out.to_str().unwrap()]].concat();
+    let more = ["--clients", "10", "--mine", &few, "--out", out.to_str().unwrap()];
+    let args = [&args[..], &more].concat();
     let (code, text) = Lab::start(&args).end();
     assert_eq!(code, Some(1), "{text}");
     let row = &rows(&data(&out), "fanout", "bench")[0];
