@@ -121,7 +121,14 @@ impl<'a> Grid<'a> {
                 _ => parts.push(vec![*column]),
             }
         }
-        parts.into_iter().map(|columns| Block { rows: block.rows.clone(), columns }).collect()
+        let has_cell = |row: usize, columns: &[usize]| {
+            columns.iter().any(|column| self.answers.rows[row].cells[*column].is_some())
+        };
+        let block = |columns: Vec<usize>| {
+            let rows = block.rows.iter().copied().filter(|row| has_cell(*row, &columns));
+            Block { rows: rows.collect(), columns }
+        };
+        parts.into_iter().map(block).collect()
     }
 
     /// Returns the width of some columns with their gaps.
