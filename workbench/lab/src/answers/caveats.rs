@@ -34,10 +34,11 @@ pub fn caveats(answers: &Answers<'_>, results: &Results) -> Vec<String> {
 fn how_measured(results: &Results) -> String {
     let Machine { processor, cores, load_before, load_after, others_percent, .. } =
         &results.machine;
+    let at_most = if results.interruption.is_some() { "at most " } else { "" };
     let runs = match (results.runs, results.is_quick) {
         (0 | 1, _) => "One run each, so nothing shows how far the figures vary".to_owned(),
-        (runs, true) => format!("Medians of {runs} short runs"),
-        (runs, false) => format!("Medians of {runs} runs"),
+        (runs, true) => format!("Medians of {at_most}{runs} short runs"),
+        (runs, false) => format!("Medians of {at_most}{runs} runs"),
     };
     let cores = if *cores == 1 { "one core".to_owned() } else { format!("{cores} cores") };
     let load =
