@@ -61,6 +61,15 @@ impl Cores {
         &self.description
     }
 
+    /// Returns how many cores the server may use.
+    #[must_use]
+    pub fn server_count(&self) -> usize {
+        match &self.separate {
+            Some((server, _)) => server.len(),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
     /// Returns all cores that are used; nothing if server and generator share all cores.
     #[must_use]
     pub fn all(&self) -> Vec<usize> {

@@ -13,7 +13,7 @@ pub enum Unit {
     Micros,
     /// Seconds.
     Seconds,
-    /// A number a second: thousands as k, millions as M.
+    /// A number a second or a minute: thousands as k, millions as M.
     PerSecond,
     /// Percent of one core.
     Percent,

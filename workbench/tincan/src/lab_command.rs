@@ -24,7 +24,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::Result;
 use lab::{
     Cores, EXPERIMENTS, Experiment, LabRun, ListedServer, Machine, OtherPrograms, Results,
-    system_load, utc,
+    answers_table, system_load, table, utc,
 };
 use probe::{Failure, server};
 
@@ -39,9 +39,9 @@ use running::ProtocolName;
 
 /// Measure the stages, your own server and others, side by side
 ///
-/// Builds the servers (release), starts each of them again and again, puts load on it, and writes a
-/// table here and a page for a browser. The first time, building takes a minute or two. Ctrl-C ends
-/// the measurements and keeps the results so far.
+/// Builds the servers (release), starts each of them again and again, puts load on it, and shows which
+/// design is the best for which need: in one table here, and on a page for a browser. The first time,
+/// building takes a minute or two. Ctrl-C ends the measurements and keeps the results so far.
 ///
 /// With --addr, puts load on a server that runs already, and prints all figures.
 ///
@@ -267,6 +267,7 @@ impl Args {
             name: server.name.clone(),
             origin: server.origin,
             command: server.command.clone(),
+            limit: server.limit,
         });
         let results = Results {
             began: utc(date),
@@ -275,6 +276,7 @@ impl Args {
             runs: run.runs,
             is_quick: self.quick,
             cores: run.cores.description().to_owned(),
+            server_cores: run.cores.server_count(),
             again: again(),
             servers: listed.collect(),
             left_out,
@@ -282,7 +284,7 @@ impl Args {
             experiments,
         };
         folder.write(&results)?;
-        conclude(&results, folder);
+        conclude(&results, folder, progress.prints_tables());
         Ok(exit_code(&results))
     }
 }
@@ -335,8 +337,11 @@ fn busy_now(run: &LabRun) -> Option<f64> {
     others.percent().filter(|percent| *percent > 10.0)
 }
 
-/// Prints the last lines.
-fn conclude(results: &Results, folder: &Folder) {
+/// Prints the answers and the last lines, and also the tables of the experiments if they have not been printed.
+///
+/// The answers are what a reader sees first. In a terminal this is the end of the output, which stays on the screen;
+/// in a file or a pipe it is the beginning.
+fn conclude(results: &Results, folder: &Folder, are_tables_printed: bool) {
     if results.machine.was_busy() {
         let percent = results.machine.others_percent.unwrap_or_default();
         eprintln!(
@@ -350,7 +355,19 @@ fn conclude(results: &Results, folder: &Folder) {
     if results.has_faults() {
         eprintln!("Something was wrong with a server: see the tables.");
     }
+    let columns = progress::columns();
+    let mut text = answers_table(results, columns);
+    if !text.is_empty() {
+        text = format!("\n{text}");
+    }
+    if !are_tables_printed {
+        for result in &results.experiments {
+            text = text + "\n" + &table(result, columns);
+        }
+        text.push('\n');
+    }
     let (minutes, seconds) = (results.seconds / 60.0, results.seconds % 60.0);
     let took = format!("It took {} min {seconds:.0} s.", minutes.floor());
-    let _ = print(format!("{took} {}\n", folder.description()).as_bytes());
+    // If standard output is closed, the page is already written.
+    let _ = print(format!("{text}{took} {}\n", folder.description()).as_bytes());
 }

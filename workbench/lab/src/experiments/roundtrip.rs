@@ -41,7 +41,7 @@ pub const ROUNDTRIP: Experiment = Experiment {
     }],
     options: &[LoadOption::Clients, LoadOption::Size, LoadOption::Seconds],
     needs_process: false,
-    cases: |settings| settings.client_cases(&[1, 100], &[1, 20]),
+    cases: |settings| settings.client_cases(&[1, 50, 100], &[1, 50]),
     setting,
     unsuited,
     measure,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::answers::{Answers, Cell, Mark, Row};
 use super::super::figures::{Figures, rounded};
 use super::super::machine::Machine;
 use super::super::measurement::Measurement;
@@ -36,9 +37,45 @@ pub fn data(results: &Results) -> Value {
         ("has_faults", json!(results.has_faults())),
         ("machine", machine(&results.machine, &results.cores)),
         ("servers", results.servers.iter().map(server).collect()),
+        ("answers", answers(results)),
         ("left_out", json!(results.left_out)),
         ("interruption", json!(results.interruption)),
         ("experiments", results.experiments.iter().map(experiment).collect()),
+    ])
+}
+
+/// Returns the answers to an engineer's questions: a row for each figure, with a cell for each server.
+fn answers(results: &Results) -> Value {
+    let answers = Answers::find(results);
+    let row = |row: &Row<'_>| {
+        let cells = answers.servers.iter().zip(&row.cells);
+        let cells = cells.filter_map(|(server, cell)| Some(answer(&server.name, cell.as_ref()?)));
+        object([
+            ("need", json!(row.need.name)),
+            ("row", json!(row.words())),
+            ("experiment", json!(row.need.experiment)),
+            ("case", json!(row.case.label)),
+            ("figure", json!(row.figure.name)),
+            ("cells", cells.collect()),
+        ])
+    };
+    answers.rows.iter().map(row).collect()
+}
+
+fn answer(server: &str, cell: &Cell) -> Value {
+    let mark = match cell.mark {
+        Mark::Best => Some("best"),
+        Mark::NoDifference => Some("no difference measured"),
+        Mark::Unmarked => None,
+    };
+    object([
+        ("server", json!(server)),
+        ("median", number(cell.spread.median)),
+        ("min", number(cell.spread.min)),
+        ("max", number(cell.spread.max)),
+        ("mark", json!(mark)),
+        ("generator_was_limit", json!(cell.is_limited)),
+        ("is_faulty", json!(cell.is_faulty)),
     ])
 }
 

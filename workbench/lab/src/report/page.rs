@@ -6,6 +6,7 @@ use super::super::machine::Machine;
 use super::super::origin::Origin;
 use super::super::results::Results;
 use super::super::units::Unit;
+use super::answers_section::answers_section;
 use super::html::colour;
 use super::section::section;
 use probe::markup::escape;
@@ -49,6 +50,7 @@ fn header(results: &Results) -> String {
         escape(&results.began),
         duration(results.seconds),
     );
+    html += &answers_section(results);
     html += &warnings(results);
     html += "<div class=\"top\">\n";
     html += &contents(results);
@@ -257,7 +259,8 @@ mod tests {
         ];
         for (nth, name) in more.into_iter().enumerate() {
             let (name, command) = (name.to_owned(), name.to_owned());
-            let listed = ListedServer { name: name.clone(), origin: Origin::Project, command };
+            let (name_listed, origin) = (name.clone(), Origin::Project);
+            let listed = ListedServer { name: name_listed, origin, command, limit: None };
             results.servers.insert(5, listed);
             for result in &mut results.experiments {
                 let like = ["chat-poll", "chat-threads", "chat-async", "mine"][nth % 4];

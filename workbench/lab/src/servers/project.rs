@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use tincanchat::{MAX_CLIENTS, MAX_CLIENTS_THREADS};
 
 use super::super::origin::Origin;
 use super::super::protocol::Protocol;
@@ -77,9 +78,15 @@ pub const PROJECT_SERVERS: &[ProjectServer] = &[
 ];
 
 /// Two threads a client; Rust aborts a program that has about 16,000 threads.
-const THREADS: Option<ClientLimit> =
-    Some(ClientLimit { clients: 7500, why: "it has two threads for each client" });
+const THREADS: Option<ClientLimit> = Some(ClientLimit {
+    clients: 7500,
+    why: "it has two threads for each client",
+    default: Some(MAX_CLIENTS_THREADS),
+});
 
 /// Ten thousand clients, and some that send in addition.
-const MANY: Option<ClientLimit> =
-    Some(ClientLimit { clients: 12_000, why: "it was started with this limit" });
+const MANY: Option<ClientLimit> = Some(ClientLimit {
+    clients: 12_000,
+    why: "it was started with this limit",
+    default: Some(MAX_CLIENTS),
+});
