@@ -8,6 +8,7 @@ mod book;
 mod check;
 mod diff;
 mod exercise;
+mod grade;
 mod lab;
 mod ports;
 mod servers;
