@@ -16,6 +16,7 @@ pub struct ChildArgs {
     output_bytes: u64,
     /// How many processes and threads the user may have, if the user is not root
     #[arg(long)]
+    #[cfg_attr(not(unix), allow(dead_code))]
     user_processes: u64,
     #[command(flatten)]
     check: check_command::Args,

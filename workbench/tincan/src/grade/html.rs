@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use probe::markup::escape;
 
-use super::outcome::{Graded, Grades, Item, Outcome};
+use super::outcome::{Graded, Grades, Item, Outcome, not_run};
+use super::run::ENDED_DURING;
 use super::weights::points;
 
 const STYLE: &str = include_str!("page.css");
@@ -62,13 +63,14 @@ fn table(grades: &Grades) -> String {
         html += &table_row(nth, row, grades);
     }
     html + "</tbody>\n</table>\n</div>\n\
-            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, · not run. A mark leads to the text below.</p>\n"
+            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ ended here, · not run. ✗ and ? lead to the text below.</p>\n"
 }
 
 fn table_row(nth: usize, row: &Graded, grades: &Grades) -> String {
     let name = escape(&row.submission.name);
     let mut html = format!(
-        "<tr><th class=\"name\"><a href=\"#s{nth}\">{name}</a></th><td class=\"points\">{}</td>",
+        "<tr><th class=\"name\"><a href=\"#s{nth}\">{name}</a>{}</th><td class=\"points\">{}</td>",
+        row.ended.as_ref().map(|it| format!(" <i>{}</i>", it.parts().0)).unwrap_or_default(),
         points(row.points(&grades.items))
     );
     for (_, items) in grades.themes() {
@@ -80,6 +82,7 @@ fn table_row(nth: usize, row: &Graded, grades: &Grades) -> String {
                     ("failed", format!("<a href=\"#s{nth}-{}\">✗</a>", check.id))
                 }
                 Outcome::Undecided(_) => ("undecided", format!("<a href=\"#s{nth}\">?</a>")),
+                Outcome::NotRun(why) if why == ENDED_DURING => ("ended", "■".to_owned()),
                 Outcome::NotRun(_) => ("not-run", "·".to_owned()),
             };
             let first = if place == 0 { " first" } else { "" };
@@ -118,7 +121,7 @@ fn section(nth: usize, row: &Graded, grades: &Grades) -> String {
         };
     }
     for (why, ids) in row.not_run(&grades.items) {
-        let _ = writeln!(html, "<p>Not run: {} ({}).</p>", ids.join(", "), escape(why));
+        let _ = writeln!(html, "<p>Not run: {} ({}).</p>", not_run(&ids, why), escape(why));
     }
     for note in &row.notes {
         let _ = writeln!(html, "<p>Note: {}</p>", escape(note));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use check::{Check, Theme};
 
+use super::run::ENDED_BEFORE;
 use super::submissions::Submission;
 use super::weights::Weights;
 
@@ -143,6 +144,16 @@ impl Graded {
         }
         parts.extend(self.notes.iter().cloned());
         parts.join("; ")
+    }
+}
+
+/// Returns the checks that were not run for this reason. If the whole submission has ended, the names of the later
+/// checks say nothing more, so only their number is returned.
+pub fn not_run(ids: &[&str], why: &str) -> String {
+    match ids.len() {
+        1 if why == ENDED_BEFORE => "1 check".to_owned(),
+        count if why == ENDED_BEFORE => format!("{count} checks"),
+        _ => ids.join(", "),
     }
 }
 

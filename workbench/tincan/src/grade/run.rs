@@ -90,7 +90,7 @@ fn grade(
 ) -> Result<Graded> {
     let begin = Instant::now();
     let mut child = supervisor.spawn(&mut command(submission, checks, plan)?)?;
-    let stderr = child.stderr.take().map(|pipe| thread::spawn(move || read_stderr(pipe)));
+    let stderr = child.stderr.take().map(|pipe| thread::spawn(move || beginning_of(pipe)));
     let mut found = Found::default();
     if let Some(stdout) = child.stdout.take() {
         found.read(stdout, |found| {
@@ -123,7 +123,7 @@ fn command(submission: &Submission, checks: &[&str], plan: &Plan) -> Result<Comm
 }
 
 /// Reads a pipe to its end, and returns the beginning of the text.
-fn read_stderr(mut pipe: impl Read) -> String {
+fn beginning_of(mut pipe: impl Read) -> String {
     const MOST: u64 = 10_000;
     let mut bytes = Vec::new();
     let _ = pipe.by_ref().take(MOST).read_to_end(&mut bytes);
@@ -197,8 +197,8 @@ impl Found {
     }
 }
 
-/// Why a check has no result.
-const ENDED_DURING: &str = "the submission ended during this check";
+/// Why a check has no result: the submission was stopped, or its server did not start.
+pub const ENDED_DURING: &str = "the submission ended during this check";
 pub const ENDED_BEFORE: &str = "the submission ended before this check";
 
 fn known_id(id: &str) -> Option<&'static str> {

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::outcome::{Ended, Graded, Grades, Item, Outcome, first_line};
-use super::run::ENDED_BEFORE;
+use super::outcome::{Ended, Graded, Grades, Item, Outcome, first_line, not_run};
 use super::weights::points;
 
 /// The blanks between two columns.
@@ -133,13 +132,7 @@ fn remarks(row: &Graded, grades: &Grades, width: usize) -> String {
         }
     }
     for (why, ids) in row.not_run(&grades.items) {
-        // If the whole submission has ended, the names of the checks say nothing more.
-        let which = match ids.len() {
-            1 if why == ENDED_BEFORE => "1 check".to_owned(),
-            count if why == ENDED_BEFORE => format!("{count} checks"),
-            _ => ids.join(", "),
-        };
-        remark("not run", &format!("{which} ({why})"));
+        remark("not run", &format!("{} ({why})", not_run(&ids, why)));
     }
     for note in &row.notes {
         remark("note", note);

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use check::mutants;
+#[cfg(target_os = "linux")]
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{expect_well_formed, marked, stderr, stdout, wait_until};
+use crate::harness::{expect_well_formed, stderr, stdout};
+#[cfg(target_os = "linux")]
+use crate::harness::{marked, wait_until};
 
 /// A folder with submissions in Python.
 struct Class(TempDir);
