@@ -236,16 +236,17 @@ fn nothing_stays_whatever_ends_it() {
         let mark = format!("tincan-test-{}-grade-{signal:?}", std::process::id());
         let class = Class::new();
         let runs = class.file("runs");
-        // A server that never listens, and a process in a session of its own.
+        // A server that never answers, and a process in a session of its own.
         let source = format!(
-            "import os, time\n\
+            "import os, socket, sys, time\n\
              if os.fork() == 0: os.setsid()\n\
+             else: listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
              open({:?}, 'w')\n\
-             time.sleep(60)\n",
+             time.sleep(100)\n",
             runs.to_str().unwrap()
         );
         class.submit("ann", &source).submit("bob", &source);
-        let mut command = class.command(&TWO);
+        let mut command = class.command(&[&TWO[..], &["--patience", "600"]].concat());
         let mut tincan = command.env("MARK", &mark).stdout(Stdio::null()).spawn().unwrap();
         wait_until(|| runs.exists());
         kill_process(Pid::from_child(&tincan), signal).unwrap();
@@ -270,7 +271,7 @@ fn wrong_calls_are_explained() {
     fs::write(class.file("class/server.py"), "").unwrap();
     let empty = said(&[]);
     assert!(empty.contains("each submission must be a folder in it"), "{empty}");
-    class.submit_right("ann");
+    class.submit("ann", "open('started', 'w')");
     let weights = class.file("weights");
     fs::write(&weights, "frame-one 1\nframe-on 2\n").unwrap();
     let wrong = said(&["--weights", weights.to_str().unwrap()]);
@@ -283,4 +284,5 @@ fn wrong_calls_are_explained() {
     assert!(wrong.contains("writing /no/such/folder/page.html"), "{wrong}");
     let other_profile = said(&["--only", "chat-everyone"]);
     assert!(other_profile.contains("asks for none of these checks"), "{other_profile}");
+    assert!(!class.file("class/ann/started").exists(), "a wrong call must not start a server");
 }
