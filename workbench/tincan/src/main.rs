@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  \
         cargo tincan tour\n  \
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
-        cargo tincan grade chat --submissions class --cmd 'python3 {dir}/server.py {port}'\n  \
+        cargo tincan grade chat --submissions class --cmd '{dir}/run.sh {port}'\n  \
         cargo tincan diff echo-uni echo-multi\n  \
         cargo tincan lab --quick\n  \
         cargo tincan watch -- target/debug/chat-threads --port {port}\n  \

@@ -63,7 +63,8 @@ fn table(grades: &Grades) -> String {
         html += &table_row(nth, row, grades);
     }
     html + "</tbody>\n</table>\n</div>\n\
-            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ ended here, · not run. ✗ and ? lead to the text below.</p>\n"
+            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ ended here, · not run. ✗ and ? lead to the \
+            text below.</p>\n"
 }
 
 fn table_row(nth: usize, row: &Graded, grades: &Grades) -> String {

@@ -24,7 +24,7 @@ mod text;
 mod weights;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,12 +72,14 @@ enum Format {
 ///
 /// A submission runs as your user and can do what you can do: use a container for code that you do not trust.
 ///
-/// Exit code: 0 if all submissions were graded, with whatever result, 1 if that was not possible.
+/// Exit code: 0 if all submissions were graded, whatever their points are.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    cargo tincan grade chat --submissions class --cmd 'python3 {dir}/server.py {port}'\n  \
-    cargo tincan grade chat --submissions class --cmd './run.sh {port}' --weights weights.txt --html grades.html\n  \
-    cargo tincan grade echo-uni --submissions class --cmd 'node server.js {port}' --only framing --format csv")]
+    cargo tincan grade chat --submissions class --cmd '{dir}/run.sh {port}'\n  \
+    cargo tincan grade chat --submissions class --weights weights.txt \\\n      \
+        --cmd 'python3 {dir}/server.py {port}' --html grades.html\n  \
+    cargo tincan grade echo-uni --submissions class --only framing \\\n      \
+        --cmd 'node {dir}/server.js {port}' --format csv >framing.csv")]
 pub struct Args {
     /// What kind of server the submissions are
     profile: Profile,
@@ -145,9 +147,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("tincan: the profile {} asks for none of these checks", args.profile);
         return Ok(ExitCode::from(2));
     }
-    // Not after the checks, which take minutes.
+    // Not only after the checks, which take minutes.
     if let Some(path) = &args.html {
-        fs::write(path, "").with_context(|| format!("writing {}", path.display()))?;
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.with_context(|| format!("writing {}", path.display()))?;
     }
     let plan = plan(args, checks);
     signals::start_watchdog();
