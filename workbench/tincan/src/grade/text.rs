@@ -131,8 +131,15 @@ fn remarks(row: &Graded, grades: &Grades, width: usize) -> String {
             Outcome::Passed | Outcome::NotRun(_) => {}
         }
     }
-    for (why, ids) in row.not_run(&grades.items) {
-        remark("not run", &format!("{} ({why})", not_run(&ids, why)));
+    let reasons = row.not_run(&grades.items);
+    if row.ended.is_none() && !reasons.is_empty() {
+        // Which check depends on which failure, the page says.
+        let ids: Vec<_> = reasons.into_iter().flat_map(|(_, ids)| ids).collect();
+        remark("not run", &format!("{} (easier checks failed)", ids.join(", ")));
+    } else {
+        for (why, ids) in reasons {
+            remark("not run", &format!("{} ({why})", not_run(&ids, why)));
+        }
     }
     for note in &row.notes {
         remark("note", note);

@@ -94,7 +94,7 @@ fn the_table_shows_points_and_remarks() {
     let text = stdout(&class.grade(&TWO));
     for part in [
         "submission  framing  points\nann             2/2     2/2\nbob             0/2     0/2\n",
-        "\nbob\n  failed      frame-one: one message\n  not run     frame-three (says nothing new while",
+        "\nbob\n  failed      frame-one: one message\n  not run     frame-three (easier checks failed)\n",
         "\ncarl\n  not started could not start `python3 -S ",
         "SyntaxError: ",
         "\n1 of 3 submissions passed all 2 checks of echo-uni.\n",
