@@ -161,6 +161,13 @@ impl Supervisor {
         Ok(running.reason)
     }
 
+    /// Ends the processes that are left after all submissions were checked.
+    pub fn end_rest(&self) {
+        self.0.state().is_closing = true;
+        #[cfg(target_os = "linux")]
+        processes::end_children();
+    }
+
     /// Ends all submissions; from now on, no submission can start.
     pub fn close(&self) {
         let mut state = self.0.state();

@@ -163,6 +163,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         progress.set_message(submission.name.clone());
     };
     let rows = grade_all(&submissions, &plan, &supervisor, &on_done)?;
+    supervisor.end_rest();
     progress.finish_and_clear();
     let mut notes = impossible;
     if !cfg!(target_os = "linux") {

@@ -254,6 +254,25 @@ impl Family {
     }
 }
 
+/// Ends all children of this process, when no submission is being checked any more, and waits for them. They are the
+/// watchdogs of the checks, which end by themselves, and processes that could not be found before.
+pub fn end_children() {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let deadline = Instant::now() + LONGEST;
+    while Instant::now() < deadline {
+        let mut children = all_processes();
+        children.retain(|it| it.parent == std::process::id());
+        if children.is_empty() {
+            return;
+        }
+        wait_for_adopted(&children);
+        for child in children.iter().filter(|it| !it.is_zombie && !is_this_program(it.pid)) {
+            signal(child.pid, Signal::KILL);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Waits for the zombies that are children of this process, so that they disappear.
 fn wait_for_adopted(members: &[Process]) {
     let own = std::process::id();

@@ -37,14 +37,9 @@ pub fn report(grades: &Grades, width: usize) -> String {
     }
     let perfect =
         grades.rows.iter().filter(|row| grades.items.iter().all(|item| row.has_passed(item.check)));
-    let _ = writeln!(
-        text,
-        "{} of {} submissions passed all {} checks of {}.",
-        perfect.count(),
-        grades.rows.len(),
-        grades.items.len(),
-        grades.profile
-    );
+    let checks = if grades.items.len() == 1 { "the check" } else { "all checks" };
+    let (perfect, all, profile) = (perfect.count(), grades.rows.len(), &grades.profile);
+    let _ = writeln!(text, "{perfect} of {all} submissions passed {checks} of {profile}.");
     text
 }
 
