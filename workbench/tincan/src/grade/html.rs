@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use probe::markup::escape;
 
 use super::outcome::{Graded, Grades, Item, Outcome, not_run};
-use super::run::ENDED_DURING;
+use super::runs::ENDED_DURING;
 use super::weights::points;
 
 const STYLE: &str = include_str!("page.css");

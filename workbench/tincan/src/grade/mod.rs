@@ -4,7 +4,7 @@
 //! |---|---|
 //! | find the submissions; make the command of each | [`submissions`] |
 //! | read the points for each check | [`weights`] |
-//! | run the checks, several submissions at a time | [`run`]; the child process of each: [`child`] |
+//! | run the checks, several submissions at a time | [`runs`]; the child process of each: [`child`] |
 //! | bound what a submission may use, and end it | [`limits`]; its processes: [`processes`] |
 //! | the results | [`outcome`] |
 //! | the reports | [`text`], [`csv`], [`json`], [`junit`], [`html`] |
@@ -18,7 +18,7 @@ mod limits;
 mod outcome;
 #[cfg(target_os = "linux")]
 mod processes;
-mod run;
+mod runs;
 mod submissions;
 mod text;
 mod weights;
@@ -40,7 +40,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub use self::child::{ChildArgs, be_child};
 use self::limits::{Limits, Supervisor};
 use self::outcome::{Grades, items};
-use self::run::{Plan, grade_all};
+use self::runs::{Plan, grade_all};
 use self::submissions::Submission;
 use self::weights::Weights;
 use crate::check_command::{id_or_theme, theme_id};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use check::{Check, Theme};
 
-use super::run::ENDED_BEFORE;
+use super::runs::ENDED_BEFORE;
 use super::submissions::Submission;
 use super::weights::Weights;
 
