@@ -34,7 +34,10 @@ pub struct Limits {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub time: u64,
     /// How much memory all processes of a submission may use together (Linux)
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    ///
+    /// Memory that they share counts once. With 1,100 clients, a Python server with a process for each takes more than
+    /// 512 MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub memory: u64,
     /// How many processes and threads a submission may have at once (Linux)
@@ -44,7 +47,9 @@ pub struct Limits {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub processes: u64,
     /// How much a submission may print in all checks together, and how long a file it may write
-    #[arg(long, value_name = "MIB", default_value_t = 16)]
+    ///
+    /// A server that logs each message prints some 50 MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub output: u64,
 }
