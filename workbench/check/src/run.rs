@@ -88,6 +88,15 @@ pub enum Event<'a> {
         /// How it failed.
         finding: &'a Finding,
     },
+    /// A check has its result, or it was left out.
+    Ended {
+        /// The check.
+        check: &'a Check,
+        /// The result.
+        outcome: &'a Outcome,
+        /// The duration of the check, without the checks that it depends on.
+        took: Duration,
+    },
 }
 
 /// Runs the checks that apply to the profile and that `wanted` selects; calls `on_event` at each event. If that
@@ -255,7 +264,9 @@ impl Run<'_> {
         if let Outcome::Failed(finding) = &outcome {
             let _ = self.emit(Event::Failed { check, finding });
         }
-        self.done.insert(check.id, (outcome, begin.elapsed()));
+        let took = begin.elapsed();
+        let _ = self.emit(Event::Ended { check, outcome: &outcome, took });
+        self.done.insert(check.id, (outcome, took));
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use probe::server;
 use probe::tls::TlsSettings;
+use serde_json::{Value, json};
 
 use crate::output::print;
 use crate::read_command::read_command;
@@ -37,6 +38,9 @@ pub enum Format {
     /// `JUnit` XML, which most CI systems read
     #[value(help = "JUnit XML, which most CI systems read")]
     Junit,
+    /// For `tincan grade`: a JSON object a line, at the beginning and at the end of each check
+    #[value(hide = true)]
+    Lines,
 }
 
 /// Check whether a server, in any language, does what its profile asks
@@ -118,7 +122,8 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| "no such host".to_owned())
 }
 
-fn id_or_theme(text: &str) -> Result<String, String> {
+/// Reads the id of a check, or the name of a theme with a hyphen for each blank.
+pub fn id_or_theme(text: &str) -> Result<String, String> {
     let text = text.replace(' ', "-");
     if TABLE.iter().any(|check| theme_id(check) == text) { Ok(text) } else { id(&text) }
 }
@@ -134,7 +139,7 @@ fn id(text: &str) -> Result<String, String> {
 }
 
 /// Returns the name of a check's theme on the command line.
-fn theme_id(check: &Check) -> String {
+pub fn theme_id(check: &Check) -> String {
     check.theme.to_string().replace(' ', "-")
 }
 
@@ -264,6 +269,9 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
     let on_event = |event: Event<'_>| {
         match event {
             Event::Begins { check, number, total } => {
+                if format == Format::Lines {
+                    print_object(&json!({ "begins": check.id }));
+                }
                 let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
                 let Check { id, title, .. } = check;
                 progress.set_message(format!("{number} of {total}{failed}: {id} · {title}"));
@@ -278,6 +286,13 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
                     });
                 }
             }
+            Event::Ended { check, outcome, took } => {
+                if format == Format::Lines {
+                    print_object(
+                        &json!({ "ended": json::row_as_json(check, outcome, took, &call) }),
+                    );
+                }
+            }
         }
         ControlFlow::Continue(())
     };
@@ -289,12 +304,17 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
                 Format::Text => report_text(&report, &call),
                 Format::Json => format!("{:#}\n", json::as_json(&report, &call)),
                 Format::Junit => junit::as_junit(&report, &call)?,
+                Format::Lines => format!("{}\n", json!({ "notes": report.notes })),
             };
             print(text.as_bytes())?;
             Ok(report.exit_code())
         }
         Err(not_started) => {
-            eprintln!("tincan: {not_started}");
+            if format == Format::Lines {
+                print_object(&json!({ "not_started": not_started.to_string() }));
+            } else {
+                eprintln!("tincan: {not_started}");
+            }
             Ok(3)
         }
     }
@@ -304,6 +324,11 @@ const SEED: u64 = 1;
 
 /// How many hints are shown with a failure.
 pub const HINTS: u8 = 1;
+
+/// Prints a JSON object as a line. If standard output is closed, nobody waits for the line.
+pub fn print_object(object: &Value) {
+    let _ = print(format!("{object}\n").as_bytes());
+}
 
 /// Allows many descriptors, and makes sure that no server outlives this program.
 pub fn prepare() {

@@ -5,6 +5,7 @@
 mod check_command;
 mod diff;
 mod exercise;
+mod grade;
 mod lab_command;
 mod output;
 mod read_command;
@@ -28,6 +29,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
     after_help = "Examples:\n  \
         cargo tincan tour\n  \
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
+        cargo tincan grade chat --submissions class --cmd '{dir}/run.sh {port}'\n  \
         cargo tincan diff echo-uni echo-multi\n  \
         cargo tincan lab --quick\n  \
         cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
@@ -44,12 +46,15 @@ struct Args {
 enum Command {
     Tour(tour::Args),
     Check(check_command::Args),
+    Grade(grade::Args),
     Diff(diff::Args),
     Lab(lab_command::Args),
     Watch(watch_command::Args),
     Exercise(exercise::Args),
     Read(read_command::Args),
     Servers(servers_command::Args),
+    #[command(hide = true)]
+    GradeOne(grade::ChildArgs),
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
     /// Ends the servers of a process that has ended (`check` and `watch` start the watchdog)
@@ -65,6 +70,8 @@ fn main() -> ExitCode {
     let done = match args().command {
         Command::Tour(args) => tour::run(&args),
         Command::Check(args) => check_command::run(&args),
+        Command::Grade(args) => grade::run(&args),
+        Command::GradeOne(args) => grade::be_child(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Lab(args) => lab_command::run(&args),
         Command::Watch(args) => watch_command::run(&args),

@@ -6,6 +6,7 @@
 //! | command | the function |
 //! |---|---|
 //! | `check`, `exercise check` | ends the servers, then the program: [`end_servers_at_signals`] |
+//! | `grade` | ends the processes of all submissions, then the program |
 //! | `lab` | does the same, but [survives the first signal](survive_first_signal) to write its results |
 //! | `tour` | ends the servers, restores the terminal and ends the program: `tour/leave.rs` |
 //! | `watch` | records the signal for a loop, which ends the server and writes the result: [`note_signals`] |

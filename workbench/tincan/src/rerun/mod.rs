@@ -150,6 +150,7 @@ impl Learner {
                         end = Some(End::Failed(Box::new((*check, finding.clone()))));
                         return ControlFlow::Break(());
                     }
+                    Event::Ended { .. } => {}
                 }
                 if shown.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             },

@@ -10,6 +10,7 @@ mod book;
 mod check;
 mod diff;
 mod exercise;
+mod grade;
 mod lab;
 mod outside;
 mod ports;
