@@ -6,7 +6,9 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use check::{OwnServer, test_servers};
@@ -16,8 +18,13 @@ use probe::wire::{Client, prep_msg, show};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-tls");
 
-static DEV: LazyLock<PathBuf> =
-    LazyLock::new(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-tls-contract"));
+/// The beginning of the names of the folders with certificates.
+const FOLDER: &str = "chat-tls-contract-";
+
+/// The folder with the certificates of this run. Another run, at the same time, has certificates of its own.
+static DEV: LazyLock<PathBuf> = LazyLock::new(|| {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{FOLDER}{}", process::id()))
+});
 
 /// A client's TLS, and the bytes that it has decrypted and not compared yet.
 struct Session {
@@ -59,8 +66,23 @@ fn longest_hello() -> Vec<u8> {
     [&header[..], &[0; 16_000]].concat()
 }
 
+/// Removes the folders that earlier runs have left: a run ends with `exit`, which drops nothing.
+fn remove_old_folders() -> Result<()> {
+    const OLD: Duration = Duration::from_hours(1);
+    for entry in fs::read_dir(env!("CARGO_TARGET_TMPDIR"))? {
+        let entry = entry?;
+        let is_ours = entry.file_name().to_string_lossy().starts_with(FOLDER);
+        let age =
+            entry.metadata().and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
+        if is_ours && (age > Some(OLD) || entry.path() == *DEV) {
+            let _ = fs::remove_dir_all(entry.path()); // another run may be faster
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
-    let _ = fs::remove_dir_all(&*DEV); // its certificates may have expired
+    remove_old_folders()?;
     let dir = DEV.to_str().expect("a path in UTF-8");
     // The first server creates the certificates, before the checks start many servers at the same time.
     drop(Launch::new(PROGRAM, &[]).args(&["--dev-cert", dir]).start()?);

@@ -37,10 +37,17 @@ fn receive_answer(client: &mut Client) -> Result<(String, Vec<u8>)> {
 /// Returns the processes that serve clients now: the server's children, except the one that writes the log.
 fn workers(server: &Server) -> Vec<u32> {
     let mut children = procfs::children(server.pid().unwrap());
-    children.sort_unstable();
-    // The process that writes the log is the oldest, and the process ids have not wrapped around since it
-    // was started.
-    children.split_off(1)
+    // The process that writes the log is the oldest. It need not have the smallest process id: after the largest id,
+    // the kernel begins again with small ones, and on a busy machine that may happen at any time.
+    children.sort_unstable_by_key(|pid| start_time(*pid));
+    children.split_off(1.min(children.len()))
+}
+
+/// Returns the time at which a process started, in clock ticks since the system started (`proc_pid_stat(5)`).
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = procfs::read(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Connects a client and waits for its worker. Returns both.

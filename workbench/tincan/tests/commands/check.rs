@@ -1,6 +1,7 @@
 //! Tests `tincan check` as its user sees it: what it prints, its exit codes, and that no process stays.
 #![cfg(unix)]
 
+use std::env::consts::EXE_EXTENSION;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -67,17 +68,28 @@ fn programs() -> &'static Programs {
                     sock.write_all(&[name.as_bytes(), &msg].concat()).unwrap();
                 }
             }"#;
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let compiled = |name: &str, text: &str| {
-            let source = folder.join(name);
-            fs::write(&source, text).unwrap();
-            PathBuf::from(&mutants::command(&source).unwrap()[0])
-        };
         let right = compiled("right.rs", mutants::right_source("chat.rs").unwrap());
         let wrong = compiled("wrong.rs", WRONG);
         let pair = compiled("pair.rs", PAIR);
         Programs { right, wrong, pair }
     })
+}
+
+/// Compiles a program, unless an earlier run has compiled the same source. The program gets its place when it is
+/// complete: another run of these tests, in the same checkout, may use it at this moment.
+fn compiled(name: &str, text: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (source, program) = (folder.join(name), folder.join(name).with_extension(EXE_EXTENSION));
+    let is_compiled = fs::read_to_string(&source).is_ok_and(|compiled| compiled == text);
+    if !is_compiled || !program.exists() {
+        let new = tempfile::tempdir_in(folder).unwrap();
+        let new_source = new.path().join(name);
+        fs::write(&new_source, text).unwrap();
+        let command = mutants::command(&new_source).unwrap();
+        fs::rename(&command[0], &program).unwrap();
+        fs::rename(&new_source, &source).unwrap();
+    }
+    program
 }
 
 fn right() -> &'static str {

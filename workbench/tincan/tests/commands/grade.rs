@@ -62,7 +62,7 @@ impl Class {
 }
 
 fn right() -> String {
-    fs::read_to_string(mutants::folder().unwrap().join("right/echo_uni.py")).unwrap()
+    mutants::right_source("echo_uni.py").unwrap().to_owned()
 }
 
 /// Answers each message without its ␀.
