@@ -4,8 +4,6 @@
 //! ended with all of its processes. On other systems, only the time and the output are bounded.
 
 use std::collections::HashMap;
-#[cfg(target_os = "linux")]
-use std::collections::HashSet;
 use std::io;
 use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -267,7 +265,7 @@ impl NotStarted {
             reason: None,
             is_being_ended: false,
             #[cfg(target_os = "linux")]
-            family: Family { checker, mark: self.mark, seen: HashSet::new() },
+            family: Family { checker, mark: self.mark, seen: HashMap::new() },
             #[cfg(target_os = "linux")]
             measured: None,
         }
@@ -326,7 +324,7 @@ impl Shared {
             let measured = {
                 let mut state = self.state();
                 let Some(running) = state.running.get_mut(&checker) else { continue };
-                running.family.seen.extend(processes.iter().map(|it| it.pid));
+                running.family.seen.extend(processes.iter().map(|it| (it.pid, it.start)));
                 running.measured.take()
             };
             let (reason, measured) = self.reason(&processes, measured);

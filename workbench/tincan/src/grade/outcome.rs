@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use check::{Check, Theme};
@@ -99,13 +100,12 @@ pub struct Grades {
     pub notes: Vec<String>,
 }
 
-/// The outcome of a check that has not come.
-const UNKNOWN: &Outcome = &Outcome::NotRun(String::new());
-
 impl Graded {
     /// Returns the result of a check.
     pub fn outcome(&self, check: &Check) -> &Outcome {
-        self.outcomes.get(check.id).unwrap_or(UNKNOWN)
+        static UNKNOWN: LazyLock<Outcome> =
+            LazyLock::new(|| Outcome::NotRun(ENDED_BEFORE.to_owned()));
+        self.outcomes.get(check.id).unwrap_or(&UNKNOWN)
     }
 
     pub fn has_passed(&self, check: &Check) -> bool {

@@ -31,6 +31,8 @@ pub struct Process {
     parent: u32,
     group: u32,
     threads: u64,
+    /// When it was started: the system uses the number of a process again, sometimes within minutes.
+    pub start: u64,
     /// Its resident memory in bytes. Memory that it shares with other processes counts in full.
     pub resident: u64,
     /// Whether it has ended, but was not waited for.
@@ -55,6 +57,7 @@ impl Process {
             parent: short(1)?,
             group: short(2)?,
             threads: number(17)?.max(1),
+            start: number(19)?,
             resident: number(21)? * page,
             is_zombie: matches!(fields.first(), Some(&("Z" | "X"))),
         })
@@ -162,8 +165,8 @@ pub struct Family {
     pub checker: u32,
     /// The value of [`MARK`].
     pub mark: String,
-    /// All processes that were ever found.
-    pub seen: HashSet<u32>,
+    /// All processes that were ever found, each with its start.
+    pub seen: HashMap<u32, u64>,
 }
 
 impl Family {
@@ -174,7 +177,7 @@ impl Family {
         let is_adopted = |it: &&Process| {
             it.parent == own
                 && it.pid != self.checker
-                && (self.seen.contains(&it.pid) || has_mark(it.pid, &self.mark))
+                && (self.seen.get(&it.pid) == Some(&it.start) || has_mark(it.pid, &self.mark))
                 && !is_this_program(it.pid)
         };
         let adopted: Vec<_> = processes.iter().filter(is_adopted).copied().collect();
@@ -199,7 +202,7 @@ impl Family {
             if new.is_empty() {
                 break;
             }
-            self.seen.extend(new.iter().map(|it| it.pid));
+            self.seen.extend(new.iter().map(|it| (it.pid, it.start)));
             self.signal_all(&new, Signal::STOP);
         }
         let has_ended = self.kill(deadline);
@@ -212,7 +215,7 @@ impl Family {
     pub fn end_rest(mut self) {
         let members = self.members(&all_processes());
         if !members.is_empty() {
-            self.seen.extend(members.iter().map(|it| it.pid));
+            self.seen.extend(members.iter().map(|it| (it.pid, it.start)));
             let deadline = Instant::now() + LONGEST_HUNT;
             self.signal_all(&members, Signal::STOP);
             self.kill(deadline);
@@ -228,7 +231,7 @@ impl Family {
             if running.is_empty() {
                 return true;
             }
-            self.seen.extend(running.iter().map(|it| it.pid));
+            self.seen.extend(running.iter().map(|it| (it.pid, it.start)));
             self.signal_all(&running, Signal::KILL);
             if Instant::now() > deadline {
                 return false;
@@ -243,7 +246,7 @@ impl Family {
         let groups: HashSet<_> = processes.iter().map(|it| it.group).collect();
         for group in groups {
             // A process may have joined a group that is not the submission's.
-            let is_its = self.seen.contains(&group) && group != self.checker;
+            let is_its = self.seen.contains_key(&group) && group != self.checker;
             if is_its && let Some(group) = pid(group).filter(|group| *group != getpgrp()) {
                 let _ = kill_process_group(group, number);
             }
@@ -317,6 +320,7 @@ mod tests {
             parent: 3,
             group: 4,
             threads: 5,
+            start: 1000,
             resident: 7 * page,
             is_zombie: false,
         };
@@ -330,6 +334,7 @@ mod tests {
             parent,
             group: 1,
             threads: 1,
+            start: 0,
             resident: 0,
             is_zombie: false,
         };

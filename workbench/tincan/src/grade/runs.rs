@@ -36,7 +36,7 @@ pub fn grade_all(
     plan: &Plan,
     supervisor: &Supervisor,
     on_graded: &(dyn Fn(&Submission) + Sync),
-) -> Result<Vec<Graded>> {
+) -> Vec<Graded> {
     let all = plan.checks.iter().map(|check| check.id).collect::<Vec<_>>();
     let waiting: Mutex<VecDeque<_>> = Mutex::new(submissions.iter().enumerate().collect());
     let done = Mutex::new(Vec::new());
@@ -46,6 +46,7 @@ pub fn grade_all(
             scope.spawn(|| {
                 while let Some((nth, submission)) = next() {
                     let graded = grade(submission, &all, plan, supervisor);
+                    let graded = graded.unwrap_or_else(|err| without_results(submission, &err));
                     on_graded(submission);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((nth, graded));
                 }
@@ -54,11 +55,24 @@ pub fn grade_all(
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(nth, _)| *nth);
-    let mut rows = done.into_iter().map(|(_, graded)| graded).collect::<Result<Vec<_>>>()?;
+    let mut rows: Vec<_> = done.into_iter().map(|(_, graded)| graded).collect();
     for row in &mut rows {
-        grade_again(row, plan, supervisor)?;
+        if let Err(err) = grade_again(row, plan, supervisor) {
+            row.notes.push(format!("could not run the open checks again: {err:#}"));
+        }
     }
-    Ok(rows)
+    rows
+}
+
+/// Returns the row of a submission whose checks could not be run. The other rows are not affected.
+fn without_results(submission: &Submission, err: &anyhow::Error) -> Graded {
+    Graded {
+        submission: submission.clone(),
+        outcomes: HashMap::new(),
+        ended: Some(Ended::TooEarly(format!("the checks could not be run: {err:#}"))),
+        notes: Vec::new(),
+        took: Duration::ZERO,
+    }
 }
 
 /// Runs the checks again that could not decide, now that no other submission is being checked. If the server did not
