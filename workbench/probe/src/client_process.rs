@@ -17,7 +17,7 @@
 //! Every function panics if something unexpected happens, so the functions are only for tests.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -88,6 +88,19 @@ pub fn recv_msg(mut sock: &TcpStream) -> String {
         match byte {
             [0] => return String::from_utf8(msg).unwrap(),
             [byte] => msg.push(byte),
+        }
+    }
+}
+
+/// Waits until there are bytes to read from the socket, or the end of the stream, and leaves them there.
+#[track_caller]
+pub fn wait_until_readable(sock: &TcpStream) {
+    loop {
+        match sock.peek(&mut [0]) {
+            Ok(_) => return,
+            // With a timeout set, Linux interrupts the call when this process is stopped and continued.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => panic!("nothing came: {err}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::env::{self, consts::EXE_SUFFIX};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use probe::server::{self, Launch, Server};
@@ -118,6 +118,7 @@ pub struct ChildOf {
 #[cfg(target_os = "linux")]
 pub fn become_child(args: &ChildOf) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
 
     use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::check::own_check;
-use crate::log_events::{self as events, is_warning};
+#[cfg(target_os = "linux")]
+use crate::log_events as events;
+use crate::log_events::is_warning;
 use crate::profile::SEVERAL_STAGES;
 use crate::{Bench, Check, Serves, Theme};
 use probe::server::Server;

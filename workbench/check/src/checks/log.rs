@@ -350,7 +350,7 @@ fn whole_log(mut server: Server) -> Result<Vec<String>> {
 
 #[cfg(not(unix))]
 fn whole_log(mut server: Server) -> Result<Vec<String>> {
-    server.expect_alive("served a client")?;
+    server.expect_running("served a client")?;
     Ok(server.log().so_far())
 }
 

@@ -227,5 +227,5 @@ fn stop(server: &mut Server) -> Result<()> {
 
 #[cfg(not(unix))]
 fn stop(server: &mut Server) -> Result<()> {
-    server.expect_alive("let the log go nowhere")
+    server.expect_running("let the log go nowhere")
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
+#[cfg(unix)]
 use crate::bench::while_stopped;
 use crate::check::own_check;
 use crate::log_events::{self as events, message_line};

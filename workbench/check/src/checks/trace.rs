@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::command_line::refuses_to_start;
+#[cfg(target_os = "linux")]
 use super::outputs::serve_and_stop;
 use crate::check::own_check;
 use crate::log_events as events;
@@ -504,6 +505,7 @@ pub(super) fn other_file_kept(bench: &Bench) -> Result<()> {
 }
 
 /// How many messages are enough to fill any pipe with their spans.
+#[cfg(target_os = "linux")]
 const MANY_MSGS: usize = 10_000;
 
 #[cfg(target_os = "linux")]

@@ -1,7 +1,6 @@
 //! Finds installed programs.
 
 use std::env::{self, consts::EXE_SUFFIX};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Finds a program by its name. Servers may be in a folder that is only in root's `PATH`.
@@ -16,7 +15,8 @@ pub fn installed(name: &str) -> Option<PathBuf> {
 #[cfg(unix)]
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path)
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(not(unix))]

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+#[cfg(unix)]
+use anyhow::{Context as _, bail};
 #[cfg(unix)]
 use rustix::process::Signal;
 

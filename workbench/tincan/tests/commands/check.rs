@@ -12,10 +12,13 @@ use std::sync::OnceLock;
 use check::mutants;
 use check::{Check, Profile, Requirement, TABLE};
 use probe::port::Port;
+#[cfg(target_os = "linux")]
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{marked, stderr, stdout, wait_until};
+#[cfg(target_os = "linux")]
+use crate::harness::marked;
+use crate::harness::{stderr, stdout, wait_until};
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
