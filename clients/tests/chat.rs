@@ -150,7 +150,7 @@ fn a_server_that_closes_first_has_gone_away_even_if_the_input_has_ended() {
         client.write_stdin("hello\n");
         let mut sock = server.accept();
         assert_eq!(recv_msg(&sock), "hello");
-        // Soon after the end of its input, the client shuts down its sending side. The server must be earlier.
+        // Soon after the end of its input, the client shuts down its sending side. The server must close first.
         client.pause();
         client.close_stdin();
         sock.write_all(last_bytes).unwrap();

@@ -175,7 +175,7 @@ impl ClientProcess {
         self.stdin = None;
     }
 
-    /// Stops the client until [`resume`](Self::resume): several events happen at once for it.
+    /// Stops the client until [`resume`](Self::resume), so that it sees several events at once.
     #[cfg(unix)]
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -1,5 +1,5 @@
-//! `tincan check --tls` as its user sees it, with servers inside TLS and without. They are threads of this program,
-//! which is another than that of the other commands: `tincan check` looks at all threads of a server.
+//! `tincan check --tls` as its user sees it, with servers inside TLS and without. The servers are threads of this
+//! program, and `tincan check` looks at all threads of a server: so the tests of other commands are in another program.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
