@@ -12,7 +12,9 @@ use std::time::SystemTime;
 
 use check::Needs;
 use check::interrupted;
-use probe::client_process::{ClientExit, ClientProcess, TestServer, assert_failed, reset};
+use probe::client_process::{
+    ClientExit, ClientProcess, TestServer, assert_failed, reset, wait_until_readable,
+};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
@@ -216,7 +218,7 @@ fn a_server_that_does_not_speak_tls_is_refused() {
         (b"", "the server closed the connection: does it speak TLS?"),
     ] {
         let (client, mut server) = connect(&authority, &[], authority.certify("127.0.0.1"));
-        server.sock.peek(&mut [0]).unwrap();
+        wait_until_readable(&server.sock);
         server.sock.write_all(answer).unwrap();
         server.sock.shutdown(Shutdown::Write).unwrap();
         assert_failed(&client.wait(), &format!("{REFUSED}{reason}"));

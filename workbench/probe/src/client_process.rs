@@ -17,7 +17,7 @@
 //! Every function panics if something unexpected happens, so the functions are only for tests.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -92,6 +92,19 @@ pub fn recv_msg(mut sock: &TcpStream) -> String {
     }
 }
 
+/// Waits until there are bytes to read from the socket, or the end of the stream, and leaves them there.
+#[track_caller]
+pub fn wait_until_readable(sock: &TcpStream) {
+    loop {
+        match sock.peek(&mut [0]) {
+            Ok(_) => return,
+            // With a timeout set, Linux interrupts the call when this process is stopped and continued.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => panic!("nothing came: {err}"),
+        }
+    }
+}
+
 /// A client program that runs, with pipes; it is killed when this value is dropped.
 #[derive(Debug)]
 pub struct ClientProcess {
@@ -162,7 +175,7 @@ impl ClientProcess {
         self.stdin = None;
     }
 
-    /// Stops the client until [`resume`](Self::resume): several events happen at once for it.
+    /// Stops the client until [`resume`](Self::resume), so that it sees several events at once.
     #[cfg(unix)]
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -293,6 +293,10 @@ mod tests {
         let owner = format!("test-of-{}", *OWNER);
         let (mut named, mut unnamed) = (sleep("another")?, sleep(&owner)?);
         let mut foreign = sleep("another")?;
+        // For a moment after `spawn` has returned, the kernel shows no environment of the new process.
+        let environment = format!("/proc/{}/environ", unnamed.id());
+        let is_shown = || Ok(std::fs::read(&environment).is_ok_and(|shown| !shown.is_empty()));
+        assert!(wait_until(TIMEOUT, is_shown)?);
         run_watchdog(format!("{owner} {}\n", named.id()).as_bytes())?;
         assert_eq!(named.wait()?.signal(), KILLED);
         assert_eq!(unnamed.wait()?.signal(), KILLED);

@@ -1,5 +1,5 @@
-//! `tincan check --tls` as its user sees it, with servers inside TLS and without. They are threads of this program,
-//! which is another than that of the other commands: `tincan check` looks at all threads of a server.
+//! `tincan check --tls` as its user sees it, with servers inside TLS and without. The servers are threads of this
+//! program. The tests of the other commands are in another program: in one program with them, a test took a minute.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 

@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Check] = &[
 
 /// Lets every other system call of the server fail with `EINTR`.
 ///
-/// No client may notice, whether it is new, connected or refused; nor may a reader of the log.
+/// No client may notice it, whether the client is new, connected or refused, and the log may not show it.
 pub(super) fn retried(bench: &Bench) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let library = library(folder.path())?;

@@ -236,17 +236,17 @@ fn last_bytes(bench: &Bench) -> Result<()> {
     client.expect_eof()
 }
 
-/// Reports whether the kernel has taken so many of the bytes that the server must echo that too few are left in the
-/// server: it could write them at once when it sees the end of the client's data, and would have nothing to forget.
-/// Otherwise, waits until the server is idle.
+/// Reports whether the kernel has taken most bytes of the echo. The server could then write the few that are left at
+/// once when it sees the end of the client's data, and would have nothing to lose. If the kernel has not taken them,
+/// this waits until the server is idle.
 fn has_kernel_taken_most(
     bench: &Bench,
     server: &Server,
     client: &Client,
     sent: usize,
 ) -> Result<bool> {
-    /// More than a third of the kernel's buffer: as long as less than that is free, the kernel takes bytes, but does
-    /// not say so.
+    /// More than a third of the kernel's buffer. While less than a third is free, the kernel does not report that the
+    /// socket is writable, but it accepts bytes.
     const LEFT: u64 = 40_000;
     let (own, server_addr) = (client.addr(), client.server());
     let has_taken_most = || {
