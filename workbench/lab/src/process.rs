@@ -68,6 +68,12 @@ impl Process {
         Ok(self.sum(|pid| field(pid, "status", "VmRSS:"))? * 1024)
     }
 
+    /// Reports whether a thread runs or waits for a processor now.
+    #[must_use]
+    pub fn is_busy(self) -> bool {
+        self.pids().into_iter().any(procfs::is_busy)
+    }
+
     /// Returns the number of threads.
     pub fn threads(self) -> Result<u64> {
         self.sum(|pid| field(pid, "status", "Threads:"))

@@ -10,6 +10,7 @@ use super::super::experiment::{Chart, Column, Experiment, LoadOption, Mark, Sett
 use super::super::figures::Figures;
 use super::super::load::{LoadGenerator, TIMEOUT};
 use super::super::measured_server::MeasuredServer;
+use super::super::process::Process;
 use super::super::protocol::Protocol;
 use super::super::units::Unit;
 
@@ -69,6 +70,7 @@ fn unsuited(protocol: Protocol, _case: &Case) -> Option<&'static str> {
 #[expect(clippy::cast_precision_loss, reason = "counts and bytes, far below 2^52")]
 fn measure(server: &MeasuredServer, case: &Case, _settings: &Settings) -> Result<Figures> {
     let process = server.process()?;
+    wait_until_quiet(process)?;
     let (resident_before, descriptors_before) = (process.resident_bytes()?, process.descriptors()?);
     let start = Instant::now();
     let clients = case.client_count();
@@ -105,4 +107,20 @@ fn measure(server: &MeasuredServer, case: &Case, _settings: &Settings) -> Result
     }
     figures.add("resident_bytes_after_broadcast", process.resident_bytes()? as f64);
     Ok(figures)
+}
+
+/// Waits until the server does nothing and its descriptors stay the same, but not longer than [`TIMEOUT`]. A server that
+/// was measured before may still close the connections of its earlier clients.
+fn wait_until_quiet(process: Process) -> Result<()> {
+    let start = Instant::now();
+    let mut before = None;
+    while start.elapsed() < TIMEOUT {
+        let now = process.descriptors()?;
+        if before == Some(now) && !process.is_busy() {
+            break;
+        }
+        before = Some(now);
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }

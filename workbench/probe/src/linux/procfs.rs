@@ -56,13 +56,17 @@ pub fn group_usage(group: u32) -> Option<Usage> {
 /// Reports whether a thread of a group's processes runs or waits for a processor now.
 #[must_use]
 pub fn is_group_busy(group: u32) -> bool {
-    let tasks = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-    let is_running = |stat: &str| {
+    group_members(group).into_iter().any(is_busy)
+}
+
+/// Reports whether a thread of a process runs or waits for a processor now.
+#[must_use]
+pub fn is_busy(pid: u32) -> bool {
+    let is_running = |thread: u32| {
+        let stat = read(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('R'))
     };
-    let stat = |task: std::fs::DirEntry| read(task.path().join("stat"));
-    let mut stats = group_members(group).into_iter().flat_map(tasks).flatten().filter_map(stat);
-    stats.any(|stat| is_running(&stat))
+    thread_ids(pid).into_iter().any(is_running)
 }
 
 /// Reports whether a process exists and is not a zombie.
