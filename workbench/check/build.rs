@@ -1,4 +1,5 @@
-//! Lists the servers of `mutants` for `src/mutants.rs`, so that a program contains them, and does not need this folder.
+//! Writes lists of the files in `mutants`, which `src/mutants.rs` includes: a program that uses this crate contains the
+//! files, and does not need the folder.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,10 +11,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=mutants");
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("mutants");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let (mut diffs, right) = (files(&folder)?, files(&folder.join("right"))?);
+    let right = files(&folder.join("right"))?;
+    let mut diffs = files(&folder)?;
     diffs.retain(|path| path.extension().is_some_and(|extension| extension == "diff"));
-    fs::write(out.join("diffs.rs"), table(&diffs)?)?;
-    fs::write(out.join("right.rs"), table(&right)?)?;
+    fs::write(out.join("diffs.rs"), slice_source(&diffs)?)?;
+    fs::write(out.join("right.rs"), slice_source(&right)?)?;
     Ok(())
 }
 
@@ -26,13 +28,13 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns an expression: a slice with the name and the contents of each file.
-fn table(files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
-    let mut table = String::from("&[\n");
+/// Returns the source of a slice that has the name and the contents of each file.
+fn slice_source(files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
+    let mut source = String::from("&[\n");
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("a name is not UTF-8")?;
         let path = path.to_str().ok_or("the path of the source is not UTF-8")?;
-        writeln!(table, "    ({name:?}, include_str!({path:?})),")?;
+        writeln!(source, "    ({name:?}, include_str!({path:?})),")?;
     }
-    Ok(table + "]\n")
+    Ok(source + "]\n")
 }

@@ -1,8 +1,8 @@
 //! Servers that test the checks: right servers in several languages, and mutants, which have one mistake each.
 //!
 //! A mutant is stored as a change to a right server, so that it has no other mistake: the file
-//! `mutants/ID.diff` has a few lines about the mutant and a unified diff. Programs contain all of these files, so that
-//! `tincan exercise` works where the source of this crate does not exist.
+//! `mutants/ID.diff` has a few lines about the mutant and a unified diff. All of these files are compiled into the
+//! program, so that `tincan exercise` works outside a clone.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ const DIFFS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/diffs.rs"));
 const RIGHT: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/right.rs"));
 
 /// The right servers in `mutants/right/` that exchange tin-can messages, each with its profile.
-const TIN_CANS: [(&str, Profile); 9] = [
+const TIN_CANS: &[(&str, Profile)] = &[
     ("echo_uni.py", Profile::EchoUni),
     ("echo_multi.py", Profile::EchoMulti),
     ("echo_multi.pl", Profile::EchoMulti),
@@ -38,7 +38,7 @@ pub fn right_servers() -> impl Iterator<Item = (&'static str, Profile)> {
     let others = OTHER_PROTOCOLS.iter().flat_map(|protocol| {
         protocol.right_servers.iter().map(|file| (*file, Profile::Other(protocol)))
     });
-    TIN_CANS.into_iter().chain(others)
+    TIN_CANS.iter().copied().chain(others)
 }
 
 /// Returns the source of a right server.
@@ -60,7 +60,7 @@ pub struct Mutant {
     pub id: String,
     /// The mistake in a sentence.
     pub title: String,
-    /// The profile that the mutant claims to have.
+    /// The profile that the mutant is checked against.
     pub profile: Profile,
     /// The id of the only check that the mutant fails.
     pub fails: String,
@@ -81,16 +81,6 @@ pub fn all() -> Result<Vec<Mutant>> {
     let mut mutants: Vec<_> = DIFFS.iter().map(parse).collect::<Result<_>>()?;
     mutants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(mutants)
-}
-
-/// Returns the mutant with this name.
-///
-/// # Errors
-///
-/// Returns an error if it does not exist.
-pub fn find(id: &str) -> Result<Mutant> {
-    let found = all()?.into_iter().find(|it| it.id == id);
-    found.with_context(|| format!("there is no exercise `{id}`; `tincan exercise list` shows all"))
 }
 
 impl Mutant {
@@ -118,7 +108,7 @@ impl Mutant {
     ///
     /// # Errors
     ///
-    /// Returns an error if it does not exist.
+    /// Returns an error if there is no such server.
     pub fn right_source(&self) -> Result<String> {
         right_source(&self.right).map(str::to_owned)
     }
@@ -133,7 +123,7 @@ impl Mutant {
         Ok(diffy::apply(right_source(&self.right)?, &patch)?)
     }
 
-    /// Returns the file name for a copy of the server: a Java class has to keep its name.
+    /// Returns the file name for a copy of the server: the name of a Java file is that of its class.
     #[must_use]
     pub fn file_name(&self) -> String {
         match Path::new(&self.right).extension().and_then(|it| it.to_str()) {
@@ -156,13 +146,13 @@ struct Language {
 enum Start {
     /// The tool runs the source.
     Interpreted,
-    /// The tool, with these options, makes a program.
+    /// The tool compiles the source, with these options, to a program.
     Compiled(&'static [&'static str]),
-    /// The tool makes a class, which `java` runs.
+    /// The tool compiles the source to a class, which `java` runs.
     JavaClass,
 }
 
-const LANGUAGES: [Language; 6] = [
+const LANGUAGES: &[Language] = &[
     Language { extension: "py", tool: "python3", start: Start::Interpreted },
     Language { extension: "js", tool: "node", start: Start::Interpreted },
     Language { extension: "java", tool: "javac", start: Start::JavaClass },
@@ -186,8 +176,9 @@ pub fn tool(source: &Path) -> Option<&'static str> {
 #[must_use]
 pub fn is_installed(tool: &str) -> bool {
     let mut command = Command::new(tool);
-    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok()
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // On some systems, a program of this name exists that only says how to install the tool, and fails.
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Returns the command that runs a server's source on `{port}`; compiles the source first if its language

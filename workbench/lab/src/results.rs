@@ -93,6 +93,8 @@ pub struct Results {
     pub cores: String,
     /// How many cores each server could use.
     pub server_cores: usize,
+    /// The command of the laboratory as it was called, without arguments: `cargo tincan lab`.
+    pub command: String,
     /// The command that repeats the measurements.
     pub again: String,
     /// The servers, in the order in which they are shown.

@@ -53,6 +53,7 @@ pub fn results() -> Results {
         is_quick: false,
         cores: "The server ran on core 0, the generator on core 1.".into(),
         server_cores: 1,
+        command: "cargo tincan lab".into(),
         again: "cargo tincan lab --mine \"python3 'my server.py' {port}\"".into(),
         servers: SERVERS.iter().map(listed).collect(),
         left_out: vec!["nats was left out of churn: it does not answer.".into()],

@@ -19,13 +19,13 @@ use check::{
 };
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use probe::server;
 use probe::tls::TlsSettings;
 use serde_json::{Value, json};
 
+use crate::command_line::{book_page, called_as, quoted};
+use crate::job::{HINTS, Job, SEED, prepare};
 use crate::output::print;
-use crate::read_command::read_command;
-use crate::rerun::{self, ServerFiles};
+use crate::rerun::{self, ServerFiles, Until};
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -48,7 +48,8 @@ pub enum Format {
 /// Each check starts the command anew, without a shell. `{port}` and `{host}` in the command are
 /// replaced; the variables PORT and HOST have the same values.
 ///
-/// Exit code: 0 all passed, 1 some failed, 2 could not decide, 3 the server could not be started.
+/// Exit code: 0 all passed, 1 some failed, 2 could not decide, 3 the server could not be started. With
+/// --watch, q ends the program with the exit code of the last run, or 1 while the checks run.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
@@ -65,8 +66,8 @@ pub struct Args {
     profile: Option<Profile>,
     /// Run again whenever you save a file of the server, and stop at the first check that fails
     ///
-    /// The files are those that the command names, and those with the same ending in their folders. The checks that
-    /// the server has passed are stored in .tincan-progress.json, in the current folder.
+    /// The files are those that the command names, and those with the same extension in their folders and below. The
+    /// checks that the server has passed are stored in .tincan-progress.json, in the current folder.
     #[arg(long, conflicts_with_all = ["list", "addr", "format"])]
     watch: bool,
     /// Show which profile must pass which check, or the checks of PROFILE with their rules; run none
@@ -104,7 +105,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = LEAST_PATIENCE.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
-    /// How often to try a check that fails because an answer comes too late [default: 3; with --watch, 1]
+    /// How many times to try a check that fails because an answer comes too late [default: 3; with --watch, 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=10))]
     tries: Option<u8>,
     /// The command that starts the server
@@ -132,26 +133,19 @@ fn id(text: &str) -> Result<String, String> {
     if TABLE.iter().any(|check| check.id == text) {
         return Ok(text.to_owned());
     }
-    let like: Vec<_> = TABLE.iter().map(|check| check.id).filter(|id| id.contains(text)).collect();
-    let like =
-        if like.is_empty() { String::new() } else { format!("; like it: {}", like.join(", ")) };
-    Err(format!("no such check{like}; `tincan check --list` shows all"))
+    let ids = TABLE.iter().map(|check| check.id);
+    let similar: Vec<_> = ids.filter(|id| id.contains(text)).collect();
+    let similar = if similar.is_empty() {
+        String::new()
+    } else {
+        format!("; similar ids: {}", similar.join(", "))
+    };
+    Err(format!("no such check{similar}; `tincan check --list` shows all"))
 }
 
 /// Returns the name of a check's theme on the command line.
 pub fn theme_id(check: &Check) -> String {
     check.theme.to_string().replace(' ', "-")
-}
-
-/// A server, the checks that it must pass, and how to run them.
-#[derive(Clone)]
-pub struct Job {
-    pub server: ServerUnderTest,
-    pub call: Invocation,
-    /// The ids of the checks.
-    pub selected: HashSet<&'static str>,
-    /// How often to try a check that fails because an answer comes too late.
-    pub tries: u8,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -176,7 +170,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     if args.watch {
-        let name = format!("check {profile} {}", job.call.target);
+        let name = format!("check {profile}{} {}", options_text(args), job.invocation.target);
         let files = match ServerFiles::of_command(&args.command) {
             Ok(files) => files,
             Err(err) => {
@@ -184,7 +178,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 return Ok(ExitCode::from(2));
             }
         };
-        rerun::check_at_each_save(&name, files, false, || Ok(job.clone()))?;
+        rerun::check_at_each_save(&name, files, Until::Quit, || Ok(job.clone()))?;
         return Ok(ExitCode::SUCCESS);
     }
     check(job, args.format).map(ExitCode::from)
@@ -195,9 +189,13 @@ fn job(args: &Args, profile: Profile) -> Result<Job> {
     if args.tls && !profile.is_chat() {
         bail!("--tls is for chats, and {profile} is not a chat");
     }
-    let (source, target) = match args.addr {
-        Some(addr) => (Source::Running(addr), format!("--addr {addr}")),
-        None => (Source::Command(args.command.clone()), format!("-- {}", quoted(&args.command))),
+    let source = match args.addr {
+        Some(addr) => Source::Running(addr),
+        None => Source::Command(args.command.clone()),
+    };
+    let target = match args.addr {
+        Some(addr) => format!("--addr {addr}"),
+        None => format!("-- {}", quoted(&args.command)),
     };
     let seed = args.seed;
     let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
@@ -205,12 +203,17 @@ fn job(args: &Args, profile: Profile) -> Result<Job> {
     // At each save, the learner gets the next hint with a key, and wants the result soon.
     let hints = args.hints.unwrap_or(if args.watch { 0 } else { HINTS });
     let tries = args.tries.unwrap_or(if args.watch { 1 } else { TRIES });
-    let patience = Duration::from_secs(args.patience);
-    let (address_format, tls) = (AddressFormat::default(), tls(args)?);
-    let server =
-        ServerUnderTest { profile, source, address_format, own: None, seed, patience, tls };
-    let read_command = read_command();
-    let call = Invocation { profile, seed, hints, target, rerun_command, read_command };
+    let server = ServerUnderTest {
+        profile,
+        source,
+        address_format: AddressFormat::default(),
+        own: None,
+        seed,
+        patience: Duration::from_secs(args.patience),
+        tls: tls(args)?,
+    };
+    let invocation =
+        Invocation { profile, seed, hints, target, rerun_command, book_page: book_page() };
     let until = args.until.as_ref().map(|id| with_dependencies(profile, id));
     let is_selected = |check: &&Check| {
         let mut only = args.only.iter();
@@ -223,7 +226,7 @@ fn job(args: &Args, profile: Profile) -> Result<Job> {
     if selected.is_empty() {
         bail!("the profile {profile} asks for none of these checks");
     }
-    Ok(Job { server, call, selected, tries })
+    Ok(Job { server, invocation, selected, tries })
 }
 
 fn tls(args: &Args) -> Result<Option<TlsSettings>> {
@@ -233,6 +236,14 @@ fn tls(args: &Args) -> Result<Option<TlsSettings>> {
     }
 }
 
+/// Returns the options that say which checks run and how clients connect, as they were typed.
+fn options_text(args: &Args) -> String {
+    let mut text = tls_options(args);
+    text.extend(args.only.iter().map(|it| format!(" --only {it}")));
+    text.extend(args.until.iter().map(|it| format!(" --until {it}")));
+    text
+}
+
 /// Returns the options about TLS, as they were typed.
 fn tls_options(args: &Args) -> String {
     let ca = args.ca.as_ref().map(|ca| format!(" --ca {}", quoted(&[ca.clone().into_os_string()])));
@@ -240,31 +251,11 @@ fn tls_options(args: &Args) -> String {
     format!("{tls}{}", ca.unwrap_or_default())
 }
 
-impl Job {
-    /// Returns the job to run one check of a server that is started by this command.
-    pub fn of_one_check(
-        profile: Profile,
-        id: &'static str,
-        hints: u8,
-        command: Vec<OsString>,
-    ) -> Self {
-        let target = format!("-- {}", quoted(&command));
-        let rerun_command = format!("{} {profile} --only {{id}} {target}", called_as("check"));
-        let (seed, read_command) = (SEED, read_command());
-        let call = Invocation { profile, seed, hints, target, rerun_command, read_command };
-        let source = Source::Command(command);
-        let (address_format, patience) = (AddressFormat::default(), LEAST_PATIENCE);
-        let (own, tls) = (None, None);
-        let server = ServerUnderTest { profile, source, address_format, own, seed, patience, tls };
-        Self { server, call, selected: HashSet::from([id]), tries: TRIES }
-    }
-}
-
 /// Runs the checks, prints the report, and returns the exit code.
 pub fn check(job: Job, format: Format) -> Result<u8> {
     prepare();
     let progress = progress();
-    let Job { server, call, selected, tries } = job;
+    let Job { server, invocation, selected, tries } = job;
     let mut failed = 0;
     let on_event = |event: Event<'_>| {
         match event {
@@ -281,16 +272,15 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
                 if format == Format::Text {
                     // An error means that standard output is closed; the exit code still has the result.
                     progress.suspend(|| {
-                        let _ =
-                            print(format!("{}\n", failure_text(check, finding, &call)).as_bytes());
+                        let text = failure_text(check, finding, &invocation);
+                        let _ = print(format!("{text}\n").as_bytes());
                     });
                 }
             }
             Event::Ended { check, outcome, took } => {
                 if format == Format::Lines {
-                    print_object(
-                        &json!({ "ended": json::row_as_json(check, outcome, took, &call) }),
-                    );
+                    let row = json::row_as_json(check, outcome, took, &invocation);
+                    print_object(&json!({ "ended": row }));
                 }
             }
         }
@@ -301,9 +291,9 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
     match report {
         Ok(report) => {
             let text = match format {
-                Format::Text => report_text(&report, &call),
-                Format::Json => format!("{:#}\n", json::as_json(&report, &call)),
-                Format::Junit => junit::as_junit(&report, &call)?,
+                Format::Text => report_text(&report, &invocation),
+                Format::Json => format!("{:#}\n", json::as_json(&report, &invocation)),
+                Format::Junit => junit::as_junit(&report, &invocation)?,
                 Format::Lines => format!("{}\n", json!({ "notes": report.notes })),
             };
             print(text.as_bytes())?;
@@ -320,23 +310,9 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
     }
 }
 
-const SEED: u64 = 1;
-
-/// How many hints are shown with a failure.
-pub const HINTS: u8 = 1;
-
 /// Prints a JSON object as a line. If standard output is closed, nobody waits for the line.
 pub fn print_object(object: &Value) {
     let _ = print(format!("{object}\n").as_bytes());
-}
-
-/// Allows many descriptors, and makes sure that no server outlives this program.
-pub fn prepare() {
-    // If the limit stays low, the checks with many clients report it.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    crate::signals::start_watchdog();
-    server::adopt_orphans();
-    crate::signals::end_servers_at_signals();
 }
 
 fn progress() -> ProgressBar {
@@ -346,32 +322,4 @@ fn progress() -> ProgressBar {
     let progress = ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(100));
     progress
-}
-
-/// Returns the command as it has to be typed in a shell; bytes that are not UTF-8 are replaced.
-pub fn quoted(command: &[OsString]) -> String {
-    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let quote = |word: &str| match shlex::try_quote(word) {
-        // In a shell, braces are special only with a comma or `..` between them.
-        Ok(_) if !word.contains("..") && word.replace(['{', '}'], "").chars().all(is_plain) => {
-            word.to_owned()
-        }
-        Ok(quoted) => quoted.into_owned(),
-        Err(_) => word.to_owned(),
-    };
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-}
-
-fn is_plain(ch: char) -> bool {
-    // The shells of Windows do not treat a backslash as special.
-    ch.is_ascii_alphanumeric() || "-_./:=@%+".contains(ch) || (cfg!(windows) && ch == '\\')
-}
-
-/// Returns the words that call a subcommand as this program was called: through cargo, or directly.
-pub fn called_as(subcommand: &str) -> String {
-    if std::env::var_os("CARGO").is_some() {
-        return format!("cargo tincan {subcommand}");
-    }
-    let program = std::env::args_os().next().unwrap_or_else(|| "tincan".into());
-    format!("{} {subcommand}", quoted(&[program]))
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,11 +7,18 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use check::mutants::{self, Mutant};
 use check::{Check, TABLE};
+use watch::wrap;
 
-use crate::check_command::{self, Format, HINTS, Job, called_as, quoted};
+use crate::check_command::{self, Format};
+use crate::command_line::{called_as, quoted};
 use crate::diff;
+use crate::job::{HINTS, Job};
 use crate::output::print;
-use crate::rerun::{self, Progress, ServerFiles};
+use crate::progress::Progress;
+use crate::rerun::{self, ServerFiles, Until};
+
+/// The longest line, in columns, if it has no path in it.
+const MAX_COLUMNS: usize = 80;
 
 /// Find and correct the mistake in a server
 #[derive(clap::Args)]
@@ -43,6 +51,8 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=3))]
         hints: Option<u8>,
         /// Run the check again whenever you save the server, until it passes; a key shows the next hint
+        ///
+        /// q ends the program with the exit code of the last run, or 1 while the check runs.
         #[arg(long)]
         watch: bool,
     },
@@ -67,15 +77,19 @@ struct Place {
 }
 
 impl Place {
-    fn folder(&self) -> PathBuf {
-        self.folder.clone().unwrap_or_else(|| Path::new("exercises").join(&self.name))
+    /// Returns the file with the copy of the server.
+    fn file(&self, exercise: &Exercise) -> PathBuf {
+        let default = || Path::new("exercises").join(&exercise.name);
+        let folder = self.folder.clone().unwrap_or_else(default);
+        folder.join(exercise.mutant.file_name())
     }
 
-    /// Returns the arguments that select this exercise and folder on the command line.
-    fn words(&self) -> String {
+    /// Returns the arguments that select this exercise and folder on the command line. They do not contain the name of
+    /// the mutant, even if it was typed.
+    fn words(&self, exercise: &Exercise) -> String {
         match &self.folder {
-            Some(folder) => format!("{} {}", self.name, quoted(&[folder.into()])),
-            None => self.name.clone(),
+            Some(folder) => format!("{} {}", exercise.name, quoted(&[folder.into()])),
+            None => exercise.name.clone(),
         }
     }
 }
@@ -124,22 +138,35 @@ fn list() -> Result<ExitCode> {
     let exercises = exercises()?;
     let corrected = Progress::load()?.corrected;
     let mut text =
-        format!("  {:<26} {:<11} {:<13} what fails\n\n", "exercise", "language", "profile");
+        format!("  {:<23} {:<10} {:<12} what fails\n\n", "exercise", "language", "profile");
+    let first_columns = 2 + 23 + 1 + 10 + 1 + 12 + 1;
     let mut done = 0;
     for Exercise { name, check, mutant } in &exercises {
         let is_done = corrected.contains(&mutant.id);
         done += usize::from(is_done);
         let mark = if is_done { '✓' } else { ' ' };
         let what = if is_done { &mutant.title } else { check.title };
-        let Mutant { right, profile, .. } = mutant;
-        let _ = writeln!(text, "{mark} {name:<26} {:<11} {profile:<13} {what}", language(right));
+        let what = wrap(what, MAX_COLUMNS - first_columns);
+        let what = what.join(&format!("\n{:first_columns$}", ""));
+        let language = language(&mutant.right);
+        let profile = mutant.profile;
+        let _ = writeln!(text, "{mark} {name:<23} {language:<10} {profile:<12} {what}");
     }
-    let _ = writeln!(text, "\n{done} of {} corrected in this folder.", exercises.len());
-    if let Some(next) = exercises.iter().find(|it| !corrected.contains(&it.mutant.id)) {
-        let _ = writeln!(text, "Start the next: {} start {}", called_as("exercise"), next.name);
-    }
+    let _ = writeln!(text, "\n{done} of {} exercises done in this folder.", exercises.len());
+    text += &next_exercise(&exercises, &corrected);
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns how to start the first exercise that is not done; nothing if all are done.
+fn next_exercise(exercises: &[Exercise], corrected: &BTreeSet<String>) -> String {
+    let next = exercises.iter().find(|exercise| !corrected.contains(&exercise.mutant.id));
+    match next {
+        Some(Exercise { name, .. }) => {
+            format!("Next exercise: {name}\n  {} start {name}\n", called_as("exercise"))
+        }
+        None => String::new(),
+    }
 }
 
 fn language(file: &str) -> &'static str {
@@ -155,32 +182,37 @@ fn language(file: &str) -> &'static str {
 }
 
 fn start(place: &Place) -> Result<ExitCode> {
-    let mutant = find(&place.name)?.mutant;
-    let folder = place.folder();
-    let file = folder.join(mutant.file_name());
+    let exercise = find(&place.name)?;
+    let mutant = &exercise.mutant;
+    let file = place.file(&exercise);
     if file.exists() {
         bail!("{} already exists, and may contain your work", file.display());
     }
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
     fs::write(&file, mutant.source()?).with_context(|| format!("writing {}", file.display()))?;
-    let (shown, words, exercise) = (file.display(), place.words(), called_as("exercise"));
+    let command = called_as("exercise");
     let text = format!(
-        "{shown} is a server with one mistake. Its profile is {}.\n\n\
-         See it fail:        {exercise} check {words} --watch\n\
-         Correct the mistake in {shown}, and save: the check runs again.\n\
-         More help:          press h\n\
-         See the correction: {exercise} solution {}\n",
-        mutant.profile, place.name
+        "This is a server with one mistake. Its profile is {}.\n  {}\n\n\
+         See it fail:\n  {command} check {} --watch\n\n\
+         Correct the mistake and save: the check runs again. For a hint, press h.\n\n\
+         See the correction:\n  {command} solution {}\n",
+        mutant.profile,
+        file.display(),
+        place.words(&exercise),
+        exercise.name
     );
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
-    let Exercise { name, check, mutant } = find(&place.name)?;
-    let file = place.folder().join(mutant.file_name());
+    let exercise = find(&place.name)?;
+    let mutant = &exercise.mutant;
+    let file = place.file(&exercise);
     if !file.is_file() {
-        let start = format!("{} start {}", called_as("exercise"), place.words());
+        let start = format!("{} start {}", called_as("exercise"), place.words(&exercise));
         bail!("{} does not exist: begin with `{start}`", file.display());
     }
     if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_installed(tool)) {
@@ -189,11 +221,12 @@ fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
     let hints = hints.unwrap_or(if watch { 0 } else { HINTS });
     let job = || -> Result<Job> {
         let command = mutants::command(&file)?;
-        Ok(Job::of_one_check(mutant.profile, check.id, hints, command))
+        Ok(Job::of_one_check(mutant.profile, exercise.check.id, hints, command))
     };
     if watch {
         let files = ServerFiles::of_command(&[file.clone().into_os_string()])?;
-        rerun::check_at_each_save(&format!("exercise {name}"), files, true, || {
+        let name = format!("exercise {}", place.words(&exercise));
+        rerun::check_at_each_save(&name, files, Until::Passed, || {
             let job = job()?;
             Ok(Job { tries: 1, ..job })
         })?;
@@ -203,29 +236,28 @@ fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
             return Ok(ExitCode::from(code));
         }
     }
-    let mut progress = Progress::load()?;
-    progress.corrected.insert(mutant.id.clone());
-    progress.save();
-    let command = quoted(&mutants::command(&file)?);
+    let mistake = format!("Corrected. The mistake was: {}.", mutant.title);
     let text = format!(
-        "\nCorrected. The mistake was: {}.\nTo run all checks: {} {} -- {command}\n",
-        mutant.title,
+        "\n{}\nTo run all checks:\n  {} {} -- {}\n",
+        wrap(&mistake, MAX_COLUMNS).join("\n"),
         called_as("check"),
-        mutant.profile
+        mutant.profile,
+        quoted(&mutants::command(&file)?)
     );
     print(text.as_bytes())?;
-    let exercises = exercises()?;
-    if let Some(next) = exercises.iter().find(|it| !progress.corrected.contains(&it.mutant.id)) {
-        print(
-            format!("The next exercise: {} start {}\n", called_as("exercise"), next.name)
-                .as_bytes(),
-        )?;
+    let stored = Progress::update(|progress| {
+        progress.corrected.insert(mutant.id.clone());
+    });
+    match stored {
+        Ok(progress) => print(next_exercise(&exercises()?, &progress.corrected).as_bytes())?,
+        // The exercise is done, even if that cannot be stored.
+        Err(err) => eprintln!("tincan: {err:#}"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn solution(name: &str) -> Result<ExitCode> {
-    let mutant = find(name)?.mutant;
+    let Exercise { name, mutant, .. } = find(name)?;
     let right = format!("workbench/check/mutants/right/{}", mutant.right);
     let name = format!("{name}/{}", mutant.file_name());
     diff::show_texts(&mutant.title, (name, mutant.source()?), (right, mutant.right_source()?))

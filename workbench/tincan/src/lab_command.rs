@@ -28,7 +28,8 @@ use lab::{
 };
 use probe::{Failure, server};
 
-use crate::check_command::{self, called_as, quoted};
+use crate::check_command;
+use crate::command_line::{called_as, quoted};
 use crate::output::{is_broken_pipe, print};
 use crate::signals;
 use chosen::UserServer;
@@ -252,7 +253,8 @@ impl Args {
         }
         introduce(run, &machine, &left_out);
         signals::survive_first_signal();
-        let (date, begin) = (SystemTime::now(), Instant::now());
+        let date = SystemTime::now();
+        let begin = Instant::now();
         let others = OtherPrograms::watch(run.cores.all());
         let progress = Progress::begin(run.total());
         run.cores.move_to_generator();
@@ -277,6 +279,7 @@ impl Args {
             is_quick: self.quick,
             cores: run.cores.description().to_owned(),
             server_cores: run.cores.server_count(),
+            command: called_as("lab"),
             again: again(),
             servers: listed.collect(),
             left_out,
@@ -337,37 +340,25 @@ fn busy_now(run: &LabRun) -> Option<f64> {
     others.percent().filter(|percent| *percent > 10.0)
 }
 
-/// Prints the answers and the last lines, and also the tables of the experiments if they have not been printed.
+/// Prints the answers and the last line, and also the tables of the experiments if they have not been printed.
 ///
 /// The answers are what a reader sees first. In a terminal this is the end of the output, which stays on the screen;
 /// in a file or a pipe it is the beginning.
 fn conclude(results: &Results, folder: &Folder, are_tables_printed: bool) {
-    if results.machine.was_busy() {
-        let percent = results.machine.others_percent.unwrap_or_default();
-        eprintln!(
-            "Other programs used {percent:.0} % of the processors: ratios may hold, small differences \
-             do not."
-        );
-    }
-    if let Some(interruption) = &results.interruption {
-        eprintln!("{interruption}");
-    }
-    if results.has_faults() {
-        eprintln!("Something was wrong with a server: see the tables.");
-    }
-    let columns = progress::columns();
-    let mut text = answers_table(results, columns);
+    let width = progress::width();
+    let mut text = answers_table(results, width);
     if !text.is_empty() {
         text = format!("\n{text}");
     }
     if !are_tables_printed {
         for result in &results.experiments {
-            text = text + "\n" + &table(result, columns);
+            text = text + "\n" + &table(result, width);
         }
         text.push('\n');
     }
-    let (minutes, seconds) = (results.seconds / 60.0, results.seconds % 60.0);
-    let took = format!("It took {} min {seconds:.0} s.", minutes.floor());
+    let minutes = (results.seconds / 60.0).floor();
+    let seconds = (results.seconds % 60.0).floor();
+    let took = format!("It took {minutes:.0} min {seconds:.0} s.");
     // If standard output is closed, the page is already written.
     let _ = print(format!("{text}{took} {}\n", folder.description()).as_bytes());
 }

@@ -3,12 +3,14 @@
 //! This file only reads the command line.
 
 mod check_command;
+mod command_line;
 mod diff;
 mod exercise;
 mod grade;
+mod job;
 mod lab_command;
 mod output;
-mod read_command;
+mod progress;
 mod rerun;
 mod servers_command;
 mod signals;
@@ -19,8 +21,8 @@ mod watch_command;
 
 use std::process::ExitCode;
 
-use check_command::called_as;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use command_line::called_as;
 
 /// Check, measure, show and compare servers: those of this project and your own
 #[derive(Parser)]
@@ -34,7 +36,6 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
         cargo tincan lab --quick\n  \
         cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
         cargo tincan exercise list\n  \
-        cargo tincan read protocol\n  \
         cargo tincan servers"
 )]
 struct Args {
@@ -51,7 +52,6 @@ enum Command {
     Lab(lab_command::Args),
     Watch(watch_command::Args),
     Exercise(exercise::Args),
-    Read(read_command::Args),
     Servers(servers_command::Args),
     #[command(hide = true)]
     GradeOne(grade::ChildArgs),
@@ -76,7 +76,6 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab_command::run(&args),
         Command::Watch(args) => watch_command::run(&args),
         Command::Exercise(args) => exercise::run(&args),
-        Command::Read(args) => read_command::run(&args),
         Command::Servers(args) => servers_command::run(&args),
         Command::ChildOf(args) => stages::become_child(&args),
         Command::Watchdog { detached } => signals::be_watchdog(detached),

@@ -6,6 +6,7 @@
 //! | command | the function |
 //! |---|---|
 //! | `check`, `exercise check` | ends the servers, then the program: [`end_servers_at_signals`] |
+//! | the same with `--watch` | also notes that this program has continued: [`take_continued`] |
 //! | `grade` | ends the processes of all submissions, then the program |
 //! | `lab` | does the same, but [survives the first signal](survive_first_signal) to write its results |
 //! | `tour` | ends the servers, restores the terminal and ends the program: `tour/leave.rs` |
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use probe::server;
 
-use crate::terminal::cbreak;
+use crate::terminal::{self, cbreak};
 
 /// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,16 @@ pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
+/// Whether this program was suspended and has continued.
+static HAS_CONTINUED: AtomicBool = AtomicBool::new(false);
+
+/// Reports whether this program was suspended and has continued since the last call.
+///
+/// The program must have called [`end_servers_at_signals`].
+pub fn take_continued() -> bool {
+    HAS_CONTINUED.swap(false, Ordering::Relaxed)
+}
+
 /// Makes SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and then this program, from now on.
 pub fn end_servers_at_signals() {
     const SIGQUIT: i32 = 3;
@@ -114,6 +125,7 @@ pub fn end_servers_at_signals() {
         let Some(number) = signal.ending() else {
             // The shell has changed the mode of the terminal.
             cbreak::enter_again();
+            HAS_CONTINUED.store(true, Ordering::Relaxed);
             return;
         };
         if !have_servers_ended {
@@ -123,6 +135,9 @@ pub fn end_servers_at_signals() {
         }
         if number == SIGQUIT || !CONTINUES_AFTER_NEXT.swap(false, Ordering::SeqCst) {
             cbreak::leave();
+            if signal == Signal::Interrupt {
+                terminal::end_status();
+            }
             std::process::exit(exit_code(number).into());
         }
         SERVERS_ENDED_BY.store(number, Ordering::SeqCst);
@@ -134,6 +149,7 @@ pub fn end_servers_and_exit(code: u8) -> ! {
     // Held until the process ends: other threads cannot start a server.
     let _no_server_starts = server::end_all();
     cbreak::leave();
+    terminal::end_status();
     std::process::exit(code.into())
 }
 
@@ -164,7 +180,8 @@ impl NotedSignals {
 /// for it.
 pub fn note_signals() -> io::Result<NotedSignals> {
     let noted = NotedSignals::default();
-    let (last, has_continued) = (Arc::clone(&noted.last), Arc::clone(&noted.has_continued));
+    let last = Arc::clone(&noted.last);
+    let has_continued = Arc::clone(&noted.has_continued);
     handle(move |signal| match signal.ending() {
         Some(number) => last.store(number, Ordering::Relaxed),
         None => has_continued.store(true, Ordering::Relaxed),

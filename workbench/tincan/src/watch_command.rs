@@ -28,7 +28,7 @@ use watch::is_possible;
 pub use args::Args;
 use session::Session;
 
-use crate::check_command::called_as;
+use crate::command_line::called_as;
 use crate::signals::{note_signals, start_watchdog};
 use crate::stages;
 

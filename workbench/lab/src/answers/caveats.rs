@@ -1,98 +1,131 @@
 //! What a reader has to know about the answers, in sentences.
 
 use super::super::case::grouped;
-use super::super::machine::Machine;
-use super::super::results::Results;
-use super::super::servers::ClientLimit;
+use super::super::origin::Origin;
+use super::super::results::{ListedServer, Results};
+use super::super::servers::{ClientLimit, PROJECT_SERVERS};
 use super::super::units::Unit;
-use super::{Answers, Cell, MANY_CLIENTS, NEEDS, Row};
+use super::{Answers, MANY_CLIENTS, NEEDS, Row};
 
-/// Returns the sentences for these answers.
-pub fn caveats(answers: &Answers<'_>, results: &Results) -> Vec<String> {
-    let has_row = |figure: &str| answers.rows.iter().find(|row| row.figure.name == figure);
-    let mut caveats = vec![how_measured(results)];
-    if let Some(interruption) = &results.interruption {
-        caveats.push(interruption.clone());
+/// The longest name of a processor. The page has the whole name.
+const PROCESSOR_LEN: usize = 32;
+
+/// Returns the sentences that a reader has to know before any figure: other programs, faults, an interruption.
+pub fn warnings(results: &Results) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if results.machine.was_busy() {
+        let percent = results.machine.others_percent.unwrap_or_default();
+        warnings.push(format!("Other programs used {percent:.0} % of the cores."));
     }
-    if let Some(row) = has_row("server_cores_used") {
-        caveats.push(cores_used(answers, row));
+    let faulty = results.experiments.iter().filter(|result| result.has_faults());
+    let faulty: Vec<&str> = faulty.map(|result| result.experiment.id).collect();
+    match &faulty[..] {
+        [] => {}
+        [only] => warnings.push(format!("Faults: see the table of {only}.")),
+        several => warnings.push(format!("Faults: see the tables of {}.", several.join(", "))),
     }
-    if let Some(row) = has_row("bytes_for_5000_clients") {
-        caveats.push(format!(
-            "The memory of {} clients is scaled up from {}.",
-            grouped(MANY_CLIENTS),
-            grouped(row.case.clients)
-        ));
-        let limits = answers.servers.iter().filter_map(|it| Some((&it.name, it.limit?)));
-        caveats.extend(limits.filter_map(|(name, limit)| client_limit(name, limit)));
-    }
-    caveats.extend(not_measured(results));
-    caveats
+    warnings.extend(results.interruption.clone());
+    warnings
 }
 
-/// Says on which machine, and how often.
+/// Says in one sentence how each server of this project is built: `chat-poll: one loop over readiness; …`. Returns
+/// `None` if there is no such server.
+pub fn designs(servers: &[&ListedServer]) -> Option<String> {
+    let mut designs: Vec<String> = Vec::new();
+    for server in servers.iter().filter(|it| it.origin == Origin::Project) {
+        if let Some(known) = PROJECT_SERVERS.iter().find(|it| it.name == server.name) {
+            designs.push(format!("{}: {}", known.name, known.design));
+        }
+    }
+    (!designs.is_empty()).then(|| format!("{}.", designs.join("; ")))
+}
+
+/// Returns the sentences for these answers.
+pub fn sentences(answers: &Answers<'_>, results: &Results) -> Vec<String> {
+    let find_row = |figure: &str| answers.rows.iter().find(|row| row.figure.name == figure);
+    let mut sentences = vec![how_measured(results)];
+    if results.server_cores == 1 {
+        sentences.push(
+            "Each server had one core, so the figures do not show whether a second core would help."
+                .to_owned(),
+        );
+    }
+    if let Some(row) = find_row("server_cores_used") {
+        sentences.push(cores_used(answers, row));
+    }
+    if answers.rows.iter().any(|row| row.figure.unit == Unit::Bytes) {
+        sentences.push("Memory is the server's own, without the kernel's for sockets.".to_owned());
+    }
+    if find_row("bytes_for_5000_clients").is_some() {
+        for server in &answers.servers {
+            sentences.extend(server.limit.and_then(|limit| client_limit(&server.name, limit)));
+        }
+    }
+    sentences.extend(not_measured(answers, results));
+    sentences
+}
+
+/// Says how often, and on which processor.
 fn how_measured(results: &Results) -> String {
-    let Machine { processor, cores, load_before, load_after, others_percent, .. } =
-        &results.machine;
     let at_most = if results.interruption.is_some() { "at most " } else { "" };
     let runs = match (results.runs, results.is_quick) {
-        (0 | 1, _) => "One run each, so nothing shows how far the figures vary".to_owned(),
+        (0 | 1, _) => "One run each, so the variation is not known".to_owned(),
         (runs, true) => format!("Medians of {at_most}{runs} short runs"),
         (runs, false) => format!("Medians of {at_most}{runs} runs"),
     };
-    let cores = if *cores == 1 { "one core".to_owned() } else { format!("{cores} cores") };
-    let load =
-        |load: &Option<f64>| load.map_or_else(|| "not known".to_owned(), |it| format!("{it:.1}"));
-    let others = others_percent
-        .map(|it| format!("; other programs used {} of the cores", Unit::Percent.show(it)));
-    format!(
-        "{runs}, on {cores} of {processor}, over loopback; load {} before, {} after{}.",
-        load(load_before),
-        load(load_after),
-        others.unwrap_or_default()
-    )
+    let mut processor = results.machine.processor.clone();
+    if processor.chars().count() > PROCESSOR_LEN {
+        processor = processor.chars().take(PROCESSOR_LEN - 1).collect();
+        processor.push('…');
+    }
+    format!("{runs}. Processor: {processor}.")
 }
 
 /// Says which servers used more than one core.
 fn cores_used(answers: &Answers<'_>, row: &Row<'_>) -> String {
     /// The clocks of processor time and of time are read one after the other.
     const MORE_THAN_ONE: f64 = 1.05;
-    if row.cores == 1 {
-        return "Each server had one core, so nothing shows whether a second one would help."
-            .to_owned();
+    let mut names: Vec<&str> = Vec::new();
+    for (server, cell) in answers.servers.iter().zip(&row.cells) {
+        let spread = cell.and_then(|cell| cell.spread);
+        if spread.is_some_and(|spread| spread.median > MORE_THAN_ONE) {
+            names.push(&server.name);
+        }
     }
-    let used_more = |cell: &Cell| cell.spread.median > MORE_THAN_ONE;
-    let cells = answers.servers.iter().zip(&row.cells);
-    let names = cells.filter(|(_, cell)| cell.as_ref().is_some_and(used_more));
-    let names: Vec<&str> = names.map(|(server, _)| server.name.as_str()).collect();
     match &names[..] {
         [] => "No server used more than one core.".to_owned(),
         names => format!("More than one core was used only by {}.", names.join(", ")),
     }
 }
 
-/// Says how a server takes the many clients, if it does not by default.
+/// Says how a server accepts the many clients, if it does not by default.
 fn client_limit(name: &str, limit: ClientLimit) -> Option<String> {
     if limit.clients < MANY_CLIENTS {
-        return Some(format!("{name} takes {} clients at most.", grouped(limit.clients)));
+        return Some(format!("{name} accepts at most {} clients.", grouped(limit.clients)));
     }
-    let default = limit.default.filter(|default| *default < MANY_CLIENTS as usize)?;
-    let default = Unit::Count.show(f64::from(u32::try_from(default).unwrap_or(u32::MAX)));
+    let default = u32::try_from(limit.default?).unwrap_or(u32::MAX);
+    if default >= MANY_CLIENTS {
+        return None;
+    }
     Some(format!(
-        "{name} takes {default} clients unless --max-clients allows more ({} at most).",
+        "{name} accepts {} clients by default; --max-clients raises this to at most {}.",
+        grouped(default),
         grouped(limit.clients)
     ))
 }
 
-/// Says which needs were not measured, and which command measures them.
-fn not_measured(results: &Results) -> Option<String> {
-    let was_measured = |id: &str| results.experiments.iter().any(|it| it.experiment.id == id);
-    // As it was called: `cargo tincan`, or the path of the program.
-    let called = results.again.split_once(" lab").map_or("tincan", |(called, _)| called);
-    let missing = NEEDS.iter().filter(|need| !was_measured(need.experiment)).map(|need| {
+/// Says which needs have no row, and which command measures them: for each experiment, its first need.
+fn not_measured(answers: &Answers<'_>, results: &Results) -> Option<String> {
+    let mut seen: Vec<&str> = answers.rows.iter().map(|row| row.need.experiment).collect();
+    let mut missing: Vec<String> = Vec::new();
+    for need in NEEDS {
+        if seen.contains(&need.experiment) {
+            continue;
+        }
+        seen.push(need.experiment);
         let (first, rest) = need.name.split_at(1);
-        format!("{}{rest} ({called} lab {})", first.to_lowercase(), need.experiment)
-    });
-    let missing = missing.collect::<Vec<_>>().join(", ");
-    (!missing.is_empty()).then(|| format!("Not measured in this run: {missing}."))
+        let name = format!("{}{rest}", first.to_lowercase());
+        missing.push(format!("{name} ({} {})", results.command, need.experiment));
+    }
+    (!missing.is_empty()).then(|| format!("Not measured in this run: {}.", missing.join(", ")))
 }

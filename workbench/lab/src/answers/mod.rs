@@ -26,7 +26,11 @@ pub struct Answers<'a> {
     pub servers: Vec<&'a ListedServer>,
     /// A row for each figure of each need that was measured.
     pub rows: Vec<Row<'a>>,
-    /// Sentences that a reader has to know.
+    /// Sentences that a reader has to know before any figure.
+    pub warnings: Vec<String>,
+    /// A sentence that says how each server is built, if it is known of any.
+    pub designs: Option<String>,
+    /// Other sentences that a reader has to know.
     pub caveats: Vec<String>,
 }
 
@@ -41,42 +45,31 @@ pub struct Row<'a> {
     pub case: &'a Case,
     /// How many cores each server had.
     pub cores: usize,
-    /// A cell for each server; nothing where it has no such figure.
+    /// Whether it is the first row of its need.
+    pub is_first: bool,
+    /// A cell for each server; `None` where the row does not apply to the server.
     pub cells: Vec<Option<Cell>>,
 }
 
 /// The figure of one server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cell {
-    /// The median of the runs, with the extremes.
-    pub spread: Spread,
-    /// How it compares with the other cells of the row.
-    pub mark: Mark,
-    /// Whether it is a rate that the load generator limited, and not the server.
-    pub is_limited: bool,
-    /// Whether something was wrong with the server, so that the figure must not be trusted.
-    pub is_faulty: bool,
+    /// The median of the runs, with the extremes; `None` if something was wrong in each run.
+    pub spread: Option<Spread>,
+    /// The sign before the number. A number that must not be trusted, or that may be larger, is not compared with
+    /// the others, so there is one sign at most.
+    pub sign: Option<Sign>,
 }
 
 impl Cell {
-    /// Returns the sign before the number, which says the same as the mark.
-    pub fn sign(&self) -> Option<Sign> {
-        match self.mark {
-            _ if self.is_faulty => Some(Sign::Fault),
-            Mark::Best => Some(Sign::Best),
-            Mark::NoDifference => Some(Sign::NoDifference),
-            Mark::Unmarked => None,
-        }
-    }
-
-    /// Writes the number: `0.43 KiB`, or `≥1.2 M` where the server may be able to do more.
+    /// Writes the number: `0.43 KiB`. Returns an empty text if there is none.
     pub fn number(&self, unit: InOneUnit) -> String {
-        // `0 k` would be longer, and no clearer.
-        if self.spread.median == 0.0 {
-            return "0".to_owned();
+        match self.spread {
+            None => String::new(),
+            // `0 k` would be longer, and no clearer.
+            Some(spread) if spread.median == 0.0 => "0".to_owned(),
+            Some(spread) => unit.show(spread.median),
         }
-        let least = if self.is_limited { Sign::AtLeast.symbol() } else { "" };
-        format!("{least}{}", unit.show(self.spread.median))
     }
 }
 
@@ -87,13 +80,16 @@ pub enum Sign {
     Best,
     /// No difference to the best was measured.
     NoDifference,
-    /// The server may be able to do more.
+    /// The load generator was the limit, so the server may reach more.
     AtLeast,
-    /// The figure must not be trusted.
+    /// Something was wrong with the server, so the figure must not be trusted.
     Fault,
 }
 
 impl Sign {
+    /// All signs, in the order in which they are explained.
+    pub const ALL: [Self; 4] = [Self::Best, Self::NoDifference, Self::AtLeast, Self::Fault];
+
     /// Returns the sign as it is printed.
     pub fn symbol(self) -> &'static str {
         match self {
@@ -109,63 +105,45 @@ impl Sign {
         match self {
             Self::Best => "best",
             Self::NoDifference => "no difference measured",
-            Self::AtLeast => "the load generator was the limit",
-            Self::Fault => "something was wrong",
+            Self::AtLeast => "limited by the load generator",
+            Self::Fault => "fault",
         }
     }
-}
-
-/// How a cell compares with the other cells of its row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// The best median.
-    Best,
-    /// No difference to the best was measured.
-    NoDifference,
-    /// The best is better, or nothing is compared.
-    Unmarked,
 }
 
 impl<'a> Answers<'a> {
     /// Finds the answers in the results.
     pub fn find(results: &'a Results) -> Self {
         let is_design = |server: &&ListedServer| server.origin != Origin::Peer;
-        let listed: Vec<_> = results.servers.iter().filter(is_design).collect();
-        let mut rows: Vec<Row<'a>> = Vec::new();
-        for need in NEEDS {
-            let found = results.experiments.iter().find(|it| it.experiment.id == need.experiment);
-            let figures =
-                found.into_iter().flat_map(|it| need.figures.iter().map(move |f| (it, f)));
-            rows.extend(
-                figures.filter_map(|(it, figure)| {
-                    row(it, need, figure, &listed, results.server_cores)
-                }),
-            );
-        }
+        let mut servers: Vec<&ListedServer> = results.servers.iter().filter(is_design).collect();
+        let mut rows = find_rows(results, &servers);
         // A server without figures gets no column.
-        let has_cell = |nth: usize| rows.iter().any(|row| row.cells[nth].is_some());
-        let shown: Vec<bool> = (0..listed.len()).map(has_cell).collect();
-        let servers =
-            listed.iter().zip(&shown).filter(|(_, shown)| **shown).map(|(it, _)| *it).collect();
-        for row in &mut rows {
-            let mut nth = shown.iter();
-            row.cells.retain(|_| nth.next().copied().unwrap_or_default());
+        for nth in (0..servers.len()).rev() {
+            if rows.iter().all(|row| row.cells[nth].is_none()) {
+                servers.remove(nth);
+                for row in &mut rows {
+                    row.cells.remove(nth);
+                }
+            }
         }
-        let mut answers = Self { servers, rows, caveats: Vec::new() };
-        answers.caveats = caveats::caveats(&answers, results);
+        let mut answers = Self {
+            warnings: caveats::warnings(results),
+            designs: caveats::designs(&servers),
+            caveats: Vec::new(),
+            servers,
+            rows,
+        };
+        answers.caveats = caveats::sentences(&answers, results);
         answers
     }
 
     /// Returns the signs that occur, in the order in which they are explained.
     pub fn signs(&self) -> Vec<Sign> {
-        let cells: Vec<&Cell> =
-            self.rows.iter().flat_map(|row| row.cells.iter().flatten()).collect();
-        let occurs = |sign: &Sign| match sign {
-            Sign::AtLeast => cells.iter().any(|cell| cell.is_limited),
-            _ => cells.iter().any(|cell| cell.sign() == Some(*sign)),
+        let occurs = |sign: &Sign| {
+            let mut cells = self.rows.iter().flat_map(|row| row.cells.iter().flatten());
+            cells.any(|cell| cell.sign == Some(*sign))
         };
-        let all = [Sign::Best, Sign::NoDifference, Sign::AtLeast, Sign::Fault];
-        all.into_iter().filter(occurs).collect()
+        Sign::ALL.into_iter().filter(occurs).collect()
     }
 }
 
@@ -176,101 +154,131 @@ impl Row<'_> {
     }
 
     /// Returns the name of the row on the page.
-    pub fn words(&self) -> String {
-        (self.figure.words)(self.case, self.cores)
+    pub fn page_label(&self) -> String {
+        (self.figure.page_label)(self.case, self.cores)
     }
 
     /// Returns how the numbers of the row are written: in one unit, so that they can be compared at a glance.
     pub fn unit(&self) -> InOneUnit {
-        self.figure.unit.column(self.cells.iter().flatten().map(|cell| cell.spread.median))
-    }
-
-    /// Reports whether it is the first row of its need.
-    pub fn is_first(&self) -> bool {
-        self.need.figures.first().is_some_and(|first| first.name == self.figure.name)
+        let spreads = self.cells.iter().flatten().filter_map(|cell| cell.spread);
+        self.figure.unit.column(spreads.map(|spread| spread.median))
     }
 }
 
-/// Returns the row of a figure; nothing if no server has it.
-fn row<'a>(
-    result: &'a ExperimentResult,
-    need: &'static Need,
-    figure: &'static NeedFigure,
-    servers: &[&ListedServer],
-    cores: usize,
-) -> Option<Row<'a>> {
-    let case = choose_case(result, figure, servers)?;
-    let cell = |server: &&ListedServer| {
-        let measurement = result.measurement(&server.name, case)?;
-        cell(measurement, figure, result.experiment)
-    };
-    let mut cells: Vec<_> = servers.iter().map(cell).collect();
-    mark(cells.iter_mut().flatten().collect(), figure.better);
-    Some(Row { need, figure, case, cores, cells })
+/// Returns the rows of all needs that were measured.
+fn find_rows<'a>(results: &'a Results, servers: &[&ListedServer]) -> Vec<Row<'a>> {
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    let cores = results.server_cores;
+    for need in NEEDS {
+        let measured = results.experiments.iter().find(|it| it.experiment.id == need.experiment);
+        let Some(result) = measured else { continue };
+        let Some(case) = choose_case(result, need.case, servers) else { continue };
+        let mut is_first = true;
+        for figure in need.figures.iter().filter(|figure| (figure.applies)(case, cores)) {
+            let cells = find_cells(result, figure, case, servers, cores);
+            if cells.iter().any(Option::is_some) {
+                rows.push(Row { need, figure, case, cores, is_first, cells });
+                is_first = false;
+            }
+        }
+    }
+    rows
 }
 
-/// Returns the case that suits a figure, if any server has the figure.
+/// Returns the case that suits a need. Returns `None` if no server is measured in such a case.
+///
+/// A server that was measured and failed counts too, so that its fault does not change the row of the others.
 fn choose_case<'a>(
     result: &'a ExperimentResult,
-    figure: &NeedFigure,
+    wanted: WantedCase,
     servers: &[&ListedServer],
 ) -> Option<&'a Case> {
-    let measured = |case: &Case| {
-        let in_case = |it: &&&ListedServer| {
-            let found = result.measurement(&it.name, case);
-            found.is_some_and(|it| spread(it, figure).is_some())
+    let mut best: Option<(usize, f64, &Case)> = None;
+    for case in result.cases() {
+        let distance = match wanted {
+            WantedCase::Near(value) if case.value > 0.0 => (case.value / value).ln().abs(),
+            WantedCase::Labelled(label) if case.label == label => 0.0,
+            _ => continue,
         };
-        servers.iter().filter(in_case).count()
-    };
-    let mut cases = result.cases();
-    match figure.case {
-        WantedCase::Labelled(label) => cases.retain(|case| case.label == label),
-        WantedCase::Near(_) => cases.retain(|case| case.value > 0.0),
+        let mut measured = 0;
+        for server in servers {
+            let measurement = result.measurement(&server.name, case);
+            measured += usize::from(measurement.is_some_and(|it| it.not_measured.is_none()));
+        }
+        let is_better = best.is_none_or(|(most, nearest, _)| {
+            measured > most || measured == most && distance < nearest
+        });
+        if measured > 0 && is_better {
+            best = Some((measured, distance, case));
+        }
     }
-    cases.retain(|case| measured(case) > 0);
-    let far = |case: &Case| match figure.case {
-        WantedCase::Near(wanted) => (case.value / wanted).ln().abs(),
-        WantedCase::Labelled(_) => 0.0,
-    };
-    let worse = |a: &&Case, b: &&Case| {
-        measured(b).cmp(&measured(a)).then_with(|| far(a).total_cmp(&far(b)))
-    };
-    cases.into_iter().min_by(worse)
+    best.map(|(_, _, case)| case)
 }
 
-fn cell(measurement: &Measurement, figure: &NeedFigure, experiment: &Experiment) -> Option<Cell> {
-    Some(Cell {
-        spread: spread(measurement, figure)?,
-        mark: Mark::Unmarked,
-        is_limited: figure.is_rate && notes::limiting_generator(measurement, experiment).is_some(),
-        is_faulty: measurement.is_faulty(),
-    })
+/// Returns a cell for each server.
+fn find_cells(
+    result: &ExperimentResult,
+    figure: &NeedFigure,
+    case: &Case,
+    servers: &[&ListedServer],
+    cores: usize,
+) -> Vec<Option<Cell>> {
+    let mut cells: Vec<Option<Cell>> = Vec::new();
+    for server in servers {
+        let measurement = result.measurement(&server.name, case);
+        cells.push(measurement.and_then(|it| find_cell(it, figure, result.experiment, cores)));
+    }
+    compare(&mut cells, figure.better);
+    cells
 }
 
-fn spread(measurement: &Measurement, figure: &NeedFigure) -> Option<Spread> {
+/// Returns the cell of one server. Returns `None` if the server has no such figure, and nothing was wrong.
+fn find_cell(
+    measurement: &Measurement,
+    figure: &NeedFigure,
+    experiment: &Experiment,
+    cores: usize,
+) -> Option<Cell> {
     let values = measurement.runs.iter().filter_map(figure.value);
-    Spread::of(values.filter(|value| value.is_finite()))
+    let spread = Spread::of(values.filter(|value| value.is_finite()));
+    if measurement.is_faulty() {
+        return Some(Cell { spread, sign: Some(Sign::Fault) });
+    }
+    let is_limited = figure.needs_fast_generator
+        && notes::generator_limit(measurement, experiment, cores).is_some();
+    let sign = is_limited.then_some(Sign::AtLeast);
+    spread.is_some().then_some(Cell { spread, sign })
 }
 
-/// Marks the best cell, and the cells that are not measurably worse: their runs overlap with the runs of the best,
-/// or the load generator was the limit, so that the server may be as good.
-fn mark(cells: Vec<&mut Cell>, better: Better) {
-    let mut cells: Vec<_> = cells.into_iter().filter(|cell| !cell.is_faulty).collect();
-    if better == Better::Neither || cells.len() < 2 {
+/// Marks the best cell, and the cells that are not measurably worse: their runs overlap with the runs of the best.
+/// Marks none if the load generator was the limit for the best, because then another server may reach more.
+fn compare(cells: &mut [Option<Cell>], better: Better) {
+    let mut compared: Vec<(Spread, &mut Option<Sign>)> = Vec::new();
+    for cell in cells.iter_mut().flatten() {
+        if let Some(spread) = cell.spread
+            && cell.sign != Some(Sign::Fault)
+        {
+            compared.push((spread, &mut cell.sign));
+        }
+    }
+    if better == Better::Neither || compared.len() < 2 {
         return;
     }
-    let size = |cell: &Cell| match better {
-        Better::Larger => -cell.spread.median,
-        _ => cell.spread.median,
+    let size = |spread: &Spread| match better {
+        Better::Larger => -spread.median,
+        _ => spread.median,
     };
-    cells.sort_by(|a, b| size(a).total_cmp(&size(b)));
-    let [best, others @ ..] = &mut cells[..] else { return };
-    best.mark = Mark::Best;
-    for cell in others {
-        let (a, b) = (best.spread, cell.spread);
-        let overlap = a.min <= b.max && b.min <= a.max;
-        if overlap || cell.is_limited {
-            cell.mark = Mark::NoDifference;
+    compared.sort_by(|(a, _), (b, _)| size(a).total_cmp(&size(b)));
+    let mut sorted = compared.into_iter();
+    let Some((best, sign)) = sorted.next() else { return };
+    if sign.is_some() {
+        return;
+    }
+    *sign = Some(Sign::Best);
+    for (spread, sign) in sorted {
+        let overlap = best.min <= spread.max && spread.min <= best.max;
+        if overlap && sign.is_none() {
+            *sign = Some(Sign::NoDifference);
         }
     }
 }
@@ -282,40 +290,76 @@ mod tests {
     use super::*;
 
     fn cell(min: f64, median: f64, max: f64) -> Cell {
-        let spread = Spread { median, min, max };
-        Cell { spread, mark: Mark::Unmarked, is_limited: false, is_faulty: false }
+        Cell { spread: Some(Spread { median, min, max }), sign: None }
     }
 
-    fn marks(mut cells: Vec<Cell>, better: Better) -> Vec<Mark> {
-        mark(cells.iter_mut().collect(), better);
-        cells.iter().map(|cell| cell.mark).collect()
+    fn signs(cells: Vec<Cell>, better: Better) -> Vec<Option<Sign>> {
+        let mut cells: Vec<Option<Cell>> = cells.into_iter().map(Some).collect();
+        compare(&mut cells, better);
+        cells.into_iter().flatten().map(|cell| cell.sign).collect()
     }
 
     #[test]
     fn the_best_is_marked_and_what_overlaps_with_it() {
-        use Mark::{Best, NoDifference, Unmarked};
+        let best = Some(Sign::Best);
+        let same = Some(Sign::NoDifference);
+        let none: Option<Sign> = None;
         let cells = || vec![cell(5.0, 6.0, 8.0), cell(4.0, 5.0, 5.0), cell(5.1, 5.5, 9.0)];
-        assert_eq!(marks(cells(), Better::Smaller), [NoDifference, Best, Unmarked]);
-        assert_eq!(marks(cells(), Better::Larger), [Best, NoDifference, NoDifference]);
-        assert_eq!(marks(cells(), Better::Neither), [Unmarked; 3]);
-        assert_eq!(marks(vec![cell(1.0, 2.0, 3.0)], Better::Smaller), [Unmarked]);
+        assert_eq!(signs(cells(), Better::Smaller), [same, best, none]);
+        assert_eq!(signs(cells(), Better::Larger), [best, same, same]);
+        assert_eq!(signs(cells(), Better::Neither), [none; 3]);
+        assert_eq!(signs(vec![cell(1.0, 2.0, 3.0)], Better::Smaller), [none]);
     }
 
     #[test]
     fn a_faulty_figure_is_never_the_best() {
-        let faulty = Cell { is_faulty: true, ..cell(1.0, 1.0, 1.0) };
-        let found = marks(vec![faulty, cell(2.0, 2.0, 2.0), cell(3.0, 3.0, 3.0)], Better::Smaller);
-        assert_eq!(found, [Mark::Unmarked, Mark::Best, Mark::Unmarked]);
+        let fault = Some(Sign::Fault);
+        let faulty = Cell { sign: fault, ..cell(1.0, 1.0, 1.0) };
+        let without_figure = Cell { spread: None, sign: fault };
+        let cells = vec![faulty, without_figure, cell(2.0, 2.0, 2.0), cell(3.0, 3.0, 3.0)];
+        assert_eq!(signs(cells, Better::Smaller), [fault, fault, Some(Sign::Best), None]);
     }
 
     #[test]
-    fn a_rate_that_the_generator_limited_is_not_worse() {
-        let limited = Cell { is_limited: true, ..cell(1.0, 1.0, 1.0) };
-        let found = marks(vec![limited, cell(2.0, 2.0, 2.0)], Better::Larger);
-        assert_eq!(found, [Mark::NoDifference, Mark::Best]);
+    fn a_rate_that_the_generator_limited_is_not_compared() {
+        let at_least = Some(Sign::AtLeast);
+        let limited = |rate| Cell { sign: at_least, ..cell(rate, rate, rate) };
+        let other = || cell(2.0, 2.0, 2.0);
+        let cells = vec![limited(1.0), other(), limited(2.0), cell(1.0, 1.5, 2.5)];
+        let best = Some(Sign::Best);
+        let same = Some(Sign::NoDifference);
+        assert_eq!(signs(cells, Better::Larger), [at_least, best, at_least, same]);
+        // The server with the largest rate may reach more, and so may not be the only one.
+        let cells = vec![limited(3.0), other(), other()];
+        assert_eq!(signs(cells, Better::Larger), [at_least, None, None]);
     }
 
-    fn names(results: &Results) -> Vec<(&'static str, String)> {
+    #[test]
+    fn every_rate_may_be_larger_if_the_generator_was_busy_and_the_server_had_several_cores() {
+        let mut results = sample::only(&["chat-threads", "chat-poll", "chat-async"]);
+        for measurement in results.experiments.iter_mut().flat_map(|it| &mut it.measurements) {
+            let mut run = Figures::default();
+            run.add("deliveries_per_s", 1e6);
+            run.add("server_cpu_percent", 150.0);
+            let percent = if measurement.server == "chat-poll" { 60.0 } else { 95.0 };
+            run.add("generator_cpu_percent", percent);
+            measurement.runs = vec![run];
+        }
+        let limited = |results: &Results, figure: &str| -> Option<Vec<bool>> {
+            let answers = Answers::find(results);
+            let row = answers.rows.iter().find(|row| row.figure.name == figure)?;
+            let cells = row.cells.iter().flatten();
+            Some(cells.map(|cell| cell.sign == Some(Sign::AtLeast)).collect())
+        };
+        assert_eq!(limited(&results, "deliveries_per_s"), Some(vec![false; 3]));
+        assert_eq!(limited(&results, "server_cores_used"), None);
+        results.server_cores = 2;
+        for figure in ["deliveries_per_s", "server_cores_used"] {
+            assert_eq!(limited(&results, figure), Some(vec![true, false, true]), "{figure}");
+        }
+    }
+
+    fn figures_and_cases(results: &Results) -> Vec<(&'static str, String)> {
         let answers = Answers::find(results);
         answers.rows.iter().map(|row| (row.figure.name, row.case.label.clone())).collect()
     }
@@ -323,18 +367,37 @@ mod tests {
     #[test]
     fn each_need_that_was_measured_has_its_rows() {
         let mut results = sample::results();
-        let all = names(&results);
+        results.server_cores = 3;
+        let found = figures_and_cases(&results);
         let figures = NEEDS.iter().flat_map(|need| need.figures);
         assert_eq!(
-            all.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            found.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             figures.map(|it| it.name).collect::<Vec<_>>()
         );
         results.experiments.retain(|it| it.experiment.id == "connections");
-        let sessions = ["1 at once", "1 at once", "beside a silent client"];
-        assert_eq!(names(&results).into_iter().map(|(_, case)| case).collect::<Vec<_>>(), sessions);
+        let cases: Vec<String> =
+            figures_and_cases(&results).into_iter().map(|(_, case)| case).collect();
+        assert_eq!(cases, ["1 at once", "1 at once", "beside a silent client"]);
         let caveats = Answers::find(&results).caveats.join(" ");
-        assert!(caveats.contains("slow readers (cargo tincan lab slow-consumer)"), "{caveats}");
-        assert!(!caveats.contains("many short connections ("), "{caveats}");
+        assert!(caveats.contains("slow consumers (cargo tincan lab slow-consumer)"), "{caveats}");
+        assert!(!caveats.contains("short connections ("), "{caveats}");
+    }
+
+    #[test]
+    fn a_need_that_no_server_answered_counts_as_not_measured() {
+        let results = sample::only(&["echo-uni"]);
+        let caveats = Answers::find(&results).caveats.join(" ");
+        assert!(caveats.contains("many idle clients (cargo tincan lab idle)"), "{caveats}");
+    }
+
+    #[test]
+    fn an_indented_row_has_the_case_of_its_need() {
+        let results = sample::results();
+        let answers = Answers::find(&results);
+        for rows in answers.rows.chunk_by(|a, b| a.need.name == b.need.name) {
+            assert!(rows[0].is_first && !rows[1..].iter().any(|row| row.is_first), "{rows:?}");
+            assert!(rows.iter().all(|row| row.case == rows[0].case), "{rows:?}");
+        }
     }
 
     #[test]
@@ -352,14 +415,37 @@ mod tests {
     #[test]
     fn the_case_with_the_most_servers_is_chosen_and_then_the_nearest() {
         let mut results = sample::only(&["chat-poll", "chat-async"]);
-        let idle = |results: &Results| names(results)[0].1.clone();
+        let idle = |results: &Results| figures_and_cases(results)[0].1.clone();
         assert_eq!(idle(&results), "1,000 clients");
-        for row in &mut results.experiments[0].measurements {
-            if row.server == "chat-async" && row.case.value > 100.0 {
-                row.runs.clear();
+        for measurement in &mut results.experiments[0].measurements {
+            if measurement.server == "chat-async" && measurement.case.value > 100.0 {
+                measurement.runs.clear();
+                measurement.not_measured = Some("it takes 100 clients at most".to_owned());
             }
         }
         assert_eq!(idle(&results), "100 clients");
+        // The memory of so few clients does not show the memory of many.
+        let names: Vec<_> = figures_and_cases(&results).into_iter().map(|(name, _)| name).collect();
+        assert!(!names.contains(&"bytes_for_5000_clients"), "{names:?}");
+    }
+
+    #[test]
+    fn a_server_that_failed_has_a_sign_and_does_not_change_the_row() {
+        let mut results = sample::only(&["echo-uni", "chat-poll", "chat-async"]);
+        for measurement in results.experiments.iter_mut().flat_map(|it| &mut it.measurements) {
+            if measurement.server == "chat-async" && measurement.not_measured.is_none() {
+                measurement.runs.clear();
+                measurement.failure = Some("run 1 of 3 failed".to_owned());
+            }
+        }
+        let answers = Answers::find(&results);
+        let row = &answers.rows[0];
+        assert_eq!(row.case.label, "1,000 clients");
+        let failed = Some(Cell { spread: None, sign: Some(Sign::Fault) });
+        // An echo server has no idle clients: the row does not apply to it.
+        assert!(row.cells[0].is_none() && row.cells[2] == failed, "{row:?}");
+        assert!(row.cells[1].is_some_and(|cell| cell.spread.is_some()), "{row:?}");
+        assert!(answers.warnings.join(" ").contains("Faults: see the tables of idle, "));
     }
 
     #[test]
@@ -392,13 +478,13 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_scaled_up_from_the_measured_ones() {
+    fn figures_are_calculated_from_the_measured_ones() {
         let results = sample::results();
         let answers = Answers::find(&results);
         let median = |figure: &str, server: &str| {
             let column = answers.servers.iter().position(|it| it.name == server).unwrap();
             let row = answers.rows.iter().find(|row| row.figure.name == figure).unwrap();
-            row.cells[column].unwrap().spread.median
+            row.cells[column].unwrap().spread.unwrap().median
         };
         let each = median("bytes_per_client", "chat-poll");
         let all = median("bytes_for_5000_clients", "chat-poll");
@@ -407,5 +493,19 @@ mod tests {
         // 31 µs each, 10,000 in 60 s: 0.31 s of 60.
         let share = median("core_percent_at_10000_per_minute", "chat-poll");
         assert!((share - 31.0 / 60.0).abs() < 1e-9, "{share}");
+        assert_eq!(answers.rows[1].label(), "memory of 5,000, extrapolated");
+    }
+
+    #[test]
+    fn a_need_is_not_extrapolated_where_it_was_measured() {
+        let mut results = sample::results();
+        for measurement in &mut results.experiments[0].measurements {
+            if measurement.case.clients == 1000 {
+                measurement.case = Case::clients(MANY_CLIENTS);
+            }
+        }
+        let answers = Answers::find(&results);
+        assert_eq!(answers.rows[0].label(), "5,000 idle clients: memory each");
+        assert_eq!(answers.rows[1].label(), "memory of all");
     }
 }

@@ -2,23 +2,23 @@
 
 use std::fmt::Write as _;
 
-use super::super::answers::{Answers, Cell, Mark, Row, Sign};
+use super::super::answers::{Answers, Cell, Row, Sign};
 use super::super::origin::Origin;
 use super::super::results::Results;
 use super::super::units::InOneUnit;
-use super::answers_table::QUESTION;
+use super::answers_table::HEADING;
 use super::html::unbroken;
 use probe::markup::escape;
 
-/// Returns the section; an empty text if no need was measured.
+/// Returns the section. Returns an empty text if no need was measured.
 pub fn answers_section(results: &Results) -> String {
     let answers = Answers::find(results);
     if answers.rows.is_empty() {
         return String::new();
     }
     let mut html = format!(
-        "<section class=\"answers\" id=\"answers\">\n<h2>{QUESTION}</h2>\n\
-         <div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{QUESTION}\">\n<table>\n\
+        "<section class=\"answers\" id=\"answers\">\n<h2>{HEADING}</h2>\n\
+         <div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{HEADING}\">\n<table>\n\
          <thead><tr><th scope=\"col\">need</th>"
     );
     for server in &answers.servers {
@@ -48,7 +48,7 @@ pub fn answers_section(results: &Results) -> String {
     if !signs.is_empty() {
         let _ = writeln!(html, "<li>{}.</li>", signs.join("; "));
     }
-    for caveat in &answers.caveats {
+    for caveat in answers.designs.iter().chain(&answers.caveats) {
         let _ = writeln!(html, "<li>{}</li>", escape(caveat));
     }
     html + "</ul>\n</section>\n"
@@ -56,23 +56,22 @@ pub fn answers_section(results: &Results) -> String {
 
 fn table_row(row: &Row<'_>) -> String {
     let unit = row.unit();
-    let mut html = format!("<tr><th scope=\"row\">{}</th>", escape(&row.words()));
+    let mut html = format!("<tr><th scope=\"row\">{}</th>", escape(&row.page_label()));
     for cell in &row.cells {
         html += &cell
             .as_ref()
-            .map_or_else(|| "<td class=\"soft\">–</td>".to_owned(), |it| written(it, unit));
+            .map_or_else(|| "<td class=\"soft\">–</td>".to_owned(), |cell| table_cell(cell, unit));
     }
     html + "</tr>\n"
 }
 
-fn written(cell: &Cell, unit: InOneUnit) -> String {
+fn table_cell(cell: &Cell, unit: InOneUnit) -> String {
     let number = escape(&unbroken(&cell.number(unit)));
-    let sign =
-        cell.sign().map(|sign| format!("{}\u{a0}", escape(Sign::symbol(sign)))).unwrap_or_default();
-    let number = match cell.mark {
-        _ if cell.is_faulty => format!("<b class=\"fault\">{sign}</b>{number}"),
-        Mark::Best => format!("<b>{sign}{number}</b>"),
-        _ => format!("{sign}{number}"),
+    let content = match cell.sign {
+        None => number,
+        Some(Sign::Fault) => format!("<b class=\"fault\">!</b>\u{a0}{number}"),
+        Some(Sign::Best) => format!("<b>*\u{a0}{number}</b>"),
+        Some(sign) => format!("{}\u{a0}{number}", escape(sign.symbol())),
     };
-    format!("<td>{number}</td>")
+    format!("<td>{content}</td>")
 }

@@ -50,8 +50,8 @@ fn header(results: &Results) -> String {
         escape(&results.began),
         duration(results.seconds),
     );
-    html += &answers_section(results);
     html += &warnings(results);
+    html += &answers_section(results);
     html += "<div class=\"top\">\n";
     html += &contents(results);
     html += &circumstances(results);
@@ -142,7 +142,7 @@ fn servers(results: &Results) -> String {
 
 fn how_to_read(results: &Results) -> String {
     let runs = match results.runs {
-        0 | 1 => "Each figure is from one run, so nothing shows how much it varies.".to_owned(),
+        0 | 1 => "Each figure is from one run, so the variation is not known.".to_owned(),
         runs => format!(
             "Each figure is the median of {runs} runs. Pale bands reach from the lowest run to the \
              highest, and ± is the distance of the furthest run. Where the bands of two servers \

@@ -43,6 +43,8 @@ fn limit_resources(args: &ChildArgs) {
     // Does not apply to root. It counts all processes of the user, so it is only a second bound behind `--processes`.
     #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     lower(Resource::NPROC, args.user_processes);
+    // Thousands of busy processes must not keep `grade` from ending them.
+    let _ = rustix::process::nice(10);
 }
 
 #[cfg(not(unix))]

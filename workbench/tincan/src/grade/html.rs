@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use probe::markup::escape;
 
-use super::outcome::{Graded, Grades, Item, Outcome, not_run};
-use super::runs::ENDED_DURING;
+use super::outcome::{ENDED_DURING, GradedSubmission, Grades, Outcome, WeightedCheck, not_run};
 use super::weights::points;
 
 const STYLE: &str = include_str!("page.css");
@@ -34,10 +33,10 @@ pub fn page(grades: &Grades) -> String {
 
 fn summary(grades: &Grades) -> String {
     format!(
-        "{} submissions, {} checks, {} points. Each ran as <code>{}</code>.",
+        "Submissions: {}. Checks: {}. Points: {}. Each submission was started with <code>{}</code>.",
         grades.rows.len(),
         grades.items.len(),
-        points(grades.most_points()),
+        points(grades.max_points()),
         escape(&grades.command)
     )
 }
@@ -50,9 +49,9 @@ fn table(grades: &Grades) -> String {
     }
     html += "</tr>\n<tr><th class=\"name\">submission</th><th class=\"points\">points</th>";
     for (_, items) in grades.themes() {
-        for (nth, Item { check, weight }) in items.iter().enumerate() {
+        for (nth, WeightedCheck { check, weight }) in items.iter().enumerate() {
             let first = if nth == 0 { " first" } else { "" };
-            let title = format!("{}: {} points", check.title, points(*weight));
+            let title = format!("{}; points: {}", check.title, points(*weight));
             let (id, title) = (check.id, escape(&title));
             let _ =
                 write!(html, "<th class=\"id{first}\" title=\"{title}\"><span>{id}</span></th>");
@@ -63,26 +62,31 @@ fn table(grades: &Grades) -> String {
         html += &table_row(nth, row, grades);
     }
     html + "</tbody>\n</table>\n</div>\n\
-            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ ended here, · not run. ✗ and ? lead to the \
-            text below.</p>\n"
+            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ the submission ended during this check, · not run. \
+            ✗ and ? are links to the details below.</p>\n"
 }
 
-fn table_row(nth: usize, row: &Graded, grades: &Grades) -> String {
+fn table_row(nth: usize, row: &GradedSubmission, grades: &Grades) -> String {
     let name = escape(&row.submission.name);
     let mut html = format!(
         "<tr><th class=\"name\"><a href=\"#s{nth}\">{name}</a>{}</th><td class=\"points\">{}</td>",
-        row.ended.as_ref().map(|it| format!(" <i>{}</i>", it.parts().0)).unwrap_or_default(),
+        row.ended
+            .as_ref()
+            .map(|it| format!(" <i>{}</i>", it.kind_and_reason().0))
+            .unwrap_or_default(),
         points(row.points(&grades.items))
     );
     for (_, items) in grades.themes() {
-        for (place, Item { check, .. }) in items.iter().enumerate() {
+        for (place, WeightedCheck { check, .. }) in items.iter().enumerate() {
             let outcome = row.outcome(check);
             let (class, sign) = match outcome {
                 Outcome::Passed => ("passed", "✓".to_owned()),
                 Outcome::Failed { .. } => {
                     ("failed", format!("<a href=\"#s{nth}-{}\">✗</a>", check.id))
                 }
-                Outcome::Undecided(_) => ("undecided", format!("<a href=\"#s{nth}\">?</a>")),
+                Outcome::Undecided(_) => {
+                    ("undecided", format!("<a href=\"#s{nth}-{}\">?</a>", check.id))
+                }
                 Outcome::NotRun(why) if why == ENDED_DURING => ("ended", "■".to_owned()),
                 Outcome::NotRun(_) => ("not-run", "·".to_owned()),
             };
@@ -94,19 +98,19 @@ fn table_row(nth: usize, row: &Graded, grades: &Grades) -> String {
     html + "</tr>\n"
 }
 
-/// Returns what there is to say about one submission.
-fn section(nth: usize, row: &Graded, grades: &Grades) -> String {
+/// Returns the section of one submission.
+fn section(nth: usize, row: &GradedSubmission, grades: &Grades) -> String {
     let mut html = format!(
         "<section id=\"s{nth}\">\n<h2>{}</h2>\n<p>{} of {} points in {:.0} s.</p>\n",
         escape(&row.submission.name),
         points(row.points(&grades.items)),
-        points(grades.most_points()),
+        points(grades.max_points()),
         row.took.as_secs_f64()
     );
     if let Some(ended) = &row.ended {
         let _ = writeln!(html, "<pre class=\"ended\">{}</pre>", escape(&ended.to_string()));
     }
-    for Item { check, .. } in &grades.items {
+    for WeightedCheck { check, .. } in &grades.items {
         let id = check.id;
         let _ = match row.outcome(check) {
             Outcome::Failed { text, .. } => writeln!(
@@ -116,7 +120,11 @@ fn section(nth: usize, row: &Graded, grades: &Grades) -> String {
                 escape(text.trim_end())
             ),
             Outcome::Undecided(why) => {
-                writeln!(html, "<p><b>{id}</b> could not decide: {}</p>", escape(why))
+                writeln!(
+                    html,
+                    "<p id=\"s{nth}-{id}\"><b>{id}</b> could not decide: {}</p>",
+                    escape(why)
+                )
             }
             Outcome::Passed | Outcome::NotRun(_) => Ok(()),
         };

@@ -2,30 +2,30 @@
 
 use serde_json::{Map, Value, json};
 
-use super::outcome::{Graded, Grades, Item, Outcome};
+use super::outcome::{GradedSubmission, Grades, Outcome, WeightedCheck};
 
 /// Returns all results as one object.
 pub fn as_json(grades: &Grades) -> Value {
-    let checks = grades.items.iter().map(|Item { check, weight }| {
+    let checks = grades.items.iter().map(|WeightedCheck { check, weight }| {
         json!({
             "id": check.id,
             "theme": check.theme.to_string(),
             "title": check.title,
             "rule": check.rule,
-            "points": weight,
+            "weight": weight,
         })
     });
     json!({
         "profile": grades.profile,
         "command": grades.command,
-        "points": grades.most_points(),
+        "max_points": grades.max_points(),
         "notes": grades.notes,
         "checks": checks.collect::<Vec<_>>(),
         "submissions": grades.rows.iter().map(|row| row_as_json(row, grades)).collect::<Vec<_>>(),
     })
 }
 
-fn row_as_json(row: &Graded, grades: &Grades) -> Value {
+fn row_as_json(row: &GradedSubmission, grades: &Grades) -> Value {
     let outcomes = grades.items.iter().map(|item| {
         let outcome = row.outcome(item.check);
         let mut entry = json!({ "outcome": outcome.name() });

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::outcome::{Graded, Grades, Item, Outcome, first_line};
+use super::outcome::{GradedSubmission, Grades, Outcome, WeightedCheck, first_line};
 
 pub fn as_junit(grades: &Grades) -> Result<String> {
     let mut report = Report::new(format!("tincan grade {}", grades.profile));
@@ -13,10 +13,10 @@ pub fn as_junit(grades: &Grades) -> Result<String> {
     Ok(report.to_string()?)
 }
 
-fn suite(row: &Graded, items: &[Item]) -> TestSuite {
+fn suite(row: &GradedSubmission, items: &[WeightedCheck]) -> TestSuite {
     let mut suite = TestSuite::new(&row.submission.name);
     suite.set_time(row.took);
-    for Item { check, .. } in items {
+    for WeightedCheck { check, .. } in items {
         let mut case = TestCase::new(check.id, status(row, row.outcome(check)));
         case.set_classname(format!("{}.{}", row.submission.name, check.theme));
         suite.add_test_case(case);
@@ -24,7 +24,7 @@ fn suite(row: &Graded, items: &[Item]) -> TestSuite {
     suite
 }
 
-fn status(row: &Graded, outcome: &Outcome) -> TestCaseStatus {
+fn status(row: &GradedSubmission, outcome: &Outcome) -> TestCaseStatus {
     match outcome {
         Outcome::Passed => TestCaseStatus::success(),
         Outcome::Failed { got, text } => {

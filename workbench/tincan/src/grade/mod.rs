@@ -5,7 +5,8 @@
 //! | find the submissions; make the command of each | [`submissions`] |
 //! | read the points for each check | [`weights`] |
 //! | run the checks, several submissions at a time | [`runs`]; the child process of each: [`child`] |
-//! | bound what a submission may use, and end it | [`limits`]; its processes: [`processes`] |
+//! | see whether a submission uses too much | [`limits`] |
+//! | measure and end its processes | [`processes`] |
 //! | the results | [`outcome`] |
 //! | the reports | [`text`], [`csv`], [`json`], [`junit`], [`html`] |
 
@@ -16,7 +17,6 @@ mod json;
 mod junit;
 mod limits;
 mod outcome;
-#[cfg(target_os = "linux")]
 mod processes;
 mod runs;
 mod submissions;
@@ -38,14 +38,15 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use self::child::{ChildArgs, be_child};
-use self::limits::{Limits, Supervisor};
+use self::limits::Limits;
 use self::outcome::{Grades, items};
 use self::runs::{Plan, grade_all};
 use self::submissions::Submission;
 use self::weights::Weights;
 use crate::check_command::{id_or_theme, theme_id};
 use crate::output::print;
-use crate::{signals, terminal};
+use crate::signals::{self, Signal};
+use crate::terminal;
 
 /// The format of the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -119,7 +120,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
-    /// How often to try a check that fails because an answer comes too late
+    /// How many times to try a check that fails because an answer comes too late
     #[arg(long, value_name = "N", default_value_t = TRIES)]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=10))]
     tries: u8,
@@ -152,19 +153,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         opened.with_context(|| format!("writing {}", path.display()))?;
     }
-    let plan = plan(args, checks);
     signals::start_watchdog();
-    let supervisor = Supervisor::start(plan.limits);
-    close_at_signals(&supervisor);
+    let plan = plan(args, checks)?;
     let progress = progress(submissions.len());
     let count = AtomicUsize::new(0);
-    let on_done = |submission: &Submission| {
+    let on_graded = |submission: &Submission| {
         progress.set_position(1 + count.fetch_add(1, Ordering::Relaxed) as u64);
         progress.set_message(submission.name.clone());
     };
-    let rows = grade_all(&submissions, &plan, &supervisor, &on_done);
-    supervisor.end_rest();
+    let rows = grade_all(&submissions, &plan, &on_graded);
     progress.finish_and_clear();
+    if let Some(number) = plan.signals.ending().and_then(Signal::ending) {
+        return Ok(ExitCode::from(signals::exit_code(number)));
+    }
+    let rows = rows?;
     let mut notes = impossible;
     if !cfg!(target_os = "linux") {
         notes.push("on this system, --memory and --processes have no effect".to_owned());
@@ -194,7 +196,7 @@ fn checks(args: &Args) -> (Vec<&'static Check>, Vec<String>) {
     (possible, impossible.into_iter().map(note).collect())
 }
 
-fn plan(args: &Args, checks: Vec<&'static Check>) -> Plan {
+fn plan(args: &Args, checks: Vec<&'static Check>) -> Result<Plan> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let mut options: Vec<OsString> = vec![args.profile.to_string().into()];
     options.extend(["--format", "lines"].map(OsString::from));
@@ -206,26 +208,15 @@ fn plan(args: &Args, checks: Vec<&'static Check>) -> Plan {
     ] {
         options.extend([name.into(), number.to_string().into()]);
     }
-    Plan {
+    Ok(Plan {
         limits: args.limits,
         // A submission that fails makes its checks wait most of the time.
         jobs: args.jobs.map_or(processors + 1, usize::from),
         words: args.cmd.words.clone(),
         options,
         checks,
-    }
-}
-
-/// Makes signals end all submissions, and then this program.
-fn close_at_signals(supervisor: &Supervisor) {
-    let supervisor = supervisor.clone();
-    // If signals cannot be handled, they end this program at once, and the watchdog ends the submissions.
-    let _ = signals::handle(move |signal| {
-        if let Some(number) = signal.ending() {
-            supervisor.close();
-            std::process::exit(signals::exit_code(number).into());
-        }
-    });
+        signals: signals::note_signals().context("cannot handle signals")?,
+    })
 }
 
 fn progress(submissions: usize) -> ProgressBar {

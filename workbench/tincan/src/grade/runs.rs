@@ -3,18 +3,22 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use check::{Check, TABLE};
+use probe::server;
 use serde_json::Value;
 
-use super::limits::{Limits, Supervisor};
-use super::outcome::{Ended, Graded, Outcome};
+use super::limits::{Limits, Meter};
+use super::outcome::{ENDED_BEFORE, ENDED_DURING, Ended, GradedSubmission, Outcome};
+use super::processes;
 use super::submissions::Submission;
+use crate::signals::NotedSignals;
 
 /// What is the same for all submissions.
 #[derive(Debug)]
@@ -28,15 +32,20 @@ pub struct Plan {
     pub options: Vec<OsString>,
     /// The checks.
     pub checks: Vec<&'static Check>,
+    /// The signals that this program has got: one ends all submissions.
+    pub signals: NotedSignals,
 }
 
 /// Checks all submissions; calls `on_graded` after each.
+///
+/// # Errors
+///
+/// A signal has ended the submissions.
 pub fn grade_all(
     submissions: &[Submission],
     plan: &Plan,
-    supervisor: &Supervisor,
     on_graded: &(dyn Fn(&Submission) + Sync),
-) -> Vec<Graded> {
+) -> Result<Vec<GradedSubmission>> {
     let all = plan.checks.iter().map(|check| check.id).collect::<Vec<_>>();
     let waiting: Mutex<VecDeque<_>> = Mutex::new(submissions.iter().enumerate().collect());
     let done = Mutex::new(Vec::new());
@@ -45,7 +54,7 @@ pub fn grade_all(
         for _ in 0..plan.jobs {
             scope.spawn(|| {
                 while let Some((nth, submission)) = next() {
-                    let graded = grade(submission, &all, plan, supervisor);
+                    let graded = grade(submission, &all, plan);
                     let graded = graded.unwrap_or_else(|err| without_results(submission, &err));
                     on_graded(submission);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((nth, graded));
@@ -57,41 +66,43 @@ pub fn grade_all(
     done.sort_by_key(|(nth, _)| *nth);
     let mut rows: Vec<_> = done.into_iter().map(|(_, graded)| graded).collect();
     for row in &mut rows {
-        if let Err(err) = grade_again(row, plan, supervisor) {
-            row.notes.push(format!("could not run the open checks again: {err:#}"));
+        if let Err(err) = grade_again(row, &all, plan) {
+            row.notes.push(format!("could not run the checks again: {err:#}"));
         }
     }
-    rows
+    if plan.signals.ending().is_some() {
+        bail!("ended by a signal");
+    }
+    Ok(rows)
 }
 
 /// Returns the row of a submission whose checks could not be run. The other rows are not affected.
-fn without_results(submission: &Submission, err: &anyhow::Error) -> Graded {
-    Graded {
+fn without_results(submission: &Submission, err: &anyhow::Error) -> GradedSubmission {
+    GradedSubmission {
         submission: submission.clone(),
         outcomes: HashMap::new(),
-        ended: Some(Ended::TooEarly(format!("the checks could not be run: {err:#}"))),
+        ended: Some(Ended::CheckerFailed(format!("the checks could not be run: {err:#}"))),
         notes: Vec::new(),
         took: Duration::ZERO,
     }
 }
 
-/// Runs the checks again that could not decide, now that no other submission is being checked. If the server did not
-/// start, runs all checks again. So a busy machine costs no points.
-fn grade_again(row: &mut Graded, plan: &Plan, supervisor: &Supervisor) -> Result<()> {
-    let is_open = |check: &&&Check| matches!(row.outcome(check), Outcome::Undecided(_));
+/// Runs all checks again if the server did not start, or a check could not decide, and adds the results of the checks
+/// that neither passed nor failed before. No other submission is being checked now, so a busy machine costs no points.
+fn grade_again(row: &mut GradedSubmission, checks: &[&'static str], plan: &Plan) -> Result<()> {
+    let is_undecided = |outcome: &Outcome| matches!(outcome, Outcome::Undecided(_));
     let has_not_started = matches!(row.ended, Some(Ended::NotStarted(_)));
-    let open = plan.checks.iter().filter(|check| has_not_started || is_open(check));
-    let open: Vec<_> = open.map(|check| check.id).collect();
-    if open.is_empty() {
+    if !has_not_started && !row.outcomes.values().any(is_undecided) {
         return Ok(());
     }
-    let again = grade(&row.submission, &open, plan, supervisor)?;
-    if has_not_started {
-        *row = again;
-    } else {
-        row.outcomes.extend(again.outcomes.into_iter().filter(|(id, _)| open.contains(id)));
-        row.notes.extend(again.notes);
+    let again = grade(&row.submission, checks, plan)?;
+    row.outcomes.retain(|_, outcome| matches!(outcome, Outcome::Passed | Outcome::Failed { .. }));
+    for (id, outcome) in again.outcomes {
+        row.outcomes.entry(id).or_insert(outcome);
     }
+    row.ended = again.ended;
+    row.notes = again.notes;
+    row.took += again.took;
     Ok(())
 }
 
@@ -100,22 +111,71 @@ fn grade(
     submission: &Submission,
     checks: &[&'static str],
     plan: &Plan,
-    supervisor: &Supervisor,
-) -> Result<Graded> {
+) -> Result<GradedSubmission> {
     let begin = Instant::now();
-    let mut child = supervisor.spawn(&mut command(submission, checks, plan)?)?;
-    let stderr = child.stderr.take().map(|pipe| thread::spawn(move || beginning_of(pipe)));
-    let mut found = Found::default();
-    if let Some(stdout) = child.stdout.take() {
-        found.read(stdout, |found| {
-            if found.printed_too_much {
-                supervisor.stop(child.id(), plan.limits.printed_too_much());
-            }
-        });
+    if plan.signals.ending().is_some() {
+        bail!("ended by a signal");
     }
-    let stopped = supervisor.finish(&mut child).context("waiting for the checks")?;
+    let mut command = command(submission, checks, plan)?;
+    let begin_child = || command.spawn().context("could not start tincan itself");
+    let mut child = server::start_tracked(begin_child, Child::id)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let stderr = stderr.map(|pipe| thread::spawn(move || beginning_of(pipe)));
+    let mut found = Found::default();
+    let stopped = match stdout {
+        Some(stdout) => read_until_excess(&lines(stdout), &mut found, child.id(), plan),
+        None => None,
+    };
+    let stopped = stopped.map(|why| {
+        let have_all_ended = processes::end(&mut child);
+        if have_all_ended { why } else { format!("{why}; not all of its processes could be ended") }
+    });
+    child.wait().context("waiting for the process that runs the checks")?;
+    server::untrack(child.id());
     let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
     Ok(found.graded(submission, checks, stopped, &stderr, begin.elapsed()))
+}
+
+/// Reads the lines of the process that runs the checks, until it closes its output, or until the submission exceeds a
+/// limit. Returns which limit.
+fn read_until_excess(
+    lines: &Receiver<Value>,
+    found: &mut Found,
+    checker: u32,
+    plan: &Plan,
+) -> Option<String> {
+    let mut meter = Meter::new(plan.limits, checker);
+    loop {
+        match lines.recv_timeout(meter.pause()) {
+            Ok(line) => found.add(&line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        if found.printed_too_much {
+            return Some(format!("it printed more than {} MiB", plan.limits.output));
+        }
+        if plan.signals.ending().is_some() {
+            return Some("tincan was ended by a signal".to_owned());
+        }
+        if let Some(excess) = meter.excess() {
+            return Some(excess);
+        }
+    }
+}
+
+/// Returns the lines of the process that runs the checks, which a thread reads.
+fn lines(stdout: ChildStdout) -> Receiver<Value> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            // If the process is killed, its last line may be incomplete.
+            let Ok(line) = serde_json::from_slice(&line) else { continue };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// Returns the command that runs these checks for a submission.
@@ -132,6 +192,9 @@ fn command(submission: &Submission, checks: &[&str], plan: &Plan) -> Result<Comm
     command.args(checks.iter().flat_map(|id| ["--only", id]));
     command.arg("--").args(submission.command(&plan.words));
     command.current_dir(&submission.folder);
+    // Ctrl-C in a terminal does not reach the process: this program ends it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
 }
@@ -158,17 +221,6 @@ struct Found {
 }
 
 impl Found {
-    /// Reads all lines; calls `after_line` after each.
-    fn read(&mut self, stdout: ChildStdout, after_line: impl Fn(&Self)) {
-        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-            // If the process is killed, its last line may be incomplete.
-            if let Ok(line) = serde_json::from_slice(&line) {
-                self.add(&line);
-                after_line(self);
-            }
-        }
-    }
-
     fn add(&mut self, line: &Value) {
         if let Some(id) = line["begins"].as_str() {
             self.current = known_id(id);
@@ -193,13 +245,13 @@ impl Found {
         stopped: Option<String>,
         stderr: &str,
         took: Duration,
-    ) -> Graded {
+    ) -> GradedSubmission {
         let ended = match (stopped, self.not_started) {
             (Some(why), _) => Some(Ended::Stopped(why)),
             (None, Some(why)) => Some(Ended::NotStarted(why)),
             (None, None) if self.is_complete => None,
-            (None, None) => Some(Ended::TooEarly(format!(
-                "the process that runs the checks ended too early: {stderr}"
+            (None, None) => Some(Ended::CheckerFailed(format!(
+                "the process that runs the checks has failed: {stderr}"
             ))),
         };
         let mut outcomes = self.outcomes;
@@ -207,13 +259,15 @@ impl Found {
             let why = if self.current == Some(id) { ENDED_DURING } else { ENDED_BEFORE };
             outcomes.entry(id).or_insert_with(|| Outcome::NotRun(why.to_owned()));
         }
-        Graded { submission: submission.clone(), outcomes, ended, notes: self.notes, took }
+        GradedSubmission {
+            submission: submission.clone(),
+            outcomes,
+            ended,
+            notes: self.notes,
+            took,
+        }
     }
 }
-
-/// Why a check has no result: the submission was stopped, or its server did not start.
-pub const ENDED_DURING: &str = "the submission ended during this check";
-pub const ENDED_BEFORE: &str = "the submission ended before this check";
 
 fn known_id(id: &str) -> Option<&'static str> {
     TABLE.iter().map(|check| check.id).find(|it| *it == id)

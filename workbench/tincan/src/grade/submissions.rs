@@ -16,11 +16,10 @@ pub struct Submission {
     pub folder: PathBuf,
 }
 
-/// Returns the submissions in a folder: each folder in it is one, except those whose names begin with a dot. They are
-/// sorted by name.
+/// Returns the submissions in a folder, sorted by name: each folder in it whose name does not begin with a dot.
 pub fn find(folder: &Path) -> Result<Vec<Submission>> {
     let reading = || format!("reading {}", folder.display());
-    let folder = folder.canonicalize().with_context(reading)?;
+    let folder = std::path::absolute(folder).with_context(reading)?;
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).with_context(reading)? {
         let path = entry.with_context(reading)?.path();
@@ -39,8 +38,10 @@ pub fn find(folder: &Path) -> Result<Vec<Submission>> {
 /// Splits a command into words as a shell does.
 pub fn words(command: &str) -> Result<Vec<String>, String> {
     match shlex::split(command) {
-        None => Err("a quotation mark or a backslash has no counterpart".to_owned()),
-        Some(words) if words.is_empty() => Err("no program is named".to_owned()),
+        None => {
+            Err("a quotation mark is not closed, or the command ends with a backslash".to_owned())
+        }
+        Some(words) if words.is_empty() => Err("the command is empty".to_owned()),
         Some(words) => Ok(words),
     }
 }
@@ -48,11 +49,11 @@ pub fn words(command: &str) -> Result<Vec<String>, String> {
 impl Submission {
     /// Returns the command that starts the server of this submission: `{dir}` is replaced by its folder.
     pub fn command(&self, words: &[String]) -> Vec<OsString> {
-        words.iter().map(|word| with_folder(word, self.folder.as_os_str())).collect()
+        words.iter().map(|word| replace_dir(word, self.folder.as_os_str())).collect()
     }
 }
 
-fn with_folder(word: &str, folder: &OsStr) -> OsString {
+fn replace_dir(word: &str, folder: &OsStr) -> OsString {
     let mut parts = word.split("{dir}");
     let mut whole = OsString::from(parts.next().unwrap_or_default());
     for part in parts {

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::outcome::{Ended, Graded, Grades, Item, Outcome, first_line, not_run};
+use super::outcome::{
+    Ended, GradedSubmission, Grades, Outcome, WeightedCheck, first_line, not_run,
+};
 use super::weights::points;
 
 /// The blanks between two columns.
 const GAP: usize = 2;
 
-/// How many columns a name gets at least.
-const SHORTEST_NAME: usize = 12;
+/// The smallest width of the names, in columns of the terminal.
+const MIN_NAME_WIDTH: usize = 12;
 
 /// A column of the table: the two lines of its heading, and its cells.
 struct Column {
@@ -38,56 +40,62 @@ pub fn report(grades: &Grades, width: usize) -> String {
     let perfect =
         grades.rows.iter().filter(|row| grades.items.iter().all(|item| row.has_passed(item.check)));
     let checks = if grades.items.len() == 1 { "the check" } else { "all checks" };
-    let (perfect, all, profile) = (perfect.count(), grades.rows.len(), &grades.profile);
-    let _ = writeln!(text, "{perfect} of {all} submissions passed {checks} of {profile}.");
+    let perfect = perfect.count();
+    let all = grades.rows.len();
+    let profile = &grades.profile;
+    let _ = writeln!(text, "Submissions that passed {checks} of {profile}: {perfect} of {all}.");
     text
 }
 
 fn table(grades: &Grades, width: usize) -> String {
     let columns: Vec<_> = columns(grades);
-    let others: usize = columns.iter().map(|column| GAP + column.width()).sum();
+    let other_width: usize = columns.iter().map(|column| GAP + column.width()).sum();
     let names = grades.rows.iter().map(|row| row.submission.name.width());
     let longest = names.max().unwrap_or_default().max("submission".len());
-    let for_names = longest.min(width.saturating_sub(others).max(SHORTEST_NAME));
+    let name_width = longest.min(width.saturating_sub(other_width).max(MIN_NAME_WIDTH));
     let mut text = String::new();
     for (nth, first) in ["", "submission"].into_iter().enumerate() {
-        text += &line(first, for_names, columns.iter().map(|it| (&*it.heading[nth], it.width())));
+        text += &line(first, name_width, columns.iter().map(|it| (&*it.heading[nth], it.width())));
     }
     for (nth, row) in grades.rows.iter().enumerate() {
         let name = &row.submission.name;
-        text += &line(name, for_names, columns.iter().map(|it| (&*it.cells[nth], it.width())));
+        text += &line(name, name_width, columns.iter().map(|it| (&*it.cells[nth], it.width())));
     }
-    // If each heading has one line, the first is empty.
+    // If no heading has two lines, the first line is empty.
     text.trim_start_matches('\n').to_owned()
 }
 
 /// Returns a column for each theme, and one for the points.
 fn columns(grades: &Grades) -> Vec<Column> {
-    let theme = |(theme, items): (check::Theme, &[Item])| {
-        let cell = |row: &Graded| {
+    let theme = |(theme, items): (check::Theme, &[WeightedCheck])| {
+        let cell = |row: &GradedSubmission| {
             let passed = items.iter().filter(|item| row.has_passed(item.check)).count();
             format!("{passed}/{}", items.len())
         };
         Column {
-            heading: two_lines(&theme.to_string()),
+            heading: split_heading(&theme.to_string()),
             cells: grades.rows.iter().map(cell).collect(),
         }
     };
-    let most = points(grades.most_points());
-    let sum = |row: &Graded| format!("{}/{most}", points(row.points(&grades.items)));
+    let most = points(grades.max_points());
+    let sum = |row: &GradedSubmission| format!("{}/{most}", points(row.points(&grades.items)));
     let points =
-        Column { heading: two_lines("points"), cells: grades.rows.iter().map(sum).collect() };
+        Column { heading: split_heading("points"), cells: grades.rows.iter().map(sum).collect() };
     grades.themes().map(theme).chain([points]).collect()
 }
 
 /// Breaks a heading of two words.
-fn two_lines(heading: &str) -> [String; 2] {
+fn split_heading(heading: &str) -> [String; 2] {
     let (first, second) = heading.split_once(' ').unwrap_or(("", heading));
     [first.to_owned(), second.to_owned()]
 }
 
-fn line<'a>(name: &str, for_names: usize, cells: impl Iterator<Item = (&'a str, usize)>) -> String {
-    let mut line = shortened(name, for_names);
+fn line<'a>(
+    name: &str,
+    name_width: usize,
+    cells: impl Iterator<WeightedCheck = (&'a str, usize)>,
+) -> String {
+    let mut line = fit(name, name_width);
     for (cell, width) in cells {
         let _ = write!(line, "{:blank$}{cell}", "", blank = GAP + width - cell.width());
     }
@@ -95,8 +103,8 @@ fn line<'a>(name: &str, for_names: usize, cells: impl Iterator<Item = (&'a str, 
     line + "\n"
 }
 
-/// Shortens a name to this number of columns, or fills it up.
-fn shortened(name: &str, columns: usize) -> String {
+/// Shortens a name to this number of columns, or pads it with blanks.
+fn fit(name: &str, columns: usize) -> String {
     let mut shown = name.to_owned();
     if name.width() > columns {
         let mut used = 1;
@@ -111,15 +119,15 @@ fn shortened(name: &str, columns: usize) -> String {
 }
 
 /// Returns the remarks on a submission; an empty text if there is nothing to say.
-fn remarks(row: &Graded, grades: &Grades, width: usize) -> String {
+fn remarks(row: &GradedSubmission, grades: &Grades, width: usize) -> String {
     let mut text = String::new();
     let mut remark = |label: &str, body: &str| {
         text += &wrapped(&format!("  {label:<11} "), body, width);
     };
-    if let Some((label, why)) = row.ended.as_ref().map(Ended::parts) {
+    if let Some((label, why)) = row.ended.as_ref().map(Ended::kind_and_reason) {
         remark(label, &short_reason(why));
     }
-    for Item { check, .. } in &grades.items {
+    for WeightedCheck { check, .. } in &grades.items {
         match row.outcome(check) {
             Outcome::Failed { .. } => remark("failed", &format!("{}: {}", check.id, check.title)),
             Outcome::Undecided(why) => remark("undecided", &format!("{}: {why}", check.id)),
@@ -128,9 +136,9 @@ fn remarks(row: &Graded, grades: &Grades, width: usize) -> String {
     }
     let reasons = row.not_run(&grades.items);
     if row.ended.is_none() && !reasons.is_empty() {
-        // Which check depends on which failure, the page says.
+        // The page of `--html` says which failure each check depends on.
         let ids: Vec<_> = reasons.into_iter().flat_map(|(_, ids)| ids).collect();
-        remark("not run", &format!("{} (easier checks failed)", ids.join(", ")));
+        remark("not run", &format!("{} (easier checks did not pass)", ids.join(", ")));
     } else {
         for (why, ids) in reasons {
             remark("not run", &format!("{} ({why})", not_run(&ids, why)));
@@ -170,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_long_name_ends_with_an_ellipsis() {
-        assert_eq!(shortened("anna", 6), "anna  ");
-        assert_eq!(shortened("annabella", 6), "annab…");
-        assert_eq!(shortened("日本語です", 6), "日本… ");
+        assert_eq!(fit("anna", 6), "anna  ");
+        assert_eq!(fit("annabella", 6), "annab…");
+        assert_eq!(fit("日本語です", 6), "日本… ");
     }
 
     #[test]

@@ -23,6 +23,8 @@ impl Weights {
 
     fn parse(text: &str) -> Result<Self> {
         let mut weights = HashMap::new();
+        // Some editors put a mark of the byte order before the text.
+        let text = text.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or_default().trim();
             if line.is_empty() {
@@ -30,7 +32,7 @@ impl Weights {
             }
             let (name, weight) = parse_line(line).with_context(|| format!("line {number}"))?;
             if weights.insert(name.clone(), weight).is_some() {
-                bail!("line {number}: there is an earlier weight of {name}");
+                bail!("line {number}: {name} already has a weight");
             }
         }
         Ok(Self(weights))
@@ -44,17 +46,16 @@ impl Weights {
 }
 
 fn parse_line(line: &str) -> Result<(String, f64)> {
-    let wanted =
-        "a line is the id of a check or the name of a theme, and a weight, such as `frame-one 2`";
-    let (name, weight) = line.rsplit_once(char::is_whitespace).context(wanted)?;
+    let expected = "expected a check or a theme, and its points, such as `frame-one 2`";
+    let (name, weight) = line.rsplit_once(char::is_whitespace).context(expected)?;
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
     let name = id_or_theme(&name).map_err(|err| anyhow!("{name}: {err}"))?;
     let is_weight = |weight: &f64| weight.is_finite() && *weight >= 0.0;
-    let weight = weight.parse().ok().filter(is_weight).context(wanted)?;
+    let weight = weight.parse().ok().filter(is_weight).context(expected)?;
     Ok((name, weight))
 }
 
-/// Writes points without needless decimals, and with at most two.
+/// Returns points with at most two decimals, and without zeros at their end.
 pub fn points(points: f64) -> String {
     let text = format!("{points:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -84,12 +85,12 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (text, expected) in [
-            ("frame-one", "line 1: a line is the id"),
-            ("\nframe-one many", "line 2: a line is the id"),
-            ("frame-one -1", "line 1: a line is the id"),
-            ("frame-one inf", "line 1: a line is the id"),
-            ("frame-on 2", "line 1: frame-on: no such check; like it: frame-one"),
-            ("framing 2\nframing 3", "line 2: there is an earlier weight of framing"),
+            ("frame-one", "line 1: expected a check"),
+            ("\nframe-one many", "line 2: expected a check"),
+            ("frame-one -1", "line 1: expected a check"),
+            ("frame-one inf", "line 1: expected a check"),
+            ("frame-on 2", "line 1: frame-on: no such check; similar ids: frame-one"),
+            ("framing 2\nframing 3", "line 2: framing already has a weight"),
         ] {
             let err = Weights::parse(text).unwrap_err();
             assert!(format!("{err:#}").starts_with(expected), "{text}: {err:#}");

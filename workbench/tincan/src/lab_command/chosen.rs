@@ -23,7 +23,8 @@ const EXPECTED: &str = "expected a name and a command, such as snake='python3 my
 /// Reads the value of `--mine`.
 pub fn user_server(text: &str) -> Result<UserServer, String> {
     let (name, shown) = text.split_once('=').ok_or(EXPECTED)?;
-    let (name, shown) = (name.trim(), shown.trim());
+    let name = name.trim();
+    let shown = shown.trim();
     if name.is_empty() || name.contains(|ch: char| ch == ',' || ch.is_control()) {
         return Err(EXPECTED.to_owned());
     }
@@ -138,8 +139,8 @@ pub fn with_nats(
         } else if let Some(nats) = NatsServer::find(scratch, dies_with_us) {
             ready.push(server.with_nats(nats));
         } else {
-            let (name, program) = (&server.name, NatsServer::PROGRAM);
-            left_out.push(format!("{name} is left out: {program} is not installed."));
+            let program = NatsServer::PROGRAM;
+            left_out.push(format!("{} is left out: {program} is not installed.", server.name));
         }
     }
     ready

@@ -10,12 +10,12 @@ use lab::{Step, table};
 use crate::output::print;
 use crate::terminal;
 
-/// The columns of a table if there is no terminal.
-const COLUMNS: usize = 100;
+/// The width of a table if there is no terminal.
+const WIDTH: usize = 100;
 
-/// Returns the number of columns of a table.
-pub fn columns() -> usize {
-    terminal::columns().unwrap_or(COLUMNS)
+/// Returns the width of a table.
+pub fn width() -> usize {
+    terminal::columns().unwrap_or(WIDTH)
 }
 
 /// A bar if standard error is a terminal; otherwise a line for each case.
@@ -61,7 +61,7 @@ impl Progress {
             }
             Step::Ended(result) if self.prints_tables => self.print_beside(|| {
                 // If standard output is closed, the page is still written.
-                let _ = print(format!("\n{}\n", table(result, columns())).as_bytes());
+                let _ = print(format!("\n{}\n", table(result, width())).as_bytes());
             }),
             Step::Ended(_) => {}
         }

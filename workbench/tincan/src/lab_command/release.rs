@@ -19,7 +19,7 @@ pub fn is_added(word: &OsStr) -> bool {
 }
 
 /// Builds this program and the servers in release mode and runs the built program, if this one is a debug build.
-/// Returns nothing if this is a release build.
+/// Returns `None` if this is a release build.
 ///
 /// `cargo tincan` is a debug build, and so slow that it would measure its own speed as a load generator. With
 /// the workbench optimized in `[profile.dev]`, the first build took half as long, but each build for a test

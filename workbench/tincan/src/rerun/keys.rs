@@ -5,9 +5,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use crate::signals;
-use crate::terminal::{CTRL_D, cbreak};
+use crate::terminal::{CTRL_D, cbreak, next_key};
 
-/// A key that the learner presses.
+/// A key that the user presses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// h: show one more hint.
@@ -20,22 +20,24 @@ pub enum Key {
     Run,
 }
 
-/// Reads keys, if standard input and standard output are a terminal. `q` and Ctrl-D end the program at once, with
-/// this exit code, also while a check runs.
+/// Reads keys, if standard input and standard output are a terminal that passes on each key at once, which only Unix
+/// has. `q` and Ctrl-D end the program at once, with this exit code, also while a check runs.
+///
+/// Upper-case letters are not keys: an arrow key sends one, after two other bytes.
 pub fn read(exit_code: Arc<AtomicU8>) -> Option<Receiver<Key>> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+    if cfg!(not(unix)) || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return None;
     }
     cbreak::enter();
     let (sender, keys) = mpsc::channel();
     thread::spawn(move || {
         loop {
-            let key = match cbreak::next_key() {
-                Some(b'h' | b'H') => Key::Hint,
-                Some(b'a' | b'A') => Key::All,
-                Some(b'l' | b'L') => Key::List,
-                Some(b'r' | b'R' | b'\n' | b'\r') => Key::Run,
-                Some(b'q' | b'Q' | CTRL_D) | None => {
+            let key = match next_key() {
+                Some(b'h') => Key::Hint,
+                Some(b'a') => Key::All,
+                Some(b'l') => Key::List,
+                Some(b'r' | b'\n' | b'\r') => Key::Run,
+                Some(b'q' | CTRL_D) | None => {
                     signals::end_servers_and_exit(exit_code.load(Ordering::Relaxed))
                 }
                 Some(_) => continue,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
 
-use crate::terminal::{self, CTRL_D, cbreak};
+use crate::terminal::{self, CTRL_D, cbreak, next_key};
 
 pub struct Screen {
     /// The number of lines above the cursor.
@@ -102,7 +102,7 @@ impl Drop for Screen {
 
 /// Reads the keys, and notes a q.
 fn read_keys(quit: &AtomicBool) {
-    while let Some(key) = cbreak::next_key() {
+    while let Some(key) = next_key() {
         if matches!(key, b'q' | b'Q' | CTRL_D) {
             quit.store(true, Ordering::Relaxed);
         }

@@ -94,10 +94,10 @@ fn the_table_shows_points_and_remarks() {
     let text = stdout(&class.grade(&TWO));
     for part in [
         "submission  framing  points\nann             2/2     2/2\nbob             0/2     0/2\n",
-        "\nbob\n  failed      frame-one: one message\n  not run     frame-three (easier checks failed)\n",
+        "\nbob\n  failed      frame-one: one message\n  not run     frame-three (easier checks did not pass)\n",
         "\ncarl\n  not started could not start `python3 -S ",
         "SyntaxError: ",
-        "\n1 of 3 submissions passed all checks of echo-uni.\n",
+        "\nSubmissions that passed all checks of echo-uni: 1 of 3.\n",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
@@ -117,7 +117,7 @@ fn programs_and_browsers_can_read_the_results() {
         |format| stdout(&class.grade(&[&TWO[..], &options, &["--format", format]].concat()));
 
     let json: Value = serde_json::from_str(&grade("json")).unwrap();
-    assert_eq!(json["points"], 2.5);
+    assert_eq!(json["max_points"], 2.5);
     assert_eq!(row(&json, "ann")["points"], 2.5);
     assert_eq!(row(&json, name)["points"], 0.0);
     assert_eq!(outcome(&json, name, "frame-one"), "failed");
@@ -133,7 +133,7 @@ fn programs_and_browsers_can_read_the_results() {
 
     let csv = grade("csv");
     let lines: Vec<_> = csv.lines().collect();
-    assert_eq!(lines[0], "submission,points,of,remarks,frame-one,frame-three");
+    assert_eq!(lines[0], "submission,points,max_points,remarks,frame-one,frame-three");
     assert_eq!(lines[1], "\"'=<b>\"\"Li\"\", & Jo\",0,2.5,failed: frame-one,failed,not run");
     assert_eq!(lines[2], "ann,2.5,2.5,,passed,passed");
 
@@ -170,7 +170,7 @@ fn a_submission_that_uses_too_much_costs_only_its_own_row() {
         ("bob", ""),
         ("carl", "not started: could not start"),
         ("prints", "stopped: it printed more than 1 MiB"),
-        ("fills", "stopped: its processes used more than 150 MiB of memory"),
+        ("fills", "stopped: it used more than 150 MiB of memory"),
         ("forks", "stopped: it had more than 40 processes and threads"),
     ] {
         let row = row(&json, name);
@@ -274,7 +274,7 @@ fn wrong_calls_are_explained() {
     fs::write(&weights, "frame-one 1\nframe-on 2\n").unwrap();
     let wrong = said(&["--weights", weights.to_str().unwrap()]);
     assert!(
-        wrong.contains("weights: line 2: frame-on: no such check; like it: frame-one"),
+        wrong.contains("weights: line 2: frame-on: no such check; similar ids: frame-one"),
         "{wrong}"
     );
     let unwritable = Path::new("/no/such/folder/page.html");

@@ -1,3 +1,5 @@
+//! The progress of a learner, stored in the current folder until the next start of this program.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -15,7 +17,7 @@ const FILE: &str = ".tincan-progress.json";
 pub struct Progress {
     /// The mutants that the learner has corrected.
     pub corrected: BTreeSet<String>,
-    /// The results of the last run of each `check --watch`, by its command line.
+    /// The results of the last run of each command with `--watch`, by its command line.
     pub servers: BTreeMap<String, ServerProgress>,
 }
 
@@ -52,11 +54,17 @@ impl Progress {
         parsed.with_context(|| format!("cannot read {FILE}: delete it to begin again"))
     }
 
-    /// Writes the file. If that fails, the user is told, and everything else goes on.
-    pub fn save(&self) {
-        if let Err(err) = self.write() {
-            eprintln!("tincan: cannot store the progress in {FILE}: {err:#}");
-        }
+    /// Reads the file, changes the progress and writes the file. Returns the new progress. The file is read again for
+    /// each change, because this program may also run in another terminal.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written.
+    pub fn update(change: impl FnOnce(&mut Self)) -> Result<Self> {
+        let mut progress = Self::load()?;
+        change(&mut progress);
+        progress.write().with_context(|| format!("cannot store the progress in {FILE}"))?;
+        Ok(progress)
     }
 
     /// Writes another file first, and gives it the name then: the file is whole, whenever this program ends.
