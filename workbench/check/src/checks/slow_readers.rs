@@ -6,9 +6,10 @@ use crate::bench::wait_until_read;
 use crate::check::CHAT_ROW;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Theme};
-use probe::fail;
 use probe::server::Server;
+use probe::sockdiag::{unacknowledged_bytes, unread_bytes};
 use probe::wire::Client;
+use probe::{fail, wait_until};
 
 pub(crate) const ROWS: &[Check] = &[
     Check {
@@ -86,26 +87,44 @@ fn room_with_silent(bench: &Bench) -> Result<(ChatRoom<'_>, Vec<Client>)> {
 /// that a server that waits for it delays no other client.
 pub(super) fn pause(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    let mut client = client_with_unread(bench, &server)?;
-    bench.set_step("A sent 120 messages of 1 KB, and only then read the answers");
+    let (mut client, sent) = client_with_unread(bench, &server)?;
+    bench.set_step(format!("A sent {sent} messages of 1 KB, and only then read the answers"));
     client.enlarge_recv_buffer()?;
-    (0..UNREAD_MSGS).try_for_each(|i| bench.expect_own_answer(&mut client, &numbered(i)))
+    (0..sent).try_for_each(|i| bench.expect_own_answer(&mut client, &numbered(i)))
 }
 
-/// How many messages of 1 KB a client leaves unread: more than the kernel holds.
-pub(super) const UNREAD_MSGS: usize = 120;
-
-/// Connects a client that sends this many messages and has not read the answers yet.
-pub(super) fn client_with_unread(bench: &Bench, server: &Server) -> Result<Client> {
+/// Connects a client that sends messages of 1 KB and has not read the answers yet: more answers than the kernel holds.
+/// Returns the client, and how many messages it has sent.
+pub(super) fn client_with_unread(bench: &Bench, server: &Server) -> Result<(Client, usize)> {
+    /// Nearly always, the kernel holds less than a hundred.
+    const FEWEST: usize = 120;
+    /// A server may disconnect a client for which more than 256 KiB wait.
+    const MOST: usize = 220;
     let mut client = bench.connect_with_small_buffers(server)?;
-    bench.set_step("A sent 120 messages of 1 KB, and did not read the answers yet");
-    for i in 0..UNREAD_MSGS {
-        client.send_msg(&numbered(i))?;
+    bench.set_step("A sent messages of 1 KB, and did not read the answers yet");
+    for sent in 0..MOST {
+        if sent >= FEWEST && !holds_kernel_all(bench, server, &client, sent)? {
+            return Ok((client, sent));
+        }
+        client.send_msg(&numbered(sent))?;
     }
+    Ok((client, MOST))
+}
+
+/// Reports whether the kernel holds the answers to all messages that a client has sent and whose answers it has not
+/// read, or nearly all. If the kernel does not, this waits until the server is not busy.
+fn holds_kernel_all(bench: &Bench, server: &Server, client: &Client, sent: usize) -> Result<bool> {
     // A server that waits for this client to read does not read on before: another check is about
     // that.
-    _ = wait_until_read(&client);
-    Ok(client)
+    _ = wait_until_read(client);
+    let least: usize = (0..sent).map(|i| numbered(i).len()).sum();
+    let holds_all = || {
+        let received = unread_bytes(client.addr(), client.server()).unwrap_or(0);
+        let on_their_way = unacknowledged_bytes(client.server(), client.addr()).unwrap_or(0);
+        received + on_their_way >= least as u64
+    };
+    wait_until(bench.patience(), || Ok(holds_all() || !server.is_busy()))?;
+    Ok(holds_all())
 }
 
 /// Returns the text of one of these messages.
