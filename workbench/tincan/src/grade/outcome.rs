@@ -189,20 +189,20 @@ impl Grades {
     }
 
     /// Returns the checks of each theme.
-    pub fn themes(&self) -> impl Iterator<WeightedCheck = (Theme, &[WeightedCheck])> {
+    pub fn themes(&self) -> impl Iterator<Item = (Theme, &[WeightedCheck])> {
         let themes = self.items.chunk_by(|a, b| a.check.theme == b.check.theme);
         themes.map(|items| (items[0].check.theme, items))
     }
 }
 
 /// Returns the points of these checks. (The standard sum of no floating-point numbers is -0.)
-fn sum<'a>(items: impl IntoIterator<WeightedCheck = &'a WeightedCheck>) -> f64 {
+fn sum<'a>(items: impl IntoIterator<Item = &'a WeightedCheck>) -> f64 {
     items.into_iter().fold(0.0, |sum, item| sum + item.weight)
 }
 
 /// Returns these checks with their weights.
 pub fn items(
-    checks: impl IntoIterator<WeightedCheck = &'static Check>,
+    checks: impl IntoIterator<Item = &'static Check>,
     weights: &Weights,
 ) -> Vec<WeightedCheck> {
     checks.into_iter().map(|check| WeightedCheck { check, weight: weights.of(check) }).collect()

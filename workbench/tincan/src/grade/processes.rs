@@ -42,7 +42,8 @@ fn proportional(pid: u32) -> Option<u64> {
     kibibytes(&procfs::read(format!("/proc/{pid}/smaps_rollup"))?, "Pss:")
 }
 
-/// Returns the number in the line that begins with `name`, in bytes: proc_pid_status(5) and proc_pid_smaps(5).
+/// Returns the number in the line that begins with `name`, in bytes: see `proc_pid_status(5)`
+/// and `proc_pid_smaps(5)`.
 fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let number = line.split_whitespace().next()?.parse::<u64>().ok()?;

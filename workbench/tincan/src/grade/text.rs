@@ -93,7 +93,7 @@ fn split_heading(heading: &str) -> [String; 2] {
 fn line<'a>(
     name: &str,
     name_width: usize,
-    cells: impl Iterator<WeightedCheck = (&'a str, usize)>,
+    cells: impl Iterator<Item = (&'a str, usize)>,
 ) -> String {
     let mut line = fit(name, name_width);
     for (cell, width) in cells {
