@@ -2,7 +2,7 @@
 // In a test, a panic reports what went wrong.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use probe::client_process::{
     reset,
 };
 use probe::port::Port;
+use probe::read_once;
 use probe::server::pipe_without_reader;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-client");
@@ -44,7 +45,7 @@ fn the_dialogue_makes_a_new_connection_for_each_message() {
         }
         client.expect_line(&format!("Received echo: {msg}"));
         expect_closed(&client);
-        assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client must have closed");
+        assert_eq!(read_once(&mut sock, &mut [0]).unwrap(), 0, "the client must have closed");
     }
     expect_question(&client, server.port);
     client.write_stdin("q\n");
@@ -59,7 +60,7 @@ fn it_holds_its_connection_while_the_user_thinks() {
     let sock = server.accept();
     expect_question(&client, server.port);
     sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let read = (&sock).read(&mut [0]);
+    let read = read_once(&mut &sock, &mut [0]);
     assert!(read.is_err(), "the client must neither send nor close yet: {read:?}");
 }
 

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use probe::client_process::{STEP_TIMEOUT, read_lines, recv_msg, reset};
+use probe::read_once;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
@@ -162,7 +163,7 @@ fn q_and_ctrl_d_and_ctrl_c_quit_after_the_typed_lines_are_sent() {
         chat.type_in(quit);
         assert_eq!(chat.read_frame(), "hello");
         assert_eq!(
-            chat.sock.read(&mut [0]).unwrap(),
+            read_once(&mut chat.sock, &mut [0]).unwrap(),
             0,
             "the client must have shut down its sending side"
         );
@@ -177,7 +178,7 @@ fn messages_that_arrive_after_the_last_line_are_printed() {
         let mut chat = Chat::start();
         chat.type_in(quit);
         assert_eq!(
-            chat.sock.read(&mut [0]).unwrap(),
+            read_once(&mut chat.sock, &mut [0]).unwrap(),
             0,
             "the client must have shut down its sending side"
         );
@@ -267,7 +268,7 @@ fn a_signal_ends_it_in_the_background_too() {
     chat.type_in("half a li");
     chat.wait_for_last_line("> half a li");
     chat.type_in(CTRL_Z);
-    assert_eq!(chat.sock.read(&mut [0]).expect("the client does not end"), 0);
+    assert_eq!(read_once(&mut chat.sock, &mut [0]).expect("the client does not end"), 0);
     chat.type_in("\r");
     assert_eq!(chat.end().0, Some(0));
 }

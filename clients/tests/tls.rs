@@ -5,7 +5,7 @@
 mod harness;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,6 +15,7 @@ use check::interrupted;
 use probe::client_process::{
     ClientExit, ClientProcess, TestServer, assert_failed, reset, wait_until_readable,
 };
+use probe::read_once;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
@@ -36,7 +37,7 @@ fn messages_go_both_ways_and_each_side_sends_close_notify() {
         client.expect_line("127.0.0.1:50312: hello");
         client.close_stdin();
         assert_eq!(
-            server.stream().read(&mut [0]).unwrap(),
+            read_once(&mut server.stream(), &mut [0]).unwrap(),
             0,
             "the client must have sent close_notify"
         );
@@ -95,7 +96,7 @@ fn interrupted_system_calls_are_called_again() {
     }
     client.close_stdin();
     assert_eq!(
-        server.stream().read(&mut [0]).unwrap(),
+        read_once(&mut server.stream(), &mut [0]).unwrap(),
         0,
         "the client must have sent close_notify"
     );
@@ -155,7 +156,7 @@ fn a_server_with_a_wrong_certificate_is_refused() {
     ] {
         let (mut client, mut server) = connect(&authority, &[], identity);
         client.write_stdin("a secret\n");
-        let alert = server.stream().read(&mut [0]).unwrap_err();
+        let alert = read_once(&mut server.stream(), &mut [0]).unwrap_err();
         assert!(alert.to_string().contains("alert"), "{alert}");
         let stderr = vec![format!("{REFUSED}{reason}")];
         assert_eq!(client.wait(), ClientExit { code: Some(1), stdout: vec![], stderr });
@@ -189,7 +190,7 @@ fn the_alert_of_a_server_that_refuses_the_client_is_explained() {
         let args = ["--tls", "--ca", ca.to_str().unwrap()];
         let client = ClientProcess::start(PROGRAM, server.port, &args);
         let mut server = TlsServer::with_config(server.accept(), config);
-        server.stream().read(&mut [0]).unwrap_err();
+        read_once(&mut server.stream(), &mut [0]).unwrap_err();
         // The client reads the alert before the connection closes: only the sending side is shut down, and
         // no unread bytes of the client cause a reset.
         server.sock.shutdown(Shutdown::Write).unwrap();

@@ -8,10 +8,10 @@ use std::thread;
 
 use app_protocol::{Incoming, Message};
 use check::Needs;
-use probe::TIMEOUT;
 use probe::client_process::{TestServer, reset};
 use probe::port::Port;
 use probe::server::{Exited, Launch};
+use probe::{TIMEOUT, read_once};
 use socket2::{Domain, Socket, Type};
 
 fn run(args: &[&str]) -> Exited {
@@ -157,7 +157,7 @@ fn silence_is_a_failure_after_the_timeout() {
         let addr = server(move |mut sock| {
             read_request(&sock);
             sock.write_all(&answer).unwrap();
-            let _ = sock.read(&mut [0]); // blocks until the client has left
+            let _ = read_once(&mut sock, &mut [0]); // blocks until the client has left
         });
         assert_failed(
             &ask(addr, &["search", "x", "-t", "1"]),

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result};
 use check::{Needs, interrupted};
+use probe::client_process::wait_until_readable;
 use probe::port::Port;
 #[cfg(target_os = "linux")]
 use probe::report_skipped;
@@ -165,7 +166,7 @@ fn a_reset_is_reported_in_words() -> Result<()> {
     let mut ann = Running::start("ann", listener.local_addr()?.port())?;
     let (sock, _) = listener.accept()?;
     // Closing a socket with unread input sends a reset.
-    sock.peek(&mut [0])?;
+    wait_until_readable(&sock);
     drop(sock);
     let ann = ann.wait()?;
     assert_eq!(ann.status.code(), Some(1));

@@ -4,7 +4,6 @@
 //! cover the time before and during a handshake. The checks of a chat run inside TLS.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::LazyLock;
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use check::{OwnServer, test_servers};
+use probe::read_once;
 use probe::server::Launch;
 use probe::tls::{TlsSession, TlsSettings};
 use probe::wire::{Client, prep_msg, show};
@@ -50,7 +50,7 @@ fn exchange(client: &mut Client) -> Result<()> {
         if let Some(at) = windows.position(|bytes| bytes == relayed) {
             break at + relayed.len();
         }
-        match client.read(&mut encrypted)? {
+        match read_once(client, &mut encrypted)? {
             0 => bail!("the stream ended after {}", show(&session.received)),
             n => session.tls.decrypt(&encrypted[..n], &mut session.received)?,
         }

@@ -10,7 +10,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use probe::client_process::{ClientProcess, TestServer, assert_failed};
 use probe::server::{Launch, Server, Signal};
-use probe::{TIMEOUT, report_skipped};
+use probe::{TIMEOUT, read_once, report_skipped};
 use tempfile::TempDir;
 
 /// A server with a development certificate.
@@ -79,7 +79,9 @@ impl TlsServer {
                 ours.shutdown(Shutdown::Write)?;
             }
             let text = || String::from_utf8_lossy(&printed);
-            match ours.read(&mut chunk).with_context(|| format!("{args:?} printed {}", text()))? {
+            match read_once(&mut ours, &mut chunk)
+                .with_context(|| format!("{args:?} printed {}", text()))?
+            {
                 0 => return Ok(text().into_owned()),
                 n => printed.extend(&chunk[..n]),
             }
@@ -169,7 +171,7 @@ fn chat_client_chats_and_an_observer_cannot_read_the_messages() -> Result<()> {
 fn copy(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<Vec<u8>> {
     let (mut recorded, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
-        let n = from.read(&mut chunk)?;
+        let n = read_once(&mut from, &mut chunk)?;
         if n == 0 {
             to.shutdown(Shutdown::Write)?;
             return Ok(recorded);

@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use check::Needs;
-use probe::TIMEOUT;
+use probe::client_process::wait_until_readable;
 use probe::port::Port;
 use probe::server::{Exited, Launch};
+use probe::{TIMEOUT, read_once};
 
 const MULTICONN: &str = env!("CARGO_BIN_EXE_multiconn-client");
 const ONCE: &str = env!("CARGO_BIN_EXE_echo-once-client");
@@ -65,7 +66,11 @@ fn all_connections_are_open_at_once() {
         socks.iter().for_each(read_all);
         for mut sock in socks.into_iter().rev() {
             sock.write_all(SENT).unwrap();
-            assert_eq!(sock.read(&mut [0]).unwrap(), 0, "the client closes when it has its echo");
+            assert_eq!(
+                read_once(&mut sock, &mut [0]).unwrap(),
+                0,
+                "the client closes when it has its echo"
+            );
         }
     });
     let ended = multiconn(addr, &[&MANY.to_string()]);
@@ -87,7 +92,7 @@ fn an_echo_may_arrive_in_pieces() {
         for byte in SENT {
             sock.write_all(&[*byte]).unwrap();
         }
-        assert_eq!(sock.read(&mut [0]).unwrap(), 0);
+        assert_eq!(read_once(&mut sock, &mut [0]).unwrap(), 0);
     });
     assert_eq!(multiconn(addr, &["1"]).status.code(), Some(0));
     server.join().unwrap();
@@ -118,7 +123,7 @@ fn a_reset_is_a_failure() {
     thread::spawn(move || {
         // Closing a socket with unread input sends a reset.
         while let Ok((sock, _)) = listener.accept() {
-            let _ = sock.peek(&mut [0]);
+            wait_until_readable(&sock);
         }
     });
     let ended = multiconn(addr, &["4"]);
@@ -134,7 +139,7 @@ fn a_reset_of_the_greeting_is_reported_in_words() {
     thread::spawn(move || {
         let sock = accept(&listener);
         // Closing a socket with unread input sends a reset.
-        sock.peek(&mut [0]).unwrap();
+        wait_until_readable(&sock);
     });
     let ended = run(ONCE, &["--port", &addr.port().to_string()]);
     assert_failed(&ended, "cannot receive the echo: the server has reset the connection");
@@ -188,9 +193,9 @@ fn control_characters_of_an_echo_are_escaped() {
     thread::spawn(move || {
         for _ in 0..2 {
             let mut sock = accept(&listener);
-            let _ = sock.peek(&mut [0]);
+            wait_until_readable(&sock);
             let _ = sock.write_all(&b"\x1b[2Jgone\nover\xc2\x9b".repeat(4)[..SENT.len()]);
-            let _ = sock.read(&mut [0; 100]);
+            let _ = read_once(&mut sock, &mut [0; 100]);
         }
     });
     let port = addr.port().to_string();

@@ -40,4 +40,4 @@ pub use cargo::cargo;
 pub use failure::{Description, Failure, fail, fail_timeout};
 pub use linux::{procfs, sockdiag};
 pub use skip::report_skipped;
-pub use wait::{TIMEOUT, wait_until};
+pub use wait::{TIMEOUT, read_once, wait_until};

@@ -17,6 +17,8 @@ use rustls::{
     RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 
+use crate::read_once;
+
 /// The name that a server's certificate has to contain, unless any certificate is accepted.
 pub const SERVER_NAME: &str = "localhost";
 
@@ -201,7 +203,7 @@ impl TlsSession {
         let (mut encrypted, mut plain) = ([0; 4096], Vec::new());
         while session.is_handshaking() {
             session.flush(sock)?;
-            match sock.read(&mut encrypted)? {
+            match read_once(sock, &mut encrypted)? {
                 0 => bail!("the server ended the connection during the TLS handshake"),
                 n => session.decrypt(&encrypted[..n], &mut plain)?,
             }

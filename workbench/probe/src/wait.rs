@@ -1,3 +1,4 @@
+use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -28,5 +29,20 @@ pub fn wait_until(within: Duration, mut condition: impl FnMut() -> Result<bool>)
             return Ok(false);
         }
         std::thread::sleep(begin.elapsed().clamp(PAUSES[0], PAUSES[1]));
+    }
+}
+
+/// Reads once, and reads again if a signal interrupts the call. With a timeout set, Linux interrupts a read from a socket
+/// also when this process is stopped and continued: see `signal(7)`.
+///
+/// # Errors
+///
+/// The read failed, for example because its time was up.
+pub fn read_once(source: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buf) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }

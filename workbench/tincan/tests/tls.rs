@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread;
 
+use probe::read_once;
 use rcgen::generate_simple_self_signed;
 use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
@@ -120,7 +121,7 @@ fn a_server_that_speaks_plaintext_is_told_so() {
     let first = "frame-one · framing · one message did";
     has(&output, 1, &[first, "(which is not TLS)", "likely The server speaks plaintext, not TLS"]);
     has(&output, 1, &["FAIL: 1 of 29 checks failed, 0 passed"]);
-    let leaves = serving(|mut sock| assert!(sock.read(&mut [0; 4096]).unwrap() > 0));
+    let leaves = serving(|mut sock| assert!(read_once(&mut sock, &mut [0; 4096]).unwrap() > 0));
     let why = "likely The server does not answer as one that speaks TLS does.";
     has(&check(leaves, &["--tls"]), 1, &[first, "got the end of the stream", why]);
 }
