@@ -24,12 +24,11 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
             let _ = writeln!(text, "{LABEL}{label:>9}{LABEL:#}  {line}");
         }
     };
-    let did = failure.did.lines().flat_map(|line| watch::wrap(line, WIDTH));
-    part("did", &did.collect::<Vec<_>>().join("\n"));
+    part("did", &wrapped(&failure.did));
     let (expected, got) = compared(&failure.expected, &failure.got);
     part("expected", &expected);
     part("got", &got);
-    let mut part = |label: &str, body: &str| part(label, &watch::wrap(body, WIDTH).join("\n"));
+    let mut part = |label: &str, body: &str| part(label, &wrapped(body));
     part("rule", check.rule);
     if check.requirement(call.profile) == Requirement::MustFail {
         part("likely", check.must_fail_hint);
@@ -38,6 +37,10 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
         let cause = failure.likely_cause.unwrap_or(cause);
         let hints = [("likely", cause), ("look at", place), ("to fix", correction)];
         hints.into_iter().take(call.hints.into()).for_each(|(label, hint)| part(label, hint));
+    }
+    // Below, the whole output comes after all recordings; its last line often names the cause.
+    if let Some(last) = finding.output.lines().last() {
+        part("printed", last);
     }
     // These two lines are for copying, so they are not wrapped.
     if let Some(place) = call.where_to_read(check.page) {
@@ -65,6 +68,19 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     text
 }
 
+/// Breaks each line of a text that is too long.
+fn wrapped(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.chars().count() > WIDTH {
+            lines.extend(watch::wrap(line, WIDTH));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
 fn indented(text: &str) -> String {
     text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }
@@ -75,7 +91,7 @@ fn compared(expected: &Description, got: &Description) -> (String, String) {
     let (Some(wanted), Some(came)) = (&expected.bytes, &got.bytes) else {
         let alone = |it: &Description| match &it.bytes {
             Some(bytes) => in_window(bytes, 0, None) + &words(it),
-            None => it.text.clone(),
+            None => wrapped(&it.text),
         };
         return (alone(expected), alone(got));
     };
