@@ -157,7 +157,7 @@ fn a_submission_that_uses_too_much_costs_only_its_own_row() {
                          for _ in range(6):\n    \
                              if os.fork() == 0: os.setsid()\n\
                          while time.time() < end: time.sleep(0.1)\n";
-    let mark = format!("tincan-test-{}-grade", std::process::id());
+    let mark = format!("tincan-test-{}-limits", std::process::id());
     let class = Class::new();
     class.submit_right("ann").submit("bob", WRONG).submit("carl", "def (");
     class.submit("prints", PRINTS).submit("fills", FILLS).submit("forks", FORKS);
