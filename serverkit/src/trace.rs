@@ -29,7 +29,7 @@ use tracing::warn;
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the program waits at its end until the last events are written.
-const LAST_FLUSH: Duration = Duration::from_millis(500);
+const LAST_FLUSH: Duration = Duration::from_secs(2);
 
 /// The most bytes of events that wait for the disk. Further spans are counted and left out.
 const MAX_WAITING: usize = 16 * 1024 * 1024;
@@ -207,7 +207,7 @@ pub(crate) fn start(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all events so far have been written, for up to 500 ms.
+/// Waits until all events so far have been written, for up to two seconds.
 pub(crate) fn finish() {
     let Some(trace) = TRACE.get() else { return };
     let stop = trace.stop.lock().unwrap_or_else(PoisonError::into_inner).take();

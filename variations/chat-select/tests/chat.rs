@@ -248,13 +248,28 @@ fn a_client_that_does_not_read_for_a_second_is_disconnected() -> Result<()> {
     // More than the kernel and the queue may hold, but less than 8 MiB: with more, the server would
     // disconnect the client at once.
     let msg = "x".repeat(10_000);
+    let relayed = format!("#ann@127.0.0.1>>{msg}");
+    let mut is_gone = false;
     for _ in 0..600 {
         ann.send(&frame(&msg))?;
-        // Bob reads each message before the next one is sent, so that he keeps up.
-        expect(&mut bob, &format!("#ann@127.0.0.1>>{msg}"))?;
+        // Bob reads each message before the next one is sent, so that he keeps up. On a busy machine, the slow client
+        // is disconnected before all are sent.
+        loop {
+            let got = receive(&mut bob)?;
+            if got == relayed {
+                break;
+            }
+            assert_eq!(got, GONE);
+            is_gone = true;
+        }
+        if is_gone {
+            break;
+        }
     }
     expect(&mut ann, GONE)?;
-    expect(&mut bob, GONE)?;
+    if !is_gone {
+        expect(&mut bob, GONE)?;
+    }
     let is_reason = |line: &str| line.contains("does not keep up");
     let line = server.wait_for_log("how much was queued", is_reason)?;
     let queued = line.split(' ').find_map(|word| word.parse().ok()).unwrap_or(u64::MAX);

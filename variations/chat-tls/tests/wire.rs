@@ -300,13 +300,17 @@ fn a_client_that_speaks_plaintext_is_disconnected() -> Result<()> {
 fn a_client_that_does_not_end_its_handshake_cannot_fill_the_memory() -> Result<()> {
     let (certs, server) = start(&["-q"])?;
     let mut ann = join(&certs, &server)?;
+    let begin = Instant::now();
     let mut silent = Client::connect(server.addr())?;
     // 9.6 MB in total: more than the 8 MiB that a queue may have.
     for _ in 0..60 {
         exchange(&mut ann, &"x".repeat(16_000), 10)?;
     }
     silent.expect_eof()?;
-    wait_for_log_about(&server, silent.addr(), "TLS handshake: the client does not keep up")?;
+    // On a very busy machine, the deadline for the handshake passes first.
+    let is_before_deadline = begin.elapsed() < Duration::from_secs(9);
+    let why = if is_before_deadline { "the client does not keep up" } else { "" };
+    wait_for_log_about(&server, silent.addr(), &format!("TLS handshake: {why}"))?;
     Ok(())
 }
 

@@ -36,11 +36,13 @@ fn receive_answer(client: &mut Client) -> Result<(String, Vec<u8>)> {
 
 /// Returns the processes that serve clients now: the server's children, except the one that writes the log.
 fn workers(server: &Server) -> Vec<u32> {
-    let mut children = procfs::children(server.pid().unwrap());
+    let children = procfs::children(server.pid().unwrap()).into_iter();
+    // A process that has ended in the meantime has no start.
+    let mut children: Vec<_> = children.filter_map(|pid| Some((start_time(pid)?, pid))).collect();
     // The process that writes the log is the oldest. It need not have the smallest process id: after the largest id,
     // the kernel begins again with small ones, and on a busy machine that may happen at any time.
-    children.sort_unstable_by_key(|pid| start_time(*pid));
-    children.split_off(1.min(children.len()))
+    children.sort_unstable();
+    children.into_iter().skip(1).map(|(_, pid)| pid).collect()
 }
 
 /// Returns the time at which a process started, in clock ticks since the system started (`proc_pid_stat(5)`).

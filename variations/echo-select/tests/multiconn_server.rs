@@ -70,6 +70,8 @@ fn send_until_refused(client: &mut Client, bytes: &[u8]) -> usize {
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return sent;
             }
+            // With a timeout set, Linux interrupts the call when this process is stopped and continued.
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
             Err(err) => panic!("after {sent} bytes: {err}"),
         }
     }

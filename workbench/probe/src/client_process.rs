@@ -26,7 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use socket2::SockRef;
 
 use crate::wait_until;
@@ -175,10 +175,13 @@ impl ClientProcess {
         self.stdin = None;
     }
 
-    /// Stops the client until [`resume`](Self::resume), so that it sees several events at once.
+    /// Stops the client until [`resume`](Self::resume), so that it sees several events at once. Returns when the client
+    /// has stopped.
     #[cfg(unix)]
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let pid = Pid::from_child(&self.child);
+        rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::UNTRACED)).unwrap();
     }
 
     /// Lets the client run on.

@@ -104,7 +104,7 @@ fn is_right(file: &str, profile: Profile) -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join(file);
     fs::write(&source, mutants::right_source(file).unwrap()).unwrap();
-    let report = check(&source, profile, &[])?;
+    let report = check(&source, profile, &["--patience", "20"])?;
     if rows(&report).iter().all(|row| row["outcome"] == "passed") {
         return Ok(());
     }
@@ -116,9 +116,9 @@ fn is_caught(mutant: &Mutant) -> Result<(), Failed> {
     let source = folder.path().join(mutant.file_name());
     fs::write(&source, mutant.source().unwrap()).unwrap();
     let options: &[&str] = match every_check() {
-        true => &[],
+        true => &["--patience", "8"],
         // Whether a mutant that was late once is late again is tested with every check.
-        false => &["--until", &mutant.fails, "--tries", "1"],
+        false => &["--patience", "8", "--until", &mutant.fails, "--tries", "1"],
     };
     let report = check(&source, mutant.profile, options)?;
     let wrong: Vec<_> = rows(&report)
@@ -140,7 +140,7 @@ fn check(source: &Path, profile: Profile, options: &[&str]) -> Result<Value, Fai
         tincan.env("PATH", path);
     }
     // Other tests run at the same time, so that a right server may need more than 3 s to answer.
-    tincan.args(["check", &profile.to_string(), "--patience", "8", "--format", "json"]);
+    tincan.args(["check", &profile.to_string(), "--format", "json"]);
     // The golden texts contain the command as it is called through cargo.
     tincan.args(options).arg("--").args(mutants::command(source)?).env("CARGO", "cargo");
     // A server that runs for a second does not need Java's best compiler: without it, it costs a quarter less.

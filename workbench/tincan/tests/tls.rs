@@ -184,14 +184,15 @@ fn an_end_without_close_notify_is_noted() {
 
 #[test]
 fn a_handshake_that_does_not_come_holds_up_nobody() {
-    let checked = |way| {
+    let checked = |way, patience, tries| {
         let server = alone("localhost", &TLS13, way);
-        check(server.addr, &["--tls", "--patience", "1", "--only", "silent-peer"])
+        let options = ["--tls", "--patience", patience, "--tries", tries, "--only", "silent-peer"];
+        check(server.addr, &options)
     };
-    has(&checked(Way::Right), 0, &["1 of 1"]);
+    has(&checked(Way::Right, "20", "3"), 0, &["1 of 1"]);
     let did = "did a client connected and began no handshake; another connected and sent a message";
     let why = "likely The server completes the handshake of one client before it accepts the next.";
-    has(&checked(Way::OneAtATime), 1, &["silent-peer · concurrency", did, why]);
+    has(&checked(Way::OneAtATime, "3", "1"), 1, &["silent-peer · concurrency", did, why]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use probe::tls::{TlsSession, TlsSettings};
 
 /// How long the generator waits for a connection, or for a server that does not answer.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the generator waits for the copies of a message. A copy that has not come by then is a fault.
 pub const COPY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -37,7 +37,7 @@ pub fn user_server(
 /// Finds out whether a server is an echo server, which answers once and closes the connection, or a chat
 /// server, which answers again.
 pub fn recognize(addr: SocketAddr) -> Result<Protocol> {
-    const LIMIT: Duration = Duration::from_secs(5);
+    const LIMIT: Duration = probe::TIMEOUT;
     let mut client = Client::connect(addr)?.with_timeout(LIMIT);
     let is_answer = |heard: &Received, text: &str| match heard {
         Received::Msg(answer) => {

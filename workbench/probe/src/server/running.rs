@@ -20,7 +20,7 @@ use crate::port::Port;
 use crate::{TIMEOUT, fail, fail_timeout, groups, wait_until};
 
 /// How long [`Server::wait_for_output`] waits.
-const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server: either a child process in its own process group, which is killed when this value is dropped, or a
 /// server that this process did not start.
@@ -161,7 +161,7 @@ impl Server {
         &self.stdout
     }
 
-    /// Waits for the end of both outputs, at most for a second: a server that has ended may have left output that is
+    /// Waits for the end of both outputs, at most for five seconds: a server that has ended may have left output that is
     /// not collected yet.
     pub fn wait_for_output(&self) {
         let deadline = Instant::now() + OUTPUT_TIMEOUT;

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 #[cfg(target_os = "linux")]
 use crate::harness::marked;
-use crate::harness::{stderr, stdout, wait_until};
+use crate::harness::{python, stderr, stdout, wait_until};
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
@@ -102,7 +102,7 @@ fn wrong() -> &'static str {
 
 #[test]
 fn a_right_server_gets_a_short_answer() {
-    let output = run(&["check", "chat", "--", right(), "{port}"]);
+    let output = run(&["check", "chat", "--patience", "20", "--", right(), "{port}"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.lines().count() <= 20, "{text}");
@@ -246,7 +246,7 @@ fn a_late_check_is_tried_as_often_as_asked() {
                       time.sleep(600)";
         let args =
             ["check", "echo-uni", "--only", "frame-one", "--patience", "1", "--tries", tries];
-        let server = ["--", "python3", "-c", script, starts.to_str().unwrap()];
+        let server = ["--", python(), "-c", script, starts.to_str().unwrap()];
         let output = run(&[&args[..], &server].concat());
         assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
         // One start more: the round trip is measured first.
@@ -292,7 +292,7 @@ fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
         let text = right.replace("            broadcast_msg(client, msg)\n", &if_kept);
         fs::write(&program, text).unwrap();
         let args = ["check", "chat", "--only", "chat-sender-order"];
-        let server = ["--", "python3", program.to_str().unwrap(), "{port}"];
+        let server = ["--", python(), program.to_str().unwrap(), "{port}"];
         stdout(&run(&[&args, options, &server].concat()))
     };
     // On a busy machine, the next message may take longer than a second, so this has more patience.
@@ -334,7 +334,7 @@ fn a_server_that_runs_already_is_checked_where_it_is() {
     let addr = port.addr();
     let _server = Ended(Command::new(right()).arg(port.to_string()).spawn().unwrap());
     wait_until(|| TcpStream::connect(addr).is_ok());
-    let output = run(&["check", "chat", "--addr", &addr.to_string()]);
+    let output = run(&["check", "chat", "--patience", "20", "--addr", &addr.to_string()]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("not run   term-delivers, term-port"), "{text}");
@@ -427,7 +427,7 @@ fn a_failed_check_of_concurrency_shows_what_each_thread_did() {
     let server = programs().pair.to_str().unwrap();
     let checked = |id: &str, format: &str, target: &[&str]| {
         // With a patience of less, a busy machine may take only one sample of the threads.
-        let args = ["check", "echo-multi", "--patience", "2", "--tries", "1", "--only", id];
+        let args = ["check", "echo-multi", "--patience", "3", "--tries", "1", "--only", id];
         let output = run(&[&args[..], &["--format", format], target].concat());
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         stdout(&output)

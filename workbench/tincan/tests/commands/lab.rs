@@ -448,7 +448,8 @@ fn the_c_programs_are_compiled_and_measured() {
     let out = folder.path().to_str().unwrap();
     let only = "chat-poll,c-accept,c-broadcast,c-broadcast-prefix";
     let args = ["fanout", "connections", "--as-built", "--quick", "--runs", "1", "--only", only];
-    let (code, text) = Lab::start(&[&args[..], &["--clients", "10", "--out", out]].concat()).end();
+    let load = ["--clients", "10", "--seconds", "1", "--out", out];
+    let (code, text) = Lab::start(&[&args[..], &load].concat()).end();
     let found = data(folder.path());
     if found["left_out"].to_string().contains("there is no C compiler") {
         return;

@@ -256,7 +256,7 @@ fn a_signal_ends_the_server_and_writes_the_lanes() {
 fn a_server_that_does_not_end_is_killed_with_its_children() {
     let mark = format!("{:x}", fastrand::u128(..));
     let script = "trap '' TERM; sleep 1000 & setsid sleep 1000 & wait";
-    let mut command = tincan(&["--seconds", "0.5", "--", "sh", "-c", script]);
+    let mut command = tincan(&["--seconds", "2", "--", "sh", "-c", script]);
     let output = command.env(MARK, &mark).output().unwrap();
     let printed = text(&output.stdout);
     assert!(marked(&mark).is_empty(), "{printed}");
