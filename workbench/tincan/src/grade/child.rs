@@ -14,10 +14,6 @@ pub struct ChildArgs {
     /// How many bytes the servers may print, and how long a file they may write
     #[arg(long)]
     output_bytes: u64,
-    /// How many processes and threads the user may have, if the user is not root
-    #[arg(long)]
-    #[cfg_attr(not(unix), allow(dead_code))]
-    user_processes: u64,
     #[command(flatten)]
     check: check_command::Args,
 }
@@ -35,14 +31,12 @@ pub fn be_child(args: &ChildArgs) -> Result<ExitCode> {
 fn limit_resources(args: &ChildArgs) {
     use rlimit::Resource;
     let lower = |resource: Resource, most: u64| {
-        let hard = resource.get_hard().unwrap_or(u64::MAX).min(most);
-        let _ = resource.set(hard, hard);
+        if let Ok((soft, hard)) = resource.get() {
+            let _ = resource.set(soft.min(most), hard.min(most));
+        }
     };
     lower(Resource::CORE, 0);
     lower(Resource::FSIZE, args.output_bytes);
-    // Does not apply to root. It counts all processes of the user, so it is only a second bound behind `--processes`.
-    #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
-    lower(Resource::NPROC, args.user_processes);
     // Thousands of busy processes must not keep `grade` from ending them.
     let _ = rustix::process::nice(10);
 }

@@ -41,7 +41,7 @@ impl Limits {
     }
 }
 
-/// Looks again and again at what one submission uses.
+/// Compares what one submission uses with its limits, at intervals.
 #[derive(Debug)]
 pub struct Meter {
     limits: Limits,
@@ -73,21 +73,21 @@ impl Meter {
         if begin < self.next_look {
             return None;
         }
-        let excess = self.look();
+        let excess = self.exceeded_limit();
         // A look takes long if there are thousands of processes. So it takes at most a fifth of the time.
         self.next_look = Instant::now() + SHORTEST_PAUSE.max(4 * begin.elapsed());
         excess
     }
 
-    fn look(&self) -> Option<String> {
-        let Limits { time, memory, processes: most, .. } = self.limits;
+    fn exceeded_limit(&self) -> Option<String> {
+        let Limits { time, memory, processes: max_processes, .. } = self.limits;
         if Instant::now() > self.deadline {
             return Some(format!("it took longer than {time} s"));
         }
         let family = processes::family(self.checker);
         let servers: Vec<_> = family.iter().copied().filter(|pid| *pid != self.checker).collect();
-        if processes::threads(&servers) as u64 > most {
-            return Some(format!("it had more than {most} processes and threads"));
+        if processes::threads(&servers) as u64 > max_processes {
+            return Some(format!("it had more than {max_processes} processes and threads"));
         }
         if processes::use_more_memory_than(memory * MIB, &family) {
             return Some(format!("it used more than {memory} MiB of memory"));

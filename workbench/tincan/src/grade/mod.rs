@@ -28,7 +28,6 @@ use std::fs::{self, OpenOptions};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub use self::child::{ChildArgs, be_child};
 use self::limits::Limits;
-use self::outcome::{Grades, items};
+use self::outcome::{Ended, GradedSubmission, Grades, items};
 use self::runs::{Plan, grade_all};
 use self::submissions::Submission;
 use self::weights::Weights;
@@ -66,7 +65,7 @@ enum Format {
 /// Check the servers of a whole class, and show the results in one table
 ///
 /// Each folder in DIR is a submission. All checks of the profile run for each, as `tincan check` runs them. A
-/// submission that hangs, or uses too much, is stopped; it keeps the points of the checks that it has passed before.
+/// submission that hangs, or uses too much, is stopped; it keeps the points of the checks that it had passed until then.
 ///
 /// Each check gives one point, or as many as the file of --weights says. The file has a line for each check or theme
 /// with another weight: its name and a number. `#` begins a comment.
@@ -107,7 +106,7 @@ pub struct Args {
     html: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
-    /// How many submissions to check at once [default: the number of processors and one more]
+    /// How many submissions to check at once [default: one more than the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     jobs: Option<u16>,
     /// The seed for random choices of the checks: the same seed, the same choices
@@ -148,7 +147,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("tincan: the profile {} asks for none of these checks", args.profile);
         return Ok(ExitCode::from(2));
     }
-    // Not only after the checks, which take minutes.
+    // An unwritable file is reported now: the checks take minutes.
     if let Some(path) = &args.html {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         opened.with_context(|| format!("writing {}", path.display()))?;
@@ -156,9 +155,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     signals::start_watchdog();
     let plan = plan(args, checks)?;
     let progress = progress(submissions.len());
-    let count = AtomicUsize::new(0);
     let on_graded = |submission: &Submission| {
-        progress.set_position(1 + count.fetch_add(1, Ordering::Relaxed) as u64);
+        progress.inc(1);
         progress.set_message(submission.name.clone());
     };
     let rows = grade_all(&submissions, &plan, &on_graded);
@@ -179,7 +177,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         notes,
     };
     report(args, &grades)?;
-    Ok(ExitCode::SUCCESS)
+    let has_failed = |row: &GradedSubmission| matches!(row.ended, Some(Ended::CheckerFailed(_)));
+    Ok(if grades.rows.iter().any(has_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Returns the checks that run, and notes on the checks that cannot run on this machine.

@@ -50,14 +50,13 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     Some(number * 1024)
 }
 
-/// How long [`end`] looks for processes, if there are always new ones.
+/// How long each of the two steps of [`end`] may take, if there are always new processes.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Ends all processes of a submission, and then the process that runs the checks. Reports whether all have ended.
 pub fn end(checker: &mut Child) -> bool {
-    let deadline = Instant::now() + END_TIMEOUT;
-    stop_all(checker.id(), deadline);
-    let have_ended = kill_descendants(checker.id(), deadline);
+    stop_all(checker.id());
+    let have_ended = kill_descendants(checker.id());
     #[cfg(not(unix))]
     kill_tree(checker.id());
     // This fails only if the process has ended.
@@ -67,7 +66,8 @@ pub fn end(checker: &mut Child) -> bool {
 
 /// Stops all processes of a submission, until there are no new ones. A process that starts others without end could do
 /// so while they are killed one after the other; a stopped process starts no others.
-fn stop_all(checker: u32, deadline: Instant) {
+fn stop_all(checker: u32) {
+    let deadline = Instant::now() + END_TIMEOUT;
     let mut stopped = HashSet::new();
     while Instant::now() < deadline {
         let family = family(checker);
@@ -76,7 +76,7 @@ fn stop_all(checker: u32, deadline: Instant) {
             return;
         }
         // A signal to a group reaches all its members at once, so that none can start a process in the meantime. Only
-        // a group whose first process belongs to the submission: a process can join the group of another.
+        // a group whose first process belongs to the submission gets it: a process can join the group of another.
         let groups: HashSet<_> = new.iter().filter_map(|pid| procfs::group(*pid)).collect();
         groups.into_iter().filter(|group| family.contains(group)).for_each(stop_group);
         new.into_iter().for_each(stop);
@@ -84,18 +84,20 @@ fn stop_all(checker: u32, deadline: Instant) {
 }
 
 /// Kills all descendants of a process, which must be stopped. Reports whether all have ended.
-fn kill_descendants(checker: u32, deadline: Instant) -> bool {
+fn kill_descendants(checker: u32) -> bool {
+    let deadline = Instant::now() + END_TIMEOUT;
     loop {
-        let mut running = family(checker);
+        let mut descendants = family(checker);
+        descendants.retain(|pid| *pid != checker);
+        descendants.iter().copied().for_each(kill);
         // The stopped process does not wait for its children, so they stay as zombies until it ends.
-        running.retain(|pid| *pid != checker && procfs::is_running(*pid));
-        if running.is_empty() {
+        descendants.retain(|pid| procfs::is_running(*pid));
+        if descendants.is_empty() {
             return true;
         }
         if Instant::now() > deadline {
             return false;
         }
-        running.into_iter().for_each(kill);
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -32,7 +32,7 @@ pub struct Plan {
     pub options: Vec<OsString>,
     /// The checks.
     pub checks: Vec<&'static Check>,
-    /// The signals that this program has got: one ends all submissions.
+    /// The signals that this program has received. A signal that asks it to end also ends all submissions.
     pub signals: NotedSignals,
 }
 
@@ -88,11 +88,16 @@ fn without_results(submission: &Submission, err: &anyhow::Error) -> GradedSubmis
 }
 
 /// Runs all checks again if the server did not start, or a check could not decide, and adds the results of the checks
-/// that neither passed nor failed before. No other submission is being checked now, so a busy machine costs no points.
+/// that neither passed nor failed before. No other submission is being checked now, so these checks have the machine to
+/// themselves.
 fn grade_again(row: &mut GradedSubmission, checks: &[&'static str], plan: &Plan) -> Result<()> {
     let is_undecided = |outcome: &Outcome| matches!(outcome, Outcome::Undecided(_));
-    let has_not_started = matches!(row.ended, Some(Ended::NotStarted(_)));
-    if !has_not_started && !row.outcomes.values().any(is_undecided) {
+    let has_begun = match row.ended {
+        Some(Ended::Stopped(_)) => return Ok(()),
+        Some(Ended::NotStarted(_) | Ended::CheckerFailed(_)) => false,
+        None => true,
+    };
+    if has_begun && !row.outcomes.values().any(is_undecided) {
         return Ok(());
     }
     let again = grade(&row.submission, checks, plan)?;
@@ -100,8 +105,10 @@ fn grade_again(row: &mut GradedSubmission, checks: &[&'static str], plan: &Plan)
     for (id, outcome) in again.outcomes {
         row.outcomes.entry(id).or_insert(outcome);
     }
-    row.ended = again.ended;
-    row.notes = again.notes;
+    if !has_begun {
+        row.ended = again.ended;
+    }
+    row.notes.extend(again.notes);
     row.took += again.took;
     Ok(())
 }
@@ -122,16 +129,20 @@ fn grade(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let stderr = stderr.map(|pipe| thread::spawn(move || beginning_of(pipe)));
     let mut found = Found::default();
-    let stopped = match stdout {
-        Some(stdout) => read_until_excess(&lines(stdout), &mut found, child.id(), plan),
-        None => None,
-    };
-    let stopped = stopped.map(|why| {
-        let have_all_ended = processes::end(&mut child);
-        if have_all_ended { why } else { format!("{why}; not all of its processes could be ended") }
-    });
-    child.wait().context("waiting for the process that runs the checks")?;
+    let lines = lines(stdout.context("the checks have no standard output")?);
+    let mut stopped = read_until_excess(&lines, &mut found, child.id(), plan);
+    if let Some(why) = &mut stopped {
+        if !processes::end(&mut child) {
+            why.push_str("; not all of its processes could be ended");
+        }
+        // The results that came while the processes were measured and ended.
+        for line in &lines {
+            found.add(&line);
+        }
+    }
+    // Before the wait: after it, the number of the process may belong to another one.
     server::untrack(child.id());
+    child.wait().context("waiting for the process that runs the checks")?;
     let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
     Ok(found.graded(submission, checks, stopped, &stderr, begin.elapsed()))
 }
@@ -186,9 +197,8 @@ fn command(submission: &Submission, checks: &[&str], plan: &Plan) -> Result<Comm
         // The failures say how to run a check again: with the name that the user has typed.
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
-    let user_processes = plan.limits.processes * (plan.jobs as u64 + 2);
     command.arg("grade-one").args(["--output-bytes", &plan.limits.output_bytes().to_string()]);
-    command.args(["--user-processes", &user_processes.to_string()]).args(&plan.options);
+    command.args(&plan.options);
     command.args(checks.iter().flat_map(|id| ["--only", id]));
     command.arg("--").args(submission.command(&plan.words));
     command.current_dir(&submission.folder);
