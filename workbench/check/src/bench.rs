@@ -15,7 +15,7 @@ use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::protocol_of;
 use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::record::Record;
-use probe::server::{Exited, Launch, OutputLines, Server};
+use probe::server::{Exited, Launch, OutputLines, START_TIMEOUT, Server};
 use probe::sockdiag::unread_bytes;
 use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
@@ -189,7 +189,10 @@ impl Bench {
     pub fn start_server(&self) -> Result<Server> {
         let server = match &self.server.source {
             Source::Running(addr) => return Ok(Server::at(*addr)),
-            Source::Command(words) => launch(words)?.start_on_free_port()?,
+            Source::Command(words) => {
+                let timeout = START_TIMEOUT.max(3 * self.patience());
+                launch(words)?.start_timeout(timeout).start_on_free_port()?
+            }
             Source::Program(words) => launch(words)?.start()?,
         };
         Ok(self.register(server))

@@ -24,11 +24,11 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
             let _ = writeln!(text, "{LABEL}{label:>9}{LABEL:#}  {line}");
         }
     };
-    part("did", &failure.did);
+    part("did", &wrapped(&failure.did));
     let (expected, got) = compared(&failure.expected, &failure.got);
     part("expected", &expected);
     part("got", &got);
-    let mut part = |label: &str, body: &str| part(label, &watch::wrap(body, WIDTH).join("\n"));
+    let mut part = |label: &str, body: &str| part(label, &wrapped(body));
     part("rule", check.rule);
     if check.requirement(call.profile) == Requirement::MustFail {
         part("likely", check.must_fail_hint);
@@ -38,11 +38,18 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
         let hints = [("likely", cause), ("look at", place), ("to fix", correction)];
         hints.into_iter().take(call.hints.into()).for_each(|(label, hint)| part(label, hint));
     }
-    if let Some((page, heading)) = check.page.split_once('#') {
-        part("read", &format!("docs/src/{page}, \"{heading}\""));
+    // Below, the whole output comes after all recordings; its last line often names the cause.
+    if let Some(last) = finding.output.lines().last() {
+        part("printed", last);
     }
-    // This line is for copying, so it is not wrapped.
-    let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {}", "again", call.rerun_command_for(check.id));
+    // These two lines are for copying, so they are not wrapped.
+    if let Some(place) = call.where_to_read(check.page) {
+        let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {place}", "read");
+    }
+    if !call.rerun_command.is_empty() {
+        let again = call.rerun_command_for(check.id);
+        let _ = writeln!(text, "{LABEL}{:>9}{LABEL:#}  {again}", "again");
+    }
     if !finding.client_steps.is_empty() {
         let _ = writeln!(text, "\n  what each client sent (→) and received (←), and when:");
         text += &indented(&finding.client_steps);
@@ -61,6 +68,19 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
     text
 }
 
+/// Breaks each line of a text that is too long.
+fn wrapped(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.chars().count() > WIDTH {
+            lines.extend(watch::wrap(line, WIDTH));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
 fn indented(text: &str) -> String {
     text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }
@@ -71,7 +91,7 @@ fn compared(expected: &Description, got: &Description) -> (String, String) {
     let (Some(wanted), Some(came)) = (&expected.bytes, &got.bytes) else {
         let alone = |it: &Description| match &it.bytes {
             Some(bytes) => in_window(bytes, 0, None) + &words(it),
-            None => it.text.clone(),
+            None => wrapped(&it.text),
         };
         return (alone(expected), alone(got));
     };
@@ -86,15 +106,15 @@ fn words(it: &Description) -> String {
     if it.text.is_empty() { String::new() } else { format!("({})\n", it.text) }
 }
 
-/// How many bytes are shown before and after the first difference.
-const BEFORE: usize = 16;
+/// How many bytes are shown before and after the first difference. In hexadecimal, they take at most [`WIDTH`] columns.
+const BEFORE: usize = 13;
 const AFTER: usize = 8;
 
 /// Returns the bytes around a position, as text, and below it in hexadecimal.
 fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
     // The window neither begins nor ends inside a character.
     let is_inside = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let mut begin = if at <= BEFORE + 4 { 0 } else { at - BEFORE };
+    let mut begin = at.saturating_sub(BEFORE);
     while is_inside(begin) && begin < at {
         begin += 1;
     }
@@ -158,8 +178,8 @@ mod tests {
     fn of_long_bytes_a_part_is_shown() {
         let (a, b) = (vec![b'x'; 100], [&[b'x'; 60][..], b"y"].concat());
         let (expected, got) = compared(&Description::bytes(a, ""), &Description::bytes(b, ""));
-        assert!(expected.starts_with("…\"xxxxxxxxxxxxxxxxxxxxxxxx\"…   100 bytes\n"), "{expected}");
-        assert!(got.contains("\"xxxxxxxxxxxxxxxxy\""), "{got}");
+        assert!(expected.starts_with("…\"xxxxxxxxxxxxxxxxxxxxx\"…   100 bytes\n"), "{expected}");
+        assert!(got.contains("\"xxxxxxxxxxxxxy\""), "{got}");
         assert!(got.ends_with("^^\n"), "{got}");
     }
 }

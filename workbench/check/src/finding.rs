@@ -1,5 +1,6 @@
 //! A failed check, as a report shows it.
 
+use anyhow::Result;
 use probe::Failure;
 
 /// A failure, with the events around it.
@@ -13,4 +14,18 @@ pub struct Finding {
     pub thread_chart: String,
     /// The output of the server.
     pub output: String,
+}
+
+/// Adds the likely cause to a failure, if `cause` finds one.
+pub(crate) fn with_likely_cause(
+    done: Result<()>,
+    cause: impl Fn(&Failure) -> Option<&'static str>,
+) -> Result<()> {
+    done.map_err(|err| match err.downcast::<Failure>() {
+        Ok(failure) => {
+            Failure { likely_cause: failure.likely_cause.or_else(|| cause(&failure)), ..failure }
+                .into()
+        }
+        Err(err) => err,
+    })
 }

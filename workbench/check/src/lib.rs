@@ -45,7 +45,7 @@ pub use bench::Bench;
 pub use check::{Check, OwnRequirement, Requirement, Theme};
 pub use failure_text::{failure_text, plain};
 pub use finding::Finding;
-pub use invocation::Invocation;
+pub use invocation::{BOOK_IN_CLONE, BOOK_IN_RELEASE, Invocation};
 pub use judge::{Judgement, Verdict};
 pub use list::list;
 pub use needs::Needs;

@@ -1,20 +1,27 @@
 //! Servers that test the checks: right servers in several languages, and mutants, which have one mistake each.
 //!
 //! A mutant is stored as a change to a right server, so that it has no other mistake: the file
-//! `mutants/ID.diff` has a few lines about the mutant and a unified diff.
+//! `mutants/ID.diff` has a few lines about the mutant and a unified diff. All of these files are compiled into the
+//! program, so that `tincan exercise` works outside a clone.
 
+use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
 use crate::Profile;
 use crate::protocols::OTHER_PROTOCOLS;
 
+/// The files `mutants/*.diff`, each with its name and its contents. The build script writes this list and the next one.
+const DIFFS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/diffs.rs"));
+
+/// The files in `mutants/right/`, each with its name and its contents.
+const RIGHT: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/right.rs"));
+
 /// The right servers in `mutants/right/` that exchange tin-can messages, each with its profile.
-const TIN_CANS: [(&str, Profile); 9] = [
+const TIN_CANS: &[(&str, Profile)] = &[
     ("echo_uni.py", Profile::EchoUni),
     ("echo_multi.py", Profile::EchoMulti),
     ("echo_multi.pl", Profile::EchoMulti),
@@ -31,27 +38,19 @@ pub fn right_servers() -> impl Iterator<Item = (&'static str, Profile)> {
     let others = OTHER_PROTOCOLS.iter().flat_map(|protocol| {
         protocol.right_servers.iter().map(|file| (*file, Profile::Other(protocol)))
     });
-    TIN_CANS.into_iter().chain(others)
+    TIN_CANS.iter().copied().chain(others)
 }
 
-/// Returns the folder with the mutants: in this program's source, or in the workspace that contains the
-/// current folder.
+/// Returns the source of a right server.
 ///
 /// # Errors
 ///
-/// Returns an error if neither exists.
-pub fn folder() -> Result<PathBuf> {
-    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
-    if built_in.is_dir() {
-        return Ok(built_in);
-    }
-    let here = env::current_dir().context("cannot determine the current folder")?;
-    let found =
-        here.ancestors().map(|it| it.join("workbench/check/mutants")).find(|it| it.is_dir());
-    found.context(
-        "the folder workbench/check/mutants is not in the current folder or above it: run this \
-         command in the workspace",
-    )
+/// Returns an error if no right server has this file name.
+pub fn right_source(file: &str) -> Result<&'static str> {
+    let found = RIGHT.iter().find(|(name, _)| *name == file);
+    found
+        .map(|(_, text)| *text)
+        .with_context(|| format!("there is no server `{file}`; `tincan exercise right` lists all"))
 }
 
 /// A server with one mistake.
@@ -61,7 +60,7 @@ pub struct Mutant {
     pub id: String,
     /// The mistake in a sentence.
     pub title: String,
-    /// The profile that the mutant claims to have.
+    /// The profile that the mutant is checked against.
     pub profile: Profile,
     /// The id of the only check that the mutant fails.
     pub fails: String,
@@ -74,33 +73,18 @@ pub struct Mutant {
 ///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, has no header lines, or has no diff.
+/// Returns an error if a mutant has no header lines or no diff.
 pub fn all() -> Result<Vec<Mutant>> {
-    let mut mutants = Vec::new();
-    let folder = folder()?;
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "diff") {
-            let read = || Mutant::parse(&path, &fs::read_to_string(&path)?);
-            mutants.push(read().with_context(|| format!("reading {}", path.display()))?);
-        }
-    }
+    let parse = |(file, text): &(&str, &str)| {
+        Mutant::parse(file, text).with_context(|| format!("reading the mutant {file}"))
+    };
+    let mut mutants: Vec<_> = DIFFS.iter().map(parse).collect::<Result<_>>()?;
     mutants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(mutants)
 }
 
-/// Returns the mutant with this name.
-///
-/// # Errors
-///
-/// Returns an error if it does not exist.
-pub fn find(id: &str) -> Result<Mutant> {
-    let found = all()?.into_iter().find(|it| it.id == id);
-    found.with_context(|| format!("there is no exercise `{id}`; `tincan exercise list` shows all"))
-}
-
 impl Mutant {
-    fn parse(path: &Path, text: &str) -> Result<Self> {
+    fn parse(file: &str, text: &str) -> Result<Self> {
         let (head, diff) =
             text.split_once("\n\n").context("there are no header lines above the diff")?;
         let field = |name: &str| {
@@ -111,7 +95,7 @@ impl Mutant {
         };
         let right = field("server")?;
         Ok(Self {
-            id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            id: file.trim_end_matches(".diff").to_owned(),
             title: field("title")?,
             profile: Profile::named(&field("profile")?)?,
             fails: field("fails")?,
@@ -124,10 +108,9 @@ impl Mutant {
     ///
     /// # Errors
     ///
-    /// Returns an error if the file cannot be read.
+    /// Returns an error if there is no such server.
     pub fn right_source(&self) -> Result<String> {
-        let path = folder()?.join("right").join(&self.right);
-        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+        right_source(&self.right).map(str::to_owned)
     }
 
     /// Returns the source of the server with its mistake.
@@ -137,10 +120,10 @@ impl Mutant {
     /// Returns an error if the diff does not fit the right server.
     pub fn source(&self) -> Result<String> {
         let patch = diffy::Patch::from_str(&self.patch).context("the diff cannot be parsed")?;
-        Ok(diffy::apply(&self.right_source()?, &patch)?)
+        Ok(diffy::apply(right_source(&self.right)?, &patch)?)
     }
 
-    /// Returns the file name for a copy of the server: a Java class has to keep its name.
+    /// Returns the file name for a copy of the server: the name of a Java file is that of its class.
     #[must_use]
     pub fn file_name(&self) -> String {
         match Path::new(&self.right).extension().and_then(|it| it.to_str()) {
@@ -163,13 +146,13 @@ struct Language {
 enum Start {
     /// The tool runs the source.
     Interpreted,
-    /// The tool, with these options, makes a program.
+    /// The tool compiles the source, with these options, to a program.
     Compiled(&'static [&'static str]),
-    /// The tool makes a class, which `java` runs.
+    /// The tool compiles the source to a class, which `java` runs.
     JavaClass,
 }
 
-const LANGUAGES: [Language; 6] = [
+const LANGUAGES: &[Language] = &[
     Language { extension: "py", tool: "python3", start: Start::Interpreted },
     Language { extension: "js", tool: "node", start: Start::Interpreted },
     Language { extension: "java", tool: "javac", start: Start::JavaClass },
@@ -193,8 +176,9 @@ pub fn tool(source: &Path) -> Option<&'static str> {
 #[must_use]
 pub fn is_installed(tool: &str) -> bool {
     let mut command = Command::new(tool);
-    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok()
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // On some systems, a program of this name exists that only says how to install the tool, and fails.
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Returns the command that runs a server's source on `{port}`; compiles the source first if its language

@@ -31,8 +31,8 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    Check, Invocation, Judgement, OwnServer, Profile, Requirement, ServerUnderTest, TABLE, Verdict,
-    failure_text, plain,
+    BOOK_IN_CLONE, Check, Invocation, Judgement, OwnServer, Profile, Requirement, ServerUnderTest,
+    TABLE, Verdict, failure_text, plain,
 };
 
 /// How many checks run at once without `--test-threads`: most of the time, a check waits.
@@ -85,7 +85,8 @@ fn verdict(check: &Check, server: &ServerUnderTest) -> Result<(), String> {
         Verdict::Failed(finding) => {
             let ServerUnderTest { profile, seed, .. } = *server;
             let (target, rerun_command) = (String::new(), rerun_command());
-            let call = Invocation { profile, seed, hints: 1, target, rerun_command };
+            let book_page = BOOK_IN_CLONE;
+            let call = Invocation { profile, seed, hints: 1, target, rerun_command, book_page };
             Err(format!("\n{}", plain(&failure_text(check, &finding, &call))))
         }
         Verdict::Undecided(why) => Err(why),

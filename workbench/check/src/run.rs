@@ -1,6 +1,7 @@
 //! Runs the checks that apply to a server's profile: each once, after the checks that it depends on.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
@@ -87,9 +88,19 @@ pub enum Event<'a> {
         /// How it failed.
         finding: &'a Finding,
     },
+    /// A check has its result, or it was left out.
+    Ended {
+        /// The check.
+        check: &'a Check,
+        /// The result.
+        outcome: &'a Outcome,
+        /// The duration of the check, without the checks that it depends on.
+        took: Duration,
+    },
 }
 
-/// Runs the checks that apply to the profile and that `wanted` selects; calls `on_event` at each event.
+/// Runs the checks that apply to the profile and that `wanted` selects; calls `on_event` at each event. If that
+/// returns [`ControlFlow::Break`], no other check begins, and the report has only the checks that have ended.
 ///
 /// A check that fails because something comes too late is tried up to `tries` times.
 ///
@@ -100,7 +111,7 @@ pub fn run_checks(
     mut server: ServerUnderTest,
     wanted: impl Fn(&Check) -> bool,
     tries: u8,
-    mut on_event: impl FnMut(Event<'_>),
+    mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Report, StartError> {
     let begin = Instant::now();
     let mut notes = Vec::new();
@@ -119,7 +130,8 @@ pub fn run_checks(
         RoundTrip::WrongAnswer(_) => None,
     };
     server.patience = patience(round_trip, server.patience);
-    let mut run = Run { server, tries, done: HashMap::new(), notes, on_event: &mut on_event };
+    let on_event = &mut on_event;
+    let mut run = Run { server, tries, done: HashMap::new(), notes, on_event, is_stopped: false };
     let asked = |check: &&Check| check.requirement(run.server.profile) != Requirement::None;
     let rows: Vec<_> = TABLE.iter().filter(asked).filter(|check| wanted(check)).collect();
     for check in &rows {
@@ -207,7 +219,9 @@ struct Run<'a> {
     tries: u8,
     done: HashMap<&'static str, (Outcome, Duration)>,
     notes: Vec<String>,
-    on_event: &'a mut dyn FnMut(Event<'_>),
+    on_event: &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    /// Whether `on_event` has stopped the run.
+    is_stopped: bool,
 }
 
 impl Run<'_> {
@@ -217,7 +231,7 @@ impl Run<'_> {
         check: &Check,
         rows: &[&'static Check],
     ) -> Result<(), StartError> {
-        if self.done.contains_key(check.id) {
+        if self.is_stopped || self.done.contains_key(check.id) {
             return Ok(());
         }
         let mut missing = None;
@@ -229,6 +243,9 @@ impl Run<'_> {
                 missing.get_or_insert(dependency.id);
             }
         }
+        if self.is_stopped {
+            return Ok(());
+        }
         let begin = Instant::now();
         let outcome = match (check.why_not_applicable(&self.server), missing) {
             (Some(why), _) => Outcome::NotApplicable(why),
@@ -238,15 +255,26 @@ impl Run<'_> {
             (None, Some(id)) => Outcome::NotRun(format!("says nothing new while {id} fails")),
             (None, None) => {
                 let (number, total) = (self.done.len() + 1, rows.len());
-                (self.on_event)(Event::Begins { check, number, total });
+                if self.emit(Event::Begins { check, number, total }).is_break() {
+                    return Ok(());
+                }
                 self.run_until_decided(check)?
             }
         };
         if let Outcome::Failed(finding) = &outcome {
-            (self.on_event)(Event::Failed { check, finding });
+            let _ = self.emit(Event::Failed { check, finding });
         }
-        self.done.insert(check.id, (outcome, begin.elapsed()));
+        let took = begin.elapsed();
+        let _ = self.emit(Event::Ended { check, outcome: &outcome, took });
+        self.done.insert(check.id, (outcome, took));
         Ok(())
+    }
+
+    /// Passes an event to the caller of [`run_checks`], and remembers whether the caller stops the run.
+    fn emit(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        let flow = (self.on_event)(event);
+        self.is_stopped |= flow.is_break();
+        flow
     }
 
     /// Runs a check, and runs it again while it times out and tries are left.

@@ -7,5 +7,5 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const UNSURE: Style = AnsiColor::Yellow.on_default();
 pub(crate) const LABEL: Style = Style::new().dimmed();
 
-/// The longest line of a text, in columns.
-pub(crate) const WIDTH: usize = 76;
+/// The longest line of a text after its label, in columns: with the label, a line has at most 80.
+pub(crate) const WIDTH: usize = 69;

@@ -6,7 +6,7 @@
 /// The cores of the server and of the load generator.
 #[derive(Clone, Debug)]
 pub struct Cores {
-    /// The cores of the server, and the core of the generator; nothing if they share all cores.
+    /// The cores of the server, and the core of the generator; `None` if they share all cores.
     separate: Option<(Vec<usize>, usize)>,
     description: String,
 }
@@ -61,7 +61,16 @@ impl Cores {
         &self.description
     }
 
-    /// Returns all cores that are used; nothing if server and generator share all cores.
+    /// Returns how many cores the server may use.
+    #[must_use]
+    pub fn server_count(&self) -> usize {
+        match &self.separate {
+            Some((server, _)) => server.len(),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// Returns all cores that are used, or an empty list if server and generator share all cores.
     #[must_use]
     pub fn all(&self) -> Vec<usize> {
         self.separate

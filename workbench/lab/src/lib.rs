@@ -9,6 +9,7 @@
 //! | `protocol.rs`, `measured_server.rs` | the protocols; a server that runs, as an experiment sees it |
 //! | `run.rs` | runs the experiments: a new server for each run, the servers in turns |
 //! | `report/` | the table, the page and `data.json` |
+//! | `answers/` | the table that answers an engineer's questions first |
 //! | `results.rs`, `measurement.rs`, `figures.rs`, `case.rs` | what was measured |
 //! | `notes.rs` | notes on the figures: what a reader has to know before comparing them |
 //! | `cores.rs`, `machine.rs`, `process.rs` | cores, machine, and the server's process |
@@ -18,6 +19,7 @@
 //! An experiment measures one server in one [`Case`] at a time and returns [`Figures`]. The order of the
 //! runs, the medians, the table and the page are the same for all experiments.
 
+mod answers;
 mod case;
 mod cores;
 mod date;
@@ -52,7 +54,7 @@ pub use measurement::Measurement;
 pub use origin::Origin;
 pub use process::Process;
 pub use protocol::Protocol;
-pub use report::{data, page, table};
+pub use report::{answers_table, data, page, table};
 pub use results::{ExperimentResult, ListedServer, Results};
 pub use run::{LabRun, Step};
 pub use servers::{

@@ -14,17 +14,18 @@ const WHOLE_CORE: f64 = 90.0;
 const LATE_US: f64 = 1000.0;
 
 /// Adds all notes to the measurements of one experiment.
-pub fn add(measurements: &mut [Measurement], experiment: &Experiment, servers: &[ServerSpec]) {
-    let mut columns = experiment.columns.iter();
-    let generator = columns.find(|column| column.figure.starts_with("generator_"));
+pub fn add(
+    measurements: &mut [Measurement],
+    experiment: &Experiment,
+    servers: &[ServerSpec],
+    server_cores: usize,
+) {
     for measurement in measurements.iter_mut().filter(|it| !it.runs.is_empty()) {
         let server = servers.iter().find(|it| it.name == measurement.server);
         if server.is_some_and(ServerSpec::is_in_tls) {
             measurement.add_note(NOTE_TLS);
         }
-        if let Some(generator) = generator {
-            note_generator_limit(measurement, generator.figure);
-        }
+        note_generator_limit(measurement, experiment, server_cores);
         if let Some(late) = measurement.median("generator_late_max_us").filter(|it| *it > LATE_US) {
             measurement
                 .add_note(format!("the generator itself was up to {:.1} ms late", late / 1000.0));
@@ -35,13 +36,75 @@ pub fn add(measurements: &mut [Measurement], experiment: &Experiment, servers: &
     }
 }
 
-/// Notes that the generator was the limit, and not the server.
-fn note_generator_limit(measurement: &mut Measurement, figure: &str) {
-    let Some(generator) = measurement.median(figure) else { return };
-    let server = measurement.median("server_cpu_percent").unwrap_or_default();
-    if generator > WHOLE_CORE && server < WHOLE_CORE {
-        measurement.add_note(format!(
-            "the generator was the limit: it used {generator:.0} % of its core, the server {server:.0} %"
-        ));
+/// How busy the load generator was when it limited a rate, in percent of one core.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GeneratorLimit {
+    /// How much the generator used of its core.
+    pub generator_percent: f64,
+    /// How much the server used, if that is known.
+    pub server_percent: Option<f64>,
+}
+
+/// Returns how busy the generator was, if it may have limited the rate. Returns `None` if it had time left, or if the
+/// server used all of its only core and so was the limit.
+///
+/// With several cores, nothing shows whether the server could have used more of them.
+pub fn generator_limit(
+    measurement: &Measurement,
+    experiment: &Experiment,
+    server_cores: usize,
+) -> Option<GeneratorLimit> {
+    let mut columns = experiment.columns.iter();
+    let column = columns.find(|column| column.figure.starts_with("generator_"))?;
+    let generator_percent = measurement.median(column.figure)?;
+    let server_percent = measurement.median("server_cpu_percent");
+    let has_server_time = server_cores > 1 || server_percent.is_none_or(|it| it < WHOLE_CORE);
+    let is_limit = generator_percent > WHOLE_CORE && has_server_time;
+    is_limit.then_some(GeneratorLimit { generator_percent, server_percent })
+}
+
+/// Notes that the generator was the limit.
+fn note_generator_limit(
+    measurement: &mut Measurement,
+    experiment: &Experiment,
+    server_cores: usize,
+) {
+    let Some(limit) = generator_limit(measurement, experiment, server_cores) else { return };
+    let server = limit.server_percent.map(|percent| format!(", the server {percent:.0} %"));
+    measurement.add_note(format!(
+        "the generator was the limit: it used {:.0} % of its core{}",
+        limit.generator_percent,
+        server.unwrap_or_default()
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::Figures;
+    use super::super::sample;
+    use super::*;
+
+    /// Returns the note on a server that used this share of its cores, while the generator used 96 %.
+    fn note(server_percent: Option<f64>, server_cores: usize) -> Option<String> {
+        let result = sample::result("fanout");
+        let mut measurement =
+            result.measurements.into_iter().find(|it| it.server == "chat-poll")?;
+        let mut run = Figures::default();
+        run.add("generator_cpu_percent", 96.0);
+        if let Some(percent) = server_percent {
+            run.add("server_cpu_percent", percent);
+        }
+        measurement.runs = vec![run];
+        note_generator_limit(&mut measurement, result.experiment, server_cores);
+        measurement.note
+    }
+
+    #[test]
+    fn the_limit_is_the_generator_unless_the_server_used_its_only_core() {
+        let said = "the generator was the limit: it used 96 % of its core";
+        assert_eq!(note(Some(99.0), 1), None);
+        assert_eq!(note(Some(40.0), 1), Some(format!("{said}, the server 40 %")));
+        assert_eq!(note(Some(130.0), 2), Some(format!("{said}, the server 130 %")));
+        assert_eq!(note(None, 1), Some(said.to_owned()));
     }
 }

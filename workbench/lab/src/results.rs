@@ -5,6 +5,7 @@ use super::experiment::Experiment;
 use super::machine::Machine;
 use super::measurement::Measurement;
 use super::origin::Origin;
+use super::servers::ClientLimit;
 
 /// The measurements of one experiment. Measurements of one server stand together, in the order of the
 /// cases.
@@ -71,6 +72,8 @@ pub struct ListedServer {
     pub origin: Origin,
     /// The command that started it.
     pub command: String,
+    /// How many clients it takes, if that is known.
+    pub limit: Option<ClientLimit>,
 }
 
 /// Everything that the reports show.
@@ -88,6 +91,10 @@ pub struct Results {
     pub is_quick: bool,
     /// The cores of the servers and of the load generator, in a sentence.
     pub cores: String,
+    /// How many cores each server could use.
+    pub server_cores: usize,
+    /// The command of the laboratory as it was called, without arguments: `cargo tincan lab`.
+    pub command: String,
     /// The command that repeats the measurements.
     pub again: String,
     /// The servers, in the order in which they are shown.

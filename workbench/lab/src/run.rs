@@ -165,7 +165,8 @@ impl<I: Fn() -> bool, R: FnMut(Step<'_>)> Runner<'_, I, R> {
             }
         }
         (experiment.conclude)(&mut measurements);
-        notes::add(&mut measurements, experiment, &self.lab.servers);
+        let server_cores = self.lab.cores.server_count();
+        notes::add(&mut measurements, experiment, &self.lab.servers, server_cores);
         let result =
             ExperimentResult { experiment, setting: (experiment.setting)(settings), measurements };
         (self.report)(Step::Ended(&result));

@@ -8,6 +8,7 @@ use super::machine::Machine;
 use super::measurement::Measurement;
 use super::origin::Origin;
 use super::results::{ExperimentResult, ListedServer, Results};
+use super::servers::ClientLimit;
 
 type Server = (&'static str, Origin, f64);
 
@@ -30,10 +31,19 @@ pub fn results() -> Results {
         "mine" => "python3 'my server.py' --title '<b>&\"' {port}".to_owned(),
         _ => format!("{name} --port 0 -q"),
     };
+    let limit = |name: &str| {
+        let (clients, default) = match name {
+            "chat-threads" => (7500, 1024),
+            "chat-poll" | "chat-async" => (12_000, 10_000),
+            _ => return None,
+        };
+        Some(ClientLimit { clients, why: "it was started with this limit", default: Some(default) })
+    };
     let listed = |(name, origin, _): &Server| ListedServer {
         name: (*name).into(),
         origin: *origin,
         command: command(name),
+        limit: limit(name),
     };
     Results {
         began: "2026-11-21 09:29 UTC".into(),
@@ -42,6 +52,8 @@ pub fn results() -> Results {
         runs: 3,
         is_quick: false,
         cores: "The server ran on core 0, the generator on core 1.".into(),
+        server_cores: 1,
+        command: "cargo tincan lab".into(),
         again: "cargo tincan lab --mine \"python3 'my server.py' {port}\"".into(),
         servers: SERVERS.iter().map(listed).collect(),
         left_out: vec!["nats was left out of churn: it does not answer.".into()],
@@ -178,6 +190,7 @@ fn idle(add: &mut impl FnMut(&'static str, f64), name: &str, slow: f64, variatio
     let has_threads = name == "chat-threads" || name == "mine";
     let each = if has_threads { 22_900.0 * variation } else { 440.0 * slow };
     add("bytes_per_client", each);
+    add("resident_bytes_before", 2.4e6 * slow.min(6.0));
     add("resident_bytes", 2.4e6 * slow.min(6.0) + each * at);
     add("threads", if has_threads { 2.0 * at + 1.0 } else { 1.0 });
     add("descriptors", at + 9.0);

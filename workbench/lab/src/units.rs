@@ -13,7 +13,7 @@ pub enum Unit {
     Micros,
     /// Seconds.
     Seconds,
-    /// A number a second: thousands as k, millions as M.
+    /// A number a second or a minute: thousands as k, millions as M.
     PerSecond,
     /// Percent of one core.
     Percent,
@@ -61,8 +61,8 @@ impl Unit {
         joined(digits, suffix)
     }
 
-    /// Writes how far the extremes are from the median: `±4 %`; both extremes where they are far away;
-    /// nothing if there was one run, or if all runs found the same.
+    /// Writes how far the extremes are from the median: `±4 %`; both extremes where they are far away.
+    /// Returns `None` if there was one run, or if all runs found the same.
     #[must_use]
     pub fn show_spread(self, spread: Spread, runs: usize) -> Option<String> {
         show_spread(spread, runs, |min, max| self.show_range(min, max))

@@ -24,11 +24,12 @@ use std::time::{Instant, SystemTime};
 use anyhow::Result;
 use lab::{
     Cores, EXPERIMENTS, Experiment, LabRun, ListedServer, Machine, OtherPrograms, Results,
-    system_load, utc,
+    answers_table, system_load, table, utc,
 };
 use probe::{Failure, server};
 
-use crate::check_command::{self, called_as, quoted};
+use crate::check_command;
+use crate::command_line::{called_as, quoted};
 use crate::output::{is_broken_pipe, print};
 use crate::signals;
 use chosen::UserServer;
@@ -39,9 +40,9 @@ use running::ProtocolName;
 
 /// Measure the stages, your own server and others, side by side
 ///
-/// Builds the servers (release), starts each of them again and again, puts load on it, and writes a
-/// table here and a page for a browser. The first time, building takes a minute or two. Ctrl-C ends
-/// the measurements and keeps the results so far.
+/// Builds the servers (release), starts each of them again and again, puts load on it, and shows which
+/// design is the best for which need: in one table here, and on a page for a browser. The first time,
+/// building takes a minute or two. Ctrl-C ends the measurements and keeps the results so far.
 ///
 /// With --addr, puts load on a server that runs already, and prints all figures.
 ///
@@ -213,6 +214,11 @@ impl Args {
         let project_servers = chosen::build(&wanted, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();
+        if wanted.is_empty() && self.only.is_empty() {
+            left_out.push(
+                "The stages are left out: only a clone of Tin Can Chat contains them.".to_owned(),
+            );
+        }
         let project_servers = chosen::with_nats(project_servers, folder.scratch(), &mut left_out);
         let peers = match self.no_peers {
             true => Vec::new(),
@@ -247,7 +253,8 @@ impl Args {
         }
         introduce(run, &machine, &left_out);
         signals::survive_first_signal();
-        let (date, begin) = (SystemTime::now(), Instant::now());
+        let date = SystemTime::now();
+        let begin = Instant::now();
         let others = OtherPrograms::watch(run.cores.all());
         let progress = Progress::begin(run.total());
         run.cores.move_to_generator();
@@ -262,6 +269,7 @@ impl Args {
             name: server.name.clone(),
             origin: server.origin,
             command: server.command.clone(),
+            limit: server.limit,
         });
         let results = Results {
             began: utc(date),
@@ -270,6 +278,8 @@ impl Args {
             runs: run.runs,
             is_quick: self.quick,
             cores: run.cores.description().to_owned(),
+            server_cores: run.cores.server_count(),
+            command: called_as("lab"),
             again: again(),
             servers: listed.collect(),
             left_out,
@@ -277,7 +287,7 @@ impl Args {
             experiments,
         };
         folder.write(&results)?;
-        conclude(&results, folder);
+        conclude(&results, folder, progress.prints_tables());
         Ok(exit_code(&results))
     }
 }
@@ -330,22 +340,25 @@ fn busy_now(run: &LabRun) -> Option<f64> {
     others.percent().filter(|percent| *percent > 10.0)
 }
 
-/// Prints the last lines.
-fn conclude(results: &Results, folder: &Folder) {
-    if results.machine.was_busy() {
-        let percent = results.machine.others_percent.unwrap_or_default();
-        eprintln!(
-            "Other programs used {percent:.0} % of the processors: ratios may hold, small differences \
-             do not."
-        );
+/// Prints the answers and the last line, and also the tables of the experiments if they have not been printed.
+///
+/// The answers are what a reader sees first. In a terminal this is the end of the output, which stays on the screen;
+/// in a file or a pipe it is the beginning.
+fn conclude(results: &Results, folder: &Folder, are_tables_printed: bool) {
+    let width = progress::width();
+    let mut text = answers_table(results, width);
+    if !text.is_empty() {
+        text = format!("\n{text}");
     }
-    if let Some(interruption) = &results.interruption {
-        eprintln!("{interruption}");
+    if !are_tables_printed {
+        for result in &results.experiments {
+            text = text + "\n" + &table(result, width);
+        }
+        text.push('\n');
     }
-    if results.has_faults() {
-        eprintln!("Something was wrong with a server: see the tables.");
-    }
-    let (minutes, seconds) = (results.seconds / 60.0, results.seconds % 60.0);
-    let took = format!("It took {} min {seconds:.0} s.", minutes.floor());
-    let _ = print(format!("{took} {}\n", folder.description()).as_bytes());
+    let minutes = (results.seconds / 60.0).floor();
+    let seconds = (results.seconds % 60.0).floor();
+    let took = format!("It took {minutes:.0} min {seconds:.0} s.");
+    // If standard output is closed, the page is already written.
+    let _ = print(format!("{text}{took} {}\n", folder.description()).as_bytes());
 }

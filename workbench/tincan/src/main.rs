@@ -3,10 +3,15 @@
 //! This file only reads the command line.
 
 mod check_command;
+mod command_line;
 mod diff;
 mod exercise;
+mod grade;
+mod job;
 mod lab_command;
 mod output;
+mod progress;
+mod rerun;
 mod servers_command;
 mod signals;
 mod stages;
@@ -16,7 +21,8 @@ mod watch_command;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use command_line::called_as;
 
 /// Check, measure, show and compare servers: those of this project and your own
 #[derive(Parser)]
@@ -25,6 +31,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  \
         cargo tincan tour\n  \
         cargo tincan check echo-uni -- python3 my_server.py {port}\n  \
+        cargo tincan grade chat --submissions class --cmd '{dir}/run.sh {port}'\n  \
         cargo tincan diff echo-uni echo-multi\n  \
         cargo tincan lab --quick\n  \
         cargo tincan watch -- target/debug/chat-threads --port {port}\n  \
@@ -40,11 +47,14 @@ struct Args {
 enum Command {
     Tour(tour::Args),
     Check(check_command::Args),
+    Grade(grade::Args),
     Diff(diff::Args),
     Lab(lab_command::Args),
     Watch(watch_command::Args),
     Exercise(exercise::Args),
     Servers(servers_command::Args),
+    #[command(hide = true)]
+    GradeOne(grade::ChildArgs),
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
     /// Ends the servers of a process that has ended (`check` and `watch` start the watchdog)
@@ -57,9 +67,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
+    let done = match args().command {
         Command::Tour(args) => tour::run(&args),
         Command::Check(args) => check_command::run(&args),
+        Command::Grade(args) => grade::run(&args),
+        Command::GradeOne(args) => grade::be_child(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Lab(args) => lab_command::run(&args),
         Command::Watch(args) => watch_command::run(&args),
@@ -77,4 +89,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line.
+fn args() -> Args {
+    let mut command = with_examples(Args::command(), &called_as(""));
+    let read = Args::from_arg_matches(&command.get_matches_mut());
+    read.unwrap_or_else(|err| err.format(&mut command).exit())
+}
+
+/// Changes the examples of a command, and of its subcommands, to commands that begin as this program was called.
+fn with_examples(command: clap::Command, called_as: &str) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let command = match examples {
+        Some(text) => command.after_help(text.replace("cargo tincan ", called_as)),
+        None => command,
+    };
+    command.mut_subcommands(|subcommand| with_examples(subcommand, called_as))
 }

@@ -6,6 +6,8 @@
 //! | command | the function |
 //! |---|---|
 //! | `check`, `exercise check` | ends the servers, then the program: [`end_servers_at_signals`] |
+//! | the same with `--watch` | also notes that this program has continued: [`take_continued`] |
+//! | `grade` | ends the processes of all submissions, then the program |
 //! | `lab` | does the same, but [survives the first signal](survive_first_signal) to write its results |
 //! | `tour` | ends the servers, restores the terminal and ends the program: `tour/leave.rs` |
 //! | `watch` | records the signal for a loop, which ends the server and writes the result: [`note_signals`] |
@@ -21,6 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use probe::server;
+
+use crate::terminal::{self, cbreak};
 
 /// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +105,16 @@ pub fn survived_signal() -> Option<i32> {
     Some(SERVERS_ENDED_BY.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
+/// Whether this program was suspended and has continued.
+static HAS_CONTINUED: AtomicBool = AtomicBool::new(false);
+
+/// Reports whether this program was suspended and has continued since the last call.
+///
+/// The program must have called [`end_servers_at_signals`].
+pub fn take_continued() -> bool {
+    HAS_CONTINUED.swap(false, Ordering::Relaxed)
+}
+
 /// Makes SIGINT, SIGTERM, SIGHUP and SIGQUIT end all servers and then this program, from now on.
 pub fn end_servers_at_signals() {
     const SIGQUIT: i32 = 3;
@@ -108,17 +122,35 @@ pub fn end_servers_at_signals() {
     // If signals cannot be handled, they end this program at once. The watchdog, or for `lab` the kernel, then
     // ends the servers.
     let _ = handle(move |signal| {
-        let Some(number) = signal.ending() else { return };
+        let Some(number) = signal.ending() else {
+            // The shell has changed the mode of the terminal.
+            cbreak::enter_again();
+            HAS_CONTINUED.store(true, Ordering::Relaxed);
+            return;
+        };
         if !have_servers_ended {
             // Forgotten, so that the lock is never released: from here on, no server can start.
             std::mem::forget(server::end_all());
             have_servers_ended = true;
         }
         if number == SIGQUIT || !CONTINUES_AFTER_NEXT.swap(false, Ordering::SeqCst) {
+            cbreak::leave();
+            if signal == Signal::Interrupt {
+                terminal::end_status();
+            }
             std::process::exit(exit_code(number).into());
         }
         SERVERS_ENDED_BY.store(number, Ordering::SeqCst);
     });
+}
+
+/// Ends all servers, restores the terminal, and ends this program.
+pub fn end_servers_and_exit(code: u8) -> ! {
+    // Held until the process ends: other threads cannot start a server.
+    let _no_server_starts = server::end_all();
+    cbreak::leave();
+    terminal::end_status();
+    std::process::exit(code.into())
 }
 
 /// The signals that have come since [`note_signals`].
@@ -148,7 +180,8 @@ impl NotedSignals {
 /// for it.
 pub fn note_signals() -> io::Result<NotedSignals> {
     let noted = NotedSignals::default();
-    let (last, has_continued) = (Arc::clone(&noted.last), Arc::clone(&noted.has_continued));
+    let last = Arc::clone(&noted.last);
+    let has_continued = Arc::clone(&noted.has_continued);
     handle(move |signal| match signal.ending() {
         Some(number) => last.store(number, Ordering::Relaxed),
         None => has_continued.store(true, Ordering::Relaxed),

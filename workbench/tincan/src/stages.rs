@@ -29,7 +29,7 @@ impl ServerPrograms {
         match names.iter().find(|name| !programs.program(name).exists()) {
             None => Ok(programs),
             Some(name) => bail!(
-                "there is no {name} in {}; in the workspace, `cargo tincan tour` builds it",
+                "there is no {name} in {}; `cargo tincan` builds it, in a clone of Tin Can Chat",
                 programs.folder.display()
             ),
         }

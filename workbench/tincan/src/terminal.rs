@@ -1,4 +1,7 @@
-//! The terminal: its size, its mode, and the styles of text on it.
+//! The terminal: its size, its mode, a line that says what happens now, and the styles of text.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 
@@ -21,11 +24,55 @@ pub fn columns() -> Option<usize> {
 }
 
 fn known_size() -> (Option<usize>, Option<usize>) {
-    let (columns, rows) =
-        terminal_size::terminal_size().map_or((0, 0), |(columns, rows)| (columns.0, rows.0));
+    let Some((columns, rows)) = terminal_size::terminal_size() else { return (None, None) };
     // A terminal that does not know its size reports zeros.
     let known = |number: u16| Some(usize::from(number)).filter(|number| *number > 0);
-    (known(columns), known(rows))
+    (known(columns.0), known(rows.0))
+}
+
+/// Whether the cursor is at the end of a line that [`write_status`] has written.
+static HAS_STATUS: AtomicBool = AtomicBool::new(false);
+
+/// Replaces the line in which the cursor is. The text must not be wider than the terminal.
+pub fn write_status(text: &str) -> io::Result<()> {
+    HAS_STATUS.store(false, Ordering::Relaxed);
+    let mut out = io::stdout().lock();
+    write!(out, "\r\x1b[2K{text}")?;
+    out.flush()?;
+    HAS_STATUS.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Ends the line that [`write_status`] has written, if the cursor is still in it.
+pub fn end_status() {
+    if HAS_STATUS.swap(false, Ordering::Relaxed) {
+        // An error means that nobody sees the terminal any more.
+        let _ = writeln!(io::stdout());
+    }
+}
+
+/// Erases the screen, and puts the cursor into its first line.
+pub fn clear() -> io::Result<()> {
+    HAS_STATUS.store(false, Ordering::Relaxed);
+    let mut out = io::stdout().lock();
+    out.write_all(b"\x1b[H\x1b[2J")?;
+    out.flush()
+}
+
+/// The byte of Ctrl-D in cbreak mode.
+pub const CTRL_D: u8 = 4;
+
+/// Waits for a key and returns its byte; `None` if there is no more input. Without [`cbreak`] mode, the keys come after
+/// the user has pressed Enter.
+pub fn next_key() -> Option<u8> {
+    let mut byte = [0];
+    loop {
+        match io::stdin().read(&mut byte) {
+            Ok(1..) => return Some(byte[0]),
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return None,
+        }
+    }
 }
 
 /// Cbreak mode: the terminal passes on each key at once, and does not show it. Ctrl-C and similar keys
@@ -79,6 +126,7 @@ pub mod cbreak {
     }
 }
 
+/// Does nothing on other systems.
 #[cfg(not(unix))]
 pub mod cbreak {
     pub fn enter() {}

@@ -28,7 +28,9 @@ use watch::is_possible;
 pub use args::Args;
 use session::Session;
 
+use crate::command_line::called_as;
 use crate::signals::{note_signals, start_watchdog};
+use crate::stages;
 
 /// The exit code for a command line that asks for something impossible or forbidden.
 const WRONG_USE: u8 = 2;
@@ -98,11 +100,14 @@ fn hints(command: &[OsString]) -> Vec<String> {
     if let Some(option) = args.iter().find(is_ours) {
         hints.push(format!(
             "Everything after the program belongs to the program, {0} too. Options of tincan watch \
-             stand before the `--`: cargo tincan watch {0} … -- CMD",
-            option.display()
+             stand before the `--`: {1} {0} … -- CMD",
+            option.display(),
+            called_as("watch")
         ));
     }
-    if let Some(server) = program.to_str().and_then(servers::find) {
+    if let Some(server) = program.to_str().and_then(servers::find)
+        && stages::workspace().is_some()
+    {
         let servers::ServerInfo { name, package, .. } = server;
         hints.push(format!(
             "The program {name} is target/debug/{name}; cargo build -p {package} builds it."

@@ -103,7 +103,7 @@ fn every_check_has_a_mutant() -> Result<(), Failed> {
 fn is_right(file: &str, profile: Profile) -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join(file);
-    fs::copy(mutants::folder().unwrap().join("right").join(file), &source).unwrap();
+    fs::write(&source, mutants::right_source(file).unwrap()).unwrap();
     let report = check(&source, profile, &["--patience", "20"])?;
     if rows(&report).iter().all(|row| row["outcome"] == "passed") {
         return Ok(());
@@ -197,7 +197,8 @@ fn not_passed(report: &Value) -> String {
 
 fn expect_golden(mutant: &Mutant, text: &str, folder: &Path) -> Result<(), Failed> {
     let mut settings = insta::Settings::new();
-    settings.set_snapshot_path(mutants::folder().unwrap().join("golden"));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../check/mutants/golden");
+    settings.set_snapshot_path(golden);
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let text = text.replace(&*folder.to_string_lossy(), "FOLDER");

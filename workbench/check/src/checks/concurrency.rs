@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 
-use super::framing;
 use super::survival::is_served;
 use crate::bench::wait_until_read;
 use crate::check::ROW_AFTER_FRAMING;
+use crate::finding::with_likely_cause;
 
 use crate::protocol::FirstExchange;
 use crate::{Bench, Check, Needs, Profile, Theme};
@@ -151,9 +151,7 @@ fn no_handshake(bench: &Bench, server: &Server) -> Result<()> {
     );
     let _silent = bench.connect_without_tls(server)?;
     let other = || bench.exchange_skipping_all(&mut bench.connect(server)?, "hello");
-    framing::with_likely_cause(other(), |failure| {
-        failure.is_timeout.then_some(ONE_HANDSHAKE_AT_ONCE)
-    })
+    with_likely_cause(other(), |failure| failure.is_timeout.then_some(ONE_HANDSHAKE_AT_ONCE))
 }
 
 const ONE_HANDSHAKE_AT_ONCE: &str = "The server completes the handshake of one client before it \

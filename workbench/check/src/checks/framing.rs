@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::slow_readers;
 use crate::bench::{send_in_pieces, wait_until_read, while_stopped};
 use crate::check::ROW_AFTER_FRAMING;
+use crate::finding::with_likely_cause;
 
 use crate::protocol::FirstExchange;
 use crate::{Bench, Check, Needs, Profile};
@@ -243,20 +244,6 @@ fn uses_tls(bench: &Bench) -> bool {
     let is_answer =
         |bytes: Vec<u8>| matches!(bytes[..], [ALERT, ..] | [HANDSHAKE, _, _, _, _, SERVER_HELLO]);
     !bench.uses_tls() && first().is_ok_and(is_answer)
-}
-
-/// Adds the likely cause to a failure, if `cause` finds one.
-pub(crate) fn with_likely_cause(
-    done: Result<()>,
-    cause: impl Fn(&Failure) -> Option<&'static str>,
-) -> Result<()> {
-    done.map_err(|err| match err.downcast::<Failure>() {
-        Ok(failure) => {
-            Failure { likely_cause: failure.likely_cause.or_else(|| cause(&failure)), ..failure }
-                .into()
-        }
-        Err(err) => err,
-    })
 }
 
 /// Adds the likely cause to a failure in which nothing arrived, in a check whose hint is about what

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::bench::wait_until_read;
 use crate::check::CHAT_ROW;
+use crate::finding::with_likely_cause;
 use crate::room::ChatRoom;
 use crate::{Bench, Check, Needs, Theme};
 use probe::server::Server;
@@ -136,12 +137,20 @@ pub(super) fn others_do_not_wait(bench: &Bench) -> Result<()> {
     let (mut room, silent) = room_with_silent(bench)?;
     bench
         .set_step("C and D were connected and never read; A sent 8 MB, which A and B must receive");
-    room.send_and_expect_many(0, &text(), 8 * MIB / TEXT_BYTES)?;
+    let received = room.send_and_expect_many(0, &text(), 8 * MIB / TEXT_BYTES);
+    // The hints of this check are about a server that blocks.
+    with_likely_cause(received, |failure| (!failure.is_timeout).then_some(DISCONNECTED_READER))?;
     bench.set_step("C and D were connected and never read; after A's 8 MB, B sent a message");
     room.send_and_expect(1, "not frozen")?;
     drop(silent);
     room.send_and_expect(0, "and not when they leave")
 }
+
+const DISCONNECTED_READER: &str = "The server disconnected a client that reads. In a burst, many messages \
+                                   may wait for such a client for a moment. Disconnect a client only if \
+                                   its queue is long and the kernel has accepted no bytes for it for a \
+                                   while, such as a second. An error on the socket of a silent client must \
+                                   not end the client that sent the message.";
 
 pub(super) fn memory_bounded(bench: &Bench) -> Result<()> {
     /// How many bytes are sent at first, until the queues are full, and then each time.

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result};
 
-use super::framing::with_likely_cause;
 use crate::bench::{Departure, wait_until_read, while_stopped};
 use crate::check::{ROW_AFTER_FRAMING, own_check};
+use crate::finding::with_likely_cause;
 use crate::log_events as events;
 use crate::profile::STAGES;
 use crate::{Bench, Check, Needs, OwnRequirement, Profile, Serves, Theme};

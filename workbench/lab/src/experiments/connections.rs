@@ -23,7 +23,7 @@ use probe::tls::{self, TlsSettings};
 const BASELINE: &str = "echo-uni";
 
 /// The case in which a client that sends nothing has connected first. `.ci/lab-gate` reads this label.
-const BESIDE_SILENT: &str = "beside a silent client";
+pub const BESIDE_SILENT: &str = "beside a silent client";
 
 /// Connect, one message there, one back, close: the table of Stevens' "UNIX Network Programming".
 pub const CONNECTIONS: Experiment = Experiment {

@@ -67,7 +67,7 @@ pub const FANOUT: Experiment = Experiment {
         LoadOption::Window,
     ],
     needs_process: false,
-    cases: |settings| settings.client_cases(&[10, 100, 1000], &[10, 100]),
+    cases: |settings| settings.client_cases(&[10, 100, 1000], &[10, 1000]),
     setting,
     unsuited,
     measure,

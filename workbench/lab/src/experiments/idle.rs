@@ -49,7 +49,7 @@ pub const IDLE: Experiment = Experiment {
     ],
     options: &[LoadOption::Clients],
     needs_process: true,
-    cases: |settings| settings.client_cases(&[10, 100, 1000, 10_000], &[10, 100, 1000]),
+    cases: |settings| settings.client_cases(&[10, 100, 1000, 5000, 10_000], &[10, 1000, 5000]),
     setting,
     unsuited,
     measure,
@@ -109,8 +109,8 @@ fn measure(server: &MeasuredServer, case: &Case, _settings: &Settings) -> Result
     Ok(figures)
 }
 
-/// Waits until the server does nothing and its descriptors stay the same, but not longer than [`TIMEOUT`]. A server that
-/// was measured before may still close the connections of its earlier clients.
+/// Waits until the server does nothing and its descriptors stay the same, but not longer than [`TIMEOUT`]. A server
+/// that was measured before may still close the connections of its earlier clients.
 fn wait_until_quiet(process: Process) -> Result<()> {
     let start = Instant::now();
     let mut before = None;

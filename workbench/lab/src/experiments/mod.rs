@@ -12,6 +12,7 @@ mod roundtrip;
 mod slow_consumer;
 
 use super::experiment::Experiment;
+pub use connections::BESIDE_SILENT;
 
 /// All experiments, in the order in which they run.
 pub const EXPERIMENTS: &[&Experiment] = &[

@@ -41,7 +41,7 @@ pub const ROUNDTRIP: Experiment = Experiment {
     }],
     options: &[LoadOption::Clients, LoadOption::Size, LoadOption::Seconds],
     needs_process: false,
-    cases: |settings| settings.client_cases(&[1, 100], &[1, 20]),
+    cases: |settings| settings.client_cases(&[1, 50, 100], &[1, 50]),
     setting,
     unsuited,
     measure,
@@ -106,7 +106,7 @@ fn measure(server: &MeasuredServer, case: &Case, settings: &Settings) -> Result<
 }
 
 /// Sends one message, and waits until all clients have received it. Returns the time until the sender
-/// had its copy; nothing if a copy does not come, or the server disconnects a client.
+/// had its copy. Returns `None` if a copy does not come, or the server disconnects a client.
 fn round_trip(generator: &mut LoadGenerator, own: usize) -> Result<Option<Duration>> {
     let start = Instant::now();
     generator.send(0, 1);

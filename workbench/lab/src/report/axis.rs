@@ -19,7 +19,7 @@ pub struct Axis {
 
 impl Axis {
     /// Creates an axis for these numbers. A linear axis contains zero; a logarithmic axis begins below the
-    /// smallest positive number. Returns nothing if no number can be shown on it.
+    /// smallest positive number. Returns `None` if no number can be shown on it.
     pub fn new(values: impl IntoIterator<Item = f64>, is_log: bool, unit: Unit) -> Option<Self> {
         let values = values.into_iter().filter(|value| value.abs() < HUGE);
         let values: Vec<f64> = values.filter(|value| !is_log || *value > TINY).collect();
@@ -45,7 +45,7 @@ impl Axis {
         Self { low, high, is_log: true, unit }
     }
 
-    /// Returns the place of a number, from 0 to 1; nothing for zero and below on a logarithmic axis.
+    /// Returns the place of a number, from 0 to 1. Returns `None` for zero and below on a logarithmic axis.
     pub fn at(&self, value: f64) -> Option<f64> {
         if !value.is_finite() || (self.is_log && value <= TINY) {
             return None;

@@ -71,7 +71,7 @@ struct Drawing<'a> {
 }
 
 impl<'a> Drawing<'a> {
-    /// Returns nothing if there is no figure that the axis can show.
+    /// Returns `None` if there is no figure that the axis can show.
     fn new(result: &'a ExperimentResult, chart: &'a Chart) -> Option<Self> {
         let of_one = |it: &Measurement| {
             chart.marks.iter().filter_map(|mark| it.spread(mark.figure)).collect()

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::answers::{Answers, Cell, Row, Sign};
 use super::super::figures::{Figures, rounded};
 use super::super::machine::Machine;
 use super::super::measurement::Measurement;
@@ -36,9 +37,47 @@ pub fn data(results: &Results) -> Value {
         ("has_faults", json!(results.has_faults())),
         ("machine", machine(&results.machine, &results.cores)),
         ("servers", results.servers.iter().map(server).collect()),
+        ("answers", answers(results)),
         ("left_out", json!(results.left_out)),
         ("interruption", json!(results.interruption)),
         ("experiments", results.experiments.iter().map(experiment).collect()),
+    ])
+}
+
+/// Returns the answers to an engineer's questions: a row for each figure, with a cell for each server.
+fn answers(results: &Results) -> Value {
+    let answers = Answers::find(results);
+    let answer_row = |row: &Row<'_>| {
+        let pairs = answers.servers.iter().zip(&row.cells);
+        let cells = pairs.filter_map(|(server, cell)| Some(answer(&server.name, cell.as_ref()?)));
+        object([
+            ("need", json!(row.need.name)),
+            ("row", json!(row.page_label())),
+            ("experiment", json!(row.need.experiment)),
+            ("case", json!(row.case.label)),
+            ("figure", json!(row.figure.name)),
+            ("cells", cells.collect()),
+        ])
+    };
+    answers.rows.iter().map(answer_row).collect()
+}
+
+fn answer(server: &str, cell: &Cell) -> Value {
+    let mark = match cell.sign {
+        Some(sign @ (Sign::Best | Sign::NoDifference)) => Some(sign.meaning()),
+        _ => None,
+    };
+    let median = cell.spread.map(|spread| number(spread.median));
+    let min = cell.spread.map(|spread| number(spread.min));
+    let max = cell.spread.map(|spread| number(spread.max));
+    object([
+        ("server", json!(server)),
+        ("median", json!(median)),
+        ("min", json!(min)),
+        ("max", json!(max)),
+        ("mark", json!(mark)),
+        ("generator_was_limit", json!(cell.sign == Some(Sign::AtLeast))),
+        ("is_faulty", json!(cell.sign == Some(Sign::Fault))),
     ])
 }
 

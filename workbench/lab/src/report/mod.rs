@@ -2,6 +2,8 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | `answers_table.rs` | the answers, for a terminal |
+//! | `answers_section.rs` | the answers on the page |
 //! | `table.rs` | the table of one experiment, for a terminal |
 //! | `page.rs`, `page.css` | the page |
 //! | `section.rs` | one experiment on the page |
@@ -10,6 +12,8 @@
 //! | `remarks.rs` | faults, missing figures and notes |
 //! | `data.rs` | `data.json` |
 
+mod answers_section;
+mod answers_table;
 mod axis;
 mod chart;
 mod data;
@@ -19,6 +23,7 @@ mod remarks;
 mod section;
 mod table;
 
+pub use answers_table::answers_table;
 pub use data::data;
 pub use page::page;
 pub use table::table;

@@ -6,6 +6,7 @@ use super::super::machine::Machine;
 use super::super::origin::Origin;
 use super::super::results::Results;
 use super::super::units::Unit;
+use super::answers_section::answers_section;
 use super::html::colour;
 use super::section::section;
 use probe::markup::escape;
@@ -50,6 +51,7 @@ fn header(results: &Results) -> String {
         duration(results.seconds),
     );
     html += &warnings(results);
+    html += &answers_section(results);
     html += "<div class=\"top\">\n";
     html += &contents(results);
     html += &circumstances(results);
@@ -140,7 +142,7 @@ fn servers(results: &Results) -> String {
 
 fn how_to_read(results: &Results) -> String {
     let runs = match results.runs {
-        0 | 1 => "Each figure is from one run, so nothing shows how much it varies.".to_owned(),
+        0 | 1 => "Each figure is from one run, so the variation is not known.".to_owned(),
         runs => format!(
             "Each figure is the median of {runs} runs. Pale bands reach from the lowest run to the \
              highest, and ± is the distance of the furthest run. Where the bands of two servers \
@@ -257,7 +259,8 @@ mod tests {
         ];
         for (nth, name) in more.into_iter().enumerate() {
             let (name, command) = (name.to_owned(), name.to_owned());
-            let listed = ListedServer { name: name.clone(), origin: Origin::Project, command };
+            let (name_listed, origin) = (name.clone(), Origin::Project);
+            let listed = ListedServer { name: name_listed, origin, command, limit: None };
             results.servers.insert(5, listed);
             for result in &mut results.experiments {
                 let like = ["chat-poll", "chat-threads", "chat-async", "mine"][nth % 4];

@@ -13,12 +13,12 @@ use super::super::results::ExperimentResult;
 use super::super::units::InOneUnit;
 use super::remarks::{Kind, remarks};
 
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+pub const BOLD: Style = Style::new().bold();
+pub const DIM: Style = Style::new().dimmed();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// The blanks between two columns.
-const GAP: usize = 2;
+pub const GAP: usize = 2;
 
 /// The length of a line of prose; longer lines are hard to read.
 const PROSE: usize = 100;
@@ -242,9 +242,13 @@ fn write_remarks(result: &ExperimentResult, width: usize) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// Breaks words into lines that fit. All lines but the first begin with the indent.
-fn paragraph(words: &str, width: usize, indent: &str) -> String {
-    let width = width.clamp(20, PROSE);
+/// Breaks prose into lines that are easy to read. All lines but the first begin with the indent.
+pub fn paragraph(words: &str, width: usize, indent: &str) -> String {
+    wrapped(words, width.clamp(20, PROSE), indent)
+}
+
+/// Breaks words into lines of this width. All lines but the first begin with the indent.
+pub fn wrapped(words: &str, width: usize, indent: &str) -> String {
     let (mut text, mut line) = (String::new(), String::new());
     for word in words.split_whitespace() {
         if !line.trim().is_empty() && line.width() + 1 + word.width() > width {
@@ -261,14 +265,14 @@ fn paragraph(words: &str, width: usize, indent: &str) -> String {
     text + &line + "\n"
 }
 
-fn dimmed(text: &str) -> String {
+pub fn dimmed(text: &str) -> String {
     if text.trim().is_empty() {
         return String::new();
     }
     format!("{DIM}{}{DIM:#}\n", text.trim_end_matches('\n'))
 }
 
-fn right(text: &str, width: usize) -> String {
+pub fn right(text: &str, width: usize) -> String {
     " ".repeat(width.saturating_sub(text.width())) + text
 }
 

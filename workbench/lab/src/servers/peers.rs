@@ -69,7 +69,11 @@ pub const PEERS: &[Peer] = &[
         protocol: Protocol::Lines,
         args: &["-l", "127.0.0.1", "{port}", "--broker", "-k", "--max-conns", "20000"],
         configuration: None,
-        limit: Some(ClientLimit { clients: 1000, why: "select(2) ends at descriptor 1,024" }),
+        limit: Some(ClientLimit {
+            clients: 1000,
+            why: "select(2) ends at descriptor 1,024",
+            default: None,
+        }),
     },
     Peer {
         name: "redis",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use tincanchat::{MAX_CLIENTS, MAX_CLIENTS_THREADS};
 
 use super::super::origin::Origin;
 use super::super::protocol::Protocol;
@@ -22,6 +23,8 @@ pub struct ProjectServer {
     pub is_stage: bool,
     /// How many clients it takes. It is told the number where that is more than its default.
     pub limit: Option<ClientLimit>,
+    /// How it serves many clients, in a few words.
+    pub design: &'static str,
 }
 
 impl ProjectServer {
@@ -30,8 +33,9 @@ impl ProjectServer {
         protocol: Protocol,
         is_stage: bool,
         limit: Option<ClientLimit>,
+        design: &'static str,
     ) -> Self {
-        Self { name, protocol, is_stage, limit }
+        Self { name, protocol, is_stage, limit, design }
     }
 
     /// Reports whether its package is in this workspace.
@@ -63,23 +67,35 @@ impl ProjectServer {
 
 /// All servers of this project that are measured, in the order in which they are shown.
 pub const PROJECT_SERVERS: &[ProjectServer] = &[
-    ProjectServer::new("echo-uni", Protocol::Echo, true, None),
-    ProjectServer::new("echo-multi", Protocol::Echo, true, None),
-    ProjectServer::new("echo-mixins", Protocol::Echo, false, None),
-    ProjectServer::new("chat-threads", Protocol::TinCan, true, THREADS),
-    ProjectServer::new("chat-green", Protocol::TinCan, false, MANY),
-    ProjectServer::new("chat-poll", Protocol::TinCan, true, MANY),
-    ProjectServer::new("chat-uring", Protocol::TinCan, false, MANY),
-    ProjectServer::new("chat-async", Protocol::TinCan, true, MANY),
-    ProjectServer::new("chat-smol", Protocol::TinCan, false, MANY),
-    ProjectServer::new("chat-tls", Protocol::TinCanTls, false, MANY),
-    ProjectServer::new("chat-nats", Protocol::TinCan, false, MANY),
+    ProjectServer::new("echo-uni", Protocol::Echo, true, None, "one client at a time"),
+    ProjectServer::new("echo-multi", Protocol::Echo, true, None, "a thread a client"),
+    ProjectServer::new(
+        "echo-mixins",
+        Protocol::Echo,
+        false,
+        None,
+        "a process or a thread a client",
+    ),
+    ProjectServer::new("chat-threads", Protocol::TinCan, true, THREADS, "two threads a client"),
+    ProjectServer::new("chat-green", Protocol::TinCan, false, MANY, "two green threads a client"),
+    ProjectServer::new("chat-poll", Protocol::TinCan, true, MANY, "one loop over readiness"),
+    ProjectServer::new("chat-uring", Protocol::TinCan, false, MANY, "one loop over completion"),
+    ProjectServer::new("chat-async", Protocol::TinCan, true, MANY, "tasks"),
+    ProjectServer::new("chat-smol", Protocol::TinCan, false, MANY, "tasks"),
+    ProjectServer::new("chat-tls", Protocol::TinCanTls, false, MANY, "tasks, inside TLS"),
+    ProjectServer::new("chat-nats", Protocol::TinCan, false, MANY, "tasks, over NATS"),
 ];
 
 /// Two threads a client; Rust aborts a program that has about 16,000 threads.
-const THREADS: Option<ClientLimit> =
-    Some(ClientLimit { clients: 7500, why: "it has two threads for each client" });
+const THREADS: Option<ClientLimit> = Some(ClientLimit {
+    clients: 7500,
+    why: "it has two threads for each client",
+    default: Some(MAX_CLIENTS_THREADS),
+});
 
 /// Ten thousand clients, and some that send in addition.
-const MANY: Option<ClientLimit> =
-    Some(ClientLimit { clients: 12_000, why: "it was started with this limit" });
+const MANY: Option<ClientLimit> = Some(ClientLimit {
+    clients: 12_000,
+    why: "it was started with this limit",
+    default: Some(MAX_CLIENTS),
+});

@@ -17,6 +17,8 @@ pub struct ClientLimit {
     pub clients: u32,
     /// The reason, in a few words.
     pub why: &'static str,
+    /// How many clients it takes without the option `--max-clients`, if it has that option.
+    pub default: Option<usize>,
 }
 
 /// A server that can be started again and again.

@@ -1,6 +1,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -19,6 +20,9 @@ pub const WITHOUT_PRIVILEGED_PORTS: &str =
 /// The start of a command line that changes the user. The caller adds `--reuid` and `--regid`, and then the command.
 pub const AS_USER: &str = "setpriv --clear-groups";
 
+/// How long a server may take until it listens, if [`Launch::start_timeout`] sets no other time.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The command of a server, with its environment, its limits and the destinations of its output.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -31,6 +35,7 @@ pub struct Launch {
     stderr: OutputTo,
     /// The shell commands that set the limits before the program starts.
     setup: Vec<String>,
+    start_timeout: Duration,
 }
 
 impl Launch {
@@ -44,6 +49,7 @@ impl Launch {
             stdout: OutputTo::Collected,
             stderr: OutputTo::Collected,
             setup: Vec::new(),
+            start_timeout: START_TIMEOUT,
         }
     }
 
@@ -80,6 +86,13 @@ impl Launch {
     #[must_use]
     pub fn stderr(mut self, to: OutputTo) -> Self {
         self.stderr = to;
+        self
+    }
+
+    /// Sets how long [`Self::start_on_free_port`] waits until the server listens.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
         self
     }
 
@@ -169,7 +182,7 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// [`StartError`]: the program cannot be run, ends, or does not listen after ten seconds.
+    /// [`StartError`]: the program cannot be run, ends, or does not listen in time.
     pub fn start_on_free_port(&self) -> Result<Server> {
         const TRIES: usize = 3;
         let mut tries = 0;
@@ -178,7 +191,9 @@ impl Launch {
             let port = Port::reserve()?;
             let number = port.number();
             let mut server = self.spawn_on(port)?;
-            let Err(reason) = server.wait_until_listening(number)? else { return Ok(server) };
+            let Err(reason) = server.wait_until_listening(number, self.start_timeout)? else {
+                return Ok(server);
+            };
             server.wait_for_output();
             // A program that does not reserve its ports may have taken this one in the meantime.
             if tries == TRIES || !(server.says_port_is_in_use() || is_port_in_use(number)) {

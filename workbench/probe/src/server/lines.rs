@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{ErrorKind, Read};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -35,6 +36,37 @@ impl State {
     /// Reports whether no more lines will be added: the output has ended, or is not collected.
     fn is_complete(&self) -> bool {
         self.has_ended || !self.is_collected
+    }
+}
+
+/// How many bytes all servers of this process may still print.
+static BYTES_LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// The function to call when they print more.
+static WHEN_EXCEEDED: OnceLock<fn()> = OnceLock::new();
+
+/// Limits how many bytes the servers of this process may print, all together. When they print more, calls
+/// `when_exceeded` once, and reads no more of any output: a server that goes on printing then waits at a full
+/// pipe, and takes neither memory nor processor time.
+pub fn limit_output(bytes: u64, when_exceeded: fn()) {
+    let _ = WHEN_EXCEEDED.set(when_exceeded);
+    BYTES_LEFT.store(bytes, Ordering::Relaxed);
+}
+
+/// Counts bytes that were printed. Does not return if there are too many.
+fn count_printed(len: usize) {
+    let len = u64::try_from(len).unwrap_or(u64::MAX);
+    let counted = BYTES_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        // Zero once there were too many, so that the other threads stop as well.
+        (left > 0).then(|| left.saturating_sub(len))
+    });
+    match counted {
+        Ok(left) if left > len => return,
+        Ok(_) => WHEN_EXCEEDED.get().into_iter().for_each(|exceeded| exceeded()),
+        Err(_) => {}
+    }
+    loop {
+        std::thread::park();
     }
 }
 
@@ -74,6 +106,7 @@ impl OutputLines {
                 Ok(0) | Err(_) => break,
                 Ok(len) => len,
             };
+            count_printed(len);
             for piece in buf[..len].split_inclusive(|byte| *byte == b'\n') {
                 let text = piece.strip_suffix(b"\n").unwrap_or(piece);
                 let room = kept.bytes_of_a_line - line.len();

@@ -9,8 +9,10 @@ mod running;
 #[cfg(unix)]
 pub use rustix::process::Signal;
 
-pub use self::launch::{AS_USER, Exited, Launch, StartError, WITHOUT_PRIVILEGED_PORTS};
-pub use self::lines::OutputLines;
+pub use self::launch::{
+    AS_USER, Exited, Launch, START_TIMEOUT, StartError, WITHOUT_PRIVILEGED_PORTS,
+};
+pub use self::lines::{OutputLines, limit_output};
 pub use self::listening::listening_addrs;
 pub use self::output_to::{OutputTo, pipe_without_reader};
 pub use self::running::Server;

@@ -19,9 +19,6 @@ use crate::linux::sockdiag;
 use crate::port::Port;
 use crate::{TIMEOUT, fail, fail_timeout, groups, wait_until};
 
-/// How long a server may take until it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long [`Server::wait_for_output`] waits.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,8 +80,13 @@ impl Server {
         })
     }
 
-    /// Waits until the server listens, and stores the address. Returns the reason if the server does not listen.
-    pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<Result<(), String>> {
+    /// Waits until the server listens, and stores the address. Returns the reason if the server does not listen after
+    /// this time.
+    pub(super) fn wait_until_listening(
+        &mut self,
+        port: u16,
+        timeout: Duration,
+    ) -> Result<Result<(), String>> {
         /// After this time, a listener on the port counts although no process of the group owns it: the server may
         /// run in a container.
         const ANY_PROCESS_AFTER: Duration = Duration::from_secs(3);
@@ -92,7 +94,7 @@ impl Server {
         let mut addr = None;
         let mut status = None;
         let mut foreign_inodes = HashSet::new();
-        wait_until(START_TIMEOUT, || {
+        wait_until(timeout, || {
             status = self.try_wait()?;
             addr = self.listens_at(port, begin.elapsed() > ANY_PROCESS_AFTER, &mut foreign_inodes);
             Ok(status.is_some() || addr.is_some())
@@ -104,7 +106,7 @@ impl Server {
                 Ok(())
             }
             (None, None) => {
-                Err(format!("it does not listen on any port after {} s", START_TIMEOUT.as_secs()))
+                Err(format!("it does not listen on any port after {} s", timeout.as_secs()))
             }
         })
     }

@@ -1,27 +1,13 @@
+use std::time::Duration;
+
 use check::{Check, Finding, Invocation, Outcome, Report, failure_text, plain};
 use probe::Description;
 use serde_json::{Value, json};
 
 /// Returns a report as JSON.
 pub fn as_json(report: &Report, call: &Invocation) -> Value {
-    let rows = report.rows.iter().map(|(check, outcome, took)| {
-        let mut row = json!({
-            "id": check.id,
-            "theme": check.theme.to_string(),
-            "title": check.title,
-            "rule": check.rule,
-            "asked": check.requirement(call.profile).to_string(),
-            "outcome": outcome_name(outcome),
-            "seconds": took.as_secs_f64(),
-        });
-        match outcome {
-            Outcome::Passed => {}
-            Outcome::Undecided(why) | Outcome::NotRun(why) => row["why"] = json!(why),
-            Outcome::NotApplicable(why) => row["why"] = json!(why),
-            Outcome::Failed(finding) => row["failure"] = finding_as_json(check, finding, call),
-        }
-        row
-    });
+    let rows =
+        report.rows.iter().map(|(check, outcome, took)| row_as_json(check, outcome, *took, call));
     json!({
         "profile": call.profile.to_string(),
         "target": call.target,
@@ -32,6 +18,26 @@ pub fn as_json(report: &Report, call: &Invocation) -> Value {
         "notes": report.notes,
         "checks": rows.collect::<Vec<_>>(),
     })
+}
+
+/// Returns a check with its result as JSON.
+pub fn row_as_json(check: &Check, outcome: &Outcome, took: Duration, call: &Invocation) -> Value {
+    let mut row = json!({
+        "id": check.id,
+        "theme": check.theme.to_string(),
+        "title": check.title,
+        "rule": check.rule,
+        "asked": check.requirement(call.profile).to_string(),
+        "outcome": outcome_name(outcome),
+        "seconds": took.as_secs_f64(),
+    });
+    match outcome {
+        Outcome::Passed => {}
+        Outcome::Undecided(why) | Outcome::NotRun(why) => row["why"] = json!(why),
+        Outcome::NotApplicable(why) => row["why"] = json!(why),
+        Outcome::Failed(finding) => row["failure"] = finding_as_json(check, finding, call),
+    }
+    row
 }
 
 fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value {

@@ -181,7 +181,7 @@ fn partner(name: &str) -> Result<(&'static str, bool)> {
 /// Lists the pairs that are worth comparing: what changes, how much, and the command.
 fn list(screen: &Screen) -> Result<String> {
     let Some(root) = sides::workspace() else {
-        bail!("cannot find the stages: run this in the workspace, or name two files");
+        bail!("the stages are not here: run this in a clone of Tin Can Chat, or name two files");
     };
     let paint = &screen.palette;
     let mut out = String::from("Pairs worth comparing:\n");

@@ -103,7 +103,7 @@ pub fn workspace() -> Option<PathBuf> {
 /// Returns the names of the servers, for a message.
 fn known_servers(root: Option<&Path>) -> String {
     let Some(root) = root else {
-        return "and the folder that contains the stages was not found".to_string();
+        return "the servers of Tin Can Chat are found in a clone of it".to_string();
     };
     let exists = |server: &&servers::ServerInfo| root.join(server.source).is_file();
     let names: Vec<_> = SERVERS.iter().filter(exists).map(|server| server.name).collect();

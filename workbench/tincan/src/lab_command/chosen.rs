@@ -23,7 +23,8 @@ const EXPECTED: &str = "expected a name and a command, such as snake='python3 my
 /// Reads the value of `--mine`.
 pub fn user_server(text: &str) -> Result<UserServer, String> {
     let (name, shown) = text.split_once('=').ok_or(EXPECTED)?;
-    let (name, shown) = (name.trim(), shown.trim());
+    let name = name.trim();
+    let shown = shown.trim();
     if name.is_empty() || name.contains(|ch: char| ch == ',' || ch.is_control()) {
         return Err(EXPECTED.to_owned());
     }
@@ -107,7 +108,9 @@ pub fn project_servers(only: &[String], variations: bool) -> Result<Vec<&'static
     let (present, absent): (Vec<_>, Vec<&ProjectServer>) =
         asked.partition(|server| is_present(server));
     match &absent[..] {
-        [absent, ..] if !only.is_empty() => bail!("there is no {} in this workspace", absent.name),
+        [absent, ..] if !only.is_empty() => {
+            bail!("there is no {} here; a clone of Tin Can Chat has it", absent.name)
+        }
         _ => Ok(present),
     }
 }
@@ -136,8 +139,8 @@ pub fn with_nats(
         } else if let Some(nats) = NatsServer::find(scratch, dies_with_us) {
             ready.push(server.with_nats(nats));
         } else {
-            let (name, program) = (&server.name, NatsServer::PROGRAM);
-            left_out.push(format!("{name} is left out: {program} is not installed."));
+            let program = NatsServer::PROGRAM;
+            left_out.push(format!("{} is left out: {program} is not installed.", server.name));
         }
     }
     ready

@@ -90,13 +90,10 @@ impl Folder {
         write(PAGE, page(results))
     }
 
-    /// Says where the page is, relative to the current folder.
+    /// Says where the page is, relative to the current folder: short, so that it fits into one line of a terminal.
     pub fn description(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
         let near = self.path.strip_prefix(&here).unwrap_or(&self.path);
-        format!(
-            "The page is {}; all figures are in {DATA} in the same folder.",
-            near.join(PAGE).display()
-        )
+        format!("See {} and {DATA}.", near.join(PAGE).display())
     }
 }

@@ -10,12 +10,19 @@ use lab::{Step, table};
 use crate::output::print;
 use crate::terminal;
 
-/// The columns of a table if there is no terminal.
-const COLUMNS: usize = 100;
+/// The width of a table if there is no terminal.
+const WIDTH: usize = 100;
+
+/// Returns the width of a table.
+pub fn width() -> usize {
+    terminal::columns().unwrap_or(WIDTH)
+}
 
 /// A bar if standard error is a terminal; otherwise a line for each case.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// Whether standard output is a terminal, which shows the table of each experiment as soon as it is complete.
+    prints_tables: bool,
     total: usize,
     /// The experiment with its case, and the server, that were shown last.
     current: RefCell<(String, String)>,
@@ -24,15 +31,16 @@ pub struct Progress {
 impl Progress {
     pub fn begin(total: usize) -> Self {
         let current = RefCell::default();
+        let prints_tables = std::io::stdout().is_terminal();
         if !std::io::stderr().is_terminal() {
-            return Self { bar: None, total, current };
+            return Self { bar: None, prints_tables, total, current };
         }
         let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
         let style =
             ProgressStyle::with_template("{bar:20} {pos} of {len} · {wide_msg} · {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(250));
-        Self { bar: Some(bar), total, current }
+        Self { bar: Some(bar), prints_tables, total, current }
     }
 
     pub fn show(&self, step: Step<'_>) {
@@ -51,12 +59,17 @@ impl Progress {
                 let (case, server) = &*self.current.borrow();
                 self.print_beside(|| eprintln!("! {case}, {server}: {what}"));
             }
-            Step::Ended(result) => self.print_beside(|| {
+            Step::Ended(result) if self.prints_tables => self.print_beside(|| {
                 // If standard output is closed, the page is still written.
-                let columns = terminal::columns().unwrap_or(COLUMNS);
-                let _ = print(format!("\n{}\n", table(result, columns)).as_bytes());
+                let _ = print(format!("\n{}\n", table(result, width())).as_bytes());
             }),
+            Step::Ended(_) => {}
         }
+    }
+
+    /// Reports whether the table of each experiment is printed as soon as it is complete.
+    pub fn prints_tables(&self) -> bool {
+        self.prints_tables
     }
 
     fn print_beside(&self, write: impl FnOnce()) {

@@ -19,7 +19,7 @@ pub fn is_added(word: &OsStr) -> bool {
 }
 
 /// Builds this program and the servers in release mode and runs the built program, if this one is a debug build.
-/// Returns nothing if this is a release build.
+/// Returns `None` if this is a release build.
 ///
 /// `cargo tincan` is a debug build, and so slow that it would measure its own speed as a load generator. With
 /// the workbench optimized in `[profile.dev]`, the first build took half as long, but each build for a test
@@ -35,8 +35,8 @@ pub fn run_release_build(
     let folder = stages::own_folder()?;
     let Some(target) = stages::target(&folder) else {
         bail!(
-            "this is a debug build, which is too slow as a load generator; in the workspace, \
-             `cargo tincan lab` makes a release build"
+            "this is a debug build, which is too slow as a load generator; `cargo tincan lab`, in a \
+             clone of Tin Can Chat, makes a release build"
         );
     };
     eprintln!("Builds the servers and the load generator, if they have changed.");

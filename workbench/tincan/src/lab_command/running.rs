@@ -74,7 +74,8 @@ pub fn measure(
 ) -> Result<ExitCode> {
     let has_process = server.process.is_some();
     let is_possible = |it: &&&Experiment| has_process || !it.needs_process;
-    let (mut has_measured, mut has_faults) = (false, false);
+    let mut has_measured = false;
+    let mut has_faults = false;
     for experiment in experiments.iter().filter(is_possible) {
         for case in (experiment.cases)(settings) {
             if let Some(why) = (experiment.unsuited)(server.protocol, &case) {
@@ -83,7 +84,8 @@ pub fn measure(
             }
             let figures = (experiment.measure)(server, &case, settings)
                 .with_context(|| format!("{}, {}", experiment.id, case.label))?;
-            (has_measured, has_faults) = (true, has_faults || !figures.faults.is_empty());
+            has_measured = true;
+            has_faults |= !figures.faults.is_empty();
             print(written(experiment, &case, &figures, as_json).as_bytes())?;
         }
     }

@@ -27,7 +27,7 @@ use probe::{Failure, servers};
 use watch::wrap;
 
 use crate::output::print_line;
-use crate::stages::ServerPrograms;
+use crate::stages::{self, ServerPrograms};
 use crate::terminal::{BOLD, cbreak};
 
 /// Show what the five stages do: about three minutes
@@ -137,7 +137,9 @@ fn tour(args: &Args, page: &Page, is_interactive: bool) -> Result<()> {
     if !args.yes && !is_interactive {
         print_line("Standard input is not a terminal: there are no pauses.")?;
     }
-    print_line("Builds the servers first, if they have changed.")?;
+    if stages::workspace().is_some() {
+        print_line("Builds the servers first, if they have changed.")?;
+    }
     let mut names: Vec<_> = SCENES[scenes.clone()].iter().flat_map(Scene::stages).collect();
     names.sort_unstable();
     names.dedup();

@@ -2,14 +2,14 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
 
-use crate::terminal::{self, cbreak};
+use crate::terminal::{self, CTRL_D, cbreak, next_key};
 
 pub struct Screen {
     /// The number of lines above the cursor.
@@ -102,16 +102,9 @@ impl Drop for Screen {
 
 /// Reads the keys, and notes a q.
 fn read_keys(quit: &AtomicBool) {
-    const CTRL_D: u8 = 4;
-    let mut key = [0];
-    loop {
-        match io::stdin().read(&mut key) {
-            Ok(1..) if matches!(key[0], b'q' | b'Q' | CTRL_D) => {
-                quit.store(true, Ordering::Relaxed);
-            }
-            Err(err) if err.kind() != io::ErrorKind::Interrupted => return,
-            Ok(0) => return,
-            Ok(_) | Err(_) => {}
+    while let Some(key) = next_key() {
+        if matches!(key, b'q' | b'Q' | CTRL_D) {
+            quit.store(true, Ordering::Relaxed);
         }
     }
 }

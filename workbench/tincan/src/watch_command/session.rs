@@ -15,7 +15,7 @@ use super::args::Args;
 use super::screen::Screen;
 use super::view;
 use super::watched::Watched;
-use crate::check_command::quoted;
+use crate::command_line::quoted;
 use crate::output::print;
 use crate::signals::{self, NotedSignals, Signal};
 

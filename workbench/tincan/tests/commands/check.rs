@@ -68,8 +68,7 @@ fn programs() -> &'static Programs {
                     sock.write_all(&[name.as_bytes(), &msg].concat()).unwrap();
                 }
             }"#;
-        let right = mutants::folder().unwrap().join("right/chat.rs");
-        let right = compiled("right.rs", &fs::read_to_string(right).unwrap());
+        let right = compiled("right.rs", mutants::right_source("chat.rs").unwrap());
         let wrong = compiled("wrong.rs", WRONG);
         let pair = compiled("pair.rs", PAIR);
         Programs { right, wrong, pair }
@@ -124,7 +123,7 @@ fn a_failure_is_explained() {
         "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
         "     rule  A message is UTF-8 text ended by one ␀",
         "   likely  The answer does not end with a ␀",
-        "     read  docs/src/protocol.md, \"Why messages need frames\"\n",
+        "     read  book/protocol.html, \"Why messages need frames\"\n",
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",
         "    stdout| got 6 bytes\n",
@@ -281,8 +280,7 @@ fn the_port_can_come_in_a_variable_or_be_the_servers_own() {
 
 #[test]
 fn a_message_that_does_not_come_is_not_explained_as_one_out_of_order() {
-    let server = mutants::folder().unwrap().join("right/chat_threads.py");
-    let right = fs::read_to_string(server).unwrap();
+    let right = mutants::right_source("chat_threads.py").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("loses.py");
     let told = |lost: &str, options: &[&str]| {

@@ -16,12 +16,15 @@ fn exercise(folder: &Path, args: &[&str]) -> Output {
 }
 
 #[test]
-fn the_list_names_all() {
-    let output = exercise(Path::new("."), &["list"]);
-    let text = stdout(&output);
+fn the_list_names_all_by_the_check_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stdout(&exercise(folder.path(), &["list"]));
     for mutant in mutants::all().unwrap() {
-        assert!(text.lines().any(|line| line.starts_with(&format!("{} ", mutant.id))), "{text}");
+        let name = format!("  {}", mutant.fails);
+        assert!(text.lines().any(|line| line.starts_with(&name)), "{text}");
     }
+    let count = format!("0 of {} exercises done in this folder.", mutants::all().unwrap().len());
+    assert!(text.contains(&count), "{text}");
 }
 
 #[test]
@@ -29,17 +32,25 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
     // Uses an exercise whose language is installed; Rust always is.
     let has_tool = |file: &str| mutants::tool(Path::new(file)).is_some_and(mutants::is_installed);
     let all = mutants::all().unwrap();
-    let mutant = all.iter().find(|it| has_tool(&it.right) && it.fails == "frame-bytewise").unwrap();
-    let (id, folder) = (mutant.id.as_str(), tempfile::tempdir().unwrap());
+    let mut same_check = all.iter().filter(|it| it.fails == "frame-bytewise");
+    let number = same_check.clone().position(|it| has_tool(&it.right)).unwrap();
+    let mutant = same_check.nth(number).unwrap();
+    let id = mutant.id.as_str();
+    let name = match number {
+        0 => "frame-bytewise".to_owned(),
+        number => format!("frame-bytewise-{}", number + 1),
+    };
+    let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
 
     let output = exercise(here, &["check", id]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(&format!("begin with `cargo tincan exercise start {id}`")));
+    let begin = format!("exercise start {name}`");
+    assert!(stderr(&output).contains(&begin), "{}", stderr(&output));
 
     let output = exercise(here, &["start", id]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let file = here.join("exercises").join(id).join(mutant.file_name());
+    let file = here.join("exercises").join(&name).join(mutant.file_name());
     assert_eq!(fs::read_to_string(&file).unwrap(), mutant.source().unwrap());
     let output = exercise(here, &["start", id]);
     assert_eq!(output.status.code(), Some(1), "a learner's work is not overwritten");
@@ -58,6 +69,19 @@ fn a_learner_sees_it_fail_corrects_it_and_sees_it_pass() {
     let output = exercise(here, &["check", id]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).contains("\nCorrected."), "{}", stdout(&output));
+}
+
+#[test]
+fn a_right_server_is_printed() {
+    let output = exercise(Path::new("."), &["right"]);
+    for line in stdout(&output).lines() {
+        let file = line.split_whitespace().next().unwrap();
+        let output = exercise(Path::new("."), &["right", file]);
+        assert_eq!(stdout(&output), mutants::right_source(file).unwrap());
+    }
+    let output = exercise(Path::new("."), &["right", "no-such-file"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("`tincan exercise right` lists all"), "{}", stderr(&output));
 }
 
 #[test]

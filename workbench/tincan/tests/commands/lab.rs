@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 
 use crate::harness::{Printed, collect, marked, python, stderr, stdout};
@@ -184,8 +187,11 @@ fn servers_of_the_user_are_measured_with_ours() {
         assert!(found.contains(&format!("\"{name}\"")), "{name}: {found}");
     }
     assert!(text.contains("report.html"), "{text}");
+    expect_answers(&text, &data(&out), &["echo-uni", "chat-poll", "parrot", "salon"]);
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.to_lowercase().starts_with("<!doctype html>") && page.contains("salon"));
+    let place = |id: &str| page.find(&format!("id=\"{id}\"")).unwrap();
+    assert!(place("answers") < place("machine") && place("machine") < place("idle"), "{page}");
     let idle = runs(&data(&out), "idle", "salon");
     assert!(idle.iter().any(|run| run.get("bytes_per_client").is_some()), "{idle:?}: {text}");
     for row in rows(&data(&out), "idle", "parrot") {
@@ -196,6 +202,102 @@ fn servers_of_the_user_are_measured_with_ours() {
     // The laboratory may replace its own results.
     let (code, text) = Lab::start(&[&["churn"], &args[..]].concat()).end();
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {text}");
+}
+
+/// Expects that the answers come before the tables of the experiments, name these servers, and have the figures of
+/// `data.json`.
+fn expect_answers(text: &str, data: &Value, servers: &[&str]) {
+    let (_, shown) = text.split_once("Which design suits which need?").unwrap();
+    assert!(shown.contains("\nIdle clients\n") && shown.contains("\nConnections\n"), "{text}");
+    assert!(!text.split_once("Which design").unwrap().0.contains("\nIdle clients\n"), "{text}");
+    let mut lines = shown.lines();
+    let heads: Vec<_> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(heads, servers, "{text}");
+    let rows = data["answers"].as_array().unwrap();
+    let experiments: Vec<_> = rows.iter().map(|row| row["experiment"].as_str().unwrap()).collect();
+    let (idle, connections) = experiments.split_at(1);
+    assert_eq!(idle, ["idle"], "{data}");
+    // A run that is too short for the kernel's clock has no processor time.
+    let are_connections = connections.iter().all(|it| *it == "connections");
+    assert!(are_connections && (2..=3).contains(&connections.len()), "{data}");
+    for (row, line) in rows.iter().zip(lines) {
+        let mut shown = line.trim().split("  ").map(str::trim).filter(|it| !it.is_empty()).skip(1);
+        for server in servers {
+            let shown = shown.next().unwrap();
+            let mut cells = row["cells"].as_array().unwrap().iter();
+            match cells.find(|cell| cell["server"] == *server) {
+                None => assert_eq!(shown, "-", "{server}: {line}"),
+                Some(cell) => match cell["median"].as_f64() {
+                    None => assert_eq!(shown, "!", "{server}: {line}"),
+                    Some(median) => expect_number(shown, median, line),
+                },
+            }
+        }
+        assert_eq!(shown.next(), None, "{line}");
+    }
+    let answer = &rows[0]["cells"][0];
+    let measured = self::rows(data, "idle", answer["server"].as_str().unwrap());
+    assert_eq!(measured[0]["summary"]["bytes_per_client"]["median"], answer["median"], "{data}");
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!words.contains("round trip, p50") && words.contains(" lab roundtrip)"), "{text}");
+}
+
+/// Expects that a cell shows this number, rounded.
+fn expect_number(cell: &str, expected: f64, line: &str) {
+    let number = cell.trim_start_matches(['*', '=', '≥', '!']);
+    let (digits, unit) = number.split_once(' ').unwrap_or((number, ""));
+    let digits: f64 = digits.replace(',', "").replace('−', "-").parse().unwrap();
+    let size = match unit {
+        "" | "B" | "%" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        other => panic!("{other}: {line}"),
+    };
+    let off = (digits * size - expected).abs();
+    assert!(off <= expected.abs() * 0.06, "{cell} is not {expected}: {line}");
+}
+
+#[test]
+fn a_terminal_shows_the_answers_on_its_last_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&pty).unwrap();
+    unlockpt(&pty).unwrap();
+    let path = ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
+    let tty = fs::File::options().read(true).write(true).open(path).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&tty, size).unwrap();
+    let args =
+        ["idle", "roundtrip", "--clients", "10", "--seconds", "0.1", "--as-built", "--quick"];
+    let only = ["--runs", "1", "--no-peers", "--only", "chat-poll,chat-async", "--out"];
+    let args = [&args[..], &only, &[folder.path().to_str().unwrap()]].concat();
+    let mut command = tincan(&args);
+    command.stdout(tty).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // Closes this process's side of the terminal, so that reading ends with the laboratory.
+    drop(command);
+    let size = |n: u16| n.try_into().unwrap();
+    let mut parser = vt100::Parser::new(size(24), size(80), 1000);
+    let mut output = fs::File::from(pty);
+    let mut buf = [0; 4096];
+    while let Ok(n @ 1..) = output.read(&mut buf) {
+        parser.process(&buf[..n]);
+    }
+    assert!(matches!(child.wait().unwrap().code(), Some(0 | 1)));
+    let screen = parser.screen().contents();
+    let line = |start: &str| screen.lines().position(|line| line.starts_with(start));
+    let answers = line("Which design suits which need?").unwrap_or_else(|| panic!("{screen}"));
+    // The tables of the experiments were printed before.
+    assert!(line("Round trip").is_none_or(|table| table < answers), "{screen}");
+    assert!(line("It took 0 min ") > Some(answers), "{screen}");
+    parser.screen_mut().set_scrollback(1000);
+    assert!(
+        parser.screen().contents().contains("Idle clients\n"),
+        "{}",
+        parser.screen().contents()
+    );
 }
 
 #[test]
@@ -264,12 +366,19 @@ fn a_run_that_fails_changes_the_exit_code() {
     let few = mine(folder.path(), "bench", &few);
     let out = folder.path().join("found");
     let args = ["fanout", "--as-built", "--quick", "--runs", "1", "--no-peers", "--only", "bench"];
-    let args = [&args[..], &["--mine", &few, "--out", out.to_str().unwrap()]].concat();
+    let more = ["--clients", "10", "--mine", &few, "--out", out.to_str().unwrap()];
+    let args = [&args[..], &more].concat();
     let (code, text) = Lab::start(&args).end();
     assert_eq!(code, Some(1), "{text}");
     let row = &rows(&data(&out), "fanout", "bench")[0];
     assert!(row["failure"].to_string().contains("run 1 of 1 failed"), "{row}");
     assert!(text.contains("not measured: run 1 of 1 failed"), "{text}");
+    let is_answer =
+        |line: &str| line.starts_with("Room of 10: deliveries/s ") && line.ends_with(" !");
+    assert!(text.lines().any(is_answer), "{text}");
+    assert!(text.contains("Faults: see the table of fanout."), "{text}");
+    let answer = &data(&out)["answers"][0]["cells"][0];
+    assert!(answer["median"].is_null() && answer["is_faulty"] == true, "{answer}");
 }
 
 #[test]
@@ -425,7 +534,8 @@ fn an_interruption_keeps_the_results_so_far() {
         lab.signal(signal);
         let (code, text) = lab.end();
         assert_eq!(code, Some(128 + signal.as_raw()), "{text}");
-        assert!(text.contains("It was interrupted after "), "{text}");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("It was interrupted after "), "{text}");
         let data = data(folder.path());
         assert!(data["interruption"].to_string().contains("It was interrupted after"), "{data}");
         assert!(!runs(&data, "idle", "chat-poll").is_empty(), "{data}");

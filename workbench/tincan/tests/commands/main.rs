@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+#[cfg(target_os = "linux")]
+mod on_terminal;
 
 mod book;
 mod check;
 mod diff;
 mod exercise;
+mod grade;
 mod lab;
+mod outside;
 mod ports;
+mod rerun;
 mod servers;
 mod tour;
 mod watch;

@@ -2,24 +2,18 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::harness::{expect_well_formed, marked, stage, wait_until};
+use crate::on_terminal::OnTerminal;
 use watch::State;
-
-/// How long anything may take before a test fails, including a first build of the stages.
-const DEADLINE: Duration = Duration::from_mins(3);
 
 /// A variable in the environment of every process that a watch starts.
 const MARK: &str = "TINCAN_WATCH_TEST";
@@ -52,46 +46,12 @@ impl Drop for Ended {
 }
 
 /// A watch in a terminal of its own.
-struct Watch {
-    child: Child,
-    mark: String,
-    keyboard: File,
-    tty: File,
-    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
-}
+struct Watch(OnTerminal);
 
 impl Watch {
     fn start(args: &[&str]) -> Self {
-        let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&pty).unwrap();
-        unlockpt(&pty).unwrap();
-        let path = ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
-        let tty = File::options().read(true).write(true).open(path).unwrap();
-        tcsetwinsize(&tty, size(ROWS, COLUMNS)).unwrap();
-        let mark = format!("{:x}", fastrand::u128(..));
-        let child = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_tincan"), "watch"])
-            .args(args)
-            .env("TERM", "xterm")
-            .env(MARK, &mark)
-            .stdin(tty.try_clone().unwrap())
-            .stdout(tty.try_clone().unwrap())
-            .stderr(tty.try_clone().unwrap())
-            .spawn()
-            .unwrap();
-        let keyboard = File::from(pty);
-        let parser = vt100::Parser::new(ROWS.try_into().unwrap(), COLUMNS.try_into().unwrap(), 0);
-        let screen = Arc::new((Mutex::new(parser), Condvar::new()));
-        let (mut output, shown) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
-        // The thread ends with the test, because the test also holds the other end of the terminal.
-        thread::spawn(move || {
-            let mut buf = [0; 4096];
-            while let Ok(n @ 1..) = output.read(&mut buf) {
-                shown.0.lock().unwrap().process(&buf[..n]);
-                shown.1.notify_all();
-            }
-        });
-        Self { child, mark, keyboard, tty, screen }
+        let args = [&["watch"], args].concat();
+        Self(OnTerminal::start(Path::new("."), (ROWS, COLUMNS), &args))
     }
 
     /// Watches a stage on a free port.
@@ -99,20 +59,6 @@ impl Watch {
         let program = stage(name);
         let command = ["--", program.to_str().unwrap(), "--port", "{port}"];
         Self::start(&[options, &command].concat())
-    }
-
-    /// Waits until the screen fulfils a condition, and returns its contents.
-    fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let shown = |parser: &vt100::Parser| parser.screen().contents();
-        let parser = self.screen.0.lock().unwrap();
-        let (parser, _) = self
-            .screen
-            .1
-            .wait_timeout_while(parser, DEADLINE, |parser| !wanted(&shown(parser)))
-            .unwrap();
-        let screen = shown(&parser);
-        assert!(wanted(&screen), "no {what} in\n{screen}");
-        screen
     }
 
     /// Waits until this number of lanes with this name end with this letter and these words.
@@ -135,38 +81,27 @@ impl Watch {
         find(&self.wait_for("address", |screen| find(screen).is_some())).unwrap()
     }
 
-    fn type_in(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for the end of the watch, and returns its exit code and the screen. No process may be left
-    /// running, and the mode of the terminal must be restored.
+    /// Waits for the end of the watch, and returns its exit code and the screen.
     fn end(mut self) -> (Option<i32>, String) {
-        let status = wait_for_end(&mut self.child);
-        wait_until(|| marked(&self.mark).is_empty());
-        let mode = tcgetattr(&self.tty).unwrap();
-        assert!(mode.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+        let code = self.wait_for_end();
         // Its last output may still be on its way.
         let screen = self.wait_for("last lines", |screen| screen.contains("The server "));
-        (status, screen)
+        (code, screen)
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // With SIGTERM, the server is ended, too.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let _ = self.child.wait();
+impl Deref for Watch {
+    type Target = OnTerminal;
+
+    fn deref(&self) -> &OnTerminal {
+        &self.0
     }
 }
 
-fn size(rows: u16, columns: u16) -> Winsize {
-    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
-}
-
-fn wait_for_end(child: &mut Child) -> Option<i32> {
-    wait_until(|| child.try_wait().unwrap().is_some());
-    child.wait().unwrap().code()
+impl DerefMut for Watch {
+    fn deref_mut(&mut self) -> &mut OnTerminal {
+        &mut self.0
+    }
 }
 
 #[test]
@@ -258,14 +193,7 @@ fn lanes_that_do_not_fit_are_counted() {
 fn the_lanes_follow_the_size_of_the_terminal() {
     let watch = Watch::of_stage("chat-threads", &[]);
     watch.wait_for_lanes(1, "chat-threads", 'a', "accept4");
-    watch
-        .screen
-        .0
-        .lock()
-        .unwrap()
-        .screen_mut()
-        .set_size(12.try_into().unwrap(), 40.try_into().unwrap());
-    tcsetwinsize(&watch.tty, size(12, 40)).unwrap();
+    watch.set_size(12, 40);
     let fits = |screen: &str| {
         let lane = screen.lines().find(|line| line.starts_with("chat-th…"));
         lane.is_some_and(|line| line.chars().count() == 40 && line.ends_with('a'))
