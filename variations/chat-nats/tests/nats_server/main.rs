@@ -16,6 +16,7 @@ mod proxy;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -36,7 +37,7 @@ fn a_node_passes_all_checks_of_a_chat() -> Result<()> {
         [node, "--port", "{port}", "--room", "check-{port}", "--nats", &nats.addr().to_string()];
     let source = Source::Command(words.map(OsString::from).to_vec());
     let server = ServerUnderTest { source, ..ServerUnderTest::new(Profile::Chat, node) };
-    let report = run_checks(server, |_| true, TRIES, |_| {})?;
+    let report = run_checks(server, |_| true, TRIES, |_| ControlFlow::Continue(()))?;
     let rows = report.rows.iter();
     let failed = rows.filter(|(_, outcome, _)| !matches!(outcome, Outcome::Passed));
     let failed: Vec<_> = failed.map(|(check, outcome, _)| (check.id, outcome)).collect();
