@@ -106,15 +106,15 @@ fn words(it: &Description) -> String {
     if it.text.is_empty() { String::new() } else { format!("({})\n", it.text) }
 }
 
-/// How many bytes are shown before and after the first difference. In hexadecimal, they take at most [`WIDTH`] columns.
-const BEFORE: usize = 13;
+/// How many bytes are shown before and after the first difference.
+const BEFORE: usize = 16;
 const AFTER: usize = 8;
 
 /// Returns the bytes around a position, as text, and below it in hexadecimal.
 fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
     // The window neither begins nor ends inside a character.
     let is_inside = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let mut begin = at.saturating_sub(BEFORE);
+    let mut begin = if at <= BEFORE + 4 { 0 } else { at - BEFORE };
     while is_inside(begin) && begin < at {
         begin += 1;
     }
@@ -178,8 +178,8 @@ mod tests {
     fn of_long_bytes_a_part_is_shown() {
         let (a, b) = (vec![b'x'; 100], [&[b'x'; 60][..], b"y"].concat());
         let (expected, got) = compared(&Description::bytes(a, ""), &Description::bytes(b, ""));
-        assert!(expected.starts_with("…\"xxxxxxxxxxxxxxxxxxxxx\"…   100 bytes\n"), "{expected}");
-        assert!(got.contains("\"xxxxxxxxxxxxxy\""), "{got}");
+        assert!(expected.starts_with("…\"xxxxxxxxxxxxxxxxxxxxxxxx\"…   100 bytes\n"), "{expected}");
+        assert!(got.contains("\"xxxxxxxxxxxxxxxxy\""), "{got}");
         assert!(got.ends_with("^^\n"), "{got}");
     }
 }
