@@ -109,8 +109,8 @@ fn measure(server: &MeasuredServer, case: &Case, _settings: &Settings) -> Result
     Ok(figures)
 }
 
-/// Waits until the server does nothing and its descriptors stay the same, but not longer than [`TIMEOUT`]. A server that
-/// was measured before may still close the connections of its earlier clients.
+/// Waits until the server does nothing and its descriptors stay the same, but not longer than [`TIMEOUT`]. A server
+/// that was measured before may still close the connections of its earlier clients.
 fn wait_until_quiet(process: Process) -> Result<()> {
     let start = Instant::now();
     let mut before = None;
