@@ -350,8 +350,8 @@ struct SlowBody<'a> {
     is_kept: bool,
 }
 
-/// Sends a request, and then a byte every 20 ms for two seconds. Sets `longest_pause` to the longest time
-/// between two bytes.
+/// Sends a request, and then a byte every 20 ms for two seconds. Sets `longest_pause` to the longest time between two
+/// bytes, or from the connection to the first answer if that is longer.
 fn send_slowly(addr: SocketAddr, case: SlowBody<'_>, longest_pause: &mut Duration) -> Result<()> {
     let SlowBody { fields, code, is_kept } = case;
     let connected = Instant::now();

@@ -32,8 +32,8 @@ pub fn wait_until(within: Duration, mut condition: impl FnMut() -> Result<bool>)
     }
 }
 
-/// Reads once, and reads again if a signal interrupts the call. With a timeout set, Linux interrupts a read from a socket
-/// also when this process is stopped and continued: see `signal(7)`.
+/// Reads once, and reads again if a signal interrupts the call. With a timeout set, Linux interrupts a read from a
+/// socket also when this process is stopped and continued: see `signal(7)`.
 ///
 /// # Errors
 ///

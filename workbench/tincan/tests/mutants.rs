@@ -104,6 +104,7 @@ fn is_right(file: &str, profile: Profile) -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join(file);
     fs::write(&source, mutants::right_source(file).unwrap()).unwrap();
+    // Other tests run at the same time, so that a right server may need more than 3 s to answer.
     let report = check(&source, profile, &["--patience", "20"])?;
     if rows(&report).iter().all(|row| row["outcome"] == "passed") {
         return Ok(());
@@ -139,7 +140,6 @@ fn check(source: &Path, profile: Profile, options: &[&str]) -> Result<Value, Fai
     if let Some(path) = SEARCH_PATH.get() {
         tincan.env("PATH", path);
     }
-    // Other tests run at the same time, so that a right server may need more than 3 s to answer.
     tincan.args(["check", &profile.to_string(), "--format", "json"]);
     // The golden texts contain the command as it is called through cargo.
     tincan.args(options).arg("--").args(mutants::command(source)?).env("CARGO", "cargo");

@@ -161,8 +161,8 @@ impl Server {
         &self.stdout
     }
 
-    /// Waits for the end of both outputs, at most for five seconds: a server that has ended may have left output that is
-    /// not collected yet.
+    /// Waits for the end of both outputs, at most for five seconds: a server that has ended may have left output that
+    /// is not collected yet.
     pub fn wait_for_output(&self) {
         let deadline = Instant::now() + OUTPUT_TIMEOUT;
         for lines in [&self.stdout, &self.log] {
