@@ -3,7 +3,7 @@
 //! If stderr or stdout is a pipe that no process reads, a write to it blocks, and a server that blocks
 //! there serves no client. With threads, a thread of `serverkit` writes the log, so that only this thread
 //! blocks. Here, a process writes it. The server and its workers send their lines to this process through a
-//! socket, which either accepts or refuses a line at once.
+//! socket. If the process does not read, the server drops lines.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -26,6 +26,9 @@ const START_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long the server waits at its end for the last lines to be written.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a line waits, if the socket is full, until the process has read from it.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often the server checks, while it waits, whether the process has ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
@@ -50,7 +53,7 @@ impl WriterProcess {
     /// The errors of creating the socket and of [`fork`].
     pub fn start(output: impl io::Write) -> Result<Self> {
         let (lines, receiver) = UnixStream::pair()?;
-        lines.set_nonblocking(true)?;
+        lines.set_write_timeout(Some(WRITE_TIMEOUT))?;
         match fork().context("cannot start the process that writes the output")? {
             ForkResult::Child => {
                 drop(lines);
@@ -62,8 +65,9 @@ impl WriterProcess {
         }
     }
 
-    /// Returns a function that sends a line to the process. The function does not block: if the socket is
-    /// full, it drops the line, and the next line says how many lines are missing.
+    /// Returns a function that sends a line to the process. If the socket is full, the line waits for up to
+    /// 500 ms: after a burst of lines, the process may not have had a turn yet. Then the function drops the
+    /// line, and the next line says how many lines are missing. No further line waits until one is sent.
     pub fn writer(&self) -> impl Fn(&[u8]) + use<> {
         let lines = self.lines.clone();
         let left_out = AtomicUsize::new(0);
@@ -77,7 +81,11 @@ impl WriterProcess {
             text.extend_from_slice(line);
             let is_sent = match lines.as_deref() {
                 // Linux accepts a line as a whole or not at all, so lines of several workers do not mix.
-                Some(mut lines) => retry_interrupted(|| lines.write(&text)).is_ok(),
+                Some(mut lines) => {
+                    let is_sent = retry_interrupted(|| lines.write(&text)).is_ok();
+                    let _ = lines.set_nonblocking(!is_sent);
+                    is_sent
+                }
                 None => false,
             };
             if !is_sent {
