@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use check::Needs;
 use probe::client_process::{
-    ClientExit, ClientProcess, STEP_TIMEOUT, TestServer, assert_failed, read_lines, recv_msg,
-    remaining_lines, reset, wait_until_readable,
+    ClientExit, ClientProcess, STEP_TIMEOUT, TestServer, assert_failed, expect_eof, read_lines,
+    recv_msg, remaining_lines, reset, wait_until_readable,
 };
 use probe::port::Port;
-use probe::read_once;
 use probe::server::pipe_without_reader;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-client");
@@ -38,11 +37,7 @@ fn it_prints_what_arrives_and_sends_what_is_typed() {
     assert_eq!(recv_msg(&sock), "hello");
     assert_eq!(recv_msg(&sock), "from a pipe");
     client.write_stdin("q\nnot this\n");
-    assert_eq!(
-        read_once(&mut sock, &mut [0]).unwrap(),
-        0,
-        "the client must have shut down its sending side"
-    );
+    expect_eof(&mut sock, "the client must have shut down its sending side");
     drop(sock);
     assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr: vec![] });
 }
@@ -56,11 +51,7 @@ fn it_prints_the_answers_before_it_exits() {
     let mut sock = server.accept();
     assert_eq!(recv_msg(&sock), "one");
     assert_eq!(recv_msg(&sock), "two");
-    assert_eq!(
-        read_once(&mut sock, &mut [0]).unwrap(),
-        0,
-        "the client must have shut down its sending side"
-    );
+    expect_eof(&mut sock, "the client must have shut down its sending side");
     sock.write_all(b"a: one\0a: two\0").unwrap();
     drop(sock);
     let stdout = vec!["a: one".to_owned(), "a: two".to_owned()];
@@ -78,11 +69,7 @@ fn it_gives_the_server_time_to_answer_before_it_shuts_down_its_sending_side() {
     assert_eq!(recv_msg(&sock), "hello");
     let start = Instant::now();
     client.close_stdin();
-    assert_eq!(
-        read_once(&mut sock, &mut [0]).unwrap(),
-        0,
-        "the client must have shut down its sending side"
-    );
+    expect_eof(&mut sock, "the client must have shut down its sending side");
     assert!(start.elapsed() > Duration::from_millis(150), "{:?}", start.elapsed());
 }
 
@@ -108,7 +95,7 @@ fn a_line_that_cannot_be_sent_is_reported_and_the_next_is_sent() {
     let mut sock = server.accept();
     assert_eq!(recv_msg(&sock), "café");
     assert_eq!(recv_msg(&sock), "fine");
-    assert_eq!(read_once(&mut sock, &mut [0]).unwrap(), 0, "the client must send nothing more");
+    expect_eof(&mut sock, "the client must send nothing more");
     drop(sock);
     let stderr = [
         "Not sent: the text contains a zero byte, at byte 1",

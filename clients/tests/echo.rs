@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use check::Needs;
 use probe::client_process::{
-    ClientExit, ClientProcess, TestServer, assert_failed, read_lines, recv_msg, remaining_lines,
-    reset,
+    ClientExit, ClientProcess, TestServer, assert_failed, expect_eof, read_lines, recv_msg,
+    remaining_lines, reset,
 };
 use probe::port::Port;
 use probe::read_once;
@@ -45,7 +45,7 @@ fn the_dialogue_makes_a_new_connection_for_each_message() {
         }
         client.expect_line(&format!("Received echo: {msg}"));
         expect_closed(&client);
-        assert_eq!(read_once(&mut sock, &mut [0]).unwrap(), 0, "the client must have closed");
+        expect_eof(&mut sock, "the client must have closed");
     }
     expect_question(&client, server.port);
     client.write_stdin("q\n");

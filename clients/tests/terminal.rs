@@ -13,8 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use probe::client_process::{STEP_TIMEOUT, read_lines, recv_msg, reset};
-use probe::read_once;
+use probe::client_process::{STEP_TIMEOUT, expect_eof, read_lines, recv_msg, reset};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
@@ -162,11 +161,7 @@ fn q_and_ctrl_d_and_ctrl_c_quit_after_the_typed_lines_are_sent() {
         chat.wait_for("> hello\n>");
         chat.type_in(quit);
         assert_eq!(chat.read_frame(), "hello");
-        assert_eq!(
-            read_once(&mut chat.sock, &mut [0]).unwrap(),
-            0,
-            "the client must have shut down its sending side"
-        );
+        expect_eof(&mut chat.sock, "the client must have shut down its sending side");
         let (code, stderr) = chat.end();
         assert_eq!((code, &stderr[..]), (Some(0), &[][..]), "{quit:?}");
     }
@@ -177,11 +172,7 @@ fn messages_that_arrive_after_the_last_line_are_printed() {
     for quit in ["q\r", CTRL_D] {
         let mut chat = Chat::start();
         chat.type_in(quit);
-        assert_eq!(
-            read_once(&mut chat.sock, &mut [0]).unwrap(),
-            0,
-            "the client must have shut down its sending side"
-        );
+        expect_eof(&mut chat.sock, "the client must have shut down its sending side");
         chat.server_says("server: bye");
         chat.wait_for("server: bye");
     }
@@ -268,7 +259,7 @@ fn a_signal_ends_it_in_the_background_too() {
     chat.type_in("half a li");
     chat.wait_for_last_line("> half a li");
     chat.type_in(CTRL_Z);
-    assert_eq!(read_once(&mut chat.sock, &mut [0]).expect("the client does not end"), 0);
+    expect_eof(&mut chat.sock, "the client must have shut down its sending side");
     chat.type_in("\r");
     assert_eq!(chat.end().0, Some(0));
 }

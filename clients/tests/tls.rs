@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use check::Needs;
 use check::interrupted;
 use probe::client_process::{
-    ClientExit, ClientProcess, TestServer, assert_failed, reset, wait_until_readable,
+    ClientExit, ClientProcess, TestServer, assert_failed, expect_eof, reset, wait_until_readable,
 };
 use probe::read_once;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
@@ -36,11 +36,7 @@ fn messages_go_both_ways_and_each_side_sends_close_notify() {
         server.send("127.0.0.1:50312: hello");
         client.expect_line("127.0.0.1:50312: hello");
         client.close_stdin();
-        assert_eq!(
-            read_once(&mut server.stream(), &mut [0]).unwrap(),
-            0,
-            "the client must have sent close_notify"
-        );
+        expect_eof(&mut server.stream(), "the client must have sent close_notify");
         server.send("127.0.0.1:50313: one more");
         server.send_close_notify();
         drop(server);
@@ -95,11 +91,7 @@ fn interrupted_system_calls_are_called_again() {
         client.expect_line("127.0.0.1:50312: hello");
     }
     client.close_stdin();
-    assert_eq!(
-        read_once(&mut server.stream(), &mut [0]).unwrap(),
-        0,
-        "the client must have sent close_notify"
-    );
+    expect_eof(&mut server.stream(), "the client must have sent close_notify");
     server.send_close_notify();
     drop(server);
     assert_eq!(client.wait(), ClientExit { code: Some(0), stdout: vec![], stderr: vec![] });

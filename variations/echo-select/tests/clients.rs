@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use check::Needs;
-use probe::client_process::wait_until_readable;
+use probe::client_process::{expect_eof, wait_until_readable};
 use probe::port::Port;
 use probe::server::{Exited, Launch};
 use probe::{TIMEOUT, read_once};
@@ -66,11 +66,7 @@ fn all_connections_are_open_at_once() {
         socks.iter().for_each(read_all);
         for mut sock in socks.into_iter().rev() {
             sock.write_all(SENT).unwrap();
-            assert_eq!(
-                read_once(&mut sock, &mut [0]).unwrap(),
-                0,
-                "the client closes when it has its echo"
-            );
+            expect_eof(&mut sock, "the client closes when it has its echo");
         }
     });
     let ended = multiconn(addr, &[&MANY.to_string()]);
@@ -92,7 +88,7 @@ fn an_echo_may_arrive_in_pieces() {
         for byte in SENT {
             sock.write_all(&[*byte]).unwrap();
         }
-        assert_eq!(read_once(&mut sock, &mut [0]).unwrap(), 0);
+        expect_eof(&mut sock, "the client must have closed");
     });
     assert_eq!(multiconn(addr, &["1"]).status.code(), Some(0));
     server.join().unwrap();

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use socket2::SockRef;
 
-use crate::wait_until;
+use crate::{read_once, wait_until};
 
 /// How long each step may take before the test fails.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,6 +89,15 @@ pub fn recv_msg(mut sock: &TcpStream) -> String {
             [0] => return String::from_utf8(msg).unwrap(),
             [byte] => msg.push(byte),
         }
+    }
+}
+
+/// Waits for the end of the stream. `why` says what the client must have done, for a test that fails.
+#[track_caller]
+pub fn expect_eof(sock: &mut impl Read, why: &str) {
+    match read_once(sock, &mut [0]) {
+        Ok(n) => assert_eq!(n, 0, "{why}"),
+        Err(err) => panic!("{why}: {err}"),
     }
 }
 
