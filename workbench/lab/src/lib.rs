@@ -40,6 +40,7 @@ mod run;
 #[cfg(test)]
 mod sample;
 mod servers;
+mod text;
 mod units;
 
 pub use case::Case;

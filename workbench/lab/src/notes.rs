@@ -36,7 +36,7 @@ pub fn add(
     }
 }
 
-/// How busy the load generator was when it limited a rate, in percent of one core.
+/// How busy the load generator was when it may have limited a rate, in percent of one core.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GeneratorLimit {
     /// How much the generator used of its core.
@@ -46,9 +46,11 @@ pub struct GeneratorLimit {
 }
 
 /// Returns how busy the generator was, if it may have limited the rate. Returns `None` if it had time left, or if the
-/// server used all of its only core and so was the limit.
+/// server used all of its cores and so was the limit.
 ///
-/// With several cores, nothing shows whether the server could have used more of them.
+/// If the server had several cores and used only some of them, nothing shows whether it could have used more: a server
+/// with one thread could not.
+#[expect(clippy::cast_precision_loss, reason = "a number of cores")]
 pub fn generator_limit(
     measurement: &Measurement,
     experiment: &Experiment,
@@ -58,12 +60,13 @@ pub fn generator_limit(
     let column = columns.find(|column| column.figure.starts_with("generator_"))?;
     let generator_percent = measurement.median(column.figure)?;
     let server_percent = measurement.median("server_cpu_percent");
-    let has_server_time = server_cores > 1 || server_percent.is_none_or(|it| it < WHOLE_CORE);
-    let is_limit = generator_percent > WHOLE_CORE && has_server_time;
-    is_limit.then_some(GeneratorLimit { generator_percent, server_percent })
+    let all_cores = WHOLE_CORE * server_cores as f64;
+    let has_server_time = server_percent.is_none_or(|it| it < all_cores);
+    let may_be_limit = generator_percent > WHOLE_CORE && has_server_time;
+    may_be_limit.then_some(GeneratorLimit { generator_percent, server_percent })
 }
 
-/// Notes that the generator was the limit.
+/// Notes that the generator was the limit, or may have been.
 fn note_generator_limit(
     measurement: &mut Measurement,
     experiment: &Experiment,
@@ -71,8 +74,9 @@ fn note_generator_limit(
 ) {
     let Some(limit) = generator_limit(measurement, experiment, server_cores) else { return };
     let server = limit.server_percent.map(|percent| format!(", the server {percent:.0} %"));
+    let was = if server_cores == 1 { "was" } else { "may have been" };
     measurement.add_note(format!(
-        "the generator was the limit: it used {:.0} % of its core{}",
+        "the generator {was} the limit: it used {:.0} % of its core{}",
         limit.generator_percent,
         server.unwrap_or_default()
     ));
@@ -100,11 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_generator_unless_the_server_used_its_only_core() {
-        let said = "the generator was the limit: it used 96 % of its core";
+    fn the_limit_is_the_generator_unless_the_server_used_its_cores() {
+        let said = |was| format!("the generator {was} the limit: it used 96 % of its core");
         assert_eq!(note(Some(99.0), 1), None);
-        assert_eq!(note(Some(40.0), 1), Some(format!("{said}, the server 40 %")));
-        assert_eq!(note(Some(130.0), 2), Some(format!("{said}, the server 130 %")));
-        assert_eq!(note(None, 1), Some(said.to_owned()));
+        assert_eq!(note(Some(40.0), 1), Some(said("was") + ", the server 40 %"));
+        assert_eq!(note(Some(198.0), 2), None);
+        assert_eq!(note(Some(130.0), 2), Some(said("may have been") + ", the server 130 %"));
+        assert_eq!(note(None, 1), Some(said("was")));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::case::{Case, grouped};
 use super::experiment::Experiment;
-use super::experiments::EXPERIMENTS;
+use super::experiments::{BESIDE_SILENT, EXPERIMENTS};
 use super::figures::{Figures, Series};
 use super::machine::Machine;
 use super::measurement::Measurement;
@@ -113,7 +113,7 @@ fn cases(id: &str) -> Vec<Case> {
         "rate" => [1000, 5000, 20_000].map(|at| case(at, "messages/s")).into(),
         "slow-consumer" => vec![Case::clients(50)],
         "connections" => {
-            let silent = Case { label: "beside a silent client".into(), value: 0.0, clients: 2 };
+            let silent = Case { label: BESIDE_SILENT.into(), value: 0.0, clients: 2 };
             vec![silent, case(1, "at once"), case(8, "at once")]
         }
         _ => vec![case(10_000, "visits")],

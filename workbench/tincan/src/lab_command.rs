@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::{
     Cores, EXPERIMENTS, Experiment, LabRun, ListedServer, Machine, OtherPrograms, Results,
     answers_table, system_load, table, utc,
@@ -211,6 +211,12 @@ impl Args {
         {
             return Ok(Prepared::DoneByReleaseBuild(code));
         }
+        let has_servers = !wanted.is_empty() || !user_servers.is_empty() || !self.no_peers;
+        ensure!(
+            has_servers,
+            "there is nothing to measure: the stages are only in a clone of Tin Can Chat; name a server of your own with \
+             --mine"
+        );
         let project_servers = chosen::build(&wanted, self.built)?;
         let folder = Folder::create(self.out.as_deref())?;
         let mut left_out = Vec::new();

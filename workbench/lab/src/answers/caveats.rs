@@ -4,8 +4,9 @@ use super::super::case::grouped;
 use super::super::origin::Origin;
 use super::super::results::{ListedServer, Results};
 use super::super::servers::{ClientLimit, PROJECT_SERVERS};
+use super::super::text::shortened;
 use super::super::units::Unit;
-use super::{Answers, MANY_CLIENTS, NEEDS, Row};
+use super::{Answers, MANY_CLIENTS, NEEDS, Row, Sign};
 
 /// The longest name of a processor. The page has the whole name.
 const PROCESSOR_LEN: usize = 32;
@@ -15,14 +16,15 @@ pub fn warnings(results: &Results) -> Vec<String> {
     let mut warnings = Vec::new();
     if results.machine.was_busy() {
         let percent = results.machine.others_percent.unwrap_or_default();
-        warnings.push(format!("Other programs used {percent:.0} % of the cores."));
+        warnings.push(format!("Other programs used {percent:.0} % of the processors."));
     }
     let faulty = results.experiments.iter().filter(|result| result.has_faults());
-    let faulty: Vec<&str> = faulty.map(|result| result.experiment.id).collect();
+    let faulty: Vec<String> =
+        faulty.map(|result| format!("“{}”", result.experiment.title)).collect();
     match &faulty[..] {
         [] => {}
-        [only] => warnings.push(format!("Faults: see the table of {only}.")),
-        several => warnings.push(format!("Faults: see the tables of {}.", several.join(", "))),
+        [only] => warnings.push(format!("Faults: see the table {only}.")),
+        several => warnings.push(format!("Faults: see the tables {}.", several.join(", "))),
     }
     warnings.extend(results.interruption.clone());
     warnings
@@ -46,15 +48,14 @@ pub fn sentences(answers: &Answers<'_>, results: &Results) -> Vec<String> {
     let mut sentences = vec![how_measured(results)];
     if results.server_cores == 1 {
         sentences.push(
-            "Each server had one core, so the figures do not show whether a second core would help."
-                .to_owned(),
+            "Each server had one core: what it can do with several was not measured.".to_owned(),
         );
     }
     if let Some(row) = find_row("server_cores_used") {
         sentences.push(cores_used(answers, row));
     }
     if answers.rows.iter().any(|row| row.figure.unit == Unit::Bytes) {
-        sentences.push("Memory is the server's own, without the kernel's for sockets.".to_owned());
+        sentences.push("Memory does not include the kernel's memory for sockets.".to_owned());
     }
     if find_row("bytes_for_5000_clients").is_some() {
         for server in &answers.servers {
@@ -73,12 +74,7 @@ fn how_measured(results: &Results) -> String {
         (runs, true) => format!("Medians of {at_most}{runs} short runs"),
         (runs, false) => format!("Medians of {at_most}{runs} runs"),
     };
-    let mut processor = results.machine.processor.clone();
-    if processor.chars().count() > PROCESSOR_LEN {
-        processor = processor.chars().take(PROCESSOR_LEN - 1).collect();
-        processor.push('…');
-    }
-    format!("{runs}. Processor: {processor}.")
+    format!("{runs}. Processor: {}.", shortened(&results.machine.processor, PROCESSOR_LEN))
 }
 
 /// Says which servers used more than one core.
@@ -87,31 +83,28 @@ fn cores_used(answers: &Answers<'_>, row: &Row<'_>) -> String {
     const MORE_THAN_ONE: f64 = 1.05;
     let mut names: Vec<&str> = Vec::new();
     for (server, cell) in answers.servers.iter().zip(&row.cells) {
-        let spread = cell.and_then(|cell| cell.spread);
+        let trusted = cell.filter(|cell| cell.sign != Some(Sign::Fault));
+        let spread = trusted.and_then(|cell| cell.spread);
         if spread.is_some_and(|spread| spread.median > MORE_THAN_ONE) {
             names.push(&server.name);
         }
     }
     match &names[..] {
         [] => "No server used more than one core.".to_owned(),
-        names => format!("More than one core was used only by {}.", names.join(", ")),
+        names => format!("Only {} used more than one core.", names.join(", ")),
     }
 }
 
 /// Says how a server accepts the many clients, if it does not by default.
 fn client_limit(name: &str, limit: ClientLimit) -> Option<String> {
-    if limit.clients < MANY_CLIENTS {
-        return Some(format!("{name} accepts at most {} clients.", grouped(limit.clients)));
-    }
-    let default = u32::try_from(limit.default?).unwrap_or(u32::MAX);
-    if default >= MANY_CLIENTS {
-        return None;
-    }
-    Some(format!(
-        "{name} accepts {} clients by default; --max-clients raises this to at most {}.",
-        grouped(default),
-        grouped(limit.clients)
-    ))
+    let default = u32::try_from(limit.default?).ok()?;
+    (default < MANY_CLIENTS).then(|| {
+        format!(
+            "{name} accepts {} clients, and up to {} with --max-clients.",
+            grouped(default),
+            grouped(limit.clients)
+        )
+    })
 }
 
 /// Says which needs have no row, and which command measures them: for each experiment, its first need.

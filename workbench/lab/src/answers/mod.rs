@@ -47,7 +47,7 @@ pub struct Row<'a> {
     pub cores: usize,
     /// Whether it is the first row of its need.
     pub is_first: bool,
-    /// A cell for each server; `None` where the row does not apply to the server.
+    /// A cell for each server; `None` where the server has no figure.
     pub cells: Vec<Option<Cell>>,
 }
 
@@ -80,7 +80,7 @@ pub enum Sign {
     Best,
     /// No difference to the best was measured.
     NoDifference,
-    /// The load generator was the limit, so the server may reach more.
+    /// The load generator may have been the limit, so the server may reach more.
     AtLeast,
     /// Something was wrong with the server, so the figure must not be trusted.
     Fault,
@@ -105,7 +105,7 @@ impl Sign {
         match self {
             Self::Best => "best",
             Self::NoDifference => "no difference measured",
-            Self::AtLeast => "limited by the load generator",
+            Self::AtLeast => "possibly limited by the load generator",
             Self::Fault => "fault",
         }
     }
@@ -187,32 +187,33 @@ fn find_rows<'a>(results: &'a Results, servers: &[&ListedServer]) -> Vec<Row<'a>
 
 /// Returns the case that suits a need. Returns `None` if no server is measured in such a case.
 ///
-/// A server that was measured and failed counts too, so that its fault does not change the row of the others.
+/// A server that was measured and failed counts too, so that its fault does not change the row of the others. A case in
+/// which all servers failed is chosen only if there is no other.
 fn choose_case<'a>(
     result: &'a ExperimentResult,
     wanted: WantedCase,
     servers: &[&ListedServer],
 ) -> Option<&'a Case> {
-    let mut best: Option<(usize, f64, &Case)> = None;
+    let mut best: Option<(bool, usize, f64, &Case)> = None;
     for case in result.cases() {
         let distance = match wanted {
             WantedCase::Near(value) if case.value > 0.0 => (case.value / value).ln().abs(),
             WantedCase::Labelled(label) if case.label == label => 0.0,
             _ => continue,
         };
-        let mut measured = 0;
-        for server in servers {
-            let measurement = result.measurement(&server.name, case);
-            measured += usize::from(measurement.is_some_and(|it| it.not_measured.is_none()));
-        }
-        let is_better = best.is_none_or(|(most, nearest, _)| {
-            measured > most || measured == most && distance < nearest
+        let all = servers.iter().filter_map(|server| result.measurement(&server.name, case));
+        let measured: Vec<&Measurement> = all.filter(|it| it.not_measured.is_none()).collect();
+        let has_runs = measured.iter().any(|it| !it.runs.is_empty());
+        let is_better = best.is_none_or(|(had_runs, most, nearest, _)| {
+            let before = (had_runs, most);
+            let now = (has_runs, measured.len());
+            now > before || now == before && distance < nearest
         });
-        if measured > 0 && is_better {
-            best = Some((measured, distance, case));
+        if !measured.is_empty() && is_better {
+            best = Some((has_runs, measured.len(), distance, case));
         }
     }
-    best.map(|(_, _, case)| case)
+    best.map(|(.., case)| case)
 }
 
 /// Returns a cell for each server.
@@ -232,15 +233,17 @@ fn find_cells(
     cells
 }
 
-/// Returns the cell of one server. Returns `None` if the server has no such figure, and nothing was wrong.
+/// Returns the cell of one server. Returns `None` if a run of the server lacks the figure, and nothing was wrong: the
+/// median of the other runs would say something else.
 fn find_cell(
     measurement: &Measurement,
     figure: &NeedFigure,
     experiment: &Experiment,
     cores: usize,
 ) -> Option<Cell> {
-    let values = measurement.runs.iter().filter_map(figure.value);
-    let spread = Spread::of(values.filter(|value| value.is_finite()));
+    let values = measurement.runs.iter().map(|run| (figure.value)(run).filter(|it| it.is_finite()));
+    let values: Option<Vec<f64>> = values.collect();
+    let spread = values.and_then(Spread::of);
     if measurement.is_faulty() {
         return Some(Cell { spread, sign: Some(Sign::Fault) });
     }
@@ -251,14 +254,14 @@ fn find_cell(
 }
 
 /// Marks the best cell, and the cells that are not measurably worse: their runs overlap with the runs of the best.
-/// Marks none if the load generator was the limit for the best, because then another server may reach more.
+/// Marks none if the load generator limited a figure, because that server may reach more than the best.
 fn compare(cells: &mut [Option<Cell>], better: Better) {
     let mut compared: Vec<(Spread, &mut Option<Sign>)> = Vec::new();
     for cell in cells.iter_mut().flatten() {
-        if let Some(spread) = cell.spread
-            && cell.sign != Some(Sign::Fault)
-        {
-            compared.push((spread, &mut cell.sign));
+        match (cell.spread, cell.sign) {
+            (_, Some(Sign::AtLeast)) => return,
+            (Some(spread), None) => compared.push((spread, &mut cell.sign)),
+            _ => {}
         }
     }
     if better == Better::Neither || compared.len() < 2 {
@@ -271,13 +274,13 @@ fn compare(cells: &mut [Option<Cell>], better: Better) {
     compared.sort_by(|(a, _), (b, _)| size(a).total_cmp(&size(b)));
     let mut sorted = compared.into_iter();
     let Some((best, sign)) = sorted.next() else { return };
-    if sign.is_some() {
+    // A rate of zero is not good, and a size or a time of zero or less was too small to be measured.
+    if best.median <= 0.0 {
         return;
     }
     *sign = Some(Sign::Best);
     for (spread, sign) in sorted {
-        let overlap = best.min <= spread.max && spread.min <= best.max;
-        if overlap && sign.is_none() {
+        if best.min <= spread.max && spread.min <= best.max {
             *sign = Some(Sign::NoDifference);
         }
     }
@@ -321,17 +324,23 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_the_generator_limited_is_not_compared() {
+    fn beside_a_rate_that_the_generator_limited_there_is_no_best() {
         let at_least = Some(Sign::AtLeast);
-        let limited = |rate| Cell { sign: at_least, ..cell(rate, rate, rate) };
-        let other = || cell(2.0, 2.0, 2.0);
-        let cells = vec![limited(1.0), other(), limited(2.0), cell(1.0, 1.5, 2.5)];
-        let best = Some(Sign::Best);
-        let same = Some(Sign::NoDifference);
-        assert_eq!(signs(cells, Better::Larger), [at_least, best, at_least, same]);
-        // The server with the largest rate may reach more, and so may not be the only one.
-        let cells = vec![limited(3.0), other(), other()];
-        assert_eq!(signs(cells, Better::Larger), [at_least, None, None]);
+        for rate in [1.0, 2.0, 3.0] {
+            let limited = Cell { sign: at_least, ..cell(rate, rate, rate) };
+            let cells = vec![limited, cell(2.0, 2.0, 2.0), cell(1.0, 1.5, 2.5)];
+            assert_eq!(signs(cells, Better::Larger), [at_least, None, None], "{rate}");
+        }
+    }
+
+    #[test]
+    fn zero_is_not_the_best() {
+        let cells = vec![cell(0.0, 0.0, 0.0), cell(0.0, 0.0, 0.0)];
+        assert_eq!(signs(cells, Better::Larger), [None; 2]);
+        assert_eq!(
+            signs(vec![cell(-9.0, -3.0, 1.0), cell(0.0, 2.0, 3.0)], Better::Smaller),
+            [None; 2]
+        );
     }
 
     #[test]
@@ -430,6 +439,18 @@ mod tests {
     }
 
     #[test]
+    fn a_case_in_which_all_servers_failed_is_not_chosen() {
+        let mut results = sample::only(&["chat-poll", "chat-async"]);
+        for measurement in &mut results.experiments[0].measurements {
+            if measurement.case.clients == 1000 {
+                measurement.runs.clear();
+                measurement.failure = Some("too many open files".to_owned());
+            }
+        }
+        assert_eq!(figures_and_cases(&results)[0].1, "100 clients");
+    }
+
+    #[test]
     fn a_server_that_failed_has_a_sign_and_does_not_change_the_row() {
         let mut results = sample::only(&["echo-uni", "chat-poll", "chat-async"]);
         for measurement in results.experiments.iter_mut().flat_map(|it| &mut it.measurements) {
@@ -445,7 +466,7 @@ mod tests {
         // An echo server has no idle clients: the row does not apply to it.
         assert!(row.cells[0].is_none() && row.cells[2] == failed, "{row:?}");
         assert!(row.cells[1].is_some_and(|cell| cell.spread.is_some()), "{row:?}");
-        assert!(answers.warnings.join(" ").contains("Faults: see the tables of idle, "));
+        assert!(answers.warnings.join(" ").contains("Faults: see the tables “Idle clients”, "));
     }
 
     #[test]
@@ -462,7 +483,13 @@ mod tests {
                 row.runs = vec![several];
             }
         }
-        assert!(caveats(&results).contains("More than one core was used only by chat-threads."));
+        assert!(caveats(&results).contains("Only chat-threads used more than one core."));
+        for row in results.experiments.iter_mut().flat_map(|it| &mut it.measurements) {
+            if row.server == "chat-threads" {
+                row.failure = Some("run 2 of 3 failed".to_owned());
+            }
+        }
+        assert!(caveats(&results).contains("No server used more than one core."));
     }
 
     #[test]

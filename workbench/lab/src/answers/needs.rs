@@ -1,6 +1,7 @@
 //! The table of needs: what an engineer asks before choosing a design, and the figures that answer it.
 //!
-//! A new row is an entry here: its experiment, its case, its figure. All cells are measured figures of the run.
+//! A new row is an entry here: its experiment, its case, its figure. Each cell is a measured
+//! figure, or is calculated from measured figures.
 
 use super::super::case::{Case, grouped};
 use super::super::experiments::BESIDE_SILENT;
@@ -44,7 +45,7 @@ pub struct NeedFigure {
     pub unit: Unit,
     /// Whether a small or a large number is good.
     pub better: Better,
-    /// Whether the figure may be larger with a faster load generator, where the load generator was the limit.
+    /// Whether the figure may be larger with a faster load generator, where the load generator may have been the limit.
     pub needs_fast_generator: bool,
     /// Reports whether the figure says anything in this case, with this number of cores for each server.
     pub applies: fn(&Case, usize) -> bool,

@@ -69,9 +69,14 @@ fn table_cell(cell: &Cell, unit: InOneUnit) -> String {
     let number = escape(&unbroken(&cell.number(unit)));
     let content = match cell.sign {
         None => number,
-        Some(Sign::Fault) => format!("<b class=\"fault\">!</b>\u{a0}{number}"),
-        Some(Sign::Best) => format!("<b>*\u{a0}{number}</b>"),
-        Some(sign) => format!("{}\u{a0}{number}", escape(sign.symbol())),
+        Some(sign) => {
+            let symbol = escape(sign.symbol());
+            match sign {
+                Sign::Fault => format!("<b class=\"fault\">{symbol}</b>\u{a0}{number}"),
+                Sign::Best => format!("<b>{symbol}\u{a0}{number}</b>"),
+                Sign::NoDifference | Sign::AtLeast => format!("{symbol}\u{a0}{number}"),
+            }
+        }
     };
     format!("<td>{content}</td>")
 }

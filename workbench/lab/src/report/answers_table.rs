@@ -21,7 +21,8 @@ const INDENT: &str = "  ";
 /// Returns the answers as text, with escape sequences that an `anstream` writes or removes. If no need was measured,
 /// returns only the warnings.
 ///
-/// Where one table does not fit, servers of other kinds have a table of their own below.
+/// Where one table does not fit, experiments that measured other servers have a table of their own below, and columns
+/// that still do not fit continue below that.
 #[must_use]
 pub fn answers_table(results: &Results, width: usize) -> String {
     let answers = Answers::find(results);
@@ -32,7 +33,7 @@ pub fn answers_table(results: &Results, width: usize) -> String {
     let grid = Grid::new(&answers);
     let mut text = String::new();
     for (nth, block) in grid.blocks(width).iter().enumerate() {
-        let title = if nth == 0 { HEADING } else { "" };
+        let title = if nth == 0 { Some(HEADING) } else { None };
         text += &grid.write(block, title, width);
     }
     if !answers.warnings.is_empty() {
@@ -154,22 +155,35 @@ impl<'a> Grid<'a> {
         columns.iter().map(|nth| GAP + self.widths[*nth]).sum()
     }
 
-    fn write(&self, block: &Block, title: &str, width: usize) -> String {
+    /// Writes a block. Without a title, the name of its first row begins in the place of the title, to save a line.
+    fn write(&self, block: &Block, title: Option<&str>, width: usize) -> String {
         let labels = block.rows.iter().map(|nth| indented_label(&self.answers.rows[*nth]).width());
-        let widest = labels.max().unwrap_or(0).max(title.width());
+        let widest = labels.max().unwrap_or(0).max(title.unwrap_or_default().width());
         let room = width.saturating_sub(self.width(&block.columns));
         let label_width = widest.min(room).max(MIN_LABEL_WIDTH);
-        let mut text = self.write_head(block, title, label_width);
+        let mut labels: Vec<String> = Vec::new();
         for nth in &block.rows {
-            text += &self.write_row(*nth, &block.columns, label_width);
+            let row = &self.answers.rows[*nth];
+            labels.push(lines(&row.label(), label_width, indent(row)));
+        }
+        let mut head = title.map(|title| lines(title, label_width, "")).unwrap_or_default();
+        if title.is_none()
+            && let Some(first) = labels.first_mut()
+            && let Some((begin, rest)) = first.split_once('\n')
+        {
+            begin.clone_into(&mut head);
+            *first = rest.to_owned();
+        }
+        let mut text = self.write_head(block, &head, label_width);
+        for (nth, label) in block.rows.iter().zip(&labels) {
+            text += &self.write_row(*nth, label, &block.columns, label_width);
         }
         text
     }
 
-    /// Writes the title, and the names of the servers.
+    /// Writes the lines of the title, and the names of the servers.
     fn write_head(&self, block: &Block, title: &str, label_width: usize) -> String {
-        let title = lines(title, label_width, "");
-        let blanks = " ".repeat(label_width.saturating_sub(last_width(&title)));
+        let blanks = " ".repeat(label_width.saturating_sub(last_width(title)));
         let mut text = format!("{BOLD}{title}{BOLD:#}{blanks}");
         for column in &block.columns {
             let server = self.answers.servers[*column];
@@ -181,12 +195,10 @@ impl<'a> Grid<'a> {
         text
     }
 
-    /// Writes a row, whose name may need several lines.
-    fn write_row(&self, nth: usize, columns: &[usize], label_width: usize) -> String {
-        let row = &self.answers.rows[nth];
-        let mut text = lines(&row.label(), label_width, indent(row));
-        let used = last_width(&text);
-        text += &" ".repeat(label_width.saturating_sub(used));
+    /// Writes a row, whose name may have several lines.
+    fn write_row(&self, nth: usize, label: &str, columns: &[usize], label_width: usize) -> String {
+        let mut text = label.to_owned();
+        text += &" ".repeat(label_width.saturating_sub(last_width(label)));
         for column in columns {
             text += &" ".repeat(GAP);
             text += &self.write_cell(nth, *column);
@@ -271,8 +283,11 @@ mod tests {
 
     #[test]
     fn the_answers_of_the_stages_fit_on_one_screen() {
-        for (width, height) in [(80, 24), (120, 24)] {
-            let text = plain(&longest(), width);
+        for (width, height, server_cores) in [(80, 24, 1), (80, 24, 3), (120, 24, 1), (120, 24, 3)]
+        {
+            let mut results = longest();
+            results.server_cores = server_cores;
+            let text = plain(&results, width);
             // One more line says how long it took, and one is for the prompt.
             assert!(text.lines().count() + 2 <= height, "{width}:\n{text}");
             for sign in Sign::ALL {
@@ -287,8 +302,9 @@ mod tests {
     fn warnings_come_before_all_other_sentences() {
         let text = plain(&longest(), 80);
         let place = |sentence: &str| text.find(sentence).unwrap_or_else(|| panic!("{text}"));
-        let busy =
-            place("\nOther programs used 7 % of the cores. Faults: see the table of idle.\n");
+        let busy = place(
+            "\nOther programs used 7 % of the processors. Faults: see the table “Idle clients”.\n",
+        );
         assert!(place("echo-uni") < busy && busy < place("\n* best; "), "{text}");
         assert!(busy < place("echo-uni: one client at a time; "), "{text}");
     }
@@ -327,7 +343,10 @@ mod tests {
             "- - 22.4 KiB *0.43 KiB 0.56 KiB !22.4 KiB"
         );
         assert_eq!(words("With a silent client"), "0 ≥1.22 M ≥0.89 M ≥1.44 M ≥1.26 M ≥0.64 M");
-        assert!(text.contains("\n* best; ≥ limited by the load generator; ! fault."), "{text}");
+        assert!(
+            text.contains("\n* best; ≥ possibly limited by the load generator; ! fault."),
+            "{text}"
+        );
     }
 
     #[test]
@@ -348,7 +367,7 @@ mod tests {
     fn without_answers_there_are_only_warnings() {
         let mut results = sample::results();
         results.experiments.retain(|it| it.experiment.id == "churn");
-        assert_eq!(answers_table(&results, 80), "Other programs used 7 % of the cores.\n");
+        assert_eq!(answers_table(&results, 80), "Other programs used 7 % of the processors.\n");
         results.machine.others_percent = None;
         assert_eq!(answers_table(&results, 80), "");
     }

@@ -12,9 +12,10 @@ use super::super::figures::Spread;
 use super::super::measurement::Measurement;
 use super::super::origin::Origin;
 use super::super::results::ExperimentResult;
+use super::super::text::shortened;
 use super::super::units::InOneUnit;
 use super::axis::Axis;
-use super::html::{colour, percent, px, shortened};
+use super::html::{colour, percent, px};
 use probe::markup::escape;
 
 /// The height of a row, the baseline of its text, and the top and the height of its bar.

@@ -64,8 +64,9 @@ fn answers(results: &Results) -> Value {
 
 fn answer(server: &str, cell: &Cell) -> Value {
     let mark = match cell.sign {
-        Some(sign @ (Sign::Best | Sign::NoDifference)) => Some(sign.meaning()),
-        _ => None,
+        Some(Sign::Best) => Some("best"),
+        Some(Sign::NoDifference) => Some("no difference measured"),
+        Some(Sign::AtLeast | Sign::Fault) | None => None,
     };
     let median = cell.spread.map(|spread| number(spread.median));
     let min = cell.spread.map(|spread| number(spread.min));
@@ -76,7 +77,7 @@ fn answer(server: &str, cell: &Cell) -> Value {
         ("min", json!(min)),
         ("max", json!(max)),
         ("mark", json!(mark)),
-        ("generator_was_limit", json!(cell.sign == Some(Sign::AtLeast))),
+        ("generator_may_be_limit", json!(cell.sign == Some(Sign::AtLeast))),
         ("is_faulty", json!(cell.sign == Some(Sign::Fault))),
     ])
 }

@@ -20,15 +20,6 @@ pub fn unbroken(number: &str) -> String {
     number.replace(' ', "\u{a0}")
 }
 
-/// Shortens a text to this number of letters. A shortened text ends with an ellipsis.
-pub fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    kept.trim_end().to_owned() + "…"
-}
-
 /// Writes a part of the whole width in percent.
 pub fn percent(part: f64) -> String {
     let text = format!("{:.2}", part * 100.0);
@@ -45,12 +36,6 @@ pub fn px(length: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_names_end_with_an_ellipsis() {
-        assert_eq!(shortened("chat-threads", 12), "chat-threads");
-        assert_eq!(shortened("chat-threads-of-mine", 12), "chat-thread…");
-    }
 
     #[test]
     fn places_are_written_short() {

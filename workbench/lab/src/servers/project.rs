@@ -68,25 +68,37 @@ impl ProjectServer {
 /// All servers of this project that are measured, in the order in which they are shown.
 pub const PROJECT_SERVERS: &[ProjectServer] = &[
     ProjectServer::new("echo-uni", Protocol::Echo, true, None, "one client at a time"),
-    ProjectServer::new("echo-multi", Protocol::Echo, true, None, "a thread a client"),
+    ProjectServer::new("echo-multi", Protocol::Echo, true, None, "one thread per client"),
     ProjectServer::new(
         "echo-mixins",
         Protocol::Echo,
         false,
         None,
-        "a process or a thread a client",
+        "one process or thread per client",
     ),
-    ProjectServer::new("chat-threads", Protocol::TinCan, true, THREADS, "two threads a client"),
-    ProjectServer::new("chat-green", Protocol::TinCan, false, MANY, "two green threads a client"),
+    ProjectServer::new("chat-threads", Protocol::TinCan, true, THREADS, "two threads per client"),
+    ProjectServer::new("chat-green", Protocol::TinCan, false, MANY, "two green threads per client"),
     ProjectServer::new("chat-poll", Protocol::TinCan, true, MANY, "one loop over readiness"),
     ProjectServer::new("chat-uring", Protocol::TinCan, false, MANY, "one loop over completion"),
-    ProjectServer::new("chat-async", Protocol::TinCan, true, MANY, "tasks"),
-    ProjectServer::new("chat-smol", Protocol::TinCan, false, MANY, "tasks"),
-    ProjectServer::new("chat-tls", Protocol::TinCanTls, false, MANY, "tasks, inside TLS"),
-    ProjectServer::new("chat-nats", Protocol::TinCan, false, MANY, "tasks, over NATS"),
+    ProjectServer::new("chat-async", Protocol::TinCan, true, MANY, "two tasks per client"),
+    ProjectServer::new("chat-smol", Protocol::TinCan, false, MANY, "two tasks per client"),
+    ProjectServer::new(
+        "chat-tls",
+        Protocol::TinCanTls,
+        false,
+        MANY,
+        "two tasks per client, inside TLS",
+    ),
+    ProjectServer::new(
+        "chat-nats",
+        Protocol::TinCan,
+        false,
+        MANY,
+        "two tasks per client, over NATS",
+    ),
 ];
 
-/// Two threads a client; Rust aborts a program that has about 16,000 threads.
+/// Two threads for each client; Rust aborts a program that has about 16,000 threads.
 const THREADS: Option<ClientLimit> = Some(ClientLimit {
     clients: 7500,
     why: "it has two threads for each client",
