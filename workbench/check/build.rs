@@ -11,19 +11,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=mutants");
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("mutants");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let right = files(&folder.join("right"))?;
-    let mut diffs = files(&folder)?;
-    diffs.retain(|path| path.extension().is_some_and(|extension| extension == "diff"));
+    let diffs = files(&folder, &["diff"])?;
+    let right = files(&folder.join("right"), &["c", "java", "js", "pl", "py", "rs"])?;
     fs::write(out.join("diffs.rs"), slice_source(&diffs)?)?;
     fs::write(out.join("right.rs"), slice_source(&right)?)?;
     Ok(())
 }
 
-/// Returns the files in a folder, sorted by name.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// Returns the files in a folder that have one of these extensions, sorted by name. Other files are those of editors,
+/// compilers and systems, and so are files whose name begins with a dot.
+fn files(folder: &Path, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let mut files: Vec<_> = entries.collect::<io::Result<_>>()?;
-    files.retain(|path| path.is_file());
+    files.retain(|path| {
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        let is_wanted =
+            path.extension().is_some_and(|it| extensions.iter().any(|wanted| it == *wanted));
+        is_wanted && !is_hidden && path.is_file()
+    });
     files.sort();
     Ok(files)
 }

@@ -15,7 +15,7 @@ use crate::protocol::{FirstExchange, Protocol};
 use crate::protocols::protocol_of;
 use crate::{OwnServer, Profile, ServerUnderTest, Serves, Source};
 use probe::record::Record;
-use probe::server::{Exited, Launch, OutputLines, START_TIMEOUT, Server};
+use probe::server::{Exited, Launch, OutputLines, OutputTo, START_TIMEOUT, Server};
 use probe::sockdiag::unread_bytes;
 use probe::tls::TlsSettings;
 use probe::wire::{Client, Received, prep_msg};
@@ -191,7 +191,12 @@ impl Bench {
             Source::Running(addr) => return Ok(Server::at(*addr)),
             Source::Command(words) => {
                 let timeout = START_TIMEOUT.max(3 * self.patience());
-                launch(words)?.start_timeout(timeout).start_on_free_port()?
+                // A server of a learner may print without end.
+                launch(words)?
+                    .stdout(OutputTo::CollectedLast)
+                    .stderr(OutputTo::CollectedLast)
+                    .start_timeout(timeout)
+                    .start_on_free_port()?
             }
             Source::Program(words) => launch(words)?.start()?,
         };

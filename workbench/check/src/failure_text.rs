@@ -38,9 +38,9 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
         let hints = [("likely", cause), ("look at", place), ("to fix", correction)];
         hints.into_iter().take(call.hints.into()).for_each(|(label, hint)| part(label, hint));
     }
-    // Below, the whole output comes after all recordings; its last line often names the cause.
-    if let Some(last) = finding.output.lines().last() {
-        part("printed", last);
+    // Below, the last lines of the output come after all recordings. One of them often names the cause.
+    if let Some(line) = line_with_cause(&finding.output) {
+        part("printed", line);
     }
     // These two lines are for copying, so they are not wrapped.
     if let Some(place) = call.where_to_read(check.page) {
@@ -66,6 +66,18 @@ pub fn failure_text(check: &Check, finding: &Finding, call: &Invocation) -> Stri
         text += &indented(&finding.output);
     }
     text
+}
+
+/// Returns the line of the server's output that may name the cause: the last one about an error, or else the last one.
+/// A stack, or a hint of the language, may follow the error.
+fn line_with_cause(output: &str) -> Option<&str> {
+    let is_error = |line: &&str| {
+        let line = line.to_lowercase();
+        ["error", "exception", "panicked"].iter().any(|word| line.contains(word))
+    };
+    let mut lines = output.lines().rev().filter(|line| !line.trim().is_empty());
+    let last = lines.clone().next();
+    lines.find(is_error).or(last)
 }
 
 /// Breaks each line of a text that is too long.
@@ -112,16 +124,8 @@ const AFTER: usize = 8;
 
 /// Returns the bytes around a position, as text, and below it in hexadecimal.
 fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
-    // The window neither begins nor ends inside a character.
-    let is_inside = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let mut begin = if at <= BEFORE + 4 { 0 } else { at - BEFORE };
-    while is_inside(begin) && begin < at {
-        begin += 1;
-    }
-    let mut end = bytes.len().min(at.max(begin + BEFORE) + AFTER);
-    while is_inside(end) {
-        end += 1;
-    }
+    let begin = if at <= BEFORE + 4 { 0 } else { next_character(bytes, at - BEFORE).min(at) };
+    let end = next_character(bytes, bytes.len().min(at.max(begin + BEFORE) + AFTER));
     let lead = if begin > 0 { "…" } else { "" };
     let tail = if end < bytes.len() { "…" } else { "" };
     let part = &bytes[begin..end];
@@ -142,6 +146,13 @@ fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
         let _ = writeln!(text, "{:blank$}^^", "");
     }
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+/// Returns where the next character begins: here, unless this byte is inside a character.
+fn next_character(bytes: &[u8], at: usize) -> usize {
+    let is_inside = |at: &usize| bytes.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    // A character has at most three more bytes after its first.
+    at + (at..at + 3).take_while(is_inside).count()
 }
 
 fn hex(bytes: &[u8]) -> Vec<String> {
@@ -172,6 +183,24 @@ mod tests {
         let (a, b) = (Description::bytes("€a\0".into(), ""), Description::bytes("€b\0".into(), ""));
         let (_, got) = compared(&a, &b);
         assert_eq!(got, "\"€b␀\"\n  ^ byte 4\n e2 82 ac 62 00\n          ^^\n");
+    }
+
+    #[test]
+    fn the_line_about_the_error_is_found() {
+        let node = "stderr| Error: write EPIPE\nstderr|     at Socket.write\nstderr| Node.js v22\n";
+        assert_eq!(line_with_cause(node), Some("stderr| Error: write EPIPE"));
+        assert_eq!(
+            line_with_cause("stdout| ready\nstdout| got 6 bytes\n"),
+            Some("stdout| got 6 bytes")
+        );
+        assert_eq!(line_with_cause(""), None);
+    }
+
+    #[test]
+    fn many_bytes_that_are_not_utf8_are_not_shown_as_one_character() {
+        let (a, b) = (vec![0x80; 100], [&[0x80; 60][..], b"y"].concat());
+        let (expected, _) = compared(&Description::bytes(a, ""), &Description::bytes(b, ""));
+        assert!(expected.lines().all(|line| line.chars().count() < 130), "{expected}");
     }
 
     #[test]

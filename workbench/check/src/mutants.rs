@@ -181,26 +181,40 @@ pub fn is_installed(tool: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Returns the command that runs a server's source on `{port}`; compiles the source first if its language
-/// needs that.
+/// Compiles a server's source if its language needs that, and returns the command that runs it on `{port}`.
 ///
 /// # Errors
 ///
 /// Returns an error if the language is unknown, or the source does not compile.
 pub fn command(source: &Path) -> Result<Vec<OsString>> {
+    let command = run_command(source)?;
+    match language(source) {
+        Some(Language { tool, start: Start::Compiled(options), .. }) => {
+            compile(Command::new(tool).args(*options).arg("-o").arg(&command[0]), source)?;
+        }
+        Some(Language { tool, start: Start::JavaClass, .. }) => {
+            let folder = source.parent().unwrap_or(Path::new("."));
+            compile(Command::new(tool).arg("-d").arg(folder), source)?;
+        }
+        Some(Language { start: Start::Interpreted, .. }) | None => {}
+    }
+    Ok(command)
+}
+
+/// Returns the command that runs a server's source on `{port}`, without compiling the source.
+///
+/// # Errors
+///
+/// Returns an error if the language is unknown.
+pub fn run_command(source: &Path) -> Result<Vec<OsString>> {
     let Some(Language { tool, start, .. }) = language(source) else {
         bail!("the language of {} is unknown", source.display());
     };
     let mut words: Vec<OsString> = match start {
         Start::Interpreted => vec![tool.into(), source.into()],
-        Start::Compiled(options) => {
-            let program = source.with_extension(env::consts::EXE_EXTENSION);
-            compile(Command::new(tool).args(*options).arg("-o").arg(&program), source)?;
-            vec![program.into()]
-        }
+        Start::Compiled(_) => vec![source.with_extension(env::consts::EXE_EXTENSION).into()],
         Start::JavaClass => {
             let folder = source.parent().unwrap_or(Path::new("."));
-            compile(Command::new(tool).arg("-d").arg(folder), source)?;
             let class = source.file_stem().unwrap_or_default();
             vec!["java".into(), "-cp".into(), folder.into(), class.into()]
         }

@@ -23,7 +23,7 @@ use probe::tls::TlsSettings;
 use serde_json::{Value, json};
 
 use crate::command_line::{book_page, called_as, quoted};
-use crate::job::{HINTS, Job, SEED, prepare};
+use crate::job::{Job, SEED, default_hints, prepare};
 use crate::output::print;
 use crate::rerun::{self, ServerFiles, Until};
 
@@ -66,8 +66,10 @@ pub struct Args {
     profile: Option<Profile>,
     /// Run again whenever you save a file of the server, and stop at the first check that fails
     ///
-    /// The files are those that the command names, and those with the same extension in their folders and below. The
-    /// checks that the server has passed are stored in .tincan-progress.json, in the current folder.
+    /// The files are those that the command names. If such a file is in the current folder or below, the files with
+    /// the same extension in its folder and below count too. The server itself must not change them, because each
+    /// change begins a new run. The checks that the server has passed are stored in .tincan-progress.json, in the
+    /// current folder.
     #[arg(long, conflicts_with_all = ["list", "addr", "format"])]
     watch: bool,
     /// Show which profile must pass which check, or the checks of PROFILE with their rules; run none
@@ -98,7 +100,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: u64,
     /// How much help with a failure: 0 none, 1 what is likely wrong, 2 where to look, 3 how to correct it
-    /// [default: 1; with --watch, 0]
+    /// [default: 1; with --watch in a terminal, 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=3))]
     hints: Option<u8>,
     /// How many seconds to wait at least for an answer; use more on a busy machine
@@ -179,6 +181,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             }
         };
         rerun::check_at_each_save(&name, files, Until::Quit, || Ok(job.clone()))?;
+        // Not reached: the user ends the program with a key or a signal.
         return Ok(ExitCode::SUCCESS);
     }
     check(job, args.format).map(ExitCode::from)
@@ -200,8 +203,8 @@ fn job(args: &Args, profile: Profile) -> Result<Job> {
     let seed = args.seed;
     let check_it = format!("{} {profile}{}", called_as("check"), tls_options(args));
     let rerun_command = format!("{check_it} --only {{id}} --seed {seed} {target}");
-    // At each save, the learner gets the next hint with a key, and wants the result soon.
-    let hints = args.hints.unwrap_or(if args.watch { 0 } else { HINTS });
+    let hints = args.hints.unwrap_or_else(|| default_hints(args.watch));
+    // With --watch, the learner wants the result soon.
     let tries = args.tries.unwrap_or(if args.watch { 1 } else { TRIES });
     let server = ServerUnderTest {
         profile,
@@ -279,7 +282,7 @@ pub fn check(job: Job, format: Format) -> Result<u8> {
             }
             Event::Ended { check, outcome, took } => {
                 if format == Format::Lines {
-                    let row = json::row_as_json(check, outcome, took, &invocation);
+                    let row = json::short_row_as_json(check, outcome, took, &invocation);
                     print_object(&json!({ "ended": row }));
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 
 use check::{BOOK_IN_CLONE, BOOK_IN_RELEASE};
 
@@ -33,11 +34,13 @@ pub fn called_as(subcommand: &str) -> String {
     format!("{} {subcommand}", quoted(&[program]))
 }
 
-/// Returns where a reader finds a page of the book: through cargo, this program is called in a clone.
+/// Returns where a reader finds a page of the book: in the clone in which this program is called, or in the release.
 pub fn book_page() -> &'static str {
-    if is_called_through_cargo() { BOOK_IN_CLONE } else { BOOK_IN_RELEASE }
+    let is_in_clone = is_called_through_cargo() || Path::new("docs/src").is_dir();
+    if is_in_clone { BOOK_IN_CLONE } else { BOOK_IN_RELEASE }
 }
 
+/// `cargo run` sets the name of the package for the program that it starts.
 fn is_called_through_cargo() -> bool {
-    env::var_os("CARGO").is_some()
+    env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"))
 }

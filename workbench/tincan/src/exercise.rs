@@ -12,7 +12,7 @@ use watch::wrap;
 use crate::check_command::{self, Format};
 use crate::command_line::{called_as, quoted};
 use crate::diff;
-use crate::job::{HINTS, Job};
+use crate::job::{Job, default_hints};
 use crate::output::print;
 use crate::progress::Progress;
 use crate::rerun::{self, ServerFiles, Until};
@@ -47,7 +47,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
         /// How much help: 0 none, 1 what is likely wrong, 2 also where to look, 3 also how to correct it
-        /// [default: 1; with --watch, 0]
+        /// [default: 1; with --watch in a terminal, 0]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=3))]
         hints: Option<u8>,
         /// Run the check again whenever you save the server, until it passes; a key shows the next hint
@@ -186,17 +186,19 @@ fn start(place: &Place) -> Result<ExitCode> {
     let mutant = &exercise.mutant;
     let file = place.file(&exercise);
     if file.exists() {
-        bail!("{} already exists, and may contain your work", file.display());
+        let check = format!("{} check {} --watch", called_as("exercise"), place.words(&exercise));
+        bail!("{} exists already, and may contain your work: go on with `{check}`", file.display());
     }
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
     fs::write(&file, mutant.source()?).with_context(|| format!("writing {}", file.display()))?;
     let command = called_as("exercise");
+    let hint = if cfg!(unix) { " For a hint, press h." } else { "" };
     let text = format!(
         "This is a server with one mistake. Its profile is {}.\n  {}\n\n\
          See it fail:\n  {command} check {} --watch\n\n\
-         Correct the mistake and save: the check runs again. For a hint, press h.\n\n\
+         Correct the mistake and save: the check runs again.{hint}\n\n\
          See the correction:\n  {command} solution {}\n",
         mutant.profile,
         file.display(),
@@ -216,9 +218,9 @@ fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
         bail!("{} does not exist: begin with `{start}`", file.display());
     }
     if let Some(tool) = mutants::tool(&file).filter(|tool| !mutants::is_installed(tool)) {
-        bail!("this exercise needs {tool}, which is not installed");
+        bail!("this exercise needs {tool}, but `{tool} --version` fails: is it installed?");
     }
-    let hints = hints.unwrap_or(if watch { 0 } else { HINTS });
+    let hints = hints.unwrap_or_else(|| default_hints(watch));
     let job = || -> Result<Job> {
         let command = mutants::command(&file)?;
         Ok(Job::of_one_check(mutant.profile, exercise.check.id, hints, command))
@@ -226,28 +228,26 @@ fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
     if watch {
         let files = ServerFiles::of_command(&[file.clone().into_os_string()])?;
         let name = format!("exercise {}", place.words(&exercise));
-        rerun::check_at_each_save(&name, files, Until::Passed, || {
-            let job = job()?;
-            Ok(Job { tries: 1, ..job })
-        })?;
+        rerun::check_at_each_save(&name, files, Until::Passed, job)?;
     } else {
         let code = check_command::check(job()?, Format::Text)?;
         if code != 0 {
             return Ok(ExitCode::from(code));
         }
     }
+    // Stored before anything is printed: standard output may be closed.
+    let stored = Progress::update(|progress| {
+        progress.corrected.insert(mutant.id.clone());
+    });
     let mistake = format!("Corrected. The mistake was: {}.", mutant.title);
     let text = format!(
         "\n{}\nTo run all checks:\n  {} {} -- {}\n",
         wrap(&mistake, MAX_COLUMNS).join("\n"),
         called_as("check"),
         mutant.profile,
-        quoted(&mutants::command(&file)?)
+        quoted(&mutants::run_command(&file)?)
     );
     print(text.as_bytes())?;
-    let stored = Progress::update(|progress| {
-        progress.corrected.insert(mutant.id.clone());
-    });
     match stored {
         Ok(progress) => print(next_exercise(&exercises()?, &progress.corrected).as_bytes())?,
         // The exercise is done, even if that cannot be stored.
@@ -258,7 +258,7 @@ fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
 
 fn solution(name: &str) -> Result<ExitCode> {
     let Exercise { name, mutant, .. } = find(name)?;
-    let right = format!("workbench/check/mutants/right/{}", mutant.right);
+    let right = format!("right/{}", mutant.right);
     let name = format!("{name}/{}", mutant.file_name());
     diff::show_texts(&mutant.title, (name, mutant.source()?), (right, mutant.right_source()?))
 }

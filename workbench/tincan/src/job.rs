@@ -7,13 +7,20 @@ use check::{AddressFormat, Invocation, LEAST_PATIENCE, Profile, ServerUnderTest,
 use probe::server;
 
 use crate::command_line::{book_page, called_as, quoted};
+use crate::rerun::has_keys;
 use crate::signals;
 
 /// The default seed of the random choices.
 pub const SEED: u64 = 1;
 
-/// How many hints are shown with a failure.
+/// The default number of hints with a failure.
 pub const HINTS: u8 = 1;
+
+/// Returns the default number of hints with a failure, with or without `--watch`. Where a key shows the next hint,
+/// there is none at first.
+pub fn default_hints(watch: bool) -> u8 {
+    if watch && has_keys() { 0 } else { HINTS }
+}
 
 /// A server, the checks that it must pass, and how to run them.
 #[derive(Clone)]

@@ -57,7 +57,7 @@ enum Command {
     GradeOne(grade::ChildArgs),
     #[command(hide = true)]
     ChildOf(stages::ChildOf),
-    /// Ends the servers of a process that has ended (`check` and `watch` start the watchdog)
+    /// Ends the servers of a process that has ended (the watchdog, which the commands that start servers start)
     #[command(hide = true)]
     Watchdog {
         /// Run as the detached watchdog itself

@@ -27,12 +27,12 @@ pub struct Progress {
 pub struct ServerProgress {
     /// The checks that the server has passed.
     pub passed: BTreeSet<String>,
-    /// The first check that the server has not passed.
+    /// The check that the server has to pass next.
     pub next: Option<String>,
 }
 
 impl ServerProgress {
-    /// Sets the first check that the server has not passed.
+    /// Sets the check that the server has to pass next.
     pub fn set_next(&mut self, id: &str) {
         self.passed.remove(id);
         self.next = Some(id.to_owned());
@@ -40,11 +40,11 @@ impl ServerProgress {
 }
 
 impl Progress {
-    /// Reads the file; if there is none, returns a progress with nothing in it.
+    /// Reads the file; if there is none, returns an empty progress.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or is not of this program.
+    /// The file cannot be read, or this program did not write it.
     pub fn load() -> Result<Self> {
         let text = match fs::read_to_string(FILE) {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Self::default()),
@@ -67,7 +67,7 @@ impl Progress {
         Ok(progress)
     }
 
-    /// Writes another file first, and gives it the name then: the file is whole, whenever this program ends.
+    /// Writes a temporary file and renames it, so that the stored file is always complete.
     fn write(&self) -> Result<()> {
         let mut file = NamedTempFile::new_in(".")?;
         writeln!(file, "{}", serde_json::to_string_pretty(self)?)?;

@@ -7,10 +7,9 @@
 //! |---|---|
 //! | `check`, `exercise check` | ends the servers, then the program: [`end_servers_at_signals`] |
 //! | the same with `--watch` | also notes that this program has continued: [`take_continued`] |
-//! | `grade` | ends the processes of all submissions, then the program |
-//! | `lab` | does the same, but [survives the first signal](survive_first_signal) to write its results |
+//! | `lab` | ends the servers, but [survives the first signal](survive_first_signal) to write its results |
 //! | `tour` | ends the servers, restores the terminal and ends the program: `tour/leave.rs` |
-//! | `watch` | records the signal for a loop, which ends the server and writes the result: [`note_signals`] |
+//! | `watch`, `grade` | records the signal for a loop, which ends the servers: [`note_signals`] |
 //!
 //! The other commands start no server, so they need no function. While the pager of `diff` runs, `diff`
 //! [ignores SIGINT](ignore_interrupts): Ctrl-C is for the pager then.

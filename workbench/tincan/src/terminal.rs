@@ -111,10 +111,10 @@ pub mod cbreak {
         }
     }
 
-    /// Restores the mode that [`enter`] has saved.
+    /// Restores the mode that [`enter`] has saved, for good.
     pub fn leave() {
-        if let Some(original) = original().as_ref() {
-            set(original);
+        if let Some(original) = original().take() {
+            set(&original);
         }
     }
 

@@ -1,5 +1,5 @@
 //! Tests the checks themselves: each right server passes all checks of its profile, and each mutant
-//! fails its check with the text in `mutants/golden/`.
+//! fails its check with the text in `golden/`.
 //!
 //! A mutant runs the checks that its check depends on, which must pass, and then its check. With
 //! `TINCAN_EVERY_CHECK=1` in the environment, it runs all checks of its profile and must fail only its
@@ -142,7 +142,7 @@ fn check(source: &Path, profile: Profile, options: &[&str]) -> Result<Value, Fai
     }
     tincan.args(["check", &profile.to_string(), "--format", "json"]);
     // The golden texts contain the command as it is called through cargo.
-    tincan.args(options).arg("--").args(mutants::command(source)?).env("CARGO", "cargo");
+    tincan.args(options).arg("--").args(mutants::command(source)?).env("CARGO_PKG_NAME", "tincan");
     // A server that runs for a second does not need Java's best compiler: without it, it costs a quarter less.
     tincan.env("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC");
     let output = tincan.output().unwrap();
@@ -197,19 +197,27 @@ fn not_passed(report: &Value) -> String {
 
 fn expect_golden(mutant: &Mutant, text: &str, folder: &Path) -> Result<(), Failed> {
     let mut settings = insta::Settings::new();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../check/mutants/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../check/golden");
     settings.set_snapshot_path(golden);
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     // What a server prints may contain a port or a time.
-    let is_printed = |line: &&str| line.trim_start().starts_with("printed  ");
-    let lines = text.lines().filter(|line| !is_printed(line));
-    let text = lines.collect::<Vec<_>>().join("\n");
+    let mut lines = Vec::new();
+    let mut is_printed = false;
+    for line in text.lines() {
+        // The text after a label may go on below it.
+        is_printed =
+            line.starts_with("  printed  ") || is_printed && line.starts_with("           ");
+        if !is_printed {
+            lines.push(line);
+        }
+    }
+    let text = lines.join("\n");
     let text = text.replace(&*folder.to_string_lossy(), "FOLDER");
     let text = without_variable_parts(&text, VARY.contains(&mutant.fails.as_str()));
     let compare = || settings.bind(|| insta::assert_snapshot!(mutant.id.as_str(), text));
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(compare))
-        .map_err(|_| Failed::from(format!("another text than in mutants/golden:\n{text}")))
+        .map_err(|_| Failed::from(format!("another text than in workbench/check/golden:\n{text}")))
 }
 
 /// Checks that a mutant may fail in several ways: they try several moments, or timing decides.

@@ -24,7 +24,10 @@ fn stdout(output: &Output) -> String {
 /// Checks what listens at an address.
 fn check(server: SocketAddr, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
-    command.args(["check", "chat", "--addr", &server.to_string()]).args(args).env_remove("CARGO");
+    command
+        .args(["check", "chat", "--addr", &server.to_string()])
+        .args(args)
+        .env_remove("CARGO_PKG_NAME");
     command.output().unwrap()
 }
 

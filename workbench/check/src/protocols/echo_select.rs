@@ -190,8 +190,9 @@ const UNREAD: usize = 100_000;
 
 fn megabyte(bench: &Bench) -> Result<()> {
     let server = bench.start_server()?;
-    bench
-        .set_step("client A sent 1,000,000 bytes, and kept up to 100,000 bytes of the echo unread");
+    bench.set_step(
+        "client A sent 1,000,000 bytes, and left 100,000 bytes or more of the echo unread meanwhile",
+    );
     let mut client = bench.connect_with_small_buffers(&server)?;
     let bytes = varied(1_000_000);
     let (mut sent, mut echoed) = (0, 0);

@@ -45,7 +45,7 @@ static BYTES_LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// The function to call when they print more.
 static WHEN_EXCEEDED: OnceLock<fn()> = OnceLock::new();
 
-/// Limits how many bytes the servers of this process may print, all together. When they print more, calls
+/// Limits how many bytes the servers of this process may print, all together. When they have printed as many, calls
 /// `when_exceeded` once, and reads no more of any output: a server that goes on printing then waits at a full
 /// pipe, and takes neither memory nor processor time.
 pub fn limit_output(bytes: u64, when_exceeded: fn()) {

@@ -40,6 +40,21 @@ pub fn row_as_json(check: &Check, outcome: &Outcome, took: Duration, call: &Invo
     row
 }
 
+/// Returns the same with only a part of a failure: a server may have sent many MiB, and `grade` reads the rows of a whole
+/// class.
+pub fn short_row_as_json(
+    check: &Check,
+    outcome: &Outcome,
+    took: Duration,
+    call: &Invocation,
+) -> Value {
+    let mut row = row_as_json(check, outcome, took, call);
+    if let Some(failure) = row.get_mut("failure") {
+        *failure = json!({ "got": { "text": failure["got"]["text"] }, "text": failure["text"] });
+    }
+    row
+}
+
 fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value {
     let described = |it: &Description| {
         let hex = it.bytes.as_ref().map(|bytes| hex(bytes));
@@ -50,7 +65,7 @@ fn finding_as_json(check: &Check, finding: &Finding, call: &Invocation) -> Value
         "expected": described(&finding.failure.expected),
         "got": described(&finding.failure.got),
         "hints": check.hints.iter().take(call.hints.into()).collect::<Vec<_>>(),
-        "read": format!("docs/src/{}", check.page),
+        "read": call.where_to_read(check.page),
         "again": call.rerun_command_for(check.id),
         "text": plain(&failure_text(check, finding, call)),
         "picture": finding.client_steps,

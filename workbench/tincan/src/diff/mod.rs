@@ -30,6 +30,8 @@ use lines::Comparison;
 use paint::{Screen, visible};
 use sides::{Pair, Side};
 
+use crate::command_line::called_as;
+
 /// Compare two stages, or a stage and a file of your own
 ///
 /// Without A and B, this lists the pairs that are worth comparing. With A alone, it compares this stage
@@ -169,11 +171,13 @@ fn partner(name: &str) -> Result<(&'static str, bool)> {
     match sides::pairs().find(|pair| pair.from == name) {
         Some(Pair { from, to, .. }) => {
             bail!(
-                "{from} is the first stage: no stage comes before it. Try: cargo tincan diff {from} {to}"
+                "{from} is the first stage: no stage comes before it. Try: {} {from} {to}",
+                called_as("diff")
             )
         }
         None => bail!(
-            "`{name}` has to be compared with something, for example: cargo tincan diff echo-uni {name}"
+            "`{name}` has to be compared with something, for example: {} echo-uni {name}",
+            called_as("diff")
         ),
     }
 }
@@ -184,6 +188,7 @@ fn list(screen: &Screen) -> Result<String> {
         bail!("the stages are not here: run this in a clone of Tin Can Chat, or name two files");
     };
     let paint = &screen.palette;
+    let command = called_as("diff");
     let mut out = String::from("Pairs worth comparing:\n");
     for pair in sides::pairs() {
         let (Some(old), Some(new)) =
@@ -198,7 +203,7 @@ fn list(screen: &Screen) -> Result<String> {
         let removed = format!("-{}", lines.removed());
         let _ = writeln!(
             out,
-            "\n{b}{heading}{b:#} {a}{added:>5}{a:#} {r}{removed:>5}{r:#}\n  {}\n  cargo tincan diff {} {}",
+            "\n{b}{heading}{b:#} {a}{added:>5}{a:#} {r}{removed:>5}{r:#}\n  {}\n  {command} {} {}",
             wrap(pair.change, screen.width.clamp(20, MAX_PROSE) - 2).join("\n  "),
             pair.from,
             pair.to,
@@ -207,8 +212,9 @@ fn list(screen: &Screen) -> Result<String> {
             r = paint.removed,
         );
     }
-    out.push_str(
-        "\nInstead of a name, you can give a file of your own: cargo tincan diff chat-threads FILE\n",
+    let _ = writeln!(
+        out,
+        "\nInstead of a name, you can give a file of your own: {command} chat-threads FILE"
     );
     Ok(out)
 }

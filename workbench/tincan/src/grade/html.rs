@@ -62,7 +62,7 @@ fn table(grades: &Grades) -> String {
         html += &table_row(nth, row, grades);
     }
     html + "</tbody>\n</table>\n</div>\n\
-            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ the submission ended during this check, · not run. \
+            <p class=\"legend\">✓ passed, ✗ failed, ? undecided, ■ the run ended during this check, · not run. \
             ✗ and ? are links to the details below.</p>\n"
 }
 

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::outcome::{GradedSubmission, Grades, Outcome, WeightedCheck, first_line};
+use super::outcome::{
+    ENDED_BEFORE, ENDED_DURING, GradedSubmission, Grades, Outcome, WeightedCheck, first_line,
+};
 
 pub fn as_junit(grades: &Grades) -> Result<String> {
     let mut report = Report::new(format!("tincan grade {}", grades.profile));
@@ -35,8 +37,9 @@ fn status(row: &GradedSubmission, outcome: &Outcome) -> TestCaseStatus {
         Outcome::Undecided(why) => error(why),
         // A submission that was stopped must not look as if all of its checks had passed.
         Outcome::NotRun(why) => {
-            let ended = row.ended.as_ref().map(|ended| error(first_line(&ended.to_string())));
-            ended.unwrap_or_else(|| skipped(why))
+            let ended =
+                row.ended.as_ref().filter(|_| [ENDED_BEFORE, ENDED_DURING].contains(&&**why));
+            ended.map_or_else(|| skipped(why), |ended| error(first_line(&ended.to_string())))
         }
     }
 }

@@ -39,10 +39,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub use self::child::{ChildArgs, be_child};
 use self::limits::Limits;
 use self::outcome::{Ended, GradedSubmission, Grades, items};
-use self::runs::{Plan, grade_all};
-use self::submissions::Submission;
+use self::runs::{GradeEvent, Plan, grade_all};
 use self::weights::Weights;
 use crate::check_command::{id_or_theme, theme_id};
+use crate::job::{HINTS, SEED};
 use crate::output::print;
 use crate::signals::{self, Signal};
 use crate::terminal;
@@ -72,7 +72,8 @@ enum Format {
 ///
 /// A submission runs as your user and can do what you can do: use a container for code that you do not trust.
 ///
-/// Exit code: 0 if all submissions were graded, whatever their points are.
+/// Exit code: 0 if all submissions were graded, whatever their points are; 1 if the checks of a submission could not be
+/// run, or a file could not be read or written; 2 if an option is wrong.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo tincan grade chat --submissions class --cmd '{dir}/run.sh {port}'\n  \
@@ -110,10 +111,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     jobs: Option<u16>,
     /// The seed for random choices of the checks: the same seed, the same choices
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = SEED)]
     seed: u64,
     /// How much help with a failure: 0 none, 1 what is likely wrong, 2 where to look, 3 how to correct it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
+    #[arg(long, value_name = "N", default_value_t = HINTS, value_parser = clap::value_parser!(u8).range(0..=3))]
     hints: u8,
     /// How many seconds a check waits at least for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE)]
@@ -144,7 +145,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let submissions = submissions::find(&args.submissions)?;
     let (checks, impossible) = checks(args);
     if checks.is_empty() {
-        eprintln!("tincan: the profile {} asks for none of these checks", args.profile);
+        for note in &impossible {
+            eprintln!("tincan: {note}");
+        }
+        if impossible.is_empty() {
+            eprintln!("tincan: the profile {} asks for none of these checks", args.profile);
+        }
         return Ok(ExitCode::from(2));
     }
     // An unwritable file is reported now: the checks take minutes.
@@ -155,12 +161,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     signals::start_watchdog();
     let plan = plan(args, checks)?;
     let progress = progress(submissions.len());
-    let on_graded = |submission: &Submission| {
-        progress.inc(1);
-        progress.set_message(submission.name.clone());
+    let on_event = |event: GradeEvent<'_>| match event {
+        GradeEvent::Graded(submission) => {
+            progress.inc(1);
+            progress.set_message(submission.name.clone());
+        }
+        GradeEvent::BeginsAgain(submission) => {
+            progress.set_message(format!("checking {} again", submission.name));
+        }
     };
-    let rows = grade_all(&submissions, &plan, &on_graded);
+    let rows = grade_all(&submissions, &plan, &on_event);
     progress.finish_and_clear();
+    // No submission runs any more: from now on, a signal ends this program at once.
+    signals::end_servers_at_signals();
     if let Some(number) = plan.signals.ending().and_then(Signal::ending) {
         return Ok(ExitCode::from(signals::exit_code(number)));
     }
@@ -168,6 +181,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut notes = impossible;
     if !cfg!(target_os = "linux") {
         notes.push("on this system, --memory and --processes have no effect".to_owned());
+    }
+    if !cfg!(unix) {
+        notes.push("on this system, --output does not limit the length of files".to_owned());
     }
     let grades = Grades {
         profile: args.profile.to_string(),
@@ -231,15 +247,16 @@ fn progress(submissions: usize) -> ProgressBar {
 }
 
 fn report(args: &Args, grades: &Grades) -> Result<()> {
-    if let Some(path) = &args.html {
-        let writing = || format!("writing {}", path.display());
-        fs::write(path, html::page(grades)).with_context(writing)?;
-    }
     let text = match args.format {
         Format::Text => text::report(grades, terminal::columns().unwrap_or(80)).into_bytes(),
         Format::Csv => csv::as_csv(grades)?,
         Format::Json => format!("{:#}\n", json::as_json(grades)).into_bytes(),
         Format::Junit => junit::as_junit(grades)?.into_bytes(),
     };
-    print(&text)
+    print(&text)?;
+    if let Some(path) = &args.html {
+        let writing = || format!("writing {}", path.display());
+        fs::write(path, html::page(grades)).with_context(writing)?;
+    }
+    Ok(())
 }

@@ -11,10 +11,10 @@ use super::submissions::Submission;
 use super::weights::Weights;
 
 /// Why a check was not run: the submission was stopped during this check.
-pub const ENDED_DURING: &str = "the submission ended during this check";
+pub const ENDED_DURING: &str = "the run ended during this check";
 
 /// Why a check was not run: the submission was stopped before this check, or its server did not start.
-pub const ENDED_BEFORE: &str = "the submission ended before this check";
+pub const ENDED_BEFORE: &str = "the run had ended already";
 
 /// The result of one check for one submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +167,8 @@ impl GradedSubmission {
     }
 }
 
-/// Returns the ids of checks that were not run for one reason. If the submission ended before them, returns only how
-/// many they are: their names would add nothing.
+/// Returns the ids of checks that were not run for one reason. If the run had ended already, returns only how many
+/// they are: their names would add nothing.
 pub fn not_run(ids: &[&str], why: &str) -> String {
     match ids.len() {
         1 if why == ENDED_BEFORE => "1 check".to_owned(),

@@ -1,7 +1,8 @@
 //! Measures and ends the processes of a submission.
 //!
 //! On Linux, all of them are descendants of the process that runs the checks, because that process adopts the processes
-//! that its servers leave behind. On other systems, they cannot be found; the watchdog of that process ends its servers.
+//! that its servers leave behind. On other systems, they cannot be found. On Unix, the watchdog of that process ends its
+//! servers; on Windows, `taskkill` ends its descendants.
 
 use std::collections::HashSet;
 use std::process::Child;
@@ -23,11 +24,12 @@ pub fn threads(processes: &[u32]) -> usize {
 /// Reports whether these processes use more memory than `limit`, in bytes. Memory that several processes share counts
 /// once.
 pub fn use_more_memory_than(limit: u64, processes: &[u32]) -> bool {
-    let resident: u64 = processes.iter().filter_map(|pid| resident(*pid)).sum();
+    let all_resident: u64 = processes.iter().filter_map(|pid| resident(*pid)).sum();
     // The resident memory counts shared memory for each process. It is never less than the proportional memory, which
     // takes much longer to find.
-    resident > limit && {
-        let proportional: u64 = processes.iter().filter_map(|pid| proportional(*pid)).sum();
+    all_resident > limit && {
+        let part = |pid: &u32| proportional(*pid).or_else(|| resident(*pid));
+        let proportional: u64 = processes.iter().filter_map(part).sum();
         proportional > limit
     }
 }
@@ -53,7 +55,8 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
 /// How long each of the two steps of [`end`] may take, if there are always new processes.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Ends all processes of a submission, and then the process that runs the checks. Reports whether all have ended.
+/// Ends all processes of a submission, and then the process that runs the checks. Reports whether all have ended,
+/// which is known only on Linux.
 pub fn end(checker: &mut Child) -> bool {
     stop_all(checker.id());
     let have_ended = kill_descendants(checker.id());

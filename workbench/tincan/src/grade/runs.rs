@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use check::{Check, TABLE};
 use probe::server;
+use probe::wire::show_text;
 use serde_json::Value;
 
 use super::limits::{Limits, Meter};
@@ -36,7 +37,15 @@ pub struct Plan {
     pub signals: NotedSignals,
 }
 
-/// Checks all submissions; calls `on_graded` after each.
+/// What [`grade_all`] reports while it runs.
+pub enum GradeEvent<'a> {
+    /// All checks of this submission have run, or the submission was stopped.
+    Graded(&'a Submission),
+    /// The checks of this submission run a second time.
+    BeginsAgain(&'a Submission),
+}
+
+/// Checks all submissions, and calls `on_event` with what happens.
 ///
 /// # Errors
 ///
@@ -44,7 +53,7 @@ pub struct Plan {
 pub fn grade_all(
     submissions: &[Submission],
     plan: &Plan,
-    on_graded: &(dyn Fn(&Submission) + Sync),
+    on_event: &(dyn Fn(GradeEvent<'_>) + Sync),
 ) -> Result<Vec<GradedSubmission>> {
     let all = plan.checks.iter().map(|check| check.id).collect::<Vec<_>>();
     let waiting: Mutex<VecDeque<_>> = Mutex::new(submissions.iter().enumerate().collect());
@@ -56,7 +65,7 @@ pub fn grade_all(
                 while let Some((nth, submission)) = next() {
                     let graded = grade(submission, &all, plan);
                     let graded = graded.unwrap_or_else(|err| without_results(submission, &err));
-                    on_graded(submission);
+                    on_event(GradeEvent::Graded(submission));
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((nth, graded));
                 }
             });
@@ -65,7 +74,8 @@ pub fn grade_all(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(nth, _)| *nth);
     let mut rows: Vec<_> = done.into_iter().map(|(_, graded)| graded).collect();
-    for row in &mut rows {
+    for row in rows.iter_mut().filter(|row| deserves_second_run(row)) {
+        on_event(GradeEvent::BeginsAgain(&row.submission));
         if let Err(err) = grade_again(row, &all, plan) {
             row.notes.push(format!("could not run the checks again: {err:#}"));
         }
@@ -87,28 +97,31 @@ fn without_results(submission: &Submission, err: &anyhow::Error) -> GradedSubmis
     }
 }
 
-/// Runs all checks again if the server did not start, or a check could not decide, and adds the results of the checks
-/// that neither passed nor failed before. No other submission is being checked now, so these checks have the machine to
-/// themselves.
-fn grade_again(row: &mut GradedSubmission, checks: &[&'static str], plan: &Plan) -> Result<()> {
-    let is_undecided = |outcome: &Outcome| matches!(outcome, Outcome::Undecided(_));
-    let has_begun = match row.ended {
-        Some(Ended::Stopped(_)) => return Ok(()),
-        Some(Ended::NotStarted(_) | Ended::CheckerFailed(_)) => false,
-        None => true,
-    };
-    if has_begun && !row.outcomes.values().any(is_undecided) {
-        return Ok(());
+/// Reports whether the server did not start, or a check could not decide. On a busy machine, this may happen to a right
+/// server.
+fn deserves_second_run(row: &GradedSubmission) -> bool {
+    match row.ended {
+        Some(Ended::Stopped(_)) => false,
+        Some(Ended::NotStarted(_) | Ended::CheckerFailed(_)) => true,
+        None => row.outcomes.values().any(|it| matches!(it, Outcome::Undecided(_))),
     }
+}
+
+/// Runs all checks again, and adds the results of the checks that neither passed nor failed before. No other submission
+/// is being checked now, so these checks have the machine to themselves.
+fn grade_again(row: &mut GradedSubmission, checks: &[&'static str], plan: &Plan) -> Result<()> {
     let again = grade(&row.submission, checks, plan)?;
     row.outcomes.retain(|_, outcome| matches!(outcome, Outcome::Passed | Outcome::Failed { .. }));
     for (id, outcome) in again.outcomes {
         row.outcomes.entry(id).or_insert(outcome);
     }
-    if !has_begun {
-        row.ended = again.ended;
+    // Where the first run was complete, the second one may have been stopped.
+    row.ended = again.ended;
+    for note in again.notes {
+        if !row.notes.contains(&note) {
+            row.notes.push(note);
+        }
     }
-    row.notes.extend(again.notes);
     row.took += again.took;
     Ok(())
 }
@@ -142,9 +155,10 @@ fn grade(
     }
     // Before the wait: after it, the number of the process may belong to another one.
     server::untrack(child.id());
-    child.wait().context("waiting for the process that runs the checks")?;
+    let status = child.wait().context("waiting for the process that runs the checks")?;
     let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    Ok(found.graded(submission, checks, stopped, &stderr, begin.elapsed()))
+    let why_failed = format!("the process that runs the checks has failed ({status}): {stderr}");
+    Ok(found.graded(submission, checks, stopped, &why_failed, begin.elapsed()))
 }
 
 /// Reads the lines of the process that runs the checks, until it closes its output, or until the submission exceeds a
@@ -247,22 +261,22 @@ impl Found {
         }
     }
 
-    /// Returns the results of a submission. `stopped` says why it was stopped, if it was.
+    /// Returns the results of a submission. `stopped` says why it was stopped, if it was; `why_failed` says why the
+    /// results are incomplete, if they are.
     fn graded(
         self,
         submission: &Submission,
         checks: &[&'static str],
         stopped: Option<String>,
-        stderr: &str,
+        why_failed: &str,
         took: Duration,
     ) -> GradedSubmission {
         let ended = match (stopped, self.not_started) {
-            (Some(why), _) => Some(Ended::Stopped(why)),
-            (None, Some(why)) => Some(Ended::NotStarted(why)),
-            (None, None) if self.is_complete => None,
-            (None, None) => Some(Ended::CheckerFailed(format!(
-                "the process that runs the checks has failed: {stderr}"
-            ))),
+            // The last results may have come while a limit was looked at.
+            _ if self.is_complete => None,
+            (Some(why), _) => Some(Ended::Stopped(printable_lines(&why))),
+            (None, Some(why)) => Some(Ended::NotStarted(printable_lines(&why))),
+            (None, None) => Some(Ended::CheckerFailed(printable_lines(why_failed))),
         };
         let mut outcomes = self.outcomes;
         for id in checks {
@@ -273,10 +287,27 @@ impl Found {
             submission: submission.clone(),
             outcomes,
             ended,
-            notes: self.notes,
+            notes: first_notes(self.notes),
             took,
         }
     }
+}
+
+/// Returns the text without characters that a terminal would obey: it may contain the name of a folder, or what a
+/// submission has printed.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(|line| show_text(line.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the first notes, and how many there are more: a server may leave a process behind for each client.
+fn first_notes(mut notes: Vec<String>) -> Vec<String> {
+    const MOST: usize = 10;
+    if notes.len() > MOST {
+        let more = notes.len() - MOST;
+        notes.truncate(MOST);
+        notes.push(format!("{more} more such notes"));
+    }
+    notes
 }
 
 fn known_id(id: &str) -> Option<&'static str> {

@@ -48,10 +48,10 @@ impl Weights {
 fn parse_line(line: &str) -> Result<(String, f64)> {
     let expected = "expected a check or a theme, and its points, such as `frame-one 2`";
     let (name, weight) = line.rsplit_once(char::is_whitespace).context(expected)?;
-    let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-    let name = id_or_theme(&name).map_err(|err| anyhow!("{name}: {err}"))?;
     let is_weight = |weight: &f64| weight.is_finite() && *weight >= 0.0;
     let weight = weight.parse().ok().filter(is_weight).context(expected)?;
+    let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name = id_or_theme(&name).map_err(|err| anyhow!("{name}: {err}"))?;
     Ok((name, weight))
 }
 

@@ -130,13 +130,14 @@ impl ServerFiles {
     }
 }
 
-/// Returns a word if it is a file; otherwise the files among the words in it.
+/// Returns a word if it is a file; otherwise the files among the words in it. A shell's operators may touch a word.
 fn files_in_word(word: &OsStr) -> Vec<PathBuf> {
     if Path::new(word).is_file() {
         return vec![word.into()];
     }
     let words = word.to_str().and_then(shlex::split).unwrap_or_default();
-    words.into_iter().map(PathBuf::from).filter(|path| path.is_file()).collect()
+    let words = words.iter().flat_map(|word| word.split([';', '&', '|', '(', ')']));
+    words.map(PathBuf::from).filter(|path| path.is_file()).collect()
 }
 
 /// A walk through folders. It stops after it has found or visited too much.

@@ -20,12 +20,18 @@ pub enum Key {
     Run,
 }
 
-/// Reads keys, if standard input and standard output are a terminal that passes on each key at once, which only Unix
-/// has. `q` and Ctrl-D end the program at once, with this exit code, also while a check runs.
+/// Reports whether the user can press keys: standard input and standard output are a terminal, on Unix. On other
+/// systems, the terminal would pass them on only after Enter.
+pub fn has_keys() -> bool {
+    cfg!(unix) && io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Starts to read keys. Returns `None` if there are none. `q` and Ctrl-D end the program at once, with this exit code,
+/// even while a check runs.
 ///
 /// Upper-case letters are not keys: an arrow key sends one, after two other bytes.
 pub fn read(exit_code: Arc<AtomicU8>) -> Option<Receiver<Key>> {
-    if cfg!(not(unix)) || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+    if !has_keys() {
         return None;
     }
     cbreak::enter();

@@ -29,6 +29,7 @@ use crate::progress::{Progress, ServerProgress};
 use crate::terminal::cbreak;
 
 pub use files::ServerFiles;
+pub use keys::has_keys;
 
 use files::POLL_INTERVAL;
 use keys::Key;
@@ -114,7 +115,7 @@ struct Session {
     server: ServerProgress,
 }
 
-/// Why a page is shown no longer.
+/// What ends the wait for the user.
 enum Wake {
     /// The user has saved a file.
     Saved,

@@ -25,9 +25,9 @@ const MAX_HINTS: u8 = 3;
 /// The most notes that are shown.
 const MAX_NOTES: usize = 3;
 
-/// What the screen shows: the report on the next check above, how far the server is below.
+/// The page on the screen: the report on the next check, and below it how far the server is.
 pub struct Page {
-    /// The command line without the program's name.
+    /// The name of the server in the stored progress.
     name: String,
     has_terminal: bool,
     /// The size of the terminal when the page was drawn last.
@@ -107,7 +107,7 @@ impl Page {
         Ok(())
     }
 
-    /// Counts the run. If its result is about another check than before, the page begins with few hints again.
+    /// Counts the run. If its result is about another check than before, the number of hints starts again.
     pub fn end_run(&mut self, end: &End) {
         self.runs += 1;
         if self.view == View::List {
@@ -311,7 +311,8 @@ impl Page {
             lines.push(truncate(&line, width));
         }
         if left_out > 0 {
-            lines.insert(0, format!("{DIM}… {left_out} passed checks above{DIM:#}"));
+            let noun = if left_out == 1 { "check" } else { "checks" };
+            lines.insert(0, format!("{DIM}… {left_out} passed {noun} above{DIM:#}"));
         }
         if lines.len() > rows {
             let shown = rows.saturating_sub(1);
@@ -327,8 +328,8 @@ fn count_passed(checks: &[&Check], server: &ServerProgress) -> usize {
     checks.iter().filter(|check| server.passed.contains(check.id)).count()
 }
 
-/// Returns how many lines of a report are shown even if they do not fit: of a failure, the lines before the first empty
-/// line, because there are only recordings after it.
+/// Returns how many lines of a report are shown even if they do not fit. For a failure, these are the lines before the
+/// first empty line, because only recordings come after it.
 fn main_part(lines: &[String], end: &End) -> usize {
     match end {
         End::Failed { .. } => lines.iter().position(String::is_empty).unwrap_or(lines.len()),
@@ -341,7 +342,8 @@ fn rows_of(line: &str, width: usize) -> usize {
     plain(line).width().div_ceil(width).max(1)
 }
 
-/// Cuts a report that takes more rows of the terminal, after its main part. The last line says so.
+/// Shortens a report to this many rows of the terminal, but keeps its main part. The last line says how many lines are
+/// left out.
 fn cut(lines: &mut Vec<String>, main: usize, width: usize, rows: usize) {
     let mut used = 0;
     let fitting = lines.iter().take_while(|line| {

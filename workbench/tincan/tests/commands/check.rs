@@ -22,7 +22,7 @@ use crate::harness::{python, stderr, stdout, wait_until};
 
 fn tincan(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tincan"));
-    command.args(args).env_remove("CARGO").env_remove("PORT").stdin(Stdio::null());
+    command.args(args).env_remove("CARGO_PKG_NAME").env_remove("PORT").stdin(Stdio::null());
     command
 }
 
@@ -123,6 +123,7 @@ fn a_failure_is_explained() {
         "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
         "     rule  A message is UTF-8 text ended by one ␀",
         "   likely  The answer does not end with a ␀",
+        "  printed  stdout| got ",
         "     read  book/protocol.html, \"Why messages need frames\"\n",
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",

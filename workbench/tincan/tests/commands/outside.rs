@@ -123,7 +123,7 @@ fn a_command_that_needs_a_clone_says_so_in_one_line() {
     let outside = Outside::new();
     let commands: [&[&str]; 4] = [
         &["tour", "--yes"],
-        &["lab", "--quick", "idle", "--no-peers"],
+        &["lab", "--quick", "--as-built", "idle", "--no-peers"],
         &["diff"],
         &["diff", "echo-uni", "echo-multi"],
     ];

@@ -82,8 +82,14 @@ impl Folder {
     /// Makes the server wait, whenever it is started, until [`let_start`](Self::let_start) is called.
     fn make_wait(&self) {
         self.move_into_part(
-            "import os, time\nwhile not os.path.exists('may-start'):\n    time.sleep(0.01)\n",
+            "import os, time\nprint('start', file=open('starts', 'a'))\n\
+             while not os.path.exists('may-start'):\n    time.sleep(0.01)\n",
         );
+    }
+
+    /// Returns how often the server was started, after [`make_wait`](Self::make_wait).
+    fn starts(&self) -> usize {
+        fs::read_to_string(self.path().join("starts")).unwrap().lines().count()
     }
 
     fn let_start(&self) {
@@ -108,12 +114,15 @@ impl Folder {
 }
 
 /// The check that the server fails, and the checks that it depends on.
-const WATCH: [&str; 9] = [
+const WATCH: [&str; 11] = [
     "check",
     "echo-multi",
     "--until",
     "frame-bytewise",
     "--watch",
+    // Other tests run at the same time.
+    "--patience",
+    "20",
     "--",
     "python3",
     "server.py",
@@ -176,10 +185,11 @@ fn the_next_start_of_the_program_counts_the_checks_that_have_passed() {
     assert!(before > Some(0));
     assert_eq!(folder.progress()["servers"][NAME]["next"], "frame-bytewise");
 
-    // Only the check that failed runs again, but the others are still counted.
+    // No check runs now, so the number can only be the stored one.
+    folder.break_server();
     let watch = folder.watch();
-    let screen = watch.wait_for_text("Next: frame-bytewise");
-    assert!(screen.contains("run 1") && passed(&screen) == before, "{screen}");
+    let screen = watch.wait_for_text("Next: make the server start");
+    assert_eq!(passed(&screen), before, "{screen}");
 }
 
 #[test]
@@ -227,13 +237,38 @@ fn a_key_that_is_typed_during_a_run_does_not_change_the_next_page() {
 fn a_save_during_a_run_begins_a_new_run() {
     let Some(folder) = Folder::new() else { return };
     folder.make_wait();
-    let watch = folder.watch();
+    let mut watch = folder.watch();
     watch.wait_for_text("starting the server");
     fs::write(folder.part(), folder.mutant.right_source().unwrap()).unwrap();
     folder.let_start();
     let screen = watch.wait_for_text("All checks passed.");
     // The run that was stopped has no result, so it is not counted.
     assert!(screen.contains("run 1"), "{screen}");
+    let both = folder.starts();
+    watch.type_in("r");
+    watch.wait_for_text("run 2");
+    let last = folder.starts() - both;
+    assert!(both > last, "{both} starts in the first two runs, {last} in the last");
+}
+
+#[test]
+fn on_a_small_screen_keys_show_the_rest_of_the_report_and_of_the_list() {
+    let Some(folder) = Folder::new() else { return };
+    let mut watch = OnTerminal::start(folder.path(), (16, 80), &WATCH);
+    watch.wait_for_text("a: all of the report");
+    watch.type_in("a");
+    watch.wait_for_text("a: less");
+    watch.type_in("a");
+    watch.wait_for_text("a: all of the report");
+    watch.set_size(9, 80);
+    watch.type_in("l");
+    watch
+        .wait_for("list", |screen| screen.starts_with("… 2 passed checks above\n→ frame-bytewise"));
+    watch.set_size(50, 80);
+    watch.wait_for_text("✓ frame-one ");
+    // Ctrl-C restores the terminal, and ends the server.
+    watch.type_in("\x03");
+    assert_eq!(watch.wait_for_end(), Some(130));
 }
 
 #[test]
