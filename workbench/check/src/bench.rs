@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -60,6 +60,10 @@ impl fmt::Display for Departure {
         })
     }
 }
+
+/// How long a finding waits for the last lines of servers that have been ended. A process that such a server has left
+/// running may keep the output open.
+const LAST_OUTPUT: Duration = Duration::from_secs(3);
 
 /// Starts servers and connects clients for one check, and records what they do.
 #[derive(Debug)]
@@ -187,8 +191,20 @@ impl Bench {
     /// Starts the server under test without further arguments, and waits until it listens. For a server that
     /// runs already, returns at once.
     pub fn start_server(&self) -> Result<Server> {
-        let server = match &self.server.source {
-            Source::Running(addr) => return Ok(Server::at(*addr)),
+        let server = self.start_unrecorded_server()?;
+        let is_ours = !matches!(self.server.source, Source::Running(_));
+        Ok(if is_ours { self.register(server) } else { server })
+    }
+
+    /// Starts the server as [`start_server`](Self::start_server) does, but keeps neither what it prints nor what its
+    /// threads do.
+    ///
+    /// # Errors
+    ///
+    /// The server did not start.
+    pub fn start_unrecorded_server(&self) -> Result<Server> {
+        match &self.server.source {
+            Source::Running(addr) => Ok(Server::at(*addr)),
             Source::Command(words) => {
                 let timeout = START_TIMEOUT.max(3 * self.patience());
                 // A server of a learner may print without end.
@@ -196,11 +212,10 @@ impl Bench {
                     .stdout(OutputTo::CollectedLast)
                     .stderr(OutputTo::CollectedLast)
                     .start_timeout(timeout)
-                    .start_on_free_port()?
+                    .start_on_free_port()
             }
-            Source::Program(words) => launch(words)?.start()?,
-        };
-        Ok(self.register(server))
+            Source::Program(words) => launch(words)?.start(),
+        }
     }
 
     /// Keeps what a server prints, and starts to record its threads if asked to.
@@ -322,14 +337,18 @@ impl Bench {
     }
 
     /// Returns a finding with the failure, the current step, the recorded client steps, and the output of the
-    /// servers.
+    /// servers, which have been ended.
     #[must_use]
     pub fn finding(&self, mut failure: Failure) -> Finding {
         if let Some(step) = self.step() {
             failure.did = step;
         }
         let mut output = String::new();
+        let deadline = Instant::now() + LAST_OUTPUT;
         for (stdout, log) in self.outputs.borrow().iter() {
+            for lines in [stdout, log] {
+                lines.wait_for_end(deadline.saturating_duration_since(Instant::now()));
+            }
             output += &OutputLines::labelled(stdout, log);
         }
         let thread_chart = self.end_recording();

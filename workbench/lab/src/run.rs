@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::case::Case;
+use super::case::{Case, grouped};
 use super::cores::Cores;
 use super::experiment::{Experiment, Settings};
 use super::figures::Figures;
@@ -230,7 +230,7 @@ fn not_measured(server: &ServerSpec, experiment: &Experiment, case: &Case) -> Op
         return Some(why.to_owned());
     }
     let limit = server.limit.filter(|limit| case.clients > limit.clients)?;
-    Some(format!("it takes {} clients at most: {}", limit.clients, limit.why))
+    Some(format!("it takes {} clients at most: {}", grouped(limit.clients), limit.why))
 }
 
 /// Starts a server, measures it, and ends it.

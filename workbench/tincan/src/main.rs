@@ -10,6 +10,7 @@ mod grade;
 mod job;
 mod lab_command;
 mod output;
+mod output_file;
 mod progress;
 mod rerun;
 mod servers_command;

@@ -6,18 +6,17 @@
 //! | `session.rs` | samples the server until the end, and reports the end |
 //! | `watched.rs` | the samples, the addresses and the processor time of the server |
 //! | `view.rs`, `screen.rs` | the output as text |
-//! | `svg_file.rs` | the file for an SVG picture |
 //! | `trace.rs` | draws a trace that a server has recorded itself |
 
 mod args;
 mod screen;
 mod session;
-mod svg_file;
 mod trace;
 mod view;
 mod watched;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -29,6 +28,7 @@ pub use args::Args;
 use session::Session;
 
 use crate::command_line::called_as;
+use crate::output_file;
 use crate::signals::{note_signals, start_watchdog};
 use crate::stages;
 
@@ -41,6 +41,13 @@ const NOTHING: u8 = 3;
 /// The message on a system that does not have `/proc`.
 const NOT_LINUX: &str = "cannot watch: only Linux tells, in /proc, what a thread waits for";
 
+/// The file of `--svg`.
+const PICTURE: output_file::Kind = output_file::Kind {
+    start: watch::SVG_START,
+    name: "a picture of tincan watch",
+    option: "--svg",
+};
+
 pub fn run(args: &Args) -> Result<ExitCode> {
     let refuse = |code: u8, why: &str| {
         eprintln!("tincan: {why}");
@@ -51,7 +58,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     // Before anything is watched: it would be lost if the file could not be written. The file is removed if
     // nothing is written to it, when `_svg_file` is dropped.
-    let _svg_file = match args.svg.as_deref().map(svg_file::prepare).transpose() {
+    let prepare = |path: &Path| output_file::prepare(path, PICTURE);
+    let _svg_file = match args.svg.as_deref().map(prepare).transpose() {
         Ok(file) => file,
         Err(why) => return refuse(WRONG_USE, &why),
     };

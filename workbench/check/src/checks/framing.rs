@@ -236,7 +236,7 @@ fn uses_tls(bench: &Bench) -> bool {
     const HANDSHAKE: u8 = 22;
     const SERVER_HELLO: u8 = 2;
     let first = || {
-        let server = bench.start_server()?;
+        let server = bench.start_unrecorded_server()?;
         let mut client = Client::connect(server.addr())?.with_timeout(bench.patience());
         client.send(&TlsSettings::with_any_certificate()?.client_hello()?)?;
         client.recv_bytes(6)

@@ -193,7 +193,8 @@ impl OutputLines {
     }
 
     /// Waits until no more lines will be added, at most `within`, and reports whether that is so.
-    pub(super) fn wait_for_end(&self, within: Duration) -> bool {
+    #[allow(clippy::must_use_candidate)]
+    pub fn wait_for_end(&self, within: Duration) -> bool {
         let is_open = |state: &mut State| !state.is_complete();
         let waited = self.0.changed.wait_timeout_while(self.state(), within, is_open);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_complete()

@@ -6,14 +6,22 @@ use probe::markup::escape;
 
 use super::outcome::{ENDED_DURING, GradedSubmission, Grades, Outcome, WeightedCheck, not_run};
 use super::weights::points;
+use crate::output_file;
 
 const STYLE: &str = include_str!("page.css");
+
+/// The beginning of every page: by it, an earlier page is recognized.
+const START: &str = "<!DOCTYPE html>\n<!-- tincan grade -->\n";
+
+/// The file of `--html`.
+pub const PAGE: output_file::Kind =
+    output_file::Kind { start: START, name: "a page of tincan grade", option: "--html" };
 
 /// Returns the whole page.
 pub fn page(grades: &Grades) -> String {
     let profile = escape(&grades.profile);
     let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+        "{START}<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>Grades: {profile}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\

@@ -24,9 +24,9 @@ mod text;
 mod weights;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -44,6 +44,7 @@ use self::weights::Weights;
 use crate::check_command::{id_or_theme, theme_id};
 use crate::job::{HINTS, SEED};
 use crate::output::print;
+use crate::output_file;
 use crate::signals::{self, Signal};
 use crate::terminal;
 
@@ -102,7 +103,7 @@ pub struct Args {
     /// The format of the report on standard output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Also write a page with the table and the text of each failure into this file
+    /// Also write a page with the table and the text of each failure into this file; an earlier page is replaced
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     #[command(flatten)]
@@ -153,11 +154,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::from(2));
     }
-    // An unwritable file is reported now: the checks take minutes.
-    if let Some(path) = &args.html {
-        let opened = OpenOptions::new().create(true).append(true).open(path);
-        opened.with_context(|| format!("writing {}", path.display()))?;
-    }
+    // A file that cannot be written is reported now: the checks take minutes. It is removed if nothing is written to it,
+    // when `_page` is dropped.
+    let prepare = |path: &Path| output_file::prepare(path, html::PAGE);
+    let _page = match args.html.as_deref().map(prepare).transpose() {
+        Ok(page) => page,
+        Err(why) => {
+            eprintln!("tincan: {why}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     signals::start_watchdog();
     let plan = plan(args, checks)?;
     let progress = progress(submissions.len());

@@ -123,7 +123,7 @@ fn a_failure_is_explained() {
         "      got  \"hello\"\n                 ^ byte 6\n            68 65 6c 6c 6f\n",
         "     rule  A message is UTF-8 text ended by one ␀",
         "   likely  The answer does not end with a ␀",
-        "  printed  stdout| got ",
+        "  printed  stdout| got 6 bytes\n",
         "     read  book/protocol.html, \"Why messages need frames\"\n",
         "   → \"hello␀\"\n",
         "   ← \"hello\"\n",

@@ -126,6 +126,7 @@ fn programs_and_browsers_can_read_the_results() {
     let text = row(&json, name)["checks"]["frame-one"]["text"].as_str().unwrap();
     assert!(text.contains("<i>hello"), "{text}");
 
+    // The second and the third run have replaced the page of the first.
     let html = fs::read_to_string(&page).unwrap();
     assert!(html.contains("<a href=\"#s0\">=&lt;b&gt;&quot;Li&quot;, &amp; Jo</a>"), "{html}");
     assert!(html.contains("&lt;i&gt;hello") && !html.contains("<i>"), "{html}");
@@ -303,7 +304,9 @@ fn wrong_calls_are_explained() {
     );
     let unwritable = Path::new("/no/such/folder/page.html");
     let wrong = said(&["--html", unwritable.to_str().unwrap()]);
-    assert!(wrong.contains("writing /no/such/folder/page.html"), "{wrong}");
+    assert!(wrong.contains("cannot write /no/such/folder/page.html"), "{wrong}");
+    let wrong = said(&["--html", weights.to_str().unwrap()]);
+    assert!(wrong.contains("is not a page of tincan grade, and is left as it is"), "{wrong}");
     let other_profile = said(&["--only", "chat-everyone"]);
     assert!(other_profile.contains("asks for none of these checks"), "{other_profile}");
     assert!(!class.file("class/ann/started").exists(), "a wrong call must not start a server");

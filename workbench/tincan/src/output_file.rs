@@ -1,18 +1,27 @@
-//! Prepares the file for a picture, so that no other file is overwritten.
+//! Prepares the file for a picture or a page, so that no other file is overwritten.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use watch::SVG_START;
+/// What a file contains.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The text with which every file of this kind begins.
+    pub start: &'static str,
+    /// The name of the kind, after "is not".
+    pub name: &'static str,
+    /// The option that names the file.
+    pub option: &'static str,
+}
 
-/// A file for a picture. If the file is new, and still empty when this is dropped, it is removed.
+/// A file to write. If the file is new, and still empty when this is dropped, it is removed.
 #[derive(Debug)]
-pub struct SvgFile {
+pub struct OutputFile {
     new: Option<PathBuf>,
 }
 
-impl Drop for SvgFile {
+impl Drop for OutputFile {
     fn drop(&mut self) {
         let Some(path) = &self.new else { return };
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
@@ -22,8 +31,8 @@ impl Drop for SvgFile {
     }
 }
 
-/// Makes sure that a picture can be written to this path, or returns the reason why it cannot.
-pub fn prepare(path: &Path) -> Result<SvgFile, String> {
+/// Makes sure that a file of this kind can be written to this path, or returns the reason why it cannot.
+pub fn prepare(path: &Path, kind: Kind) -> Result<OutputFile, String> {
     let shown = path.display();
     let mut new = None;
     match fs::metadata(path) {
@@ -31,13 +40,13 @@ pub fn prepare(path: &Path) -> Result<SvgFile, String> {
             return Err(format!("cannot write {shown}: this is a folder; name a file in it"));
         }
         // A device or a pipe has no contents to lose, and opening it may block.
-        Ok(found) if !found.is_file() => return Ok(SvgFile { new }),
-        Ok(_) => match is_picture_or_empty(path) {
+        Ok(found) if !found.is_file() => return Ok(OutputFile { new }),
+        Ok(_) => match begins_with_or_empty(path, kind.start) {
             Ok(true) => {}
             Ok(false) => {
+                let Kind { name, option, .. } = kind;
                 return Err(format!(
-                    "{shown} exists, is not a picture of tincan watch, and is left as it is; name \
-                     another file for --svg"
+                    "{shown} exists, is not {name}, and is left as it is; name another file for {option}"
                 ));
             }
             Err(err) => return Err(format!("{shown} exists, and cannot be read: {err}")),
@@ -45,7 +54,7 @@ pub fn prepare(path: &Path) -> Result<SvgFile, String> {
         Err(_) => new = Some(path.to_owned()),
     }
     let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map(|_| SvgFile { new }).map_err(|err| match path.parent() {
+    opened.map(|_| OutputFile { new }).map_err(|err| match path.parent() {
         Some(folder) if err.kind() == ErrorKind::NotFound && !folder.exists() => {
             format!("cannot write {shown}: there is no folder {}", folder.display())
         }
@@ -53,8 +62,8 @@ pub fn prepare(path: &Path) -> Result<SvgFile, String> {
     })
 }
 
-fn is_picture_or_empty(path: &Path) -> std::io::Result<bool> {
+fn begins_with_or_empty(path: &Path, start: &str) -> std::io::Result<bool> {
     let mut head = Vec::new();
-    File::open(path)?.take(SVG_START.len() as u64).read_to_end(&mut head)?;
-    Ok(head.is_empty() || head == SVG_START.as_bytes())
+    File::open(path)?.take(start.len() as u64).read_to_end(&mut head)?;
+    Ok(head.is_empty() || head == start.as_bytes())
 }
