@@ -102,7 +102,7 @@ impl ServerArgs {
     }
 
     /// Starts a log that passes each line to `write`, without starting a thread: for a server that forks,
-    /// which must have only one thread. `write` must not block.
+    /// which must have only one thread. All clients wait while `write` blocks.
     ///
     /// There is no trace, because it would need a thread, so the server has to refuse `--trace`.
     ///

@@ -60,7 +60,7 @@ pub(crate) fn start_log_without(verbosity: &Verbosity<impl LogLevel>, libraries:
     start_log_to(verbosity, libraries, |line| QUEUE.push(line))
 }
 
-/// Does the same, but passes each line to `write`, which must not block.
+/// Does the same, but passes each line to `write`. All clients wait while it blocks.
 pub(crate) fn start_log_to(
     verbosity: &Verbosity<impl LogLevel>,
     without: &[&str],

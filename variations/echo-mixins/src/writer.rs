@@ -1,19 +1,20 @@
 //! Processes that write the log and the line on stdout, for a server that must not have a second thread.
 //!
-//! If stderr or stdout is a pipe that no process reads, a write to it blocks, and a server that blocks
+//! If stderr or stdout is a full pipe that no process reads, a write to it blocks, and a server that blocks
 //! there serves no client. With threads, a thread of `serverkit` writes the log, so that only this thread
 //! blocks. Here, a process writes it. The server and its workers send their lines to this process through a
-//! socket. If the process does not read, the server drops lines.
+//! socket. While the socket is full, they drop lines.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use anyhow::{Context as _, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{ForkResult, Pid};
@@ -27,8 +28,8 @@ const START_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long the server waits at its end for the last lines to be written.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a line waits, if the socket is full, until the process has read from it.
-const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the server, or a worker, waits in all until there is room for lines.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// How often the server checks, while it waits, whether the process has ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
@@ -53,7 +54,7 @@ impl WriterProcess {
     /// The errors of creating the socket and of [`fork`].
     pub fn start(output: impl io::Write) -> Result<Self> {
         let (lines, receiver) = UnixStream::pair()?;
-        lines.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        lines.set_nonblocking(true)?;
         match fork().context("cannot start the process that writes the output")? {
             ForkResult::Child => {
                 drop(lines);
@@ -65,32 +66,28 @@ impl WriterProcess {
         }
     }
 
-    /// Returns a function that sends a line to the process. If the socket is full, the line waits for up to
-    /// 500 ms: after a burst of lines, the process may not have had a turn yet. Then the function drops the
-    /// line, and the next line says how many lines are missing. No further line waits until one is sent.
+    /// Returns a function that sends a line to the process. If the socket is full, the function drops the
+    /// line, and the next line says how many lines are missing. Before that, it waits for room, but in all
+    /// for at most 500 ms: after a burst of lines, the process may not have been scheduled yet.
     pub fn writer(&self) -> impl Fn(&[u8]) + use<> {
         let lines = self.lines.clone();
-        let left_out = AtomicUsize::new(0);
+        let dropped = Mutex::new(Dropped { by: process::id(), count: 0, waited: Duration::ZERO });
         move |line| {
-            let missing = left_out.swap(0, Ordering::Relaxed);
+            let mut dropped = dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            if dropped.by != process::id() {
+                // This is a worker. The server itself reports the lines that it has dropped.
+                *dropped = Dropped { by: process::id(), count: 0, ..*dropped };
+            }
             let mut text = Vec::new();
-            if missing > 0 {
-                let note = format!("({missing} log lines left out: stderr is not read)\n");
+            if dropped.count > 0 {
+                let note = format!("({} log lines left out: stderr is not read)\n", dropped.count);
                 text.extend_from_slice(note.as_bytes());
             }
             text.extend_from_slice(line);
-            let is_sent = match lines.as_deref() {
-                // Linux accepts a line as a whole or not at all, so lines of several workers do not mix.
-                Some(mut lines) => {
-                    let is_sent = retry_interrupted(|| lines.write(&text)).is_ok();
-                    let _ = lines.set_nonblocking(!is_sent);
-                    is_sent
-                }
-                None => false,
-            };
-            if !is_sent {
-                left_out.fetch_add(missing + 1, Ordering::Relaxed);
-            }
+            let is_sent = lines.as_deref().is_some_and(|lines| {
+                send(lines, &text) || dropped.wait_for_room(lines) && send(lines, &text)
+            });
+            dropped.count = if is_sent { 0 } else { dropped.count + 1 };
         }
     }
 
@@ -126,6 +123,37 @@ impl WriterProcess {
             }
             thread::sleep(CHECK_INTERVAL);
         }
+    }
+}
+
+/// Sends a text, and reports whether that succeeded. Linux accepts a text as a whole or not at all, so lines of
+/// several workers do not mix.
+fn send(mut lines: &UnixStream, text: &[u8]) -> bool {
+    retry_interrupted(|| lines.write(text)).is_ok()
+}
+
+/// The lines that a process could not send.
+#[derive(Clone, Copy)]
+struct Dropped {
+    /// The id of the process. A worker starts with a copy of what the server has here.
+    by: u32,
+    /// How many lines were dropped since the last one that was sent.
+    count: usize,
+    /// How long the process has waited for room.
+    waited: Duration,
+}
+
+impl Dropped {
+    /// Waits until the socket has room, and reports whether it has. Does not wait if the process has waited
+    /// for 500 ms already: a slow reader of stderr must not delay each line.
+    fn wait_for_room(&mut self, lines: &UnixStream) -> bool {
+        let left = MAX_WAIT.saturating_sub(self.waited);
+        let begin = Instant::now();
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut writable = [PollFd::new(lines.as_fd(), PollFlags::POLLOUT)];
+        let has_room = matches!(poll(&mut writable, timeout), Ok(1));
+        self.waited += begin.elapsed();
+        has_room
     }
 }
 

@@ -63,7 +63,7 @@ impl fmt::Display for Departure {
 
 /// How long a finding waits for the last lines of servers that have been ended. A process that such a server has left
 /// running may keep the output open.
-const LAST_OUTPUT: Duration = Duration::from_secs(3);
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Starts servers and connects clients for one check, and records what they do.
 #[derive(Debug)]
@@ -344,7 +344,7 @@ impl Bench {
             failure.did = step;
         }
         let mut output = String::new();
-        let deadline = Instant::now() + LAST_OUTPUT;
+        let deadline = Instant::now() + OUTPUT_TIMEOUT;
         for (stdout, log) in self.outputs.borrow().iter() {
             for lines in [stdout, log] {
                 lines.wait_for_end(deadline.saturating_duration_since(Instant::now()));

@@ -136,7 +136,10 @@ fn in_window(bytes: &[u8], at: usize, mark: Option<usize>) -> String {
     };
     let mut text = format!("{lead}\"{}\"{tail}{length}\n", show_text(part));
     if let Some(mark) = mark {
-        let before = show_text(&bytes[begin..mark.min(bytes.len())]).chars().count();
+        // The character may begin before the byte that differs.
+        let is_start = |at: &usize| next_character(bytes, *at) == *at;
+        let end = (begin..=mark.min(bytes.len())).rev().find(is_start).unwrap_or(mark);
+        let before = show_text(&bytes[begin..end]).chars().count();
         let blank = lead.chars().count() + 1 + before;
         let _ = writeln!(text, "{:blank$}^ byte {}", "", mark + 1);
     }
@@ -183,6 +186,13 @@ mod tests {
         let (a, b) = (Description::bytes("€a\0".into(), ""), Description::bytes("€b\0".into(), ""));
         let (_, got) = compared(&a, &b);
         assert_eq!(got, "\"€b␀\"\n  ^ byte 4\n e2 82 ac 62 00\n          ^^\n");
+    }
+
+    #[test]
+    fn the_mark_is_below_the_character_in_which_a_byte_differs() {
+        let (a, b) = (Description::bytes("é\0".into(), ""), Description::bytes("è\0".into(), ""));
+        let (_, got) = compared(&a, &b);
+        assert_eq!(got, "\"è␀\"\n ^ byte 2\n c3 a8 00\n    ^^\n");
     }
 
     #[test]

@@ -223,7 +223,7 @@ fn check(place: &Place, hints: Option<u8>, watch: bool) -> Result<ExitCode> {
     let hints = hints.unwrap_or_else(|| default_hints(watch));
     let job = || -> Result<Job> {
         let command = mutants::command(&file)?;
-        Ok(Job::of_one_check(mutant.profile, exercise.check.id, hints, command))
+        Ok(Job::for_one_check(mutant.profile, exercise.check.id, hints, command))
     };
     if watch {
         let files = ServerFiles::of_command(&[file.clone().into_os_string()])?;

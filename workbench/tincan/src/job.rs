@@ -1,4 +1,4 @@
-//! What a run of the checks needs.
+//! The settings of one run of the checks.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ pub const SEED: u64 = 1;
 pub const HINTS: u8 = 1;
 
 /// Returns the default number of hints with a failure, with or without `--watch`. Where a key shows the next hint,
-/// there is none at first.
+/// no hint is shown at first.
 pub fn default_hints(watch: bool) -> u8 {
     if watch && has_keys() { 0 } else { HINTS }
 }
@@ -35,7 +35,7 @@ pub struct Job {
 
 impl Job {
     /// Returns the job to run one check of a server that is started by this command.
-    pub fn of_one_check(
+    pub fn for_one_check(
         profile: Profile,
         id: &'static str,
         hints: u8,
@@ -64,7 +64,7 @@ impl Job {
     }
 }
 
-/// Allows many descriptors, and makes sure that no server outlives this program.
+/// Raises the limit of descriptors, and makes sure that no server outlives this program.
 pub fn prepare() {
     // If the limit stays low, the checks with many clients report it.
     let _ = rlimit::increase_nofile_limit(u64::MAX);

@@ -54,7 +54,7 @@ pub struct Row<'a> {
 /// The figure of one server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cell {
-    /// The median of the runs, with the extremes; `None` if something was wrong in each run.
+    /// The median of the runs, with the extremes; `None` if something was wrong and a run lacks the figure.
     pub spread: Option<Spread>,
     /// The sign before the number. A number that must not be trusted, or that may be larger, is not compared with
     /// the others, so there is one sign at most.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use anstyle::Style;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::super::answers::{Answers, Cell, Row, Sign};
@@ -12,7 +13,7 @@ use super::table::{BAD, BOLD, DIM, GAP, dimmed, paragraph, right, wrapped};
 /// The heading.
 pub const HEADING: &str = "Which design suits which need?";
 
-/// The names of rows have at least this width. Where less is left, columns continue below.
+/// The names of rows have at least this width. Where less is left, some columns are printed in a further table.
 const MIN_LABEL_WIDTH: usize = 21;
 
 /// The blanks before the name of a row that is not the first of its need.
@@ -21,8 +22,8 @@ const INDENT: &str = "  ";
 /// Returns the answers as text, with escape sequences that an `anstream` writes or removes. If no need was measured,
 /// returns only the warnings.
 ///
-/// Where one table does not fit, experiments that measured other servers have a table of their own below, and columns
-/// that still do not fit continue below that.
+/// If one table does not fit, a new table begins at each row that has servers that the table above does not have.
+/// Columns that still do not fit are printed in further tables below.
 #[must_use]
 pub fn answers_table(results: &Results, width: usize) -> String {
     let answers = Answers::find(results);
@@ -167,6 +168,7 @@ impl<'a> Grid<'a> {
             labels.push(lines(&row.label(), label_width, indent(row)));
         }
         let mut head = title.map(|title| lines(title, label_width, "")).unwrap_or_default();
+        let style = if title.is_some() { BOLD } else { Style::new() };
         if title.is_none()
             && let Some(first) = labels.first_mut()
             && let Some((begin, rest)) = first.split_once('\n')
@@ -174,7 +176,7 @@ impl<'a> Grid<'a> {
             begin.clone_into(&mut head);
             *first = rest.to_owned();
         }
-        let mut text = self.write_head(block, &head, label_width);
+        let mut text = self.write_head(block, &head, style, label_width);
         for (nth, label) in block.rows.iter().zip(&labels) {
             text += &self.write_row(*nth, label, &block.columns, label_width);
         }
@@ -182,9 +184,9 @@ impl<'a> Grid<'a> {
     }
 
     /// Writes the lines of the title, and the names of the servers.
-    fn write_head(&self, block: &Block, title: &str, label_width: usize) -> String {
+    fn write_head(&self, block: &Block, title: &str, style: Style, label_width: usize) -> String {
         let blanks = " ".repeat(label_width.saturating_sub(last_width(title)));
-        let mut text = format!("{BOLD}{title}{BOLD:#}{blanks}");
+        let mut text = format!("{style}{title}{style:#}{blanks}");
         for column in &block.columns {
             let server = self.answers.servers[*column];
             let style = if server.origin == Origin::User { BOLD } else { DIM };

@@ -5,7 +5,7 @@
 //! | find the submissions; make the command of each | [`submissions`] |
 //! | read the points for each check | [`weights`] |
 //! | run the checks, several submissions at a time | [`runs`]; the child process of each: [`child`] |
-//! | see whether a submission uses too much | [`limits`] |
+//! | check whether a submission exceeds a limit | [`limits`] |
 //! | measure and end its processes | [`processes`] |
 //! | the results | [`outcome`] |
 //! | the reports | [`text`], [`csv`], [`json`], [`junit`], [`html`] |
@@ -74,7 +74,7 @@ enum Format {
 /// A submission runs as your user and can do what you can do: use a container for code that you do not trust.
 ///
 /// Exit code: 0 if all submissions were graded, whatever their points are; 1 if the checks of a submission could not be
-/// run, or a file could not be read or written; 2 if an option is wrong.
+/// run, or a file could not be read or written; 2 if an option is wrong, or the file of --html cannot be used.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo tincan grade chat --submissions class --cmd '{dir}/run.sh {port}'\n  \
@@ -231,7 +231,7 @@ fn plan(args: &Args, checks: Vec<&'static Check>) -> Result<Plan> {
     }
     Ok(Plan {
         limits: args.limits,
-        // A submission that fails makes its checks wait most of the time.
+        // The checks of a submission that fails wait most of the time, so one more keeps the processors busy.
         jobs: args.jobs.map_or(processors + 1, usize::from),
         words: args.cmd.words.clone(),
         options,

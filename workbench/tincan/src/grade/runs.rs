@@ -21,7 +21,7 @@ use super::processes;
 use super::submissions::Submission;
 use crate::signals::NotedSignals;
 
-/// What is the same for all submissions.
+/// The settings that are the same for all submissions.
 #[derive(Debug)]
 pub struct Plan {
     pub limits: Limits,
@@ -37,7 +37,7 @@ pub struct Plan {
     pub signals: NotedSignals,
 }
 
-/// What [`grade_all`] reports while it runs.
+/// An event that [`grade_all`] reports.
 pub enum GradeEvent<'a> {
     /// All checks of this submission have run, or the submission was stopped.
     Graded(&'a Submission),
@@ -45,7 +45,7 @@ pub enum GradeEvent<'a> {
     BeginsAgain(&'a Submission),
 }
 
-/// Checks all submissions, and calls `on_event` with what happens.
+/// Checks all submissions, and calls `on_event` with each event.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub fn grade_all(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(nth, _)| *nth);
     let mut rows: Vec<_> = done.into_iter().map(|(_, graded)| graded).collect();
-    for row in rows.iter_mut().filter(|row| deserves_second_run(row)) {
+    for row in rows.iter_mut().filter(|row| needs_second_run(row)) {
         on_event(GradeEvent::BeginsAgain(&row.submission));
         if let Err(err) = grade_again(row, &all, plan) {
             row.notes.push(format!("could not run the checks again: {err:#}"));
@@ -82,6 +82,9 @@ pub fn grade_all(
     }
     if plan.signals.ending().is_some() {
         bail!("ended by a signal");
+    }
+    for row in &mut rows {
+        keep_first_notes(&mut row.notes);
     }
     Ok(rows)
 }
@@ -97,9 +100,9 @@ fn without_results(submission: &Submission, err: &anyhow::Error) -> GradedSubmis
     }
 }
 
-/// Reports whether the server did not start, or a check could not decide. On a busy machine, this may happen to a right
-/// server.
-fn deserves_second_run(row: &GradedSubmission) -> bool {
+/// Reports whether the server did not start, the process that runs the checks failed, or a check could not decide. On a
+/// busy machine, this may happen although the server is correct.
+fn needs_second_run(row: &GradedSubmission) -> bool {
     match row.ended {
         Some(Ended::Stopped(_)) => false,
         Some(Ended::NotStarted(_) | Ended::CheckerFailed(_)) => true,
@@ -115,7 +118,7 @@ fn grade_again(row: &mut GradedSubmission, checks: &[&'static str], plan: &Plan)
     for (id, outcome) in again.outcomes {
         row.outcomes.entry(id).or_insert(outcome);
     }
-    // Where the first run was complete, the second one may have been stopped.
+    // The second run decides: it may have been stopped although the first one was complete.
     row.ended = again.ended;
     for note in again.notes {
         if !row.notes.contains(&note) {
@@ -143,7 +146,7 @@ fn grade(
     let stderr = stderr.map(|pipe| thread::spawn(move || beginning_of(pipe)));
     let mut found = Found::default();
     let lines = lines(stdout.context("the checks have no standard output")?);
-    let mut stopped = read_until_excess(&lines, &mut found, child.id(), plan);
+    let mut stopped = read_until_stopped(&lines, &mut found, child.id(), plan);
     if let Some(why) = &mut stopped {
         if !processes::end(&mut child) {
             why.push_str("; not all of its processes could be ended");
@@ -153,7 +156,7 @@ fn grade(
             found.add(&line);
         }
     }
-    // Before the wait: after it, the number of the process may belong to another one.
+    // Before the wait: after it, the system may give this process id to another process.
     server::untrack(child.id());
     let status = child.wait().context("waiting for the process that runs the checks")?;
     let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
@@ -161,9 +164,9 @@ fn grade(
     Ok(found.graded(submission, checks, stopped, &why_failed, begin.elapsed()))
 }
 
-/// Reads the lines of the process that runs the checks, until it closes its output, or until the submission exceeds a
-/// limit. Returns which limit.
-fn read_until_excess(
+/// Reads the lines of the process that runs the checks until it closes its output, or until the submission must be
+/// stopped. Returns the reason for that, or `None` if the output has ended.
+fn read_until_stopped(
     lines: &Receiver<Value>,
     found: &mut Found,
     checker: u32,
@@ -232,7 +235,7 @@ fn beginning_of(mut pipe: impl Read) -> String {
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-/// What the process that runs the checks has reported so far.
+/// The results that the process that runs the checks has reported so far.
 #[derive(Debug, Default)]
 struct Found {
     outcomes: HashMap<&'static str, Outcome>,
@@ -272,7 +275,7 @@ impl Found {
         took: Duration,
     ) -> GradedSubmission {
         let ended = match (stopped, self.not_started) {
-            // The last results may have come while a limit was looked at.
+            // The last results may have arrived while the limits were being checked.
             _ if self.is_complete => None,
             (Some(why), _) => Some(Ended::Stopped(printable_lines(&why))),
             (None, Some(why)) => Some(Ended::NotStarted(printable_lines(&why))),
@@ -287,7 +290,7 @@ impl Found {
             submission: submission.clone(),
             outcomes,
             ended,
-            notes: first_notes(self.notes),
+            notes: self.notes,
             took,
         }
     }
@@ -299,15 +302,15 @@ fn printable_lines(text: &str) -> String {
     text.lines().map(|line| show_text(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the first notes, and how many there are more: a server may leave a process behind for each client.
-fn first_notes(mut notes: Vec<String>) -> Vec<String> {
+/// Removes all notes but the first ten, and adds how many were removed: a server may leave a process behind for each
+/// client.
+fn keep_first_notes(notes: &mut Vec<String>) {
     const MOST: usize = 10;
     if notes.len() > MOST {
         let more = notes.len() - MOST;
         notes.truncate(MOST);
         notes.push(format!("{more} more such notes"));
     }
-    notes
 }
 
 fn known_id(id: &str) -> Option<&'static str> {

@@ -21,13 +21,13 @@ pub enum Key {
 }
 
 /// Reports whether the user can press keys: standard input and standard output are a terminal, on Unix. On other
-/// systems, the terminal would pass them on only after Enter.
+/// systems, a key would arrive only after the user has pressed Enter.
 pub fn has_keys() -> bool {
     cfg!(unix) && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Starts to read keys. Returns `None` if there are none. `q` and Ctrl-D end the program at once, with this exit code,
-/// even while a check runs.
+/// Starts a thread that reads keys. Returns `None` if the user cannot press keys. At `q`, Ctrl-D or the end of the
+/// input, the thread ends the program at once, with the exit code at that moment, even while a check runs.
 ///
 /// Upper-case letters are not keys: an arrow key sends one, after two other bytes.
 pub fn read(exit_code: Arc<AtomicU8>) -> Option<Receiver<Key>> {
